@@ -1,0 +1,1 @@
+"""The known learners, each a short file on one vectorised `Learner`."""

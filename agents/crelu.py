@@ -1,0 +1,31 @@
+"""Concatenated ReLU: no unit can fall silent for good."""
+
+from collections.abc import Sequence
+
+import torch
+from clbench.agent import AgentSpec
+from torch import nn
+
+from .learner import Learner
+from .networks import MLP, crelu
+
+
+class Agent(Learner):
+    """Activation `[relu(x), relu(-x)]`; the next layer takes twice the inputs.
+
+    Source: Abbas et al., "Loss of Plasticity in Continual Deep Reinforcement Learning", 2023; step
+    size 1e-2 as in Baveja et al., arXiv 2509.19698, App. A.
+    """
+
+    def __init__(self, spec: AgentSpec, seeds: Sequence[int], step_size: float = 1e-2) -> None:
+        super().__init__(spec, seeds, step_size)
+
+    def make_network(self, generator: torch.Generator) -> nn.Module:
+        """Return the backbone with CReLU for ReLU."""
+        return MLP(
+            self.spec.input_shape[0],
+            self.spec.num_classes,
+            activation=crelu,
+            expansion=2,
+            generator=generator,
+        )

@@ -1,0 +1,134 @@
+"""The vectorised learner that all agents here build on: S networks trained in lockstep."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from clbench.agent import AgentSpec
+from clbench.errors import OptionError, StepOrderError
+from torch import nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from .adam import StackedAdam, Tensors
+from .networks import MLP
+
+
+class Learner:
+    """Trains one network per seed on stacked parameters: mean cross-entropy, Adam.
+
+    Each seed's arithmetic is its own: training S seeds together or apart gives the same numbers.
+    Subclasses say what they add by `make_network`, `penalty` and `begin_task`.
+
+    Args:
+        spec: the stream to learn on.
+        seeds: one per network; a seed decides its network's initial weights.
+        step_size: Adam's, for all layers and seeds.
+
+    Attributes:
+        model: a network without values of its own (on the "meta" device); it gives the architecture.
+        parameters: `(S, ...)` tensors by name.
+        optimizer: `StackedAdam` on them.
+
+    Source: SPEC section 3.
+    """
+
+    vectorized = True
+
+    def __init__(self, spec: AgentSpec, seeds: Sequence[int], step_size: float = 1e-3) -> None:
+        if not step_size > 0:
+            raise OptionError(f"step_size={step_size} must be above 0")
+        self.spec, self.seeds, self.step_size = spec, tuple(seeds), step_size
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.initialise()
+
+    def make_network(self, generator: torch.Generator) -> nn.Module:
+        """Return one seed's network, its weights drawn from `generator`."""
+        return MLP(self.spec.input_shape[0], self.spec.num_classes, generator=generator)
+
+    def penalty(self, parameters: Tensors) -> torch.Tensor | None:
+        """Return what is added to each seed's loss, `(S,)` and differentiable; None for nothing."""
+        return None
+
+    def initialise(self) -> None:
+        """Start over: new weights, drawn further on from each seed's generator, and a new optimizer."""
+        networks = [self.make_network(generator) for generator in self._generators]
+        parameters, _ = stack_module_state(networks)
+        self.model = networks[0].to("meta")
+        self.parameters: Tensors = {
+            name: value.detach().to(self.spec.device).requires_grad_() for name, value in parameters.items()
+        }
+        self.optimizer = StackedAdam(self.parameters, self.step_size)
+        # Views of the same memory, one set per seed, for `forward` on a CPU.
+        self._own = [
+            {name: value[place].detach().requires_grad_() for name, value in self.parameters.items()}
+            for place in range(len(self.seeds))
+        ]
+        self._logits: torch.Tensor | None = None
+
+    def begin_task(self, task: int) -> None:
+        """Take notice of a new task; the plain learner does not."""
+
+    def act(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return logits `(S, B, C)` for inputs `(S, B, D)`, and keep them to learn from."""
+        self._logits = self.forward(obs)
+        return self._logits.detach()
+
+    def learn(self, targets: torch.Tensor) -> torch.Tensor:
+        """Take one step on the batch last predicted; return its mean cross-entropy `(S,)`."""
+        if self._logits is None:
+            raise StepOrderError("learn was called before act: there is nothing to learn from")
+        logits, self._logits = self._logits, None
+        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        losses = losses.view(targets.shape).mean(dim=1)
+        self.optimizer.step(self._gradients(losses))
+        return losses.detach()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return logits `(S, B, C)` of the S networks for their inputs `(S, B, D)`."""
+        if self._stacked:
+            return vmap(self._call)(self.parameters, inputs)
+        return torch.stack([self._call(own, x) for own, x in zip(self._own, inputs, strict=True)])
+
+    @property
+    def _stacked(self) -> bool:
+        # On a CPU, S matrix products are faster than one batched product (benchmarks/step.py).
+        return torch.device(self.spec.device).type != "cpu"
+
+    def _gradients(self, losses: torch.Tensor) -> list[Any]:
+        """Return the gradients of losses plus penalties, for each parameter stacked or seed by seed."""
+        parameters, penalty = list(self.parameters.values()), self.penalty(self.parameters)
+        if self._stacked:
+            return list(torch.autograd.grad((losses if penalty is None else losses + penalty).sum(), parameters))
+        leaves = [own[name] for name in self.parameters for own in self._own]
+        apart = torch.autograd.grad(losses.sum(), leaves)
+        count = len(self.seeds)
+        gradients: list[Any] = [apart[at : at + count] for at in range(0, len(apart), count)]
+        if penalty is None:
+            return gradients
+        stacked = torch.autograd.grad(penalty.sum(), parameters)
+        for total, own in zip(stacked, gradients, strict=True):
+            for place, gradient in enumerate(own):
+                total[place].add_(gradient)
+        return list(stacked)
+
+    def _call(self, parameters: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = functional_call(self.model, parameters, (inputs,))
+        return logits
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of weights, optimizer state and generator states."""
+        return {
+            "parameters": {name: value.detach().clone() for name, value in self.parameters.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "generators": [generator.get_state() for generator in self._generators],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        with torch.no_grad():
+            for name, value in self.parameters.items():
+                value.copy_(state["parameters"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for generator, generator_state in zip(self._generators, state["generators"], strict=True):
+            generator.set_state(generator_state)

@@ -1,0 +1,65 @@
+"""The backbone: a multilayer perceptron with a choice of activation."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Activation = Callable[[torch.Tensor], torch.Tensor]
+
+
+def crelu(x: torch.Tensor) -> torch.Tensor:
+    """Return `[relu(x), relu(-x)]`, twice as wide.
+
+    Source: Shang et al., "Understanding and Improving Convolutional Neural Networks via Concatenated
+    Rectified Linear Units", ICML 2016; against loss of plasticity: Abbas et al., CoLLAs 2023.
+    """
+    return torch.cat([F.relu(x), F.relu(-x)], dim=-1)
+
+
+class MLP(nn.Module):
+    """Layers `fc1`, `fc2`, ... and `out`, with an activation after all but the last.
+
+    Weights are Kaiming-uniform for ReLU (fan-in, gain sqrt 2), biases zero (SPEC section 3).
+
+    Args:
+        input_size: `D`.
+        num_classes: `C`.
+        hidden: widths of the hidden layers.
+        activation: applied after each hidden layer.
+        expansion: how many times wider the activation makes its input.
+        generator: where weights are drawn from; a CPU generator.
+
+    >>> MLP(784, 10)(torch.zeros(2, 784)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        num_classes: int,
+        hidden: Sequence[int] = (256, 256),
+        activation: Activation = F.relu,
+        expansion: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.hidden_layers = [f"fc{index + 1}" for index in range(len(hidden))]
+        width = input_size
+        for name, size in zip(self.hidden_layers, hidden, strict=True):
+            self.add_module(name, nn.Linear(width, size))
+            width = size * expansion
+        self.out = nn.Linear(width, num_classes)
+        for layer in self.children():
+            assert isinstance(layer, nn.Linear)
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return logits `(B, C)` for inputs `(B, D)`."""
+        for name in self.hidden_layers:
+            inputs = self.activation(self.get_submodule(name)(inputs))
+        logits: torch.Tensor = self.out(inputs)
+        return logits

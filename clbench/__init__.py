@@ -1,0 +1,56 @@
+"""clbench tells whether a learner keeps its ability to learn.
+
+Importing it is cheap: each public name loads its module when first used.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from clbench.agent import Agent as Agent
+    from clbench.agent import AgentSpec as AgentSpec
+    from clbench.data import LabelledData as LabelledData
+    from clbench.data import load_images as load_images
+    from clbench.envs.contract import check_env as check_env
+    from clbench.evaluation.api import Evaluation as Evaluation
+    from clbench.evaluation.api import evaluate as evaluate
+    from clbench.registration import make as make
+    from clbench.registration import make_vec as make_vec
+    from clbench.registration import register as register
+    from clbench.specs import PROTOCOLS as PROTOCOLS
+    from clbench.specs import StreamSpec as StreamSpec
+    from clbench.streams import Stream as Stream
+    from clbench.streams import Task as Task
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Agent": "clbench.agent",
+    "AgentSpec": "clbench.agent",
+    "Evaluation": "clbench.evaluation.api",
+    "LabelledData": "clbench.data",
+    "PROTOCOLS": "clbench.specs",
+    "Stream": "clbench.streams",
+    "StreamSpec": "clbench.specs",
+    "Task": "clbench.streams",
+    "check_env": "clbench.envs.contract",
+    "evaluate": "clbench.evaluation.api",
+    "load_images": "clbench.data",
+    "make": "clbench.registration",
+    "make_vec": "clbench.registration",
+    "register": "clbench.registration",
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'clbench' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

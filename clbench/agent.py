@@ -1,0 +1,79 @@
+"""What an agent must offer, and what it may."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from clbench.specs import StreamSpec
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """What an agent is told about the stream it will meet; every environment has it as `agent_spec`.
+
+    Attributes:
+        input_shape: shape of one input, such as (784,).
+        num_classes: `C`.
+        batch_size: `B`.
+        num_tasks: tasks in the stream.
+        epochs_per_task: visits to each task's data set.
+        steps_per_task: batches in a task.
+        device: where the learner should keep its parameters, such as "cpu" or "cuda".
+    """
+
+    input_shape: tuple[int, ...]
+    num_classes: int
+    batch_size: int
+    num_tasks: int
+    epochs_per_task: int
+    steps_per_task: int
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, spec: StreamSpec, input_shape: tuple[int, ...], num_classes: int, device: str) -> "AgentSpec":
+        """Gather the facts about a resolved stream."""
+        return cls(
+            input_shape=input_shape,
+            num_classes=num_classes,
+            batch_size=spec.batch_size,
+            num_tasks=spec.num_tasks,
+            epochs_per_task=spec.epochs_per_task,
+            steps_per_task=spec.steps_per_task,
+            device=device,
+        )
+
+
+class Agent(Protocol):
+    """An agent: any class with these two methods, constructed as `Agent(spec, seed, **arguments)`.
+
+    A plain agent learns one seed: it is shown arrays `(B, *shape)` and answers labels `(B,)` or logits
+    `(B, C)`; each seed gets a process of its own. An agent whose class says `vectorized = True` is
+    constructed as `Agent(spec, seeds, **arguments)` and trains all `S` seeds at once: it is shown tensors
+    `(S, B, *shape)` on `spec.device` and answers labels `(S, B)` or logits `(S, B, C)`.
+
+    An agent may also have:
+
+    - `begin_task(task)`: called before the first `act` of every task, with the task's index from 0;
+    - `state_dict()` and `load_state_dict(state)`: everything that it would need to go on;
+    - `model` and `optimizer`: a `torch.nn.Module` and its optimizer, for those who measure.
+    """
+
+    def act(self, obs: Any) -> Any:
+        """Predict the targets of the inputs `obs`."""
+
+    def learn(self, targets: Any) -> Any:
+        """Learn from the targets of the batch just predicted.
+
+        May return the batch's loss: a number, or for vectorised agents a tensor `(S,)`. Its mean over
+        the task is recorded.
+        """
+
+
+class ResumableAgent(Agent, Protocol):
+    """An agent whose training can be stored and taken up again."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return everything that the agent needs to go on."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""

@@ -1,0 +1,92 @@
+"""Inputs and labels as they lie in memory."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clbench.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledData:
+    """A labelled data set, shared by all seeds of a process and never changed.
+
+    Attributes:
+        inputs: `(N, *shape)` float32, normalised as learners see them.
+        labels: `(N,)` int64 in `[0, num_classes)`.
+        num_classes: `C`.
+        source: where the data comes from, for the record.
+        checksum: SHA-256 in hexadecimal of what the source holds; "" takes that of inputs and labels.
+
+    >>> data = LabelledData(torch.tensor([[0.5], [0.7]]), torch.tensor([1, 0]), num_classes=2)
+    >>> len(data), data.input_shape, data.bounds
+    (2, (1,), (0.5, 0.699...))
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    num_classes: int
+    source: str = "custom"
+    checksum: str = ""
+
+    def __post_init__(self) -> None:
+        if self.inputs.dtype != torch.float32:
+            raise DataError(f"inputs must be float32, not {self.inputs.dtype}")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.inputs.shape[:1]:
+            raise DataError(
+                f"labels must be int64 of shape ({len(self.inputs)},), one for each input; "
+                f"they are {self.labels.dtype} of shape {tuple(self.labels.shape)}"
+            )
+        if len(self) == 0 or not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
+            raise DataError(f"labels must lie in [0, {self.num_classes}) and there must be some")
+        if not self.checksum:
+            object.__setattr__(self, "checksum", sha256(self.inputs, self.labels))
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, such as (784,)."""
+        return tuple(self.inputs.shape[1:])
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest value of any input."""
+        low, high = torch.aminmax(self.inputs)
+        return float(low), float(high)
+
+    def to(self, device: torch.device) -> "LabelledData":
+        """Return the data on `device`: itself if it is there already."""
+        if self.inputs.device == device:
+            return self
+        return dataclasses.replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
+
+    def save(self, folder: Path) -> None:
+        """Write the data into `folder`, from where `open` maps it: processes then share the memory."""
+        np.save(folder / "inputs.npy", self.inputs.cpu().numpy())
+        np.save(folder / "labels.npy", self.labels.cpu().numpy())
+        facts = {name: getattr(self, name) for name in ("num_classes", "source", "checksum")}
+        (folder / "facts.json").write_text(json.dumps(facts))
+
+    @classmethod
+    def open(cls, folder: Path) -> "LabelledData":
+        """Map data that `save` wrote; its pages are shared with every process that does the same."""
+        # Mode "c" maps privately: PyTorch wants writable memory, and nobody writes.
+        inputs, labels = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("inputs", "labels"))
+        facts = json.loads((folder / "facts.json").read_text())
+        return cls(torch.from_numpy(inputs), torch.from_numpy(labels), **facts)
+
+
+def sha256(*tensors: torch.Tensor) -> str:
+    """Return the SHA-256 of the tensors' bytes, one after another, in hexadecimal."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+    return digest.hexdigest()

@@ -1,0 +1,68 @@
+"""Predictions are checked and scored here, for both faces of the environment."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from clbench.errors import PredictionError
+
+
+def as_labels(predictions: Any, targets: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return predicted labels, and where predictions are unusable.
+
+    Labels are integers of the targets' shape. Logits are floating, with one more dimension of size C;
+    the greatest is the label (the first of equal ones).
+
+    Args:
+        predictions: labels or logits, a tensor or whatever `numpy.asarray` takes.
+        targets: `(B,)` or `(S, B)`, int64.
+        num_classes: `C`.
+
+    Returns:
+        Labels of the targets' shape, and `(S,)` (or `()`) bool: true where a seed's predictions hold a
+        label outside `[0, C)` or a logit that is not finite.
+
+    Raises:
+        PredictionError: wrong shape or dtype.
+    """
+    if not isinstance(predictions, torch.Tensor):
+        predictions = torch.from_numpy(_as_array(predictions))
+    predictions = predictions.detach()
+    if predictions.device != targets.device:
+        predictions = predictions.to(targets.device)
+    shape, is_float = predictions.shape, predictions.is_floating_point()
+    if shape == targets.shape and not is_float and predictions.dtype != torch.bool and not predictions.is_complex():
+        low, high = torch.aminmax(predictions.flatten(targets.ndim - 1), dim=-1)
+        return predictions, (low < 0) | (high >= num_classes)
+    if shape == (*targets.shape, num_classes) and is_float:
+        finite = torch.isfinite(predictions).flatten(targets.ndim - 1).all(dim=-1)
+        return predictions.argmax(dim=-1), ~finite
+    raise PredictionError(
+        f"predictions must be integer labels of shape {tuple(targets.shape)} or floating logits of shape "
+        f"{(*targets.shape, num_classes)}; got {str(predictions.dtype).removeprefix('torch.')} {tuple(shape)}"
+    )
+
+
+def accuracy(labels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the share of right labels over the last dimension, float32 `(S,)` or `()`."""
+    return (labels == targets).float().mean(dim=-1)
+
+
+def unusable(predictions: Any, place: str, num_classes: int) -> PredictionError:
+    """Return the error for predictions that `as_labels` found unusable at `place`."""
+    floating = torch.as_tensor(predictions).is_floating_point()
+    fault = "hold logits that are NaN or infinite" if floating else f"hold labels outside [0, {num_classes})"
+    return PredictionError(f"predictions {fault} ({place})")
+
+
+def _as_array(predictions: Any) -> np.ndarray:
+    try:
+        array = np.asarray(predictions)
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"they are of dtype {array.dtype}")
+        if array.dtype.kind == "u":
+            array = array.astype(np.int64)
+        return array
+    except (TypeError, ValueError) as error:
+        raise PredictionError(f"predictions must be an array or a tensor of numbers ({error})") from error

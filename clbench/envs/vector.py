@@ -1,0 +1,150 @@
+"""A stream as a `gymnasium.vector.VectorEnv`: S seeds in lockstep, torch tensors on a device."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from clbench.agent import AgentSpec
+from clbench.envs.predictions import accuracy, as_labels, unusable
+from clbench.envs.single import describe, place_of
+from clbench.errors import DeviceError, OptionError, StepOrderError
+from clbench.registration import lookup, resolve
+from clbench.seeding import check_seed
+from clbench.specs import check_count
+from clbench.streams import Batch, Stream
+
+
+class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
+    """Predict, then learn, on the streams of S independent seeds in lockstep.
+
+    As `StreamEnv`, with a leading dimension S and tensors on `device`: observations `(S, B, *shape)`
+    float32, predictions `(S, B)` labels or `(S, B, C)` logits, rewards `(S,)` float32, targets `(S, B)`
+    int64. All seeds are at the same place, so `task`, `epoch`, `step_in_task` and `boundary` are single
+    numbers, and `terminated` `(S,)` is a NumPy array: the host knows the end without asking the device.
+
+    Nothing is copied to the host. On a device other than the CPU, unusable predictions (NaN, labels out
+    of range) are therefore noted on the device and reported at the task's end; on the CPU at once.
+
+    Args:
+        stream: registered id.
+        num_envs: `S`.
+        device: where tensors live.
+        **overrides: as for `clbench.make`.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
+
+    def __init__(self, stream: str, num_envs: int = 1, device: str = "cpu", **overrides: Any) -> None:
+        self.num_envs = check_count("num_envs", num_envs)
+        self.device = check_device(device)
+        self._stream_class = lookup(stream).load()
+        spec = resolve(stream, overrides)
+        data = self._stream_class.shared_data(spec, self.device)
+        self.stream_spec = self._stream_class.resolve(spec, len(data))
+        self.agent_spec = AgentSpec.of(self.stream_spec, data.input_shape, data.num_classes, str(self.device))
+        batch = self.stream_spec.batch_size
+        low, high = data.bounds
+        self.single_observation_space = spaces.Box(low, high, (batch, *data.input_shape), np.float32)
+        self.single_action_space = spaces.MultiDiscrete(np.full(batch, data.num_classes))
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._stream: Stream | None = None
+        self._batch: Batch | None = None
+
+    def reset(  # type: ignore[override]
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Start S streams: of the seeds listed, or of seed, seed + 1, ..., or of drawn ones.
+
+        Returns:
+            Observations `(S, B, *shape)` and `info`, which has no targets yet.
+        """
+        if options:
+            raise OptionError(f"reset knows no options; got {options!r}")
+        if seed is None:
+            seeds = [int(drawn) for drawn in self.np_random.integers(2**31, size=self.num_envs)]
+        elif isinstance(seed, (int, np.integer)):
+            super().reset(seed=check_seed(seed))
+            seeds = [int(seed) + index for index in range(self.num_envs)]
+        else:
+            seeds = [check_seed(one) for one in seed]
+            if len(seeds) != self.num_envs:
+                raise OptionError(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each")
+            super().reset(seed=seeds[0])
+        self._stream = self._stream_class(self.stream_spec, seeds, self.device)
+        self._batch = self._stream.batch()
+        self._first_bad = torch.full((self.num_envs,), -1, device=self.device)
+        return self._batch.inputs, {**place_of(self._stream), "boundary": True}
+
+    def step(
+        self, actions: Any
+    ) -> tuple[torch.Tensor, torch.Tensor, Any, Any, dict[str, Any]]:
+        """Score predictions for the batches last shown, reveal their targets, show the next ones.
+
+        Args:
+            actions: integer labels `(S, B)` or floating logits `(S, B, C)`.
+
+        Returns:
+            Observations, rewards `(S,)`, terminated `(S,)`, truncated `(S,)` (never), info.
+
+        Raises:
+            PredictionError: predictions of the wrong shape, dtype or range, or not finite.
+            StepOrderError: before `reset`, or after the end.
+        """
+        stream, batch = self._stream, self._batch
+        if stream is None:
+            raise StepOrderError("step was called before reset: call envs.reset(seed=...) first")
+        if batch is None:
+            raise StepOrderError("the streams have ended: call envs.reset(seed=...) to start others")
+        labels, bad = as_labels(actions, batch.targets, self.agent_spec.num_classes)
+        self._note(bad, stream)
+        place, task_done = place_of(stream), stream.step_in_task + 1 == stream.spec.steps_per_task
+        if task_done or (self.device.type == "cpu" and bad.any()):
+            self._report(actions, stream)
+        rewards = accuracy(labels, batch.targets)
+        stream.advance()
+        if stream.done:
+            self._batch = None
+            observations = torch.zeros_like(batch.inputs)
+        else:
+            self._batch = stream.batch()
+            observations, place = self._batch.inputs, place_of(stream)
+        info = {**place, "boundary": task_done and not stream.done, "targets": batch.targets}
+        ended = np.full(self.num_envs, stream.done)
+        return observations, rewards, ended, np.zeros_like(ended), info
+
+    def _note(self, bad: torch.Tensor, stream: Stream) -> None:
+        """Remember on the device at which step of the task each seed first went wrong."""
+        if self.device.type != "cpu" or bad.any():
+            fresh = bad & (self._first_bad < 0)
+            self._first_bad = torch.where(fresh, stream.step_in_task, self._first_bad)
+
+    def _report(self, actions: Any, stream: Stream) -> None:
+        for seed, step in zip(stream.seeds, self._first_bad.tolist(), strict=True):
+            if step >= 0:
+                place = f"seed {seed}, {describe(stream.spec, stream.task, step)}"
+                raise unusable(actions, place, self.agent_spec.num_classes)
+
+
+def check_device(name: str) -> torch.device:
+    """Return the device called `name`, or raise `DeviceError` if this machine lacks it."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"'{name}' is not a device: it must be cpu, cuda, cuda:N or mps") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError("cuda was asked for, but PyTorch sees no CUDA device here: use --device cpu or auto")
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            raise DeviceError(f"'{name}' was asked for, but there are only {torch.cuda.device_count()} CUDA devices")
+        return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("mps was asked for, but PyTorch sees no Apple GPU here: use --device cpu or auto")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"'{name}' is not supported: it must be cpu, cuda, cuda:N or mps")
+    return device

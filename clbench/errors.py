@@ -1,0 +1,64 @@
+"""The exception family. Catch `ClbenchError` to catch them all."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ClbenchError(Exception):
+    """Base of every error that clbench raises on purpose; its text is one line for people."""
+
+
+class UsageError(ClbenchError, ValueError):
+    """Something asked for cannot be had; nothing was started."""
+
+
+class UnknownNameError(UsageError, LookupError):
+    """A stream, protocol, agent or option has no such name."""
+
+
+class OptionError(UsageError):
+    """An option has a value that is not possible."""
+
+
+class RegistrationError(UsageError):
+    """A stream cannot be registered: malformed or taken id, or not a stream."""
+
+
+class DeviceError(UsageError):
+    """A device was asked for that this machine lacks."""
+
+
+class OutputError(UsageError):
+    """The output folder cannot be written."""
+
+
+class DataError(UsageError):
+    """Image files are missing, incomplete or not what they should be."""
+
+
+class PredictionError(ClbenchError, ValueError):
+    """Predictions have the wrong shape, dtype or range, or are not finite."""
+
+
+class StepOrderError(ClbenchError, RuntimeError):
+    """`step` was called before `reset` or after the end, or `learn` before `act`."""
+
+
+class AgentError(ClbenchError):
+    """An agent raised or answered nonsense during a run; says which seed, task and step."""
+
+
+class ContractError(ClbenchError, AssertionError):
+    """An environment breaks the contract that `check_env` checks."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest choice, or "" if none is near.
+
+    >>> did_you_mean("quik", ["quick", "paper"])
+    " Did you mean 'quick'?"
+    >>> did_you_mean("zzz", ["quick", "paper"])
+    ''
+    """
+    near = difflib.get_close_matches(name, list(choices), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""

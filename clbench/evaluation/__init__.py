@@ -1,0 +1,1 @@
+"""Evaluation: plan jobs, run them in worker processes, watch them, write the run folder."""

@@ -1,0 +1,242 @@
+"""`clbench.evaluate`: agents on a stream, from request to run folder."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from clbench import machine
+from clbench.errors import AgentError
+from clbench.evaluation.jobs import Job, Message
+from clbench.evaluation.plan import AgentLike, Plan, make_plan
+from clbench.evaluation.pool import run_in_processes, run_inline
+from clbench.evaluation.progress import Display, Silent, Tally
+from clbench.loading import source_of
+from clbench.plotting import curves
+from clbench.records import TaskRecord
+from clbench.registration import lookup
+from clbench.results import RunFolder, frame
+from clbench.scoring import Score, score
+from clbench.specs import RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that did not finish: which agent and seeds, why, and the traceback for `--debug`."""
+
+    agent: str
+    seeds: tuple[int, ...]
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation.
+
+    Attributes:
+        spec: what was run, fully resolved.
+        folder: where run.json, tasks.csv and curves.png are.
+        records: a record per agent, seed and task.
+        scores: of each agent with a finished seed, best first.
+        steps_per_second: of each agent: updates of single seeds' learners per second of wall time.
+        failures: what went wrong, if anything.
+    """
+
+    spec: RunSpec
+    folder: Path
+    records: tuple[TaskRecord, ...]
+    scores: tuple[Score, ...]
+    steps_per_second: Mapping[str, float]
+    failures: tuple[Failure, ...]
+
+    @property
+    def tasks(self) -> "pd.DataFrame":
+        """The records as a frame, with the columns of tasks.csv."""
+        return frame(self.records)
+
+    @property
+    def summary(self) -> "pd.DataFrame":
+        """A row per agent: each score's mean, and its interval's ends as `<score>_low` and `<score>_high`."""
+        import pandas as pd
+
+        rows = []
+        for one in self.scores:
+            row: dict[str, Any] = {"agent": one.agent, "seeds": one.seeds}
+            for name, value in vars(one).items():
+                if name not in row:
+                    row |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
+            rows.append(row | {"steps_per_second": self.steps_per_second[one.agent]})
+        return pd.DataFrame(rows)
+
+
+def evaluate(
+    agents: AgentLike | Sequence[AgentLike],
+    env: str = "RandomLabelMNIST-v0",
+    protocol: str = "quick",
+    *,
+    seeds: int | Sequence[int] = 3,
+    num_tasks: int | None = None,
+    epochs_per_task: int | None = None,
+    num_samples: int | None = None,
+    batch_size: int | None = None,
+    source: str | None = None,
+    data_dir: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    out: str | Path = "results",
+    display: Display | None = None,
+) -> Evaluation:
+    """Run agents on a stream, each for every seed, and write a run folder.
+
+    Args:
+        agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes.
+        env: stream id, or "module:Id".
+        protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs.
+        seeds: how many (0, 1, ...), or which.
+        num_tasks, epochs_per_task, num_samples, batch_size, source, data_dir: override the protocol.
+        options: the stream's own, such as `{"relabel_fraction": 0.5}`.
+        arguments: constructor arguments of the agents.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        workers: processes at a time; by default as many as make the run quickest.
+        out: folder in which a new run folder is made.
+        display: shows progress; by default nothing is shown.
+
+    Returns:
+        The finished evaluation; what it holds is also in its folder.
+
+    Raises:
+        UsageError: the request cannot be met; nothing was started.
+        AgentError: a job failed; the attribute `evaluation` holds what was finished, and so does the folder.
+    """
+    overrides = {
+        "num_tasks": num_tasks,
+        "epochs_per_task": epochs_per_task,
+        "num_samples": num_samples,
+        "batch_size": batch_size,
+        "source": source,
+        "data_dir": data_dir,
+        **(options or {}),
+    }
+    plan = make_plan(agents, env, protocol, seeds, overrides, arguments or {}, device, workers)
+    evaluation = carry_out(plan, Path(out), display or Silent())
+    if evaluation.failures:
+        error = AgentError("; ".join(failure.error for failure in evaluation.failures))
+        error.evaluation = evaluation  # type: ignore[attr-defined]
+        raise error
+    return evaluation
+
+
+def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
+    """Run a plan; finished tasks are in the run folder at every moment, and stay there whatever happens."""
+    stream_class = lookup(plan.spec.stream.id).load()
+    folder_name = f"{plan.spec.stream.id}-{plan.spec.protocol}"
+    data = stream_class.shared_data(plan.spec.stream, torch.device("cpu"))
+    plan = replace(plan, spec=replace(plan.spec, stream=stream_class.resolve(plan.spec.stream, len(data))))
+    folder = RunFolder.create(out, folder_name)
+    facts = _facts(plan, {"source": data.source, "size": len(data), "sha256": data.checksum})
+    folder.write_run({"status": "running", **facts})
+    folder.write_tasks([])
+    with tempfile.TemporaryDirectory(prefix="clbench-") as scratch:
+        if not plan.inline:
+            data.save(Path(scratch))
+        jobs = plan.jobs("" if plan.inline else scratch)
+        watch = _Watch(jobs, folder, display)
+        messages = run_inline(jobs, plan.classes) if plan.inline else run_in_processes(jobs, plan.division.workers)
+        status, started = "interrupted", time.perf_counter()
+        try:
+            with display:
+                watch.follow(messages)
+            status = "failed" if watch.failures else "complete"
+        finally:
+            timing = {
+                "seconds": round(time.perf_counter() - started, 3),
+                "steps_per_second": {name: round(rate, 1) for name, rate in watch.rates().items()},
+            }
+            failures = [{"agent": one.agent, "seeds": one.seeds, "error": one.error} for one in watch.failures]
+            folder.write_run({"status": status, **facts, "timing": timing, "failures": failures})
+    names = [agent.name for agent in plan.spec.agents]
+    records = watch.sorted_records()
+    scores = [found for name in names if (found := score(name, records, plan.spec.stream.num_tasks))]
+    folder.write_curves(curves(records, names, describe(plan.spec), 1 / data.num_classes))
+    return Evaluation(
+        spec=plan.spec,
+        folder=folder.path,
+        records=tuple(records),
+        scores=tuple(sorted(scores, key=lambda one: -one.average_task_accuracy.mean)),
+        steps_per_second=watch.rates(),
+        failures=tuple(watch.failures),
+    )
+
+
+def describe(spec: RunSpec) -> str:
+    """Return stream, protocol and size of a run in one line."""
+    stream = spec.stream
+    changed = f" (changed: {', '.join(spec.overrides)})" if spec.overrides else ""
+    return (
+        f"{stream.id} · {spec.protocol}{changed} · {stream.num_tasks} tasks x {stream.epochs_per_task} epochs · "
+        f"{len(spec.seeds)} seed{'s' if len(spec.seeds) > 1 else ''} · {stream.num_samples:,} {stream.source} images"
+    )
+
+
+class _Watch:
+    """Follows the messages of all jobs: records into the folder, states to the display."""
+
+    def __init__(self, jobs: Sequence[Job], folder: RunFolder, display: Display) -> None:
+        self._jobs, self._folder, self._display = jobs, folder, display
+        names = list(dict.fromkeys(job.agent.name for job in jobs))
+        self._tallies = {name: Tally(name, [job for job in jobs if job.agent.name == name]) for name in names}
+        self._records: list[TaskRecord] = []
+        self.failures: list[Failure] = []
+
+    def follow(self, messages: Iterator[tuple[int, Message]]) -> None:
+        for tally in self._tallies.values():
+            self._display.update(tally)
+        for index, message in messages:
+            job = self._jobs[index]
+            tally = self._tallies[job.agent.name]
+            if message["kind"] == "output":
+                self._display.output(tally.name, message["line"])
+                continue
+            tally.take(index, job, message)
+            if message["kind"] == "task":
+                self._records.append(TaskRecord(**{key: value for key, value in message.items() if key != "kind"}))
+                if message["seed"] == job.seeds[-1]:
+                    self._folder.write_tasks(self.sorted_records())
+            elif message["kind"] == "failed":
+                self.failures.append(Failure(tally.name, job.seeds, message["error"], message["traceback"]))
+            self._display.update(tally)
+
+    def sorted_records(self) -> list[TaskRecord]:
+        """Records by agent, seed and task, in the order of the request."""
+        pairs = [(job.agent.name, seed) for job in self._jobs for seed in job.seeds]
+        rank = {pair: index for index, pair in enumerate(pairs)}
+        return sorted(self._records, key=lambda record: (rank[record.agent, record.seed], record.task))
+
+    def rates(self) -> dict[str, float]:
+        return {name: tally.steps_per_second for name, tally in self._tallies.items()}
+
+
+def _facts(plan: Plan, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that is needed to repeat a run, and when and where it was made."""
+    return {
+        "spec": plan.spec.to_json(),
+        "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
+        "data": dict(data),
+        "command": sys.argv,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": machine.versions(),
+        "hardware": machine.hardware(plan.spec.device),
+        "git": machine.git_state(Path.cwd()),
+    }

@@ -1,0 +1,160 @@
+"""The command line of `python -m clbench.evaluate`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from clbench.errors import ClbenchError, OptionError, UsageError, did_you_mean
+from clbench.specs import PROTOCOLS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from clbench.evaluation.api import Evaluation
+
+EPILOG = """\
+examples:
+  python -m clbench.evaluate agents.vanilla agents.reset
+  python -m clbench.evaluate my_agent.py:Agent --set step_size=3e-4 --seeds 5
+  python -m clbench.evaluate agents.l2 --env PermutedMNIST-v0 --protocol standard --seeds 0,4,7
+
+exit codes: 0 done; 1 a run failed, finished tasks are kept; 2 nothing was started; 130 interrupted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the nearest option's name."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise UsageError(f"{message} (--help shows all options)")
+
+    def known_options(self) -> list[str]:
+        """Return all option strings."""
+        return [text for action in self._actions for text in action.option_strings]
+
+
+def build_parser() -> _Parser:
+    """Return the parser; numbers are checked where they are used, so that messages are the same everywhere."""
+    parser = _Parser(
+        prog="python -m clbench.evaluate",
+        description="Run agents on a non-stationary stream and see whether they keep learning.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("agents", nargs="*", metavar="AGENT", help="agents.NAME, package.module[:Class] or path/to/file.py[:Class]")
+    add("--env", default="RandomLabelMNIST-v0", metavar="ID", help="stream: an id, or module:id (default: %(default)s)")
+    add("--protocol", default="quick", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)")
+    add("--seeds", default="3", metavar="N|A,B,...", help="how many, or which (default: %(default)s)")
+    add("--tasks", type=_whole, dest="num_tasks", metavar="N", help="tasks in the stream")
+    add("--epochs", type=_whole, dest="epochs_per_task", metavar="N", help="epochs per task")
+    add("--images", type=_whole, dest="num_samples", metavar="N", help="images drawn per seed")
+    add("--batch-size", type=_whole, metavar="N", help="images per step")
+    add("--source", metavar="NAME", help="embedded (5,000 images) or torchvision (60,000)")
+    add("--data-dir", metavar="DIR", help="folder with MNIST/raw/; else $CLBENCH_DATA_DIR, else downloaded once")
+    add("--env-set", action="append", default=[], metavar="NAME=VALUE", help="an option of the stream's own")
+    add("--step-size", metavar="X", help="short for --set step_size=X")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="constructor argument of the agents")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    add("--workers", type=_whole, metavar="N", help="processes at a time (default: what is quickest)")
+    add("--out", default="results", metavar="DIR", help="where run folders are made (default: %(default)s)")
+    add("--quiet", action="store_true", help="print the run folder's path, nothing else")
+    add("--list", action="store_true", help="list streams, protocols and agents")
+    add("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments
+    try:
+        return _main(arguments)
+    except ClbenchError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("interrupted: finished tasks are kept in the run folder", file=sys.stderr)
+        return 130
+
+
+def _main(arguments: Sequence[str]) -> int:
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        parser.error(f"no option '{name}'.{did_you_mean(name, parser.known_options())}")
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if options.list:
+        from clbench.evaluation.report import print_list
+
+        print_list(console)
+        return 0
+    return _evaluate(options, console)
+
+
+def _evaluate(options: argparse.Namespace, console: "Console") -> int:
+    from clbench.evaluation.api import carry_out
+    from clbench.evaluation.plan import make_plan
+    from clbench.evaluation.progress import Display, Lines, Live, Silent
+    from clbench.evaluation.report import header, print_report
+    from clbench.loading import parse_setting
+
+    settings = dict(parse_setting(text) for text in options.set)
+    if options.step_size is not None:
+        settings["step_size"] = parse_setting(f"step_size={options.step_size}")[1]
+    names = ("num_tasks", "epochs_per_task", "num_samples", "batch_size", "source", "data_dir")
+    overrides: dict[str, Any] = {name: getattr(options, name) for name in names}
+    overrides |= dict(parse_setting(text) for text in options.env_set)
+    plan = make_plan(
+        options.agents,
+        options.env,
+        options.protocol,
+        _seeds(options.seeds),
+        overrides,
+        settings,
+        options.device,
+        options.workers,
+    )
+    display: Display = Silent()
+    if not options.quiet:
+        console.print(header(plan.spec), soft_wrap=True)
+        display = Live(console) if console.is_terminal else Lines(console)
+    evaluation = carry_out(plan, Path(options.out), display)
+    if options.quiet:
+        print(evaluation.folder)
+    else:
+        print_report(console, evaluation)
+    return _report_failures(evaluation, options.debug)
+
+
+def _report_failures(evaluation: "Evaluation", debug: bool) -> int:
+    for failure in evaluation.failures:
+        if debug:
+            print(failure.traceback, file=sys.stderr)
+        print(f"error: {failure.error}; finished tasks are kept in {evaluation.folder}", file=sys.stderr)
+    return 1 if evaluation.failures else 0
+
+
+def _seeds(text: str) -> int | list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if "," in text else int(text)
+    except ValueError:
+        raise OptionError(f"--seeds '{text}': give how many (3) or which (0,4,7)") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None

@@ -1,0 +1,100 @@
+"""Jobs in worker processes, a few at a time; their messages as one stream."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
+
+from clbench.evaluation.jobs import Job, Message, run_job
+from clbench.specs import plain
+
+# Keeps glibc from giving memory back after every step: page faults cost a tenth of a training step.
+MALLOC = {
+    "MALLOC_TOP_PAD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(512 << 20),
+}
+
+
+def run_inline(jobs: Sequence[Job], classes: Mapping[str, type]) -> Iterator[tuple[int, Message]]:
+    """Run jobs in this process, one after another: for classes that no other process could import."""
+    for index, job in enumerate(jobs):
+        for message in run_job(job, classes[job.agent.name]):
+            yield index, message
+
+
+def run_in_processes(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, Message]]:
+    """Run each job in a process of its own, at most `workers` at a time; yield (job index, message).
+
+    Beside a job's own messages there are "output" (a line that the process wrote to standard output
+    or standard error) and, when a process ends without a word, "failed". Closing the generator ends all processes.
+    """
+    inbox: queue.Queue[tuple[int, Message | None]] = queue.Queue()
+    waiting, running = list(range(len(jobs))), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                index = waiting.pop(0)
+                running[index] = _start(jobs[index])
+                threading.Thread(target=_listen, args=(index, running[index], inbox), daemon=True).start()
+            index, message = inbox.get()
+            if message is None:
+                running.pop(index)
+            else:
+                yield index, message
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+
+
+def _start(job: Job) -> subprocess.Popen[str]:
+    threads = str(job.threads)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clbench.evaluation.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**MALLOC, **os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        # Ctrl-C is for the parent, which ends its workers in order.
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    try:
+        with process.stdin as stdin:
+            json.dump({"job": plain(job), "path": sys.path}, stdin)
+    except BrokenPipeError:  # it died at once; _listen says so
+        pass
+    return process
+
+
+def _listen(index: int, process: subprocess.Popen[str], inbox: "queue.Queue[tuple[int, Message | None]]") -> None:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    chatter = threading.Thread(target=_forward, args=(index, process.stderr, inbox), daemon=True)
+    chatter.start()
+    finished = False
+    for line in process.stdout:
+        message = json.loads(line)
+        finished = finished or message["kind"] in ("done", "failed")
+        inbox.put((index, message))
+    code = process.wait()
+    chatter.join()
+    if not finished:
+        cause = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        if code == -9:
+            cause += " (out of memory?)"
+        inbox.put((index, {"kind": "failed", "error": f"the worker process {cause}", "traceback": ""}))
+    inbox.put((index, None))
+
+
+def _forward(index: int, stream: IO[str], inbox: "queue.Queue[tuple[int, Message | None]]") -> None:
+    for line in stream:
+        inbox.put((index, {"kind": "output", "line": line.rstrip("\n")}))

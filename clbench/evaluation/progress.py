@@ -1,0 +1,175 @@
+"""What is known of running jobs, and ways to show it: a live display, plain lines, nothing."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+from clbench.evaluation.jobs import Job, Message
+
+
+class Tally:
+    """Counts one agent's steps over all its jobs.
+
+    A step here is one update of one seed's learner; lockstep seeds count each.
+    """
+
+    def __init__(self, name: str, jobs: Sequence[Job]) -> None:
+        spec = jobs[0].stream
+        self.name, self.num_tasks = name, spec.num_tasks
+        self.total = sum(len(job.seeds) for job in jobs) * spec.steps_per_task * spec.num_tasks
+        self._steps_per_task = spec.steps_per_task
+        self._lockstep: dict[int, int] = {}
+        self._tasks: dict[int, int] = {}
+        self._done: dict[int, int] = {}
+        self._pending = len(jobs)
+        self._started = self._ended = 0.0
+        self.accuracy = float("nan")
+        self.state = "waiting"
+
+    def take(self, index: int, job: Job, message: Message) -> None:
+        """Take note of a message from job number `index`."""
+        self._ended = time.perf_counter()
+        kind = message["kind"]
+        if kind == "started":
+            self._started = self._started or self._ended
+            self._lockstep[index], self.state = len(job.seeds), "running"
+        elif kind == "glimpse":
+            self._done[index] = message["steps"] * self._lockstep[index]
+            self._tasks[index], self.accuracy = message["task"], message["accuracy"]
+        elif kind == "task":
+            self._done[index] = (message["task"] + 1) * self._steps_per_task * self._lockstep[index]
+            self._tasks[index], self.accuracy = message["task"], message["accuracy"]
+        elif kind in ("done", "failed"):
+            self._pending -= 1
+            if kind == "failed":
+                self.state = "failed"
+            elif self._pending == 0 and self.state == "running":
+                self.state = "done"
+
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return sum(self._done.values())
+
+    @property
+    def task(self) -> int:
+        """Index of the task that the least advanced running job is in."""
+        return min(self._tasks.values(), default=0)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time from the first step to the last news."""
+        return self._ended - self._started if self._started else 0.0
+
+    @property
+    def steps_per_second(self) -> float:
+        """Steps done per second of wall time."""
+        return self.steps / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate from the rate so far; None before there is one."""
+        rate = self.steps_per_second
+        return (self.total - self.steps) / rate if rate else None
+
+
+class Display(Protocol):
+    """Something that shows how jobs get on."""
+
+    def __enter__(self) -> "Display": ...
+    def __exit__(self, *_: object) -> None: ...
+    def update(self, tally: Tally) -> None:
+        """Show an agent's state."""
+
+    def output(self, name: str, line: str) -> None:
+        """Show a line that an agent's process wrote."""
+
+
+class Silent:
+    """Shows nothing but what agents print, on standard error."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def update(self, tally: Tally) -> None:
+        """Stay silent."""
+
+    def output(self, name: str, line: str) -> None:
+        """Pass the line on."""
+        import sys
+
+        print(line, file=sys.stderr)
+
+
+class Lines(Silent):
+    """A plain line whenever all of an agent's running seeds have finished another task."""
+
+    def __init__(self, console: Any) -> None:
+        self._console, self._shown = console, dict[str, tuple[int, str]]()
+
+    def update(self, tally: Tally) -> None:
+        """Print a line if there is something new."""
+        finished = tally.steps * tally.num_tasks // tally.total
+        if self._shown.get(tally.name, (0, "")) == (finished, tally.state) or tally.state == "waiting":
+            return
+        if finished or tally.state != "running":
+            what = "done" if tally.state == "done" else f"task {finished}/{tally.num_tasks}"
+            what = "failed" if tally.state == "failed" else what
+            line = f"{tally.name}  {what}  accuracy {tally.accuracy:.2f}  {tally.steps_per_second:,.0f} steps/s"
+            self._console.print(f"{line}  {clock(tally.seconds_left)} left", highlight=False, soft_wrap=True)
+        self._shown[tally.name] = (finished, tally.state)
+
+
+class Live(Silent):
+    """A bar per agent with task, accuracy, steps/s and time left."""
+
+    def __init__(self, console: Any) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=22),
+            TextColumn("{task.fields[what]:<10}"),
+            TextColumn("accuracy {task.fields[accuracy]}"),
+            TextColumn("{task.fields[rate]:>15}"),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self._rows: dict[str, Any] = {}
+
+    def __enter__(self) -> "Live":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, tally: Tally) -> None:
+        """Redraw the agent's row."""
+        running = tally.state == "running"
+        fields = {
+            "what": f"task {tally.task + 1}/{tally.num_tasks}" if running else tally.state,
+            "accuracy": "  - " if tally.accuracy != tally.accuracy else f"{tally.accuracy:.2f}",
+            "rate": f"{tally.steps_per_second:,.0f} steps/s" if tally.steps else "",
+            "left": f"{clock(tally.seconds_left)} left" if running else clock(tally.seconds),
+        }
+        if tally.name not in self._rows:
+            self._rows[tally.name] = self._progress.add_task(tally.name, total=tally.total, **fields)
+        self._progress.update(self._rows[tally.name], completed=tally.steps, **fields)
+
+    def output(self, name: str, line: str) -> None:
+        """Print the line above the bars."""
+        self._progress.console.print(f"{name}: {line}", markup=False, highlight=False)
+
+
+def clock(seconds: float | None) -> str:
+    """Return seconds as h:mm:ss.
+
+    >>> clock(69.6), clock(None)
+    ('0:01:10', '-:--:--')
+    """
+    return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,82 @@
+"""What the command prints: header, table of scores, list of what there is."""
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from clbench.evaluation.api import Evaluation, describe
+from clbench.loading import bundled_agents
+from clbench.registration import STREAMS
+from clbench.scoring import Estimate
+from clbench.specs import PROTOCOLS, RunSpec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOSS_WORTH_SAYING = 0.1
+
+
+def header(spec: RunSpec) -> str:
+    """Return the line above the progress display."""
+    processes = f"{spec.workers} worker{'s' if spec.workers > 1 else ''}"
+    threads = f" x {spec.threads} threads" if spec.threads > 1 else ""
+    return f"{describe(spec)} · {spec.device}, {processes}{threads}"
+
+
+def print_report(console: "Console", evaluation: Evaluation) -> None:
+    """Print the table of scores, who lost the ability to learn, and where the results are."""
+    if evaluation.scores:
+        console.print()
+        console.print(table(evaluation))
+        console.print()
+    for score in evaluation.scores:
+        if score.share_lost >= LOSS_WORTH_SAYING:
+            console.print(f"{score.agent} lost {score.share_lost:.0%} of its first-task accuracy.".replace("%", " %"))
+    files = "run.json  tasks.csv  curves.png"
+    console.print(f"{evaluation.folder}/   {files}", soft_wrap=True)
+
+
+def table(evaluation: Evaluation) -> Table:
+    """Return the table of scores, best first."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    grid.add_column("\nagent", no_wrap=True)
+    for title in ("average\ntask accuracy", "first\ntask", "last\n10 %", "slope\nper task", "\nsteps/s"):
+        grid.add_column(title, justify="right", no_wrap=True)
+    for score in evaluation.scores:
+        incomplete = score.seeds < len(evaluation.spec.seeds)
+        grid.add_row(
+            score.agent + (f" ({score.seeds} of {len(evaluation.spec.seeds)} seeds)" if incomplete else ""),
+            interval(score.average_task_accuracy),
+            f"{score.first_task.mean:.3f}",
+            f"{score.last_tenth.mean:.3f}",
+            f"{score.slope.mean:+.3f}",
+            f"{evaluation.steps_per_second[score.agent]:,.0f}",
+        )
+    return grid
+
+
+def interval(estimate: Estimate) -> str:
+    """Return mean and interval, or the mean alone for a single seed.
+
+    >>> interval(Estimate(0.5, 0.4, 0.6)), interval(Estimate(0.5, float("nan"), float("nan")))
+    ('0.500 [0.400, 0.600]', '0.500')
+    """
+    mean = f"{estimate.mean:.3f}"
+    return mean if estimate.low != estimate.low else f"{mean} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def print_list(console: "Console") -> None:
+    """Print all streams, protocols and agents, a line each."""
+    protocols = {
+        name: f"{one.num_tasks} tasks x {one.epochs_per_task} epochs on {one.num_samples:,} {one.source} images; {one.purpose}"
+        for name, one in PROTOCOLS.items()
+    }  # fmt: skip
+    for title, rows in (
+        ("streams", {id: entry.about for id, entry in STREAMS.items()}),
+        ("protocols", protocols),
+        ("agents", bundled_agents()),
+    ):
+        console.print(f"[bold]{title}[/bold]")
+        width = max(map(len, rows))
+        for name, about in rows.items():
+            console.print(f"  {name:<{width}}  {about}", markup=False, soft_wrap=True)

@@ -1,0 +1,21 @@
+"""A worker process: one job as JSON on standard input, messages as JSON lines on standard output."""
+
+import json
+import os
+import sys
+
+
+def main() -> None:
+    """Run the job; whatever the agent prints goes to standard error."""
+    request = json.load(sys.stdin)
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.path[:] = request["path"]
+    from clbench.evaluation.jobs import Job, run_job
+
+    for message in run_job(Job.from_json(request["job"])):
+        print(json.dumps(message), file=messages, flush=True)
+
+
+if __name__ == "__main__":
+    main()

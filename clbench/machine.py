@@ -1,0 +1,60 @@
+"""Facts about this machine and installation that a run records."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("clbench", "torch", "torchvision", "gymnasium", "numpy", "scipy", "pandas", "mlxtend", "matplotlib")
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Return versions of Python and of the packages that results may depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(device: str) -> dict[str, str | int]:
+    """Return platform, processor, cores, and the accelerator if `device` is one."""
+    facts: dict[str, str | int] = {"platform": platform.platform(), "processor": _processor(), "cores": cores()}
+    if device.startswith("cuda"):
+        import torch
+
+        facts["accelerator"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def git_state(folder: Path) -> dict[str, str | bool] | None:
+    """Return commit and cleanness of the repository that `folder` is in, None if in none."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,46 @@
+"""What a run yields: a record per task and seed, and glimpses in between."""
+
+from dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+"""Version of the columns of tasks.csv and the keys of run.json."""
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """One task of one seed; a row of tasks.csv.
+
+    Attributes:
+        agent: the agent's name.
+        seed: root seed of stream and learner.
+        task: index from 0.
+        steps: batches in the task.
+        accuracy: task accuracy, the mean over steps of the batch accuracy before the update (SPEC section 2).
+        final_epoch_accuracy: the same over the last epoch's steps.
+        loss: mean of the losses that the agent reported; NaN if it reports none.
+        seconds: wall time of the task, shared by the seeds that ran in lockstep.
+    """
+
+    agent: str
+    seed: int
+    task: int
+    steps: int
+    accuracy: float
+    final_epoch_accuracy: float
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """Where a run is, between records.
+
+    Attributes:
+        task: index from 0.
+        steps: lockstep steps done since the start of the run.
+        accuracy: mean over seeds, since the task's start.
+    """
+
+    task: int
+    steps: int
+    accuracy: float

@@ -1,0 +1,96 @@
+"""The loop that everyone runs, as a generator: (environment, agent) -> records."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from clbench.agent import Agent, AgentSpec
+from clbench.errors import AgentError, PredictionError
+from clbench.records import Glimpse, TaskRecord
+
+
+def run(
+    env: Any, agent: Agent, *, name: str, seeds: Sequence[int], interval: float = 0.5
+) -> Iterator[TaskRecord | Glimpse]:
+    """Run `agent` through the whole stream of `env`; yield records as tasks end, glimpses in between.
+
+    Nothing here reads a value from the device but at a task's end and for a glimpse.
+
+    Args:
+        env: from `clbench.make` (one seed) or `clbench.make_vec` (`S` seeds).
+        agent: constructed for the same seeds.
+        name: the agent's name in records.
+        seeds: root seeds of the streams.
+        interval: seconds between glimpses.
+
+    Raises:
+        AgentError: the agent raised, or its predictions or losses are unusable; says which seed, task and step.
+    """
+    spec: AgentSpec = env.agent_spec
+    vectorized = hasattr(env, "num_envs")
+    begin_task: Callable[[int], Any] = getattr(agent, "begin_task", lambda task: None)
+    final_epoch = spec.epochs_per_task - 1
+    obs, info = env.reset(seed=list(seeds) if vectorized else seeds[0])
+    meter, done, steps = _Meter(len(seeds), spec.device if vectorized else "cpu"), False, 0
+    glimpsed = time.perf_counter()
+    while not done:
+        task, epoch, step = info["task"], info["epoch"], info["step_in_task"]
+        try:
+            if info["boundary"]:
+                begin_task(task)
+            predictions = agent.act(obs)
+            obs, reward, terminated, _, info = env.step(predictions)
+            loss = agent.learn(info["targets"])
+            meter.add(reward, loss, epoch == final_epoch)
+        except PredictionError as error:
+            where = "" if "task " in str(error) else f" ({_where(seeds, spec, task, step)})"
+            raise AgentError(f"{name}: {error}{where}") from error
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise AgentError(f"{name} raised {what} ({_where(seeds, spec, task, step)})") from error
+        steps += 1
+        done = bool(terminated.all()) if vectorized else terminated
+        if info["boundary"] or done:
+            yield from meter.records(name, seeds, task)
+            meter = _Meter(len(seeds), spec.device if vectorized else "cpu")
+        elif time.perf_counter() - glimpsed > interval:
+            yield Glimpse(task, steps, meter.mean_accuracy())
+            glimpsed = time.perf_counter()
+
+
+def _where(seeds: Sequence[int], spec: AgentSpec, task: int, step: int) -> str:
+    who = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+    return f"{who}, task {task + 1} of {spec.num_tasks}, step {step + 1} of {spec.steps_per_task}"
+
+
+class _Meter:
+    """Sums over one task, kept on the device."""
+
+    def __init__(self, seeds: int, device: str) -> None:
+        # Apple's GPUs have no float64.
+        dtype = torch.float32 if device.startswith("mps") else torch.float64
+        self.right, self.right_finally, self.loss = torch.zeros(3, seeds, dtype=dtype, device=device)
+        self.steps = self.final_steps = self.losses = 0
+        self.started = time.perf_counter()
+
+    def add(self, reward: Any, loss: Any, final: bool) -> None:
+        self.steps += 1
+        self.right += reward
+        if final:
+            self.final_steps += 1
+            self.right_finally += reward
+        if loss is not None:
+            self.losses += 1
+            self.loss += loss.detach().to(self.loss.device) if isinstance(loss, torch.Tensor) else loss
+
+    def mean_accuracy(self) -> float:
+        return float(self.right.mean() / self.steps)
+
+    def records(self, name: str, seeds: Sequence[int], task: int) -> Iterator[TaskRecord]:
+        losses = self.loss / self.losses if self.losses else torch.full_like(self.loss, torch.nan)
+        columns = torch.stack([self.right / self.steps, self.right_finally / self.final_steps, losses]).tolist()
+        seconds = time.perf_counter() - self.started
+        for seed, accuracy, final, loss in zip(seeds, *columns, strict=True):
+            yield TaskRecord(name, seed, task, self.steps, accuracy, final, loss, seconds)

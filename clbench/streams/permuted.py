@@ -1,0 +1,32 @@
+"""PermutedMNIST: true labels, a new permutation of the pixels at every task."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from clbench.streams.base import Stream, Task
+
+
+@dataclass(frozen=True)
+class FeaturePermutation:
+    """Puts feature `order[j]` at place j of inputs `(B, D)`."""
+
+    order: torch.Tensor
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.index_select(1, self.order)
+
+
+class Permuted(Stream):
+    """Each task applies its own permutation of the features to every image; labels are true.
+
+    Source: SPEC section 1; Goodfellow et al., "An Empirical Investigation of Catastrophic Forgetting
+    in Gradient-Based Neural Networks", 2013.
+    """
+
+    def draw_task(self, rng: np.random.Generator, rows: np.ndarray, previous: Task | None) -> Task:
+        """Draw one permutation of all features, the first task's too."""
+        order = torch.from_numpy(rng.permutation(self.data.input_shape[0])).to(self.device)
+        targets = previous.targets if previous else self.data.labels.cpu().numpy()[rows]
+        return Task(rows, targets, FeaturePermutation(order))
