@@ -11,6 +11,11 @@ def main() -> None:
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.path[:] = request["path"]
+    import torch
+
+    # Moments of silent units decay into denormal numbers, far below Adam's eps and slow to compute with.
+    # Set before any other thread exists, since threads inherit it.
+    torch.set_flush_denormal(True)
     from clbench.evaluation.jobs import Job, run_job
 
     for message in run_job(Job.from_json(request["job"])):

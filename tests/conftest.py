@@ -1,0 +1,24 @@
+"""Fixtures."""
+
+import pytest
+import torch
+
+from clbench import registration
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def streams():
+    """The registry, put back afterwards."""
+    before = dict(registration.STREAMS)
+    yield registration.STREAMS
+    import gymnasium
+
+    for id in set(registration.STREAMS) - set(before):
+        gymnasium.registry.pop(f"{registration.NAMESPACE}/{id}", None)
+    registration.STREAMS.clear()
+    registration.STREAMS.update(before)

@@ -1,0 +1,79 @@
+import json
+import pickle
+
+import pytest
+
+from clbench.errors import OptionError, UnknownNameError
+from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec, protocol
+
+
+def test_stream_spec_survives_json_and_pickle():
+    spec = StreamSpec("A-v0", num_tasks=3, num_samples=512, options={"relabel_fraction": 0.5})
+    assert StreamSpec(**json.loads(json.dumps(spec.to_json()))) == spec
+    assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+def test_run_spec_survives_json():
+    spec = RunSpec(
+        agents=(AgentEntry("agents.l2", {"strength": 0.1}),),
+        stream=StreamSpec("A-v0", num_samples=512, options={"x": 1}),
+        protocol="quick",
+        overrides={"num_samples": 512},
+        seeds=(0, 4, 7),
+    )
+    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_options_are_frozen():
+    options = {"x": 1}
+    spec = StreamSpec("A-v0", options=options)
+    options["x"] = 2
+    assert spec.options["x"] == 1
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        spec.options["x"] = 3  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["num_tasks", "epochs_per_task", "batch_size", "num_samples"])
+@pytest.mark.parametrize(("value", "fault"), [(0, "too small"), (-3, "too small"), (2.0, "whole"), ("2", "whole"), (True, "whole")])  # fmt: skip
+def test_counts_are_checked(name, value, fault):
+    with pytest.raises(OptionError, match=f"{name}=.*{fault}"):
+        StreamSpec("A-v0", **{name: value})
+
+
+def test_a_batch_must_fit():
+    with pytest.raises(OptionError, match="batch_size=256 is more than num_samples=255"):
+        StreamSpec("A-v0", num_samples=255)
+
+
+@pytest.mark.parametrize(("name", "value"), [("source", 3), ("source", None), ("data_dir", 3)])
+def test_strings_are_checked(name, value):
+    with pytest.raises(OptionError, match=f"{name}=.*is not a string"):
+        StreamSpec("A-v0", **{name: value})
+
+
+def test_steps_drop_the_last_incomplete_batch():
+    spec = StreamSpec("A-v0", epochs_per_task=40, num_samples=5_000)
+    assert (spec.steps_per_epoch, spec.steps_per_task) == (19, 760)
+
+
+# SPEC section 7.
+@pytest.mark.parametrize(
+    ("name", "source", "images", "tasks", "epochs", "steps"),
+    [
+        ("quick", "embedded", 5_000, 15, 40, 760),
+        ("standard", "torchvision", 60_000, 10, 100, 23_400),
+        ("paper", "torchvision", 60_000, 40, 250, 58_500),
+        ("paper-21k", "torchvision", 21_000, 40, 250, 20_500),
+    ],
+)
+def test_protocols_are_those_of_the_spec(name, source, images, tasks, epochs, steps):
+    rules = PROTOCOLS[name]
+    assert (rules.source, rules.num_samples, rules.num_tasks, rules.epochs_per_task) == (source, images, tasks, epochs)
+    assert rules.seeds == 3
+    spec = StreamSpec("A-v0", num_tasks=tasks, epochs_per_task=epochs, num_samples=images)
+    assert spec.steps_per_task == steps
+
+
+def test_unknown_protocol_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="no protocol 'standart'. Did you mean 'standard'"):
+        protocol("standart")
