@@ -1,0 +1,300 @@
+"""The learners against plain PyTorch: torch.optim.Adam, autograd, loops."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from agents import crelu, l2, reset, vanilla, wasserstein
+from agents.adam import StackedAdam
+from agents.networks import MLP
+from agents.networks import crelu as crelu_activation
+from clbench.agent import AgentSpec
+from clbench.errors import OptionError, StepOrderError
+from tests.oracles import plain_mlp, train_plainly, wasserstein_penalty
+
+SPEC = AgentSpec(
+    input_shape=(784,), num_classes=10, batch_size=32, num_tasks=3, epochs_per_task=2, steps_per_task=6
+)
+LEARNERS = {module.__name__: module.Agent for module in (vanilla, reset, crelu, l2, wasserstein)}
+
+
+def batches(count: int, seeds: int):
+    generator = torch.Generator().manual_seed(99)
+    for _ in range(count):
+        inputs = torch.randn(seeds, SPEC.batch_size, 784, generator=generator)
+        yield inputs, torch.randint(10, (seeds, SPEC.batch_size), generator=generator)
+
+
+def train(agent, count=12, seeds=1, boundary_every=6):
+    logits, losses = [], []
+    for step, (inputs, targets) in enumerate(batches(count, seeds)):
+        if step % boundary_every == 0:
+            agent.begin_task(step // boundary_every)
+        logits.append(agent.act(inputs))
+        losses.append(agent.learn(targets))
+    return logits, losses
+
+
+def close(one, other):
+    torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_three_seeds_in_lockstep_are_three_runs_of_one(name):
+    together = LEARNERS[name](SPEC, [3, 1, 8])
+    shown, losses = train(together, seeds=3)
+    for place, seed in enumerate([3, 1, 8]):
+        alone = LEARNERS[name](SPEC, [seed])
+        for step, (inputs, targets) in enumerate(batches(12, 3)):
+            if step % 6 == 0:
+                alone.begin_task(step // 6)
+            logits = alone.act(inputs[place : place + 1])
+            assert torch.equal(logits[0], shown[step][place]), (seed, step)
+            assert torch.equal(alone.learn(targets[place : place + 1])[0], losses[step][place])
+        for parameter, value in together.parameters.items():
+            assert torch.equal(alone.parameters[parameter][0], value[place]), parameter
+
+
+def single_batches(count=12):
+    return [(inputs[0], targets[0]) for inputs, targets in batches(count, 1)]
+
+
+def check_against_plain(agent, network, optimizer, penalty=None, count=12):
+    shown, _ = train(agent, count)
+    expected = train_plainly(network, optimizer, single_batches(count), penalty)
+    for step, (ours, theirs) in enumerate(zip(shown, expected, strict=True)):
+        torch.testing.assert_close(ours[0], theirs, rtol=2e-4, atol=2e-5, msg=lambda text, step=step: f"{step}: {text}")
+    for ours, theirs in zip(agent.parameters.values(), network.parameters(), strict=True):
+        close(ours[0], theirs)
+
+
+def test_vanilla_is_torch_adam():
+    network = plain_mlp(5)
+    check_against_plain(vanilla.Agent(SPEC, [5]), network, torch.optim.Adam(network.parameters(), lr=1e-3))
+
+
+def test_l2_is_torch_adam_with_weight_decay():
+    network = plain_mlp(5)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=0.1)
+    check_against_plain(l2.Agent(SPEC, [5], strength=0.1), network, optimizer)
+
+
+def test_crelu_is_torch_adam_on_a_wider_network():
+    class CReLU(nn.Module):
+        def forward(self, x):
+            return torch.cat([F.relu(x), F.relu(-x)], dim=1)
+
+    generator = torch.Generator().manual_seed(5)
+    layers = [MLP(784, 10, activation=crelu_activation, expansion=2, generator=generator)]
+    assert [tuple(layer.weight.shape) for layer in layers[0].children()] == [(256, 784), (256, 512), (10, 512)]
+    plain = nn.Sequential(
+        *(part for layer in layers[0].children() for part in (copy.deepcopy(layer), CReLU()))
+    )[:-1]
+    check_against_plain(crelu.Agent(SPEC, [5]), plain, torch.optim.Adam(plain.parameters(), lr=1e-2))
+
+
+def test_wasserstein_is_torch_adam_with_the_penalty_by_autograd():
+    network = plain_mlp(5)
+    initial = [value.detach().clone() for value in network.parameters()]
+    check_against_plain(
+        wasserstein.Agent(SPEC, [5], strength=0.1),
+        network,
+        torch.optim.Adam(network.parameters(), lr=1e-3),
+        lambda net: wasserstein_penalty(list(net.parameters()), initial, 0.1),
+    )
+
+
+@pytest.mark.parametrize("module", [l2, wasserstein])
+def test_penalties_and_their_gradients_by_brute_force(module):
+    agent = module.Agent(SPEC, [0, 1], strength=0.3)
+    generator = torch.Generator().manual_seed(1)
+    start = {name: value.detach().double() for name, value in agent.parameters.items()}
+    moved = {
+        name: (value + 0.1 * torch.randn(value.shape, generator=generator)).requires_grad_()
+        for name, value in start.items()
+    }
+    if module is wasserstein:
+        agent.initial = {name: value.double() for name, value in agent.initial.items()}
+    penalty = agent.penalty(moved)
+    gradients = torch.autograd.grad(penalty.sum(), list(moved.values()))
+    for place in range(2):
+        own = [value[place].detach().clone().requires_grad_() for value in moved.values()]
+        if module is wasserstein:
+            expected = wasserstein_penalty(own, [value[place] for value in start.values()], 0.3)
+        else:
+            expected = 0.3 / 2 * sum((value**2).sum() for value in own)
+        torch.testing.assert_close(penalty[place], expected, rtol=1e-10, atol=0)
+        for gradient, brute in zip(gradients, torch.autograd.grad(expected, own), strict=True):
+            torch.testing.assert_close(gradient[place], brute, rtol=1e-10, atol=1e-12)
+
+
+def test_wasserstein_gradient_in_closed_form():
+    """2 lambda (theta - sort(theta_0)[rank of theta])."""
+    agent = wasserstein.Agent(SPEC, [0], strength=0.3)
+    moved = {name: torch.randn_like(value).requires_grad_() for name, value in agent.parameters.items()}
+    gradients = torch.autograd.grad(agent.penalty(moved).sum(), list(moved.values()))
+    for (name, value), gradient in zip(moved.items(), gradients, strict=True):
+        flat = value.detach().flatten()
+        ranks = flat.argsort().argsort()
+        expected = 2 * 0.3 * (flat - agent.initial[name][0][ranks])
+        torch.testing.assert_close(gradient.flatten(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_reset_is_a_fresh_network_with_fresh_optimizer_state():
+    agent = reset.Agent(SPEC, [0, 1])
+    agent.begin_task(0)
+    first = {name: value.detach().clone() for name, value in agent.parameters.items()}
+    train(agent, 6, seeds=2)
+    agent.optimizer.step_sizes.mul_(0.5)
+    agent.begin_task(1)
+    assert agent.optimizer.steps == 0
+    assert torch.all(agent.optimizer.step_sizes == torch.tensor(1e-3))
+    for kind in (agent.optimizer.first_moments, agent.optimizer.second_moments):
+        assert all(not value.any() for value in kind.values())
+    for name, value in agent.parameters.items():
+        if name.endswith("bias"):
+            assert not value.any()
+        else:
+            assert not torch.equal(value, first[name])
+            bound = (6 / value.shape[2]) ** 0.5
+            assert 0.97 * bound < float(value.detach().abs().max()) <= bound
+    # And it learns on exactly as a new plain network with these weights does.
+    network = plain_mlp(0)
+    for layer, plain in zip(("fc1", "fc2", "out"), network[::2], strict=True):
+        plain.load_state_dict({kind: agent.parameters[f"{layer}.{kind}"][0].detach() for kind in ("weight", "bias")})
+    data = [(inputs[:1], targets[:1]) for inputs, targets in batches(4, 2)]
+    expected = train_plainly(
+        network, torch.optim.Adam(network.parameters(), lr=1e-3), [(x[0], y[0]) for x, y in data]
+    )
+    for (inputs, targets), logits in zip(batches(4, 2), expected, strict=True):
+        torch.testing.assert_close(agent.act(inputs)[0], logits, rtol=2e-4, atol=2e-5)
+        agent.learn(targets)
+
+
+def test_reset_keeps_its_first_network_for_the_first_task():
+    agent, plain = reset.Agent(SPEC, [7]), vanilla.Agent(SPEC, [7])
+    agent.begin_task(0)
+    assert all(torch.equal(agent.parameters[name], plain.parameters[name]) for name in plain.parameters)
+
+
+def test_initial_weights_are_kaiming_uniform_and_biases_zero():
+    agent = vanilla.Agent(SPEC, [0])
+    for name, value in agent.parameters.items():
+        if name.endswith("bias"):
+            assert not value.any()
+            continue
+        bound = (6 / value.shape[2]) ** 0.5
+        flat = value.detach().flatten()
+        assert float(flat.abs().max()) <= bound
+        assert float(flat.std()) == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert float(flat.mean()) == pytest.approx(0, abs=0.05 * bound)
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    one = vanilla.Agent(SPEC, [4, 2]).parameters["fc1.weight"]
+    torch.manual_seed(2)
+    two = vanilla.Agent(SPEC, [2]).parameters["fc1.weight"]
+    assert torch.equal(one[1], two[0])
+    assert not torch.equal(one[0], one[1])
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_batched_path_agrees_with_the_loop(name, monkeypatch):
+    """The path that accelerators take, run on the CPU."""
+    loop = LEARNERS[name](SPEC, [0, 1])
+    expected, _ = train(loop, seeds=2)
+    monkeypatch.setattr(LEARNERS[name], "_stacked", property(lambda self: True))
+    batched = LEARNERS[name](SPEC, [0, 1])
+    shown, _ = train(batched, seeds=2)
+    for ours, theirs in zip(shown, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=5e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_training_taken_up_from_a_state_goes_on_the_same(name):
+    agent = LEARNERS[name](SPEC, [0, 1])
+    train(agent, 7, seeds=2)
+    state = agent.state_dict()
+    twin = LEARNERS[name](SPEC, [0, 1])
+    twin.load_state_dict(state)
+    agent.begin_task(1)
+    twin.begin_task(1)
+    for inputs, targets in batches(3, 2):
+        assert torch.equal(agent.act(inputs), twin.act(inputs))
+        agent.learn(targets)
+        twin.learn(targets)
+
+
+def test_learning_reduces_the_loss():
+    agent = vanilla.Agent(SPEC, [0])
+    inputs, targets = next(batches(1, 1))
+    losses = []
+    for _ in range(30):
+        agent.act(inputs)
+        losses.append(float(agent.learn(targets)))
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_learn_before_act():
+    with pytest.raises(StepOrderError, match="before act"):
+        vanilla.Agent(SPEC, [0]).learn(torch.zeros(1, 32, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("step_size", [0, -1e-3, float("nan")])
+def test_step_size_must_be_above_zero(step_size):
+    with pytest.raises(OptionError, match="step_size=.* must be above 0"):
+        vanilla.Agent(SPEC, [0], step_size=step_size)
+
+
+@pytest.mark.parametrize("module", [l2, wasserstein])
+def test_strength_must_not_be_negative(module):
+    with pytest.raises(OptionError, match="strength=-1 must not be negative"):
+        module.Agent(SPEC, [0], strength=-1)
+
+
+def test_stacked_adam_has_a_step_size_for_each_layer_and_seed():
+    """Against torch.optim.Adam in float64, with one parameter group per layer and seed."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"fc1.weight": (3, 4, 5), "fc1.bias": (3, 4), "out.weight": (3, 2, 4)}
+    stacked = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+    plain = {name: [nn.Parameter(value[s].clone()) for s in range(3)] for name, value in stacked.items()}
+    sizes = torch.tensor([[1e-3, 1e-2, 5e-2], [2e-3, 3e-2, 1e-1]], dtype=torch.float64)
+    ours = StackedAdam(stacked, 1e-3)
+    assert ours.layers == ["fc1", "out"]
+    ours.step_sizes.copy_(sizes)
+    theirs = torch.optim.Adam(
+        [
+            {"params": [plain[name][s]], "lr": float(sizes[layer, s])}
+            for layer, names in enumerate((["fc1.weight", "fc1.bias"], ["out.weight"]))
+            for name in names
+            for s in range(3)
+        ]
+    )
+    for step in range(20):
+        gradients = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes.values()]
+        for (name, values), gradient in zip(plain.items(), gradients, strict=True):
+            for s, value in enumerate(values):
+                value.grad = gradient[s].clone()
+        theirs.step()
+        ours.step(gradients if step % 2 else [list(gradient) for gradient in gradients])
+    for name, values in plain.items():
+        torch.testing.assert_close(stacked[name], torch.stack([v.detach() for v in values]), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_gpu_agrees_with_the_cpu(name):
+    from dataclasses import replace
+
+    host, device = LEARNERS[name](SPEC, [0, 1]), LEARNERS[name](replace(SPEC, device="cuda"), [0, 1])
+    for step, (inputs, targets) in enumerate(batches(8, 2)):
+        if step % 6 == 0:
+            host.begin_task(step // 6)
+            device.begin_task(step // 6)
+        torch.testing.assert_close(device.act(inputs.cuda()).cpu(), host.act(inputs), rtol=1e-3, atol=1e-3)
+        host.learn(targets)
+        device.learn(targets.cuda())

@@ -1,0 +1,202 @@
+"""The checker passes our own streams and finds each fault in broken ones."""
+
+import random
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+import clbench
+from clbench.errors import ContractError
+from clbench.streams.random_label import RandomLabel
+from tests.cases import IDS, short_env
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_our_streams_keep_the_contract(id):
+    before = torch.get_rng_state(), random.getstate()
+    assert clbench.check_env(short_env(id)) is None
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+
+
+class Broken(gymnasium.Wrapper):
+    """A wrapper whose subclasses each break one clause."""
+
+
+class LeaksTargets(Broken):
+    def reset(self, **kwargs):
+        obs, info = self.env.reset(**kwargs)
+        return obs, {**info, "targets": np.zeros(100, dtype=np.int64)}
+
+
+class ForgetsBoundary(Broken):
+    def step(self, action):
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, reward, terminated, truncated, {**info, "boundary": False}
+
+
+class MiscountsSteps(Broken):
+    def step(self, action):
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, reward, terminated, truncated, {**info, "step_in_task": info["step_in_task"] + 1}
+
+
+class FlattersAgents(Broken):
+    def step(self, action):
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, min(1.0, reward + 0.1), terminated, truncated, info
+
+
+class NeverEnds(Broken):
+    def step(self, action):
+        obs, reward, _, truncated, info = self.env.step(action)
+        return obs, reward, False, truncated, info
+
+
+class Truncates(Broken):
+    def step(self, action):
+        obs, reward, terminated, _, info = self.env.step(action)
+        return obs, reward, terminated, True, info
+
+
+class HidesTargets(Broken):
+    def step(self, action):
+        *rest, info = self.env.step(action)
+        return (*rest, {key: value for key, value in info.items() if key != "targets"})
+
+
+class NarrowTargets(Broken):
+    def step(self, action):
+        *rest, info = self.env.step(action)
+        return (*rest, {**info, "targets": info["targets"].astype(np.int32)})
+
+
+class LeavesItsSpace(Broken):
+    def reset(self, **kwargs):
+        obs, info = self.env.reset(**kwargs)
+        return obs + 100, info
+
+
+class ChangesWhatItGave(Broken):
+    last = None
+
+    def step(self, action):
+        obs, *rest = self.env.step(action)
+        if self.last is not None:
+            self.last += 1e-3
+        self.last = obs
+        return (obs, *rest)
+
+
+class DependsOnPredictions(Broken):
+    def step(self, action):
+        obs, *rest = self.env.step(action)
+        return (np.clip(obs + 1e-3 * np.mean(action), -0.4, 2.8).astype(np.float32), *rest)
+
+
+class IgnoresSeeds(Broken):
+    def reset(self, **kwargs):
+        return self.env.reset(**{**kwargs, "seed": 0})
+
+
+class DrawsGlobally(Broken):
+    def step(self, action):
+        torch.rand(1)
+        return self.env.step(action)
+
+
+class StepsPastTheEnd(Broken):
+    def step(self, action):
+        try:
+            self.last = self.env.step(action)
+        except clbench_errors().StepOrderError:
+            if not hasattr(self, "last"):
+                raise
+        return self.last
+
+
+class Unbounded(Broken):
+    def __init__(self, env):
+        super().__init__(env)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (100, 784), np.float32)
+
+
+class WrongActions(Broken):
+    def __init__(self, env):
+        super().__init__(env)
+        self.action_space = spaces.Discrete(10)
+
+
+def clbench_errors():
+    import clbench.errors
+
+    return clbench.errors
+
+
+@pytest.mark.parametrize(
+    ("broken", "clause"),
+    [
+        (LeaksTargets, "targets come only after the prediction"),
+        (ForgetsBoundary, "tasks, epochs and steps count up"),
+        (MiscountsSteps, "tasks, epochs and steps count up"),
+        (FlattersAgents, "the reward is the share of right predictions"),
+        (NeverEnds, "the stream ends after the last task"),
+        (Truncates, "the stream ends after the last task"),
+        (HidesTargets, "targets are int64"),
+        (NarrowTargets, "targets are int64"),
+        (LeavesItsSpace, "observations lie in their space"),
+        (ChangesWhatItGave, "what was handed out is never changed"),
+        (DependsOnPredictions, "the same seed gives the same stream"),
+        (IgnoresSeeds, "another seed gives another stream"),
+        (DrawsGlobally, "the global random state is left alone"),
+        (StepsPastTheEnd, "step is refused after the end"),
+        (Unbounded, "spaces are a finite float32 Box"),
+        (WrongActions, "spaces are a finite float32 Box"),
+    ],
+)
+def test_broken_environments_are_found_out(broken, clause):
+    with pytest.raises(ContractError, match=f"contract broken: {clause}"):
+        clbench.check_env(broken(short_env()))
+
+
+class GlobalLabels(RandomLabel):
+    """Draws its labels from the global random state."""
+
+    def draw_task(self, rng, rows, previous):
+        task = super().draw_task(rng, rows, previous)
+        task.targets[:] = np.random.randint(10, size=len(rows))  # noqa: NPY002
+        return task
+
+
+class LoudTransform(RandomLabel):
+    """Transforms inputs out of their bounds."""
+
+    def draw_task(self, rng, rows, previous):
+        task = super().draw_task(rng, rows, previous)
+        return clbench.Task(task.rows, task.targets, lambda inputs: inputs * 100)
+
+
+class CompanyMatters(RandomLabel):
+    """Depends on how many seeds run in lockstep."""
+
+    def draw_task(self, rng, rows, previous):
+        task = super().draw_task(rng, rows, previous)
+        task.targets[:] = (task.targets + len(self.seeds)) % 10
+        return task
+
+
+@pytest.mark.parametrize(
+    ("stream", "clause"),
+    [
+        (GlobalLabels, "Gymnasium's check_env|the same seed gives the same stream|global random state"),
+        (LoudTransform, "Gymnasium's check_env"),
+        (CompanyMatters, "seeds in lockstep are the single streams"),
+    ],
+)
+def test_broken_streams_are_found_out(streams, stream, clause):
+    clbench.register("Broken-v0", stream)
+    with pytest.raises(ContractError, match=clause):
+        clbench.check_env(short_env("Broken-v0"))
