@@ -37,7 +37,12 @@ class DataError(UsageError):
 
 
 class PredictionError(ClbenchError, ValueError):
-    """Predictions have the wrong shape, dtype or range, or are not finite."""
+    """Predictions have the wrong shape, dtype or range, or are not finite.
+
+    `placed` tells whether the text says already which seed, task and step.
+    """
+
+    placed = False
 
 
 class StepOrderError(ClbenchError, RuntimeError):

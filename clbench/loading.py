@@ -158,15 +158,13 @@ def _load_module(place: str, reference: str) -> ModuleType:
     if place.partition(".")[0] == BUNDLED:
         _make_bundled_importable()
         names.append(f"clbench.{place}")
-    for name in names:
+    for name in names if all(part.isidentifier() for part in place.split(".")) else ():
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             # Another missing module is the agent's own fault, and no sign that the agent is missing.
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise AgentError(f"'{place}' cannot be imported: {error}") from error
-        except ValueError:
-            break  # an empty name or a relative one
         except Exception as error:
             raise AgentError(f"'{place}' raises {type(error).__name__} when imported: {error}") from error
     raise UnknownNameError(f"no agent '{reference}'.{did_you_mean(reference, bundled_agents())} (--list shows all)")

@@ -45,7 +45,7 @@ def run(
             loss = agent.learn(info["targets"])
             meter.add(reward, loss, epoch == final_epoch)
         except PredictionError as error:
-            where = "" if "task " in str(error) else f" ({_where(seeds, spec, task, step)})"
+            where = "" if error.placed else f" ({_where(seeds, spec, task, step)})"
             raise AgentError(f"{name}: {error}{where}") from error
         except Exception as error:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

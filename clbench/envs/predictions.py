@@ -53,7 +53,9 @@ def unusable(predictions: Any, place: str, num_classes: int) -> PredictionError:
     """Return the error for predictions that `as_labels` found unusable at `place`."""
     floating = torch.as_tensor(predictions).is_floating_point()
     fault = "hold logits that are NaN or infinite" if floating else f"hold labels outside [0, {num_classes})"
-    return PredictionError(f"predictions {fault} ({place})")
+    error = PredictionError(f"predictions {fault} ({place})")
+    error.placed = True
+    return error
 
 
 def _as_array(predictions: Any) -> np.ndarray:

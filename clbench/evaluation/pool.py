@@ -34,13 +34,16 @@ def run_in_processes(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, M
     or standard error) and, when a process ends without a word, "failed". Closing the generator ends all processes.
     """
     inbox: queue.Queue[tuple[int, Message | None]] = queue.Queue()
-    waiting, running = list(range(len(jobs))), {}
+    waiting: list[int] = list(range(len(jobs)))
+    running: dict[int, subprocess.Popen[str]] = {}
+    listeners: list[threading.Thread] = []
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 index = waiting.pop(0)
                 running[index] = _start(jobs[index])
-                threading.Thread(target=_listen, args=(index, running[index], inbox), daemon=True).start()
+                listeners.append(threading.Thread(target=_listen, args=(index, running[index], inbox), daemon=True))
+                listeners[-1].start()
             index, message = inbox.get()
             if message is None:
                 running.pop(index)
@@ -49,7 +52,8 @@ def run_in_processes(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, M
     finally:
         for process in running.values():
             process.kill()
-            process.wait()
+        for listener in listeners:
+            listener.join()
 
 
 def _start(job: Job) -> subprocess.Popen[str]:
@@ -81,10 +85,13 @@ def _listen(index: int, process: subprocess.Popen[str], inbox: "queue.Queue[tupl
     chatter = threading.Thread(target=_forward, args=(index, process.stderr, inbox), daemon=True)
     chatter.start()
     finished = False
-    for line in process.stdout:
-        message = json.loads(line)
-        finished = finished or message["kind"] in ("done", "failed")
-        inbox.put((index, message))
+    with process.stdout:
+        for line in process.stdout:
+            if not line.endswith("\n"):  # killed in the middle of a word
+                break
+            message = json.loads(line)
+            finished = finished or message["kind"] in ("done", "failed")
+            inbox.put((index, message))
     code = process.wait()
     chatter.join()
     if not finished:
@@ -96,5 +103,6 @@ def _listen(index: int, process: subprocess.Popen[str], inbox: "queue.Queue[tupl
 
 
 def _forward(index: int, stream: IO[str], inbox: "queue.Queue[tuple[int, Message | None]]") -> None:
-    for line in stream:
-        inbox.put((index, {"kind": "output", "line": line.rstrip("\n")}))
+    with stream:
+        for line in stream:
+            inbox.put((index, {"kind": "output", "line": line.rstrip("\n")}))

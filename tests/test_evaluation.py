@@ -1,0 +1,337 @@
+"""Plans, jobs, worker processes, and `clbench.evaluate` as a whole."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import clbench
+from clbench.errors import AgentError, DeviceError, OptionError, OutputError, UnknownNameError
+from clbench.evaluation.jobs import divide, split
+from clbench.evaluation.plan import check_seeds, make_plan
+from clbench.evaluation.pool import run_in_processes
+from clbench.results import RunFolder
+from tests.cases import SHORT
+
+TINY = {**SHORT, "seeds": 2, "device": "cpu"}
+
+
+def plan(agents="agents.vanilla", env="RandomLabelMNIST-v0", protocol="quick", seeds=3, workers=None, **rest):
+    return make_plan(agents, env, protocol, seeds, rest, {}, "cpu", workers)
+
+
+# Plans.
+
+
+def test_a_protocol_settles_the_stream():
+    spec = plan(protocol="paper-21k").spec
+    assert (spec.stream.source, spec.stream.num_samples) == ("torchvision", 21_000)
+    assert (spec.stream.num_tasks, spec.stream.epochs_per_task) == (40, 250)
+    assert spec.overrides == {}
+
+
+def test_overrides_are_applied_and_noted():
+    spec = plan(num_tasks=3, relabel_fraction=0.5, num_samples=None).spec
+    assert spec.stream.num_tasks == 3
+    assert spec.stream.options == {"relabel_fraction": 0.5}
+    assert spec.overrides == {"num_tasks": 3, "relabel_fraction": 0.5}
+
+
+def test_another_source_brings_all_its_images():
+    assert plan(source="torchvision").spec.stream.num_samples is None
+    assert plan(source="torchvision", num_samples=700).spec.stream.num_samples == 700
+    assert plan(source="embedded").spec.stream.num_samples == 5_000
+
+
+def test_arguments_are_recorded_with_their_defaults():
+    made = make_plan("agents.l2", "RandomLabelMNIST-v0", "quick", 1, {}, {"strength": 0.1}, "cpu", None)
+    assert made.spec.agents[0].arguments == {"step_size": 1e-3, "strength": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "fault"),
+    [
+        ({"agents": "agents.vanila"}, UnknownNameError, "Did you mean 'agents.vanilla'"),
+        ({"agents": []}, UnknownNameError, "no agent was named"),
+        ({"agents": ["agents.l2", "agents.l2"]}, OptionError, "named twice"),
+        ({"protocol": "quik"}, UnknownNameError, "Did you mean 'quick'"),
+        ({"env": "RandomLabel-v0"}, UnknownNameError, "Did you mean 'RandomLabelMNIST-v0'"),
+        ({"seeds": 0}, OptionError, "seeds=0 is too small"),
+        ({"seeds": [1, 1]}, OptionError, "each may occur once"),
+        ({"seeds": [-1]}, OptionError, "seed -1 is not"),
+        ({"seeds": []}, OptionError, "at least one"),
+        ({"workers": 0}, OptionError, "workers=0"),
+        ({"num_tasks": -2}, OptionError, "num_tasks=-2"),
+        ({"relabel_fracton": 0.5}, UnknownNameError, "Did you mean 'relabel_fraction'"),
+    ],
+)
+def test_impossible_requests(request_, error, fault):
+    with pytest.raises(error, match=fault):
+        plan(**request_)
+
+
+@pytest.mark.parametrize("step_size", [0, -1.0])
+def test_step_size_is_checked_before_anything_starts(step_size):
+    with pytest.raises(OptionError, match="step_size=.* must be above 0"):
+        make_plan("agents.l2", "RandomLabelMNIST-v0", "quick", 1, {}, {"step_size": step_size}, "cpu", None)
+
+
+def test_absent_device():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(DeviceError, match="cuda was asked for"):
+        make_plan("agents.l2", "RandomLabelMNIST-v0", "quick", 1, {}, {}, "cuda", None)
+
+
+def test_seeds_by_count_or_by_name():
+    assert check_seeds(3) == (0, 1, 2)
+    assert check_seeds([0, 4, 7]) == (0, 4, 7)
+
+
+COUNTS = st.integers(1, 30)
+
+
+@given(seeds=COUNTS, lockstep=st.integers(0, 5), plain=st.integers(0, 5), cores=st.integers(1, 64), limit=st.none() | COUNTS)
+def test_division_never_oversubscribes(seeds, lockstep, plain, cores, limit):
+    found = divide(seeds, lockstep, plain or (lockstep == 0), cores, limit)
+    assert 1 <= found.parts <= seeds
+    assert found.workers * found.threads <= max(cores, found.workers)
+    assert found.workers <= (limit or cores)
+    assert found.threads >= 1
+
+
+@given(seeds=st.lists(st.integers(), min_size=1, max_size=20), parts=st.integers(1, 20))
+def test_split_keeps_all_seeds_in_order(seeds, parts):
+    parts = min(parts, len(seeds))
+    cut = split(seeds, parts)
+    assert [seed for part in cut for seed in part] == seeds
+    assert len(cut) == parts
+    assert max(map(len, cut)) - min(map(len, cut)) <= 1
+
+
+# Whole evaluations, in real worker processes.
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two agents on a short stream, twice."""
+    out = tmp_path_factory.mktemp("results")
+    return [clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, out=out) for _ in range(2)]
+
+
+def without_seconds(evaluation):
+    return evaluation.tasks.drop(columns="seconds")
+
+
+def test_a_run_folder_holds_everything(finished):
+    evaluation = finished[0]
+    assert sorted(path.name for path in evaluation.folder.iterdir()) == ["curves.png", "run.json", "tasks.csv"]
+    facts = RunFolder(evaluation.folder).read_run()
+    assert facts["status"] == "complete"
+    assert facts["spec"] == json.loads(json.dumps(evaluation.spec.to_json()))
+    assert facts["spec"]["stream"]["num_samples"] == 300
+    assert len(facts["data"]["sha256"]) == 64
+    assert facts["agents"]["agents.reset"]["sha256"]
+    assert {"versions", "hardware", "git", "timing", "command", "started", "failures"} <= set(facts)
+    assert RunFolder(evaluation.folder).read_tasks() == list(evaluation.records)
+
+
+def test_results_are_frames(finished):
+    tasks, summary = finished[0].tasks, finished[0].summary
+    assert len(tasks) == 2 * 2 * 2
+    assert list(tasks.groupby(["agent", "seed"], sort=False).size().index) == [
+        (agent, seed) for agent in ("agents.vanilla", "agents.reset") for seed in (0, 1)
+    ]
+    assert set(summary["agent"]) == {"agents.vanilla", "agents.reset"}
+    mean = tasks[tasks["agent"] == "agents.reset"]["accuracy"].mean()
+    row = summary[summary["agent"] == "agents.reset"].iloc[0]
+    assert row["average_task_accuracy"] == pytest.approx(mean)
+    assert row["average_task_accuracy_low"] <= mean <= row["average_task_accuracy_high"]
+    assert row["steps_per_second"] > 0
+
+
+def test_same_seed_same_table(finished):
+    one, two = finished
+    assert one.folder != two.folder
+    assert without_seconds(one).equals(without_seconds(two))
+
+
+def test_the_division_of_seeds_does_not_matter(finished, tmp_path):
+    other = clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, workers=1, out=tmp_path)
+    assert (other.spec.workers, other.spec.threads) == (1, os.cpu_count())
+    np.testing.assert_allclose(other.tasks["accuracy"], finished[0].tasks["accuracy"], atol=0.02)
+
+
+def test_the_recorded_learner_is_the_loop_by_hand(finished):
+    from agents import vanilla
+
+    envs = clbench.make_vec("RandomLabelMNIST-v0", 2, **SHORT)
+    agent = vanilla.Agent(envs.agent_spec, [0, 1])
+    obs, _ = envs.reset(seed=[0, 1])
+    rewards = []
+    done = False
+    while not done:
+        obs, reward, terminated, _, info = envs.step(agent.act(obs))
+        agent.learn(info["targets"])
+        rewards.append(reward)
+        done = terminated.all()
+    by_task = torch.stack(rewards).view(2, 6, 2).mean(dim=1)
+    recorded = finished[0].tasks.query("agent == 'agents.vanilla'").pivot(index="task", columns="seed", values="accuracy")
+    np.testing.assert_allclose(by_task.numpy(), recorded.to_numpy(), atol=0.02)
+
+
+PLAIN = """
+import torch
+class Agent:
+    def __init__(self, spec, seed, step_size=1e-2, fail_at=-1, die_at=-1, on_seed=1):
+        torch.manual_seed(seed)
+        self.spec, self.seed, self.count = spec, seed, 0
+        self.fail_at = fail_at if seed == on_seed else -1
+        self.die_at = die_at if seed == on_seed else -1
+        self.model = torch.nn.Linear(*spec.input_shape, spec.num_classes)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=step_size)
+        print("hello from seed", seed)
+    def act(self, obs):
+        if self.count == self.fail_at:
+            raise RuntimeError("out of ideas")
+        if self.count == self.die_at:
+            import os; os._exit(7)
+        self.count += 1
+        self.logits = self.model(torch.as_tensor(obs))
+        return self.logits.argmax(dim=1)
+    def learn(self, targets):
+        loss = torch.nn.functional.cross_entropy(self.logits, torch.as_tensor(targets))
+        self.optimizer.zero_grad(); loss.backward(); self.optimizer.step()
+        return loss
+"""
+
+
+@pytest.fixture
+def agent_file(tmp_path):
+    (tmp_path / "mine.py").write_text(PLAIN)
+    return str(tmp_path / "mine.py")
+
+
+def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
+    one = clbench.evaluate(agent_file, **TINY, out=tmp_path)
+    two = clbench.evaluate(f"{agent_file}:Agent", **TINY, out=tmp_path, workers=1)
+    assert len(one.tasks) == 4
+    assert one.tasks["loss"].between(1, 4).all()
+    np.testing.assert_allclose(one.tasks["accuracy"], two.tasks["accuracy"], atol=0.02)
+    printed = capfd.readouterr()
+    assert "hello from seed 1" in printed.err
+    assert "hello" not in printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault", "kept"),
+    [
+        ({"fail_at": 8}, r"raised RuntimeError: out of ideas \(seed 1, task 2 of 2, step 3 of 6\)", 3),
+        ({"die_at": 3}, r"the worker process ended with exit code 7", 2),
+    ],
+)
+def test_a_failed_seed_is_named_and_finished_tasks_are_kept(agent_file, tmp_path, arguments, fault, kept):
+    with pytest.raises(AgentError, match=fault) as caught:
+        clbench.evaluate(agent_file, **TINY, out=tmp_path / "out", arguments=arguments)
+    evaluation = caught.value.evaluation
+    assert len(evaluation.records) == kept
+    assert evaluation.scores[0].seeds == 1
+    facts = RunFolder(evaluation.folder).read_run()
+    assert facts["status"] == "failed"
+    assert facts["failures"][0]["seeds"] == [1]
+    assert len(RunFolder(evaluation.folder).read_tasks()) == kept
+
+
+def test_a_class_that_only_this_process_knows(tmp_path):
+    class Local:
+        def __init__(self, spec, seed, label=0):
+            self.spec, self.label = spec, label
+
+        def act(self, obs):
+            return np.full(self.spec.batch_size, self.label)
+
+        def learn(self, targets):
+            pass
+
+    evaluation = clbench.evaluate(Local, **TINY, out=tmp_path, arguments={"label": 4})
+    assert evaluation.spec.agents[0].arguments == {"label": 4}
+    assert evaluation.tasks["accuracy"].between(0, 0.3).all()
+
+
+def test_a_class_by_module_runs_in_workers(tmp_path):
+    from agents.l2 import Agent
+
+    evaluation = clbench.evaluate(Agent, **{**TINY, "seeds": 1}, out=tmp_path)
+    assert evaluation.spec.agents[0].name == "agents.l2:Agent"
+    assert len(evaluation.tasks) == 2
+
+
+def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
+    (tmp_path / "my_streams_here.py").write_text(
+        textwrap.dedent("""
+        import torch
+        import clbench
+
+        class Blobs(clbench.Stream):
+            options = {"spread": 1.0}
+
+            @classmethod
+            def load_data(cls, spec):
+                rng = torch.Generator().manual_seed(0)
+                labels = torch.arange(200) % 4
+                return clbench.LabelledData(torch.randn(200, 6, generator=rng) + labels[:, None], labels, 4)
+
+            def draw_task(self, rng, rows, previous):
+                return clbench.Task(rows, rng.permutation(4)[self.data.labels.numpy()[rows]])
+
+        clbench.register("Blobs-v0", Blobs)
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    evaluation = clbench.evaluate(
+        "agents.vanilla", env="my_streams_here:Blobs-v0", seeds=2, num_tasks=2, epochs_per_task=3,
+        num_samples=200, batch_size=50, options={"spread": 2.0}, device="cpu", out=tmp_path,
+    )  # fmt: skip
+    assert evaluation.spec.stream.options == {"spread": 2.0}
+    assert RunFolder(evaluation.folder).read_run()["data"]["source"] == "custom"
+    assert len(evaluation.tasks) == 4
+
+
+def test_output_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write to the output folder"):
+        clbench.evaluate("agents.vanilla", **TINY, out=tmp_path / "file")
+
+
+def test_closing_ends_all_processes(agent_file, tmp_path):
+    made = make_plan(agent_file, "RandomLabelMNIST-v0", "quick", 2, {}, {}, "cpu", None)
+    data = clbench.load_images()
+    data.save(tmp_path)
+    jobs = made.jobs(str(tmp_path))
+    from dataclasses import replace
+
+    jobs = [replace(job, stream=replace(job.stream, num_samples=5_000)) for job in jobs]
+    messages = run_in_processes(jobs, workers=2)
+    while next(messages)[1]["kind"] != "glimpse":
+        pass
+    messages.close()
+    time.sleep(0.2)
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False).stdout
+    assert "clbench.evaluation.worker" not in listing
+
+
+def test_evaluate_module_does_not_hide_the_function():
+    script = (
+        "import clbench.evaluate, clbench; from clbench import evaluate;"
+        "print(callable(clbench.evaluate), clbench.evaluate is evaluate)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "True"], done.stderr

@@ -1,0 +1,183 @@
+import hashlib
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from clbench.errors import AgentError, OptionError, UnknownNameError
+from clbench.loading import (
+    bundled_agents,
+    check_arguments,
+    load_agent,
+    parameters,
+    parse_setting,
+    source_of,
+)
+
+AGENT = """
+class Agent:
+    def __init__(self, spec, seed, step_size=1e-3, kind="adam", flag=False):
+        pass
+    def act(self, obs): ...
+    def learn(self, targets): ...
+
+class Other(Agent): ...
+
+class NoAgent: ...
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with an agent file; modules imported from it are forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_agent.py").write_text(AGENT)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("my_agent", "Agent"),
+        ("my_agent:Other", "Other"),
+        ("my_agent.py", "Agent"),
+        ("my_agent.py:Other", "Other"),
+        ("./my_agent.py:Agent", "Agent"),
+    ],
+)
+def test_ways_to_name_an_agent(folder, reference, name):
+    assert load_agent(reference).__name__ == name
+
+
+def test_absolute_path_and_neighbours(folder, monkeypatch):
+    (folder / "deep").mkdir()
+    (folder / "deep" / "helper_of_mine.py").write_text("VALUE = 3")
+    (folder / "deep" / "agent.py").write_text(f"import helper_of_mine\n{AGENT}")
+    assert load_agent(str(folder / "deep" / "agent.py")).__name__ == "Agent"
+
+
+def test_two_files_of_one_name_are_two_agents(folder):
+    (folder / "other").mkdir()
+    (folder / "other" / "my_agent.py").write_text(AGENT.replace("1e-3", "5e-3"))
+    assert parameters(load_agent("my_agent.py"))["step_size"] == 1e-3
+    assert parameters(load_agent("other/my_agent.py"))["step_size"] == 5e-3
+
+
+@pytest.mark.parametrize("reference", sorted(bundled_agents()))
+def test_every_bundled_agent_loads(reference):
+    agent = load_agent(reference)
+    assert agent.vectorized
+    assert "step_size" in parameters(agent)
+
+
+@pytest.mark.parametrize(
+    ("reference", "fault"),
+    [
+        ("agents.vanila", r"no agent 'agents.vanila'. Did you mean 'agents.vanilla'\? \(--list shows all\)"),
+        ("agents", "has no class 'Agent'"),
+        ("no_such_module", "no agent 'no_such_module'"),
+        ("my_agent:Agnt", "'my_agent' has no class 'Agnt'. Did you mean 'Agent'"),
+        ("my_agent.py:Zzz", "It has: Agent, Other"),
+        ("my_agnt.py", "no agent file 'my_agnt.py'"),
+        ("", "no agent ''"),
+        (".relative", "no agent '.relative'"),
+        ("agents.", "no agent 'agents.'"),
+    ],
+)
+def test_what_is_not_there_is_named(folder, reference, fault):
+    with pytest.raises(UnknownNameError, match=fault):
+        load_agent(reference)
+
+
+def test_a_class_that_is_no_agent(folder):
+    with pytest.raises(AgentError, match="must be a class with the methods act and learn"):
+        load_agent("my_agent:NoAgent")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("import no_such_dependency", "cannot be imported: No module named 'no_such_dependency'"),
+        ("1 / 0", "raises ZeroDivisionError when imported"),
+        ("class Agent(", "raises SyntaxError when imported"),
+    ],
+)
+def test_a_module_that_does_not_import_is_the_agents_fault(folder, content, fault):
+    (folder / "broken_agent.py").write_text(content)
+    with pytest.raises(AgentError, match=fault):
+        load_agent("broken_agent")
+
+
+def test_a_broken_file(folder):
+    (folder / "broken.py").write_text("1 / 0")
+    for _ in range(2):
+        with pytest.raises(AgentError, match="'broken.py' raises ZeroDivisionError"):
+            load_agent("broken.py")
+
+
+def test_arguments_are_found_through_inheritance(folder):
+    (folder / "children.py").write_text(
+        AGENT
+        + textwrap.dedent("""
+        class Child(Agent):
+            def __init__(self, spec, seed, *, strength=1.0, **others):
+                super().__init__(spec, seed, **others)
+
+        class Closed(Agent):
+            def __init__(self, spec, seed, strength):
+                super().__init__(spec, seed)
+        """)
+    )
+    assert list(parameters(load_agent("children:Child"))) == ["strength", "step_size", "kind", "flag"]
+    assert list(parameters(load_agent("children:Closed"))) == ["strength"]
+    with pytest.raises(OptionError, match="needs the argument 'strength'"):
+        check_arguments("children:Closed", load_agent("children:Closed"), {})
+
+
+def test_arguments_are_checked(folder):
+    agent = load_agent("my_agent")
+    check_arguments("my_agent", agent, {"step_size": 1, "kind": "sgd", "flag": True})
+    with pytest.raises(UnknownNameError, match="no argument 'step_sze'. Did you mean 'step_size'"):
+        check_arguments("my_agent", agent, {"step_sze": 1})
+    with pytest.raises(OptionError, match="step_size='fast' is not a number"):
+        check_arguments("my_agent", agent, {"step_size": "fast"})
+    with pytest.raises(OptionError, match="step_size=True is not a number"):
+        check_arguments("my_agent", agent, {"step_size": True})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("a=1", 1), ("a=1e-3", 1e-3), ("a=true", True), ("a=x=y", "x=y"), ("a=[1, 2]", [1, 2]), ("a=", "")]
+)  # fmt: skip
+def test_settings_read_as_json_or_text(text, value):
+    assert parse_setting(text) == ("a", value)
+
+
+@pytest.mark.parametrize("text", ["a", "=1", "a b=1", ""])
+def test_malformed_settings(text):
+    with pytest.raises(OptionError, match="is not of the form name=value"):
+        parse_setting(text)
+
+
+def test_source_is_recorded(folder):
+    source = source_of(load_agent("my_agent.py:Other"))
+    assert source["sha256"] == hashlib.sha256((folder / "my_agent.py").read_bytes()).hexdigest()
+    assert Path(source["file"]).name == "my_agent.py"
+
+
+def test_bundled_agents_work_where_another_package_is_called_agents(tmp_path):
+    """Another distribution's package comes first on the path, yet has no vanilla."""
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "__init__.py").write_text("")
+    (tmp_path / "agents" / "mine.py").write_text(AGENT)
+    script = (
+        "from clbench.loading import load_agent;"
+        "print(load_agent('agents.vanilla').__module__, load_agent('agents.mine').__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["clbench.agents.vanilla", "agents.mine"], done.stderr

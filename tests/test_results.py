@@ -1,0 +1,112 @@
+import json
+import math
+import stat
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clbench.errors import DataError, OutputError
+from clbench.records import TaskRecord
+from clbench.results import COLUMNS, RunFolder, frame
+
+RECORDS = st.lists(
+    st.builds(
+        TaskRecord,
+        agent=st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20),
+        seed=st.integers(0, 2**40),
+        task=st.integers(0, 800),
+        steps=st.integers(1, 10**6),
+        accuracy=st.floats(0, 1),
+        final_epoch_accuracy=st.floats(0, 1),
+        loss=st.floats(0, 1e6),
+        seconds=st.floats(0, 1e6),
+    ),
+    max_size=5,
+)
+
+
+def test_columns_are_those_of_the_schema():
+    assert COLUMNS == "agent seed task steps accuracy final_epoch_accuracy loss seconds".split()
+
+
+@given(records=RECORDS)
+def test_records_come_back_to_the_bit(tmp_path_factory, records):
+    folder = RunFolder.create(tmp_path_factory.mktemp("runs"), "r")
+    folder.write_tasks(records)
+    assert folder.read_tasks() == records
+
+
+def test_a_missing_loss_is_an_empty_cell(tmp_path):
+    folder = RunFolder.create(tmp_path, "r")
+    folder.write_tasks([TaskRecord("a", 0, 0, 1, 0.5, 0.5, math.nan, 1.0)])
+    assert "0.5,0.5,,1.0" in (folder.path / "tasks.csv").read_text()
+    assert math.isnan(folder.read_tasks()[0].loss)
+
+
+def test_run_folders_are_numbered_and_never_reused(tmp_path):
+    names = [RunFolder.create(tmp_path / "deep", "Env-v0-quick").path.name for _ in range(3)]
+    assert names == ["Env-v0-quick-1", "Env-v0-quick-2", "Env-v0-quick-3"]
+    (tmp_path / "deep" / "Env-v0-quick-41").mkdir()
+    assert RunFolder.create(tmp_path / "deep", "Env-v0-quick").path.name == "Env-v0-quick-42"
+    assert RunFolder.create(tmp_path / "deep", "Env-v0-paper").path.name == "Env-v0-paper-1"
+
+
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
+    folders = []
+    threads = [
+        threading.Thread(target=lambda: folders.append(RunFolder.create(tmp_path, "r").path)) for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(folders)) == 16
+
+
+def test_an_output_folder_that_is_a_file(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OutputError, match="cannot write to the output folder"):
+        RunFolder.create(tmp_path / "taken", "r")
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    folder = RunFolder.create(tmp_path, "r")
+    folder.write_run({"status": "running"})
+
+    class Unsaveable:
+        def savefig(self, path, format):
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"cannot write '.*curves.png': No space left"):
+        folder.write_curves(Unsaveable())
+    assert not (folder.path / "curves.png").exists()
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        folder.write_run({"status": object()})
+    assert folder.read_run()["status"] == "running"
+
+
+def test_files_are_ordinary_files(tmp_path):
+    folder = RunFolder.create(tmp_path, "r")
+    folder.write_run({"name": "Zürich"})
+    path = folder.path / "run.json"
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444
+    assert json.loads(path.read_text(encoding="utf-8")) == {"schema_version": 1, "name": "Zürich"}
+
+
+def test_reading_what_is_no_run(tmp_path):
+    with pytest.raises(DataError, match="holds no run"):
+        RunFolder(tmp_path).read_run()
+    (tmp_path / "run.json").write_text('{"schema_version": 99}')
+    with pytest.raises(DataError, match="schema version 99, this clbench knows 1: upgrade"):
+        RunFolder(tmp_path).read_run()
+
+
+def test_frame_has_the_columns_of_the_file():
+    records = [TaskRecord("a", 0, task, 1, 0.5, 0.5, 0.1, 1.0) for task in range(3)]
+    table = frame(records)
+    assert list(table.columns) == COLUMNS
+    assert table["task"].tolist() == [0, 1, 2]
+    assert list(frame([]).columns) == COLUMNS
