@@ -38,7 +38,9 @@ class StackedAdam:
         self.parameters, self.betas, self.eps = parameters, betas, eps
         self.layers: Sequence[str] = list(dict.fromkeys(name.split(".")[0] for name in parameters))
         first = next(iter(parameters.values()))
-        self.step_sizes = torch.full((len(self.layers), len(first)), step_size, device=first.device, dtype=first.dtype)
+        self.step_sizes = torch.full(
+            (len(self.layers), len(first)), step_size, device=first.device, dtype=first.dtype
+        )
         self.first_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self.second_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self.steps = 0
@@ -59,8 +61,9 @@ class StackedAdam:
         rates = self.step_sizes * (-correction2 / correction1)
         for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
             first, second, update = self.first_moments[name], self.second_moments[name], self._scratch[name]
-            stacked = isinstance(gradient, torch.Tensor)
-            for m, v, g in [(first, second, gradient)] if stacked else zip(first, second, gradient, strict=True):
+            whole = isinstance(gradient, torch.Tensor)
+            pieces: Any = [(first, second, gradient)] if whole else zip(first, second, gradient, strict=True)
+            for m, v, g in pieces:
                 m.lerp_(g, 1 - beta1)
                 v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
             torch.sqrt(second, out=update).add_(self.eps * correction2)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from clbench.agent import AgentSpec
 from torch import nn
+
+from clbench.agent import AgentSpec
 
 from .learner import Learner
 from .networks import MLP, crelu

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+
 from clbench.agent import AgentSpec
 from clbench.errors import OptionError
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from clbench.agent import AgentSpec
-from clbench.errors import OptionError, StepOrderError
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
+
+from clbench.agent import AgentSpec
+from clbench.errors import OptionError, StepOrderError
 
 from .adam import StackedAdam, Tensors
 from .networks import MLP
@@ -99,7 +100,9 @@ class Learner:
         """Return the gradients of losses plus penalties, for each parameter stacked or seed by seed."""
         parameters, penalty = list(self.parameters.values()), self.penalty(self.parameters)
         if self._stacked:
-            return list(torch.autograd.grad((losses if penalty is None else losses + penalty).sum(), parameters))
+            return list(
+                torch.autograd.grad((losses if penalty is None else losses + penalty).sum(), parameters)
+            )
         leaves = [own[name] for name in self.parameters for own in self._own]
         apart = torch.autograd.grad(losses.sum(), leaves)
         count = len(self.seeds)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+
 from clbench.agent import AgentSpec
 from clbench.errors import OptionError
 
@@ -37,7 +38,9 @@ class Agent(Learner):
     def initialise(self) -> None:
         """Start over, and remember the sorted initial weights."""
         super().initialise()
-        self.initial = {name: value.detach().flatten(1).sort(dim=1).values for name, value in self.parameters.items()}
+        self.initial = {
+            name: value.detach().flatten(1).sort(dim=1).values for name, value in self.parameters.items()
+        }
 
     def penalty(self, parameters: Tensors) -> torch.Tensor:
         """Return the penalty of each seed, `(S,)`."""
@@ -49,7 +52,10 @@ class Agent(Learner):
 
     def state_dict(self) -> dict[str, object]:
         """Return the learner's state and the sorted initial weights."""
-        return {**super().state_dict(), "initial": {name: value.clone() for name, value in self.initial.items()}}
+        return {
+            **super().state_dict(),
+            "initial": {name: value.clone() for name, value in self.initial.items()},
+        }
 
     def load_state_dict(self, state: dict[str, object]) -> None:  # type: ignore[override]
         """Take up what `state_dict` gave."""

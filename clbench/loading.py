@@ -71,7 +71,9 @@ def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -
     for name, value in arguments.items():
         if name not in known:
             listing = f" It has: {', '.join(known)}." if known else " It has none."
-            raise UnknownNameError(f"{reference} has no argument '{name}'.{did_you_mean(name, known)}{listing}")
+            raise UnknownNameError(
+                f"{reference} has no argument '{name}'.{did_you_mean(name, known)}{listing}"
+            )
         default = known[name]
         numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
         if numeric and (isinstance(value, bool) or not isinstance(value, (int, float))):
@@ -167,7 +169,9 @@ def _load_module(place: str, reference: str) -> ModuleType:
                 raise AgentError(f"'{place}' cannot be imported: {error}") from error
         except Exception as error:
             raise AgentError(f"'{place}' raises {type(error).__name__} when imported: {error}") from error
-    raise UnknownNameError(f"no agent '{reference}'.{did_you_mean(reference, bundled_agents())} (--list shows all)")
+    raise UnknownNameError(
+        f"no agent '{reference}'.{did_you_mean(reference, bundled_agents())} (--list shows all)"
+    )
 
 
 def _bundled_folder() -> Path:

@@ -6,7 +6,17 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("clbench", "torch", "torchvision", "gymnasium", "numpy", "scipy", "pandas", "mlxtend", "matplotlib")
+PACKAGES = (
+    "clbench",
+    "torch",
+    "torchvision",
+    "gymnasium",
+    "numpy",
+    "scipy",
+    "pandas",
+    "mlxtend",
+    "matplotlib",
+)
 
 
 def cores() -> int:
@@ -28,7 +38,11 @@ def versions() -> dict[str, str]:
 
 def hardware(device: str) -> dict[str, str | int]:
     """Return platform, processor, cores, and the accelerator if `device` is one."""
-    facts: dict[str, str | int] = {"platform": platform.platform(), "processor": _processor(), "cores": cores()}
+    facts: dict[str, str | int] = {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": cores(),
+    }
     if device.startswith("cuda"):
         import torch
 
@@ -40,13 +54,18 @@ def git_state(folder: Path) -> dict[str, str | bool] | None:
     """Return commit and cleanness of the repository that `folder` is in, None if in none."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+        return {
+            "commit": commit,
+            "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no")),
+        }
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+    )
     return done.stdout.strip()
 
 

@@ -32,9 +32,14 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
     axes = figure.add_subplot()
     axes.axhline(chance, color="0.6", linewidth=1, linestyle=(0, (2, 3)), zorder=1)
     axes.annotate(
-        "chance", (0, chance), (4, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-        color="0.4", fontsize=8,
-    )  # fmt: skip
+        "chance",
+        (0, chance),
+        (4, 2),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        color="0.4",
+        fontsize=8,
+    )
     for index, agent in enumerate(agents):
         by_task: dict[int, list[float]] = {}
         for record in records:
@@ -46,13 +51,23 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
         bands = [estimate(by_task[task]) for task in tasks]
         colour = COLOURS[index % len(COLOURS)]
         axes.fill_between(
-            tasks + 1, [band.low for band in bands], [band.high for band in bands],
-            color=colour, alpha=0.2, linewidth=0,
-        )  # fmt: skip
+            tasks + 1,
+            [band.low for band in bands],
+            [band.high for band in bands],
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
+        )
         axes.plot(
-            tasks + 1, [band.mean for band in bands], color=colour, linewidth=1.8, marker="o", markersize=3.5,
-            linestyle=STYLES[index // len(COLOURS) % len(STYLES)], label=agent,
-        )  # fmt: skip
+            tasks + 1,
+            [band.mean for band in bands],
+            color=colour,
+            linewidth=1.8,
+            marker="o",
+            markersize=3.5,
+            linestyle=STYLES[index // len(COLOURS) % len(STYLES)],
+            label=agent,
+        )
     axes.set(xlabel="task", ylabel="task accuracy (before each update)", ylim=(0, 1.02))
     axes.set_title(title, loc="left", fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -17,7 +17,7 @@ class _RegisterAfterImport:
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name != _AWAITED:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         from importlib.util import find_spec
 
         spec = find_spec(name)
@@ -35,4 +35,4 @@ class _RegisterAfterImport:
 
 
 if _AWAITED not in sys.modules:
-    sys.meta_path.insert(0, _RegisterAfterImport())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _RegisterAfterImport())

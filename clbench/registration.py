@@ -58,7 +58,9 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
         RegistrationError: the id is malformed or taken, or `stream` is not a stream.
     """
     if not isinstance(id, str) or not _ID.fullmatch(id):
-        raise RegistrationError(f"malformed id {id!r}: it must be a name and a version, such as 'MyStream-v0'")
+        raise RegistrationError(
+            f"malformed id {id!r}: it must be a name and a version, such as 'MyStream-v0'"
+        )
     if id in STREAMS:
         raise RegistrationError(f"the id '{id}' is taken: choose another name or raise the version")
     if isinstance(stream, str):
@@ -87,7 +89,9 @@ def lookup(id: str) -> Registration:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
-            raise UnknownNameError(f"no module '{module}' to import stream '{name}' from ({error})") from error
+            raise UnknownNameError(
+                f"no module '{module}' to import stream '{name}' from ({error})"
+            ) from error
     name = name.removeprefix(f"{NAMESPACE}/")
     check_choice("stream", name, STREAMS)
     return STREAMS[name]

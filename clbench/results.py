@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -37,9 +38,13 @@ class RunFolder:
         try:
             parent.mkdir(parents=True, exist_ok=True)
             number = 1 + max(
-                (int(found[1]) for path in parent.iterdir() if (found := re.fullmatch(re.escape(name) + r"-(\d+)", path.name))),
+                (
+                    int(found[1])
+                    for path in parent.iterdir()
+                    if (found := re.fullmatch(re.escape(name) + r"-(\d+)", path.name))
+                ),
                 default=0,
-            )  # fmt: skip
+            )
             while True:
                 path = parent / f"{name}-{number}"
                 try:
@@ -48,7 +53,9 @@ class RunFolder:
                 except FileExistsError:  # another process was faster
                     number += 1
         except OSError as error:
-            raise OutputError(f"cannot write to the output folder '{parent}': {error.strerror or error}") from error
+            raise OutputError(
+                f"cannot write to the output folder '{parent}': {error.strerror or error}"
+            ) from error
 
     def write_run(self, facts: Mapping[str, Any]) -> None:
         """Write run.json."""
@@ -61,7 +68,13 @@ class RunFolder:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: "" if value != value else value for key, value in asdict(record).items()} for record in records)  # fmt: skip
+        writer.writerows(
+            {
+                key: "" if isinstance(value, float) and math.isnan(value) else value
+                for key, value in asdict(record).items()
+            }
+            for record in records
+        )
         self._write(TASKS, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
 
     def write_curves(self, figure: "Figure") -> None:
@@ -90,7 +103,9 @@ class RunFolder:
         kinds: dict[str, Callable[[str], Any]] = {"agent": str, "seed": int, "task": int, "steps": int}
         with (self.path / TASKS).open(newline="", encoding="utf-8") as file:
             return [
-                TaskRecord(**{key: kinds.get(key, _float)(value) for key, value in row.items() if key in COLUMNS})
+                TaskRecord(
+                    **{key: kinds.get(key, _float)(value) for key, value in row.items() if key in COLUMNS}
+                )
                 for row in csv.DictReader(file)
             ]
 

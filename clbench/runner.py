@@ -90,7 +90,9 @@ class _Meter:
 
     def records(self, name: str, seeds: Sequence[int], task: int) -> Iterator[TaskRecord]:
         losses = self.loss / self.losses if self.losses else torch.full_like(self.loss, torch.nan)
-        columns = torch.stack([self.right / self.steps, self.right_finally / self.final_steps, losses]).tolist()
+        columns = torch.stack(
+            [self.right / self.steps, self.right_finally / self.final_steps, losses]
+        ).tolist()
         seconds = time.perf_counter() - self.started
         for seed, accuracy, final, loss in zip(seeds, *columns, strict=True):
             yield TaskRecord(name, seed, task, self.steps, accuracy, final, loss, seconds)

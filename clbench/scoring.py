@@ -63,7 +63,9 @@ def score(agent: str, records: Iterable[TaskRecord], num_tasks: int) -> Score | 
     for record in records:
         if record.agent == agent:
             seeds.setdefault(record.seed, {})[record.task] = record
-    complete = [[tasks[index] for index in range(num_tasks)] for tasks in seeds.values() if len(tasks) == num_tasks]
+    complete = [
+        [tasks[index] for index in range(num_tasks)] for tasks in seeds.values() if len(tasks) == num_tasks
+    ]
     if not complete:
         return None
     accuracy = np.array([[record.accuracy for record in tasks] for tasks in complete])

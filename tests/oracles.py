@@ -1,5 +1,7 @@
 """Independent, plain ways to compute what clbench computes: loops, autograd, torch.optim."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -9,7 +11,7 @@ def plain_mlp(seed: int, activation: nn.Module | None = None, widths: tuple[int,
     """A plain torch network with the initial weights that the backbone has for `seed`."""
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layer = nn.Linear(inputs, outputs)
         bound = (6 / inputs) ** 0.5  # Kaiming-uniform: gain sqrt 2 times sqrt(3 / fan-in)
         with torch.no_grad():

@@ -66,7 +66,9 @@ def check_against_plain(agent, network, optimizer, penalty=None, count=12):
     shown, _ = train(agent, count)
     expected = train_plainly(network, optimizer, single_batches(count), penalty)
     for step, (ours, theirs) in enumerate(zip(shown, expected, strict=True)):
-        torch.testing.assert_close(ours[0], theirs, rtol=2e-4, atol=2e-5, msg=lambda text, step=step: f"{step}: {text}")
+        torch.testing.assert_close(
+            ours[0], theirs, rtol=2e-4, atol=2e-5, msg=lambda text, step=step: f"{step}: {text}"
+        )
     for ours, theirs in zip(agent.parameters.values(), network.parameters(), strict=True):
         close(ours[0], theirs)
 
@@ -89,7 +91,11 @@ def test_crelu_is_torch_adam_on_a_wider_network():
 
     generator = torch.Generator().manual_seed(5)
     layers = [MLP(784, 10, activation=crelu_activation, expansion=2, generator=generator)]
-    assert [tuple(layer.weight.shape) for layer in layers[0].children()] == [(256, 784), (256, 512), (10, 512)]
+    assert [tuple(layer.weight.shape) for layer in layers[0].children()] == [
+        (256, 784),
+        (256, 512),
+        (10, 512),
+    ]
     plain = nn.Sequential(
         *(part for layer in layers[0].children() for part in (copy.deepcopy(layer), CReLU()))
     )[:-1]
@@ -164,7 +170,9 @@ def test_reset_is_a_fresh_network_with_fresh_optimizer_state():
     # And it learns on exactly as a new plain network with these weights does.
     network = plain_mlp(0)
     for layer, plain in zip(("fc1", "fc2", "out"), network[::2], strict=True):
-        plain.load_state_dict({kind: agent.parameters[f"{layer}.{kind}"][0].detach() for kind in ("weight", "bias")})
+        plain.load_state_dict(
+            {kind: agent.parameters[f"{layer}.{kind}"][0].detach() for kind in ("weight", "bias")}
+        )
     data = [(inputs[:1], targets[:1]) for inputs, targets in batches(4, 2)]
     expected = train_plainly(
         network, torch.optim.Adam(network.parameters(), lr=1e-3), [(x[0], y[0]) for x, y in data]
@@ -260,7 +268,9 @@ def test_stacked_adam_has_a_step_size_for_each_layer_and_seed():
     """Against torch.optim.Adam in float64, with one parameter group per layer and seed."""
     generator = torch.Generator().manual_seed(0)
     shapes = {"fc1.weight": (3, 4, 5), "fc1.bias": (3, 4), "out.weight": (3, 2, 4)}
-    stacked = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+    stacked = {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()
+    }
     plain = {name: [nn.Parameter(value[s].clone()) for s in range(3)] for name, value in stacked.items()}
     sizes = torch.tensor([[1e-3, 1e-2, 5e-2], [2e-3, 3e-2, 1e-1]], dtype=torch.float64)
     ours = StackedAdam(stacked, 1e-3)
@@ -275,14 +285,18 @@ def test_stacked_adam_has_a_step_size_for_each_layer_and_seed():
         ]
     )
     for step in range(20):
-        gradients = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes.values()]
-        for (name, values), gradient in zip(plain.items(), gradients, strict=True):
+        gradients = [
+            torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes.values()
+        ]
+        for values, gradient in zip(plain.values(), gradients, strict=True):
             for s, value in enumerate(values):
                 value.grad = gradient[s].clone()
         theirs.step()
         ours.step(gradients if step % 2 else [list(gradient) for gradient in gradients])
     for name, values in plain.items():
-        torch.testing.assert_close(stacked[name], torch.stack([v.detach() for v in values]), rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(
+            stacked[name], torch.stack([v.detach() for v in values]), rtol=1e-12, atol=1e-14
+        )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -129,7 +129,9 @@ def test_full_mnist_through_the_environment_variable():
 
 def test_named_folder_without_mnist_is_never_written(tmp_path, monkeypatch):
     monkeypatch.delenv(mnist.DATA_DIR_VARIABLE, raising=False)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is missing; .*--data-dir.*--source embedded"):
+    with pytest.raises(
+        DataError, match=r"train-images-idx3-ubyte is missing; .*--data-dir.*--source embedded"
+    ):
         mnist.load(str(tmp_path))
     assert not list(tmp_path.iterdir())
 
@@ -252,7 +254,9 @@ def test_two_processes_together_download_once_with_progress(served, tmp_path):
     outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert [out.strip() for out, _ in outputs] == ["10", "10"]
-    assert len(list(itertools.groupby(server.gets))) == 4  # torchvision asks for each file twice: redirects first
+    assert (
+        len(list(itertools.groupby(server.gets))) == 4
+    )  # torchvision asks for each file twice: redirects first
     told = "".join(err for _, err in outputs)
     assert told.count("downloading MNIST once to") == 1
     assert "100" in told  # torchvision's progress reached its end

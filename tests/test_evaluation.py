@@ -99,7 +99,13 @@ def test_seeds_by_count_or_by_name():
 COUNTS = st.integers(1, 30)
 
 
-@given(seeds=COUNTS, lockstep=st.integers(0, 5), plain=st.integers(0, 5), cores=st.integers(1, 64), limit=st.none() | COUNTS)
+@given(
+    seeds=COUNTS,
+    lockstep=st.integers(0, 5),
+    plain=st.integers(0, 5),
+    cores=st.integers(1, 64),
+    limit=st.none() | COUNTS,
+)
 def test_division_never_oversubscribes(seeds, lockstep, plain, cores, limit):
     found = divide(seeds, lockstep, plain or (lockstep == 0), cores, limit)
     assert 1 <= found.parts <= seeds
@@ -133,7 +139,11 @@ def without_seconds(evaluation):
 
 def test_a_run_folder_holds_everything(finished):
     evaluation = finished[0]
-    assert sorted(path.name for path in evaluation.folder.iterdir()) == ["curves.png", "run.json", "tasks.csv"]
+    assert sorted(path.name for path in evaluation.folder.iterdir()) == [
+        "curves.png",
+        "run.json",
+        "tasks.csv",
+    ]
     facts = RunFolder(evaluation.folder).read_run()
     assert facts["status"] == "complete"
     assert facts["spec"] == json.loads(json.dumps(evaluation.spec.to_json()))
@@ -184,7 +194,11 @@ def test_the_recorded_learner_is_the_loop_by_hand(finished):
         rewards.append(reward)
         done = terminated.all()
     by_task = torch.stack(rewards).view(2, 6, 2).mean(dim=1)
-    recorded = finished[0].tasks.query("agent == 'agents.vanilla'").pivot(index="task", columns="seed", values="accuracy")
+    recorded = (
+        finished[0]
+        .tasks.query("agent == 'agents.vanilla'")
+        .pivot(index="task", columns="seed", values="accuracy")
+    )
     np.testing.assert_allclose(by_task.numpy(), recorded.to_numpy(), atol=0.02)
 
 
@@ -297,9 +311,17 @@ def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
     )
     monkeypatch.syspath_prepend(tmp_path)
     evaluation = clbench.evaluate(
-        "agents.vanilla", env="my_streams_here:Blobs-v0", seeds=2, num_tasks=2, epochs_per_task=3,
-        num_samples=200, batch_size=50, options={"spread": 2.0}, device="cpu", out=tmp_path,
-    )  # fmt: skip
+        "agents.vanilla",
+        env="my_streams_here:Blobs-v0",
+        seeds=2,
+        num_tasks=2,
+        epochs_per_task=3,
+        num_samples=200,
+        batch_size=50,
+        options={"spread": 2.0},
+        device="cpu",
+        out=tmp_path,
+    )
     assert evaluation.spec.stream.options == {"spread": 2.0}
     assert RunFolder(evaluation.folder).read_run()["data"]["source"] == "custom"
     assert len(evaluation.tasks) == 4

@@ -152,8 +152,9 @@ def test_arguments_are_checked(folder):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("a=1", 1), ("a=1e-3", 1e-3), ("a=true", True), ("a=x=y", "x=y"), ("a=[1, 2]", [1, 2]), ("a=", "")]
-)  # fmt: skip
+    ("text", "value"),
+    [("a=1", 1), ("a=1e-3", 1e-3), ("a=true", True), ("a=x=y", "x=y"), ("a=[1, 2]", [1, 2]), ("a=", "")],
+)
 def test_settings_read_as_json_or_text(text, value):
     assert parse_setting(text) == ("a", value)
 
@@ -179,5 +180,7 @@ def test_bundled_agents_work_where_another_package_is_called_agents(tmp_path):
         "from clbench.loading import load_agent;"
         "print(load_agent('agents.vanilla').__module__, load_agent('agents.mine').__module__)"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.stdout.split() == ["clbench.agents.vanilla", "agents.mine"], done.stderr

@@ -27,7 +27,9 @@ def test_many_agents_are_told_apart():
     names = [f"agent{index}" for index in range(9)]
     figure = curves([record for name in names for record in records(name, 0.9)], names, "", 0.1)
     looks = {
-        (line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines() if line.get_label() in names
+        (line.get_color(), line.get_linestyle())
+        for line in figure.axes[0].get_lines()
+        if line.get_label() in names
     }
     assert len(looks) == 9
     assert len(set(COLOURS)) == len(COLOURS)

@@ -146,5 +146,7 @@ print(env.reset(seed=0)[0].shape)
 envs = gymnasium.make_vec("clbench/PermutedMNIST-v0", num_envs=2, num_tasks=1, epochs_per_task=1)
 print(tuple(envs.reset(seed=0)[0].shape))
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.stdout.split("\n")[:2] == ["(256, 784)", "(2, 256, 784)"], done.stderr

@@ -28,7 +28,16 @@ RECORDS = st.lists(
 
 
 def test_columns_are_those_of_the_schema():
-    assert COLUMNS == "agent seed task steps accuracy final_epoch_accuracy loss seconds".split()
+    assert COLUMNS == [
+        "agent",
+        "seed",
+        "task",
+        "steps",
+        "accuracy",
+        "final_epoch_accuracy",
+        "loss",
+        "seconds",
+    ]
 
 
 @given(records=RECORDS)
@@ -56,7 +65,8 @@ def test_run_folders_are_numbered_and_never_reused(tmp_path):
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
     folders = []
     threads = [
-        threading.Thread(target=lambda: folders.append(RunFolder.create(tmp_path, "r").path)) for _ in range(16)
+        threading.Thread(target=lambda: folders.append(RunFolder.create(tmp_path, "r").path))
+        for _ in range(16)
     ]
     for thread in threads:
         thread.start()

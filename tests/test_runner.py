@@ -27,7 +27,9 @@ class Guesser:
 
 
 def records(env, agent, seeds, **options):
-    return [event for event in run(env, agent, name="g", seeds=seeds, **options) if isinstance(event, TaskRecord)]
+    return [
+        event for event in run(env, agent, name="g", seeds=seeds, **options) if isinstance(event, TaskRecord)
+    ]
 
 
 def test_records_hold_the_prequential_accuracy():
@@ -106,15 +108,19 @@ class Failing(Guesser):
     [
         ("act", 7, r"g raised RuntimeError: my mistake \(seed 4, task 2 of 2, step 2 of 6\)"),
         ("learn", 7, r"g raised ValueError \(seed 4, task 2 of 2, step 2 of 6\)"),
-        ("nan", 7, r"g: predictions hold logits that are NaN or infinite \(seed 4, task 2 of 2, step 2 of 6\)"),
+        (
+            "nan",
+            7,
+            r"g: predictions hold logits that are NaN or infinite \(seed 4, task 2 of 2, step 2 of 6\)",
+        ),
     ],
 )
 def test_a_failing_agent_is_placed_and_finished_tasks_are_kept(where, at, fault):
-    finished = []
+    events = run(short_env(), Failing(where, at), name="g", seeds=[4], interval=1e9)
+    finished = next(events)
+    assert finished.task == 0
     with pytest.raises(AgentError, match=fault):
-        for event in run(short_env(), Failing(where, at), name="g", seeds=[4], interval=1e9):
-            finished.append(event)  # noqa: PERF402
-    assert [record.task for record in finished] == [0]
+        next(events)
 
 
 def test_a_wrong_shape_is_placed_too():

@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 from clbench.records import TaskRecord
 from clbench.scoring import estimate, score
 
-ACCURACIES = st.lists(
-    st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12), min_size=1, max_size=4
-)
+ACCURACIES = st.lists(st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12), min_size=1, max_size=4)
 
 
 def records(accuracies, agent="a"):
@@ -42,7 +40,9 @@ def test_last_tenth_has_at_least_one_task(tasks, last):
 def test_intervals_are_bootstrap_percentiles_over_seeds():
     """Against all 27 resamples of three seeds, each equally likely."""
     sample = np.array([0.2, 0.5, 0.6])
-    means = sorted(np.mean([sample[a], sample[b], sample[c]]) for a in range(3) for b in range(3) for c in range(3))
+    means = sorted(
+        np.mean([sample[a], sample[b], sample[c]]) for a in range(3) for b in range(3) for c in range(3)
+    )
     found = estimate(sample)
     exact = np.percentile(means, [2.5, 97.5], method="inverted_cdf")
     assert (found.low, found.high) == pytest.approx(tuple(exact))

@@ -34,7 +34,9 @@ def test_options_are_frozen():
 
 
 @pytest.mark.parametrize("name", ["num_tasks", "epochs_per_task", "batch_size", "num_samples"])
-@pytest.mark.parametrize(("value", "fault"), [(0, "too small"), (-3, "too small"), (2.0, "whole"), ("2", "whole"), (True, "whole")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "fault"), [(0, "too small"), (-3, "too small"), (2.0, "whole"), ("2", "whole"), (True, "whole")]
+)
 def test_counts_are_checked(name, value, fault):
     with pytest.raises(OptionError, match=f"{name}=.*{fault}"):
         StreamSpec("A-v0", **{name: value})
@@ -68,7 +70,12 @@ def test_steps_drop_the_last_incomplete_batch():
 )
 def test_protocols_are_those_of_the_spec(name, source, images, tasks, epochs, steps):
     rules = PROTOCOLS[name]
-    assert (rules.source, rules.num_samples, rules.num_tasks, rules.epochs_per_task) == (source, images, tasks, epochs)
+    assert (rules.source, rules.num_samples, rules.num_tasks, rules.epochs_per_task) == (
+        source,
+        images,
+        tasks,
+        epochs,
+    )
     assert rules.seeds == 3
     spec = StreamSpec("A-v0", num_tasks=tasks, epochs_per_task=epochs, num_samples=images)
     assert spec.steps_per_task == steps

@@ -44,7 +44,9 @@ class Numbered(Stream):
 
 
 def numbered(seeds=(0,), **overrides) -> Numbered:
-    return Numbered(StreamSpec("N-v0", **{"num_tasks": 2, "epochs_per_task": 3, "batch_size": 8, **overrides}), seeds)
+    return Numbered(
+        StreamSpec("N-v0", **{"num_tasks": 2, "epochs_per_task": 3, "batch_size": 8, **overrides}), seeds
+    )
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -99,7 +101,11 @@ def test_a_stored_position_is_taken_up_exactly(id, steps):
     for _ in range(steps):
         stream.advance()
     state = json.loads(json.dumps(stream.state_dict()))
-    fresh = copy.deepcopy(make(id, [0, 9])) if id != "RandomLabelMNIST-v0" else make(id, [0, 9], relabel_fraction=0.5)
+    fresh = (
+        copy.deepcopy(make(id, [0, 9]))
+        if id != "RandomLabelMNIST-v0"
+        else make(id, [0, 9], relabel_fraction=0.5)
+    )
     fresh.load_state_dict(state)
     rest, again = list(walk(stream)), list(walk(fresh))
     assert len(rest) == len(again) == 12 - steps
@@ -179,7 +185,9 @@ def test_random_labels_are_uniform_and_new_at_every_task():
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 1.0])
 def test_only_the_fraction_is_redrawn_from_task_to_task(fraction):
-    stream = make("RandomLabelMNIST-v0", relabel_fraction=fraction, num_samples=5_000, batch_size=100, num_tasks=3)
+    stream = make(
+        "RandomLabelMNIST-v0", relabel_fraction=fraction, num_samples=5_000, batch_size=100, num_tasks=3
+    )
     before = stream.data.labels.numpy()[stream._rows[0]]
     for task in range(3):
         stream.load_state_dict({"seeds": [0], "task": task, "step_in_task": 0})

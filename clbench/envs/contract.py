@@ -18,10 +18,11 @@ from clbench.errors import ContractError
 from clbench.seeding import generator
 
 Predict = Callable[[int], np.ndarray]
+Env = gymnasium.Env[Any, Any]
 Trace = list[tuple[str, str]]
 
 
-def check_env(env: "gymnasium.Env[Any, Any]", seed: int = 0) -> None:
+def check_env(env: Env, seed: int = 0) -> None:
     """Check that an environment keeps the contract; raise at the first clause it breaks.
 
     The whole stream is walked several times: make it short, with few images and epochs and at least two tasks.
@@ -48,15 +49,20 @@ def check_env(env: "gymnasium.Env[Any, Any]", seed: int = 0) -> None:
     _check_spaces(env)
     _check_order(env)
     labels = generator(seed, "predictions")
-    shape, num_classes = env.action_space.shape, env.unwrapped.agent_spec.num_classes  # type: ignore[attr-defined]
-    constant = _walk(env, seed, lambda step: np.zeros(shape, dtype=np.int64))
+    num_classes = env.unwrapped.agent_spec.num_classes  # type: ignore[attr-defined]
+    zeros = _zeros(env)
+    constant = _walk(env, seed, lambda step: zeros)
     with _other_global_state():
-        varied = _walk(env, seed, lambda step: labels.integers(num_classes, size=shape))
+        varied = _walk(env, seed, lambda step: labels.integers(num_classes, size=len(zeros)))
     _require(constant == varied, "the same seed gives the same stream", _first_difference(constant, varied))
-    other = _walk(env, seed + 1, lambda step: np.zeros(shape, dtype=np.int64))
+    other = _walk(env, seed + 1, lambda step: zeros)
     _require(constant != other, "another seed gives another stream", f"seeds {seed} and {seed + 1} are equal")
     _check_copies(env, seed)
     _check_lockstep(env, seed, constant)
+
+
+def _zeros(env: Env) -> np.ndarray:
+    return np.zeros(env.action_space.shape or (), dtype=np.int64)
 
 
 def _require(kept: bool, clause: str, found: str) -> None:
@@ -64,7 +70,7 @@ def _require(kept: bool, clause: str, found: str) -> None:
         raise ContractError(f"contract broken: {clause}; {found}")
 
 
-def _check_gymnasium(env: "gymnasium.Env[Any, Any]") -> None:
+def _check_gymnasium(env: Env) -> None:
     from gymnasium.utils.env_checker import check_env as gymnasium_check
 
     with warnings.catch_warnings():
@@ -72,35 +78,45 @@ def _check_gymnasium(env: "gymnasium.Env[Any, Any]") -> None:
         try:
             gymnasium_check(env.unwrapped, skip_close_check=True)
         except Exception as error:
-            raise ContractError(f"contract broken: Gymnasium's check_env passes without a warning; {error}") from error
+            raise ContractError(
+                f"contract broken: Gymnasium's check_env passes without a warning; {error}"
+            ) from error
 
 
-def _check_spaces(env: "gymnasium.Env[Any, Any]") -> None:
-    box, labels, clause = env.observation_space, env.action_space, "spaces are a finite float32 Box and a MultiDiscrete"
+def _check_spaces(env: Env) -> None:
+    box, labels, clause = (
+        env.observation_space,
+        env.action_space,
+        "spaces are a finite float32 Box and a MultiDiscrete",
+    )
     _require(isinstance(box, spaces.Box) and box.dtype == np.float32, clause, f"observations lie in {box}")
-    _require(isinstance(labels, spaces.MultiDiscrete) and labels.nvec.ndim == 1, clause, f"predictions in {labels}")
+    _require(
+        isinstance(labels, spaces.MultiDiscrete) and labels.nvec.ndim == 1, clause, f"predictions in {labels}"
+    )
     assert isinstance(box, spaces.Box)
     assert isinstance(labels, spaces.MultiDiscrete)
     finite = bool(np.isfinite(box.low).all() and np.isfinite(box.high).all())
     _require(finite, clause, "the Box is not bounded")
-    _require(len(labels.nvec) == box.shape[0], clause, f"{box.shape[0]} inputs but {len(labels.nvec)} predictions")
+    _require(
+        len(labels.nvec) == box.shape[0], clause, f"{box.shape[0]} inputs but {len(labels.nvec)} predictions"
+    )
 
 
-def _check_order(env: "gymnasium.Env[Any, Any]") -> None:
+def _check_order(env: Env) -> None:
     fresh = copy.deepcopy(env)
     fresh.unwrapped.__init__(**env.unwrapped.spec.kwargs)  # type: ignore[misc, union-attr]
     _require_raises(fresh, "step is refused before reset")
 
 
-def _require_raises(env: "gymnasium.Env[Any, Any]", clause: str) -> None:
+def _require_raises(env: Env, clause: str) -> None:
     try:
-        env.step(np.zeros(env.action_space.shape or (), dtype=np.int64))
+        env.step(_zeros(env))
     except Exception:
         return
     raise ContractError(f"contract broken: {clause}; it was not")
 
 
-def _walk(env: "gymnasium.Env[Any, Any]", seed: int, predict: Predict) -> Trace:
+def _walk(env: Env, seed: int, predict: Predict) -> Trace:
     """Walk the whole stream, checking each step; return a digest of each observation and its targets."""
     facts = env.unwrapped.agent_spec  # type: ignore[attr-defined]
     before = _global_state()
@@ -117,15 +133,26 @@ def _walk(env: "gymnasium.Env[Any, Any]", seed: int, predict: Predict) -> Trace:
         handed_out.append((obs, shown))
         obs, reward, terminated, truncated, info = env.step(predictions)
         targets = info.get("targets")
-        good = isinstance(targets, np.ndarray) and targets.dtype == np.int64 and targets.shape == predictions.shape
+        good = (
+            isinstance(targets, np.ndarray)
+            and targets.dtype == np.int64
+            and targets.shape == predictions.shape
+        )
         _require(good, "targets are int64, one for each input", f"step {step} reveals {targets!r}")
+        assert isinstance(targets, np.ndarray)
         inside = bool((targets >= 0).all() and (targets < facts.num_classes).all())
         _require(inside, "targets are classes", f"step {step} has one outside [0, {facts.num_classes})")
         right = float((predictions == targets).mean())
         close = abs(float(reward) - right) < 1e-6
-        _require(close, "the reward is the share of right predictions", f"{reward} at step {step}, not {right}")
+        _require(
+            close, "the reward is the share of right predictions", f"{reward} at step {step}, not {right}"
+        )
         last = step + 1 == total
-        _require(terminated == last and not truncated, "the stream ends after the last task", f"not so at step {step}")
+        _require(
+            terminated == last and not truncated,
+            "the stream ends after the last task",
+            f"not so at step {step}",
+        )
         handed_out.append((targets, _digest(targets)))
         trace.append((shown, _digest(targets)))
     changed = sum(_digest(array) != digest for array, digest in handed_out)
@@ -143,8 +170,8 @@ def _check_place(facts: Any, info: dict[str, Any], step: int) -> None:
     _require(found == expected, "tasks, epochs and steps count up", f"expected {expected}, info has {found}")
 
 
-def _check_copies(env: "gymnasium.Env[Any, Any]", seed: int) -> None:
-    zeros = np.zeros(env.action_space.shape or (), dtype=np.int64)
+def _check_copies(env: Env, seed: int) -> None:
+    zeros = _zeros(env)
     env.reset(seed=seed)
     env.step(zeros)
     copies = {"a deep copy": copy.deepcopy(env), "a pickled copy": pickle.loads(pickle.dumps(env))}
@@ -155,7 +182,7 @@ def _check_copies(env: "gymnasium.Env[Any, Any]", seed: int) -> None:
         _require(same, "copies go on where the original stood", f"{name} does not")
 
 
-def _check_lockstep(env: "gymnasium.Env[Any, Any]", seed: int, expected: Trace) -> None:
+def _check_lockstep(env: Env, seed: int, expected: Trace) -> None:
     from clbench.envs.vector import StreamVectorEnv
 
     assert env.unwrapped.spec is not None
@@ -166,7 +193,9 @@ def _check_lockstep(env: "gymnasium.Env[Any, Any]", seed: int, expected: Trace) 
         shown = _digest(obs[1].numpy())
         obs, _, _, _, info = vector.step(torch.zeros(vector.action_space.shape or (), dtype=torch.int64))
         found.append((shown, _digest(info["targets"][1].numpy())))
-    _require(found == expected, "seeds in lockstep are the single streams", _first_difference(expected, found))
+    _require(
+        found == expected, "seeds in lockstep are the single streams", _first_difference(expected, found)
+    )
 
 
 def _digest(array: np.ndarray) -> str:

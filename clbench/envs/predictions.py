@@ -32,7 +32,12 @@ def as_labels(predictions: Any, targets: torch.Tensor, num_classes: int) -> tupl
     if predictions.device != targets.device:
         predictions = predictions.to(targets.device)
     shape, is_float = predictions.shape, predictions.is_floating_point()
-    if shape == targets.shape and not is_float and predictions.dtype != torch.bool and not predictions.is_complex():
+    if (
+        shape == targets.shape
+        and not is_float
+        and predictions.dtype != torch.bool
+        and not predictions.is_complex()
+    ):
         low, high = torch.aminmax(predictions.flatten(targets.ndim - 1), dim=-1)
         return predictions, (low < 0) | (high >= num_classes)
     if shape == (*targets.shape, num_classes) and is_float:

@@ -53,7 +53,9 @@ class StreamEnv(gymnasium.Env[Arrays, Arrays]):
         self._stream: Stream | None = None
         self._batch: Batch | None = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Arrays, dict[str, Any]]:
         """Start the stream of `seed`; without a seed, of one drawn from the environment's generator.
 
         Returns:
@@ -88,8 +90,8 @@ class StreamEnv(gymnasium.Env[Arrays, Arrays]):
         targets = batch.targets[0]
         labels, bad = as_labels(action, targets, self.agent_spec.num_classes)
         if bad:
-            place = f"seed {stream.seeds[0]}, {describe(stream.spec, stream.task, stream.step_in_task)}"
-            raise unusable(action, place, self.agent_spec.num_classes)
+            where = f"seed {stream.seeds[0]}, {describe(stream.spec, stream.task, stream.step_in_task)}"
+            raise unusable(action, where, self.agent_spec.num_classes)
         reward = float(accuracy(labels, targets))
         place = self._place()
         stream.advance()

@@ -56,7 +56,7 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         self._stream: Stream | None = None
         self._batch: Batch | None = None
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Start S streams: of the seeds listed, or of seed, seed + 1, ..., or of drawn ones.
@@ -81,9 +81,7 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         self._first_bad = torch.full((self.num_envs,), -1, device=self.device)
         return self._batch.inputs, {**place_of(self._stream), "boundary": True}
 
-    def step(
-        self, actions: Any
-    ) -> tuple[torch.Tensor, torch.Tensor, Any, Any, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[torch.Tensor, torch.Tensor, Any, Any, dict[str, Any]]:
         """Score predictions for the batches last shown, reveal their targets, show the next ones.
 
         Args:
@@ -139,9 +137,13 @@ def check_device(name: str) -> torch.device:
         raise DeviceError(f"'{name}' is not a device: it must be cpu, cuda, cuda:N or mps") from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise DeviceError("cuda was asked for, but PyTorch sees no CUDA device here: use --device cpu or auto")
+            raise DeviceError(
+                "cuda was asked for, but PyTorch sees no CUDA device here: use --device cpu or auto"
+            )
         if device.index is not None and device.index >= torch.cuda.device_count():
-            raise DeviceError(f"'{name}' was asked for, but there are only {torch.cuda.device_count()} CUDA devices")
+            raise DeviceError(
+                f"'{name}' was asked for, but there are only {torch.cuda.device_count()} CUDA devices"
+            )
         return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("mps was asked for, but PyTorch sees no Apple GPU here: use --device cpu or auto")

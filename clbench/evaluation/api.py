@@ -153,7 +153,9 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
             data.save(Path(scratch))
         jobs = plan.jobs("" if plan.inline else scratch)
         watch = _Watch(jobs, folder, display)
-        messages = run_inline(jobs, plan.classes) if plan.inline else run_in_processes(jobs, plan.division.workers)
+        messages = (
+            run_inline(jobs, plan.classes) if plan.inline else run_in_processes(jobs, plan.division.workers)
+        )
         status, started = "interrupted", time.perf_counter()
         try:
             with display:
@@ -164,7 +166,9 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
                 "seconds": round(time.perf_counter() - started, 3),
                 "steps_per_second": {name: round(rate, 1) for name, rate in watch.rates().items()},
             }
-            failures = [{"agent": one.agent, "seeds": one.seeds, "error": one.error} for one in watch.failures]
+            failures = [
+                {"agent": one.agent, "seeds": one.seeds, "error": one.error} for one in watch.failures
+            ]
             folder.write_run({"status": status, **facts, "timing": timing, "failures": failures})
     names = [agent.name for agent in plan.spec.agents]
     records = watch.sorted_records()
@@ -211,7 +215,9 @@ class _Watch:
                 continue
             tally.take(index, job, message)
             if message["kind"] == "task":
-                self._records.append(TaskRecord(**{key: value for key, value in message.items() if key != "kind"}))
+                self._records.append(
+                    TaskRecord(**{key: value for key, value in message.items() if key != "kind"})
+                )
                 if message["seed"] == job.seeds[-1]:
                     self._folder.write_tasks(self.sorted_records())
             elif message["kind"] == "failed":

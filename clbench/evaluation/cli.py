@@ -46,8 +46,18 @@ def build_parser() -> _Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("agents", nargs="*", metavar="AGENT", help="agents.NAME, package.module[:Class] or path/to/file.py[:Class]")
-    add("--env", default="RandomLabelMNIST-v0", metavar="ID", help="stream: an id, or module:id (default: %(default)s)")
+    add(
+        "agents",
+        nargs="*",
+        metavar="AGENT",
+        help="agents.NAME, package.module[:Class] or path/to/file.py[:Class]",
+    )
+    add(
+        "--env",
+        default="RandomLabelMNIST-v0",
+        metavar="ID",
+        help="stream: an id, or module:id (default: %(default)s)",
+    )
     add("--protocol", default="quick", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)")
     add("--seeds", default="3", metavar="N|A,B,...", help="how many, or which (default: %(default)s)")
     add("--tasks", type=_whole, dest="num_tasks", metavar="N", help="tasks in the stream")
@@ -55,11 +65,20 @@ def build_parser() -> _Parser:
     add("--images", type=_whole, dest="num_samples", metavar="N", help="images drawn per seed")
     add("--batch-size", type=_whole, metavar="N", help="images per step")
     add("--source", metavar="NAME", help="embedded (5,000 images) or torchvision (60,000)")
-    add("--data-dir", metavar="DIR", help="folder with MNIST/raw/; else $CLBENCH_DATA_DIR, else downloaded once")
+    add(
+        "--data-dir",
+        metavar="DIR",
+        help="folder with MNIST/raw/; else $CLBENCH_DATA_DIR, else downloaded once",
+    )
     add("--env-set", action="append", default=[], metavar="NAME=VALUE", help="an option of the stream's own")
     add("--step-size", metavar="X", help="short for --set step_size=X")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="constructor argument of the agents")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    add(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)",
+    )
     add("--workers", type=_whole, metavar="N", help="processes at a time (default: what is quickest)")
     add("--out", default="results", metavar="DIR", help="where run folders are made (default: %(default)s)")
     add("--quiet", action="store_true", help="print the run folder's path, nothing else")

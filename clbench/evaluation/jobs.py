@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def split(seeds: Sequence[int], parts: int) -> list[tuple[int, ...]]:
     """
     size, extra = divmod(len(seeds), parts)
     cuts = [index * size + min(index, extra) for index in range(parts + 1)]
-    return [tuple(seeds[start:end]) for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [tuple(seeds[start:end]) for start, end in pairwise(cuts)]
 
 
 def run_job(job: Job, agent_class: type | None = None) -> Iterator[Message]:
@@ -159,4 +160,8 @@ def _construct(agent_class: type, job: Job, spec: AgentSpec) -> Any:
 
 def importable(owner: type) -> bool:
     """Tell whether another process could import this class by its module and name."""
-    return "<locals>" not in owner.__qualname__ and owner.__module__ != "__main__" and owner.__module__ in sys.modules
+    return (
+        "<locals>" not in owner.__qualname__
+        and owner.__module__ != "__main__"
+        and owner.__module__ in sys.modules
+    )

@@ -74,7 +74,9 @@ def make_plan(
     entries, classes = _resolve_agents([agents] if isinstance(agents, (str, type)) else agents, arguments)
     rules = protocol(protocol_name)
     overrides = {name: value for name, value in overrides.items() if value is not None}
-    settings = {name: getattr(rules, name) for name in ("source", "num_samples", "num_tasks", "epochs_per_task")}
+    settings = {
+        name: getattr(rules, name) for name in ("source", "num_samples", "num_tasks", "epochs_per_task")
+    }
     if overrides.get("source", rules.source) != rules.source and "num_samples" not in overrides:
         settings["num_samples"] = None  # another source: all that it has
     stream = resolve(env, {**settings, **overrides})
@@ -87,8 +89,12 @@ def make_plan(
         check_count("workers", workers)
     # One process keeps an accelerator busy; several would only share it.
     division = divide(
-        len(numbers), lockstep, len(classes) - lockstep, cores(), 1 if inline or chosen != "cpu" and lockstep else workers
-    )  # fmt: skip
+        len(numbers),
+        lockstep,
+        len(classes) - lockstep,
+        cores(),
+        1 if inline or (chosen != "cpu" and lockstep) else workers,
+    )
     if workers and chosen != "cpu" and not inline:
         division = replace(division, workers=workers)
     spec = RunSpec(

@@ -42,7 +42,9 @@ def run_in_processes(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, M
             while waiting and len(running) < workers:
                 index = waiting.pop(0)
                 running[index] = _start(jobs[index])
-                listeners.append(threading.Thread(target=_listen, args=(index, running[index], inbox), daemon=True))
+                listeners.append(
+                    threading.Thread(target=_listen, args=(index, running[index], inbox), daemon=True)
+                )
                 listeners[-1].start()
             index, message = inbox.get()
             if message is None:
@@ -79,7 +81,9 @@ def _start(job: Job) -> subprocess.Popen[str]:
     return process
 
 
-def _listen(index: int, process: subprocess.Popen[str], inbox: "queue.Queue[tuple[int, Message | None]]") -> None:
+def _listen(
+    index: int, process: subprocess.Popen[str], inbox: "queue.Queue[tuple[int, Message | None]]"
+) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     chatter = threading.Thread(target=_forward, args=(index, process.stderr, inbox), daemon=True)

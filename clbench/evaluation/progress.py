@@ -33,7 +33,8 @@ class Tally:
         kind = message["kind"]
         if kind == "started":
             self._started = self._started or self._ended
-            self._lockstep[index], self.state = len(job.seeds), "running"
+            self._lockstep[index] = len(job.seeds)
+            self.state = "running" if self.state == "waiting" else self.state
         elif kind == "glimpse":
             self._done[index] = message["steps"] * self._lockstep[index]
             self._tasks[index], self.accuracy = message["task"], message["accuracy"]
@@ -119,7 +120,9 @@ class Lines(Silent):
         if finished or tally.state != "running":
             what = "done" if tally.state == "done" else f"task {finished}/{tally.num_tasks}"
             what = "failed" if tally.state == "failed" else what
-            line = f"{tally.name}  {what}  accuracy {tally.accuracy:.2f}  {tally.steps_per_second:,.0f} steps/s"
+            line = (
+                f"{tally.name}  {what}  accuracy {tally.accuracy:.2f}  {tally.steps_per_second:,.0f} steps/s"
+            )
             self._console.print(f"{line}  {clock(tally.seconds_left)} left", highlight=False, soft_wrap=True)
         self._shown[tally.name] = (finished, tally.state)
 
@@ -151,7 +154,7 @@ class Live(Silent):
     def update(self, tally: Tally) -> None:
         """Redraw the agent's row."""
         running = tally.state == "running"
-        fields = {
+        fields: dict[str, Any] = {
             "what": f"task {tally.task + 1}/{tally.num_tasks}" if running else tally.state,
             "accuracy": "  - " if tally.accuracy != tally.accuracy else f"{tally.accuracy:.2f}",
             "rate": f"{tally.steps_per_second:,.0f} steps/s" if tally.steps else "",

@@ -31,7 +31,9 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
         console.print()
     for score in evaluation.scores:
         if score.share_lost >= LOSS_WORTH_SAYING:
-            console.print(f"{score.agent} lost {score.share_lost:.0%} of its first-task accuracy.".replace("%", " %"))
+            console.print(
+                f"{score.agent} lost {score.share_lost:.0%} of its first-task accuracy.".replace("%", " %")
+            )
     files = "run.json  tasks.csv  curves.png"
     console.print(f"{evaluation.folder}/   {files}", soft_wrap=True)
 
@@ -68,9 +70,10 @@ def interval(estimate: Estimate) -> str:
 def print_list(console: "Console") -> None:
     """Print all streams, protocols and agents, a line each."""
     protocols = {
-        name: f"{one.num_tasks} tasks x {one.epochs_per_task} epochs on {one.num_samples:,} {one.source} images; {one.purpose}"
+        name: f"{one.num_tasks} tasks x {one.epochs_per_task} epochs on {one.num_samples:,} {one.source} images; "
+        f"{one.purpose}"
         for name, one in PROTOCOLS.items()
-    }  # fmt: skip
+    }
     for title, rows in (
         ("streams", {id: entry.about for id, entry in STREAMS.items()}),
         ("protocols", protocols),

@@ -63,8 +63,11 @@ class Stream:
         self.spec = self.resolve(spec, len(self.data))
         self.seeds = tuple(check_seed(seed) for seed in seeds)
         self._rows = [
-            generator(seed, "subsample").permutation(len(self.data))[: self.spec.num_samples] for seed in self.seeds
+            generator(seed, "subsample").permutation(len(self.data))[: self.spec.num_samples]
+            for seed in self.seeds
         ]
+        self.task = self.step_in_task = 0
+        self._tasks: list[Task] = []
         self._load_position(0, 0)
 
     # What a stream's author defines.

@@ -1,0 +1,246 @@
+"""The command line: what is printed, what fails and how."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from clbench.evaluation.cli import main
+from clbench.evaluation.jobs import Job
+from clbench.evaluation.progress import Lines, Live, Tally, clock
+from clbench.specs import PROTOCOLS, AgentEntry, StreamSpec
+from tests.test_evaluation import PLAIN
+
+SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "clbench.evaluate", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+def test_a_whole_run_from_another_folder(tmp_path):
+    done = command("agents.vanilla", "agents.reset", *SHORT, "--seeds", "0,4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(
+        "RandomLabelMNIST-v0 · quick (changed: num_tasks, epochs_per_task, num_samples, batch_size) · "
+        "2 tasks x 2 epochs · 2 seeds · 300 embedded images · cpu, "
+    )
+    assert "agents.vanilla  done  accuracy" in done.stdout
+    assert "steps/s" in done.stdout
+    table = [line.split() for line in lines if line.startswith(("agents.vanilla  0", "agents.reset    0"))]
+    assert len(table) == 2
+    folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
+    assert lines[-1] == f"{folder.relative_to(tmp_path)}/   run.json  tasks.csv  curves.png"
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["command"][1:3] == ["agents.vanilla", "agents.reset"]
+    # The table shows what the file holds.
+    rows = (folder / "tasks.csv").read_text().splitlines()[1:]
+    own = [float(row.split(",")[4]) for row in rows if row.startswith("agents.reset")]
+    shown = next(row for row in table if row[0] == "agents.reset")
+    assert float(shown[1]) == pytest.approx(sum(own) / len(own), abs=6e-4)
+
+
+def test_quiet_prints_the_folder_alone(tmp_path):
+    done = command("agents.vanilla", *SHORT, "--seeds", "1", "--quiet", "--out", str(tmp_path / "runs"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "runs" / "RandomLabelMNIST-v0-quick-1")
+
+
+def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path):
+    (tmp_path / "mine.py").write_text(PLAIN)
+    done = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2", cwd=tmp_path)
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith(
+        "error: mine.py raised RuntimeError: out of ideas (seed 1, task 2 of 2, step 3 of 6); "
+    )
+    assert error.endswith("finished tasks are kept in results/RandomLabelMNIST-v0-quick-1")
+    assert "Traceback" not in done.stderr
+    assert len((tmp_path / "results/RandomLabelMNIST-v0-quick-1/tasks.csv").read_text().splitlines()) == 4
+    debug = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2", "--debug", cwd=tmp_path)
+    assert debug.returncode == 1
+    assert 'raise RuntimeError("out of ideas")' in debug.stderr
+
+
+def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "clbench.evaluate",
+            "agents.vanilla",
+            "--tasks",
+            "900",
+            "--epochs",
+            "1",
+            "--device",
+            "cpu",
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    table = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "tasks.csv"
+    deadline = time.time() + 90
+    while time.time() < deadline and not (table.exists() and len(table.read_text().splitlines()) > 3):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == "interrupted: finished tasks are kept in the run folder"
+    assert len(table.read_text().splitlines()) > 3
+    assert json.loads((table.parent / "run.json").read_text())["status"] == "interrupted"
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False).stdout
+    assert "clbench.evaluation.worker" not in listing
+
+
+def test_list_names_all(capsys):
+    assert main(["--list"]) == 0
+    out = capsys.readouterr().out
+    for name in (
+        *PROTOCOLS,
+        "RandomLabelMNIST-v0",
+        "PermutedMNIST-v0",
+        "agents.vanilla",
+        "agents.wasserstein",
+    ):
+        assert name in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ([], "no agent was named"),
+        (["agents.vanila"], "no agent 'agents.vanila'. Did you mean 'agents.vanilla'? (--list shows all)"),
+        (["agents.vanilla", "--env", "PermutdMNIST-v0"], "Did you mean 'PermutedMNIST-v0'?"),
+        (["agents.vanilla", "--protocol", "quik"], "Did you mean 'quick'?"),
+        (["agents.vanilla", "--taks", "3"], "no option '--taks'. Did you mean '--tasks'?"),
+        (["agents.vanilla", "--task", "3"], "no option '--task'. Did you mean '--tasks'?"),
+        (["agents.vanilla", "--tasks", "-3"], "num_tasks=-3 is too small"),
+        (["agents.vanilla", "--tasks", "0"], "num_tasks=0 is too small"),
+        (["agents.vanilla", "--tasks", "two"], "argument --tasks: 'two' is not a whole number"),
+        (["agents.vanilla", "--tasks"], "argument --tasks: expected one argument"),
+        (
+            ["agents.vanilla", "--images", "5001"],
+            "5,001 is more than the 5,000 images of the source 'embedded'",
+        ),
+        (["agents.vanilla", "--batch-size", "6000"], "batch_size=6000 is more than num_samples=5000"),
+        (["agents.vanilla", "--seeds", "a"], "--seeds 'a': give how many (3) or which (0,4,7)"),
+        (["agents.vanilla", "--seeds", "1,1"], "each may occur once"),
+        (["agents.vanilla", "--seeds", "0"], "seeds=0 is too small"),
+        (["agents.vanilla", "--step-size", "fast"], "step_size='fast' is not a number"),
+        (["agents.vanilla", "--step-size", "-1"], "step_size=-1 must be above 0"),
+        (["agents.vanilla", "--set", "strength=1"], "agents.vanilla has no argument 'strength'"),
+        (["agents.vanilla", "--set", "step_size"], "'step_size' is not of the form name=value"),
+        (["agents.vanilla", "--env-set", "relabel_fraction=2"], "relabel_fraction=2 is not a number above 0"),
+        (["agents.vanilla", "--env-set", "colour=2"], "has no option 'colour'"),
+        (["agents.vanilla", "--source", "imagenet"], "no source 'imagenet'"),
+        (["agents.vanilla", "--source", "torchvision", "--data-dir", "/nowhere"], "no MNIST in '/nowhere'"),
+        (["agents.vanilla", "--device", "gpu"], "'gpu' is not a device"),
+        (["agents.vanilla", "--workers", "0"], "workers=0 is too small"),
+        (["agents.vanilla", "--out", "/dev/null/x"], "cannot write to the output folder '/dev/null/x'"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_with_2(arguments, fault, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--quiet"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert fault in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = command("agents.vanila", "--debug", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="this machine has a CUDA device")
+def test_absent_cuda(capsys):
+    assert main(["agents.vanilla", "--device", "cuda"]) == 2
+    assert "cuda was asked for, but PyTorch sees no CUDA device here" in capsys.readouterr().err
+
+
+# Progress.
+
+
+def jobs(parts=((0, 1), (2,))):
+    stream = StreamSpec("A-v0", num_tasks=4, epochs_per_task=5, num_samples=2_560)
+    return [Job(AgentEntry("a"), True, seeds, stream, "cpu", 1) for seeds in parts]
+
+
+def test_tally_counts_steps_of_all_seeds():
+    all_jobs = jobs()
+    tally = Tally("a", all_jobs)
+    assert tally.total == 3 * 50 * 4
+    assert (tally.state, tally.seconds_left) == ("waiting", None)
+    for index in (0, 1):
+        tally.take(index, all_jobs[index], {"kind": "started"})
+    tally.take(0, all_jobs[0], {"kind": "glimpse", "task": 0, "steps": 20, "accuracy": 0.25})
+    assert (tally.steps, tally.task, tally.state, tally.accuracy) == (40, 0, "running", 0.25)
+    tally.take(1, all_jobs[1], {"kind": "task", "task": 0, "accuracy": 0.5})
+    assert tally.steps == 90
+    time.sleep(0.01)
+    tally.take(0, all_jobs[0], {"kind": "glimpse", "task": 1, "steps": 75, "accuracy": 0.5})
+    assert tally.steps == 200
+    assert tally.task == 0
+    assert tally.seconds_left == pytest.approx(400 / tally.steps_per_second)
+    for index in (0, 1):
+        tally.take(index, all_jobs[index], {"kind": "done"})
+    assert tally.state == "done"
+
+
+def test_one_failed_job_fails_the_agent():
+    all_jobs = jobs()
+    tally = Tally("a", all_jobs)
+    tally.take(0, all_jobs[0], {"kind": "started"})
+    tally.take(0, all_jobs[0], {"kind": "failed"})
+    tally.take(1, all_jobs[1], {"kind": "started"})
+    tally.take(1, all_jobs[1], {"kind": "done"})
+    assert tally.state == "failed"
+
+
+@pytest.mark.parametrize("kind", [Lines, Live])
+def test_displays_show_task_accuracy_rate_and_time(kind):
+    import io
+
+    from rich.console import Console
+
+    text = io.StringIO()
+    display = kind(Console(file=text, width=120, force_terminal=kind is Live, highlight=False))
+    all_jobs = jobs(((0,),))
+    tally = Tally("my_agent", all_jobs)
+    with display:
+        display.update(tally)
+        tally.take(0, all_jobs[0], {"kind": "started"})
+        display.update(tally)
+        tally.take(0, all_jobs[0], {"kind": "task", "task": 0, "accuracy": 0.25})
+        display.update(tally)
+        display.output("my_agent", "a line [with] brackets")
+        tally.take(0, all_jobs[0], {"kind": "done"})
+        display.update(tally)
+    shown = text.getvalue()
+    for part in ("my_agent", "accuracy 0.25", "steps/s", "done"):
+        assert part in shown
+    if kind is Live:
+        assert "a line [with] brackets" in shown
+
+
+def test_clock():
+    assert clock(3_725) == "1:02:05"

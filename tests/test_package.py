@@ -1,0 +1,83 @@
+"""What an installation gives: public names, cheap import, a wheel that works from any folder."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import clbench
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", clbench.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    value = getattr(clbench, name)
+    if callable(value):
+        assert value.__doc__
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError, match="no attribute 'mkae'"):
+        clbench.mkae  # noqa: B018
+    assert set(dir(clbench)) == set(clbench.__all__)
+
+
+def test_import_loads_nothing_heavy():
+    script = (
+        "import sys, clbench; late = {'torchvision', 'matplotlib', 'pandas', 'mlxtend', 'scipy'};"
+        "heavy = late | {'torch', 'gymnasium'};"
+        "print(sorted(heavy & set(sys.modules)));"
+        "clbench.make; print(sorted(heavy & set(sys.modules)));"
+        "clbench.make_vec('PermutedMNIST-v0', 1); print(sorted((late - {'mlxtend'}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]", "[]"]
+
+
+def test_a_typed_package():
+    assert (ROOT / "clbench" / "py.typed").is_file()
+
+
+def test_the_version_is_the_packages():
+    from importlib.metadata import version
+
+    assert version("clbench") == clbench.__version__
+
+
+def test_the_wheel_brings_agents_inside_clbench(tmp_path):
+    """Built with the backend, laid out in a folder, used from another one."""
+    pytest.importorskip("hatchling")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")
+    tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert tops == {"clbench", "clbench_gymnasium.pth"}
+    assert {"clbench/agents/vanilla.py", "clbench/py.typed"} <= set(names)
+    site_packages = [path for path in sys.path if path.endswith("site-packages")]
+    script = (
+        "import sys; sys.path[:0] = sys.argv[1:];"
+        "from clbench.loading import load_agent, bundled_agents;"
+        "import clbench; print(clbench.__file__.startswith(sys.argv[1]));"
+        "print(load_agent('agents.vanilla').__module__, len(bundled_agents()) >= 5)"
+    )
+    run = subprocess.run(
+        # -S leaves out site-packages' .pth files, and with them an editable installation.
+        [sys.executable, "-S", "-c", script, str(tmp_path / "site"), *site_packages],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.split() == ["True", "clbench.agents.vanilla", "True"], run.stderr
