@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from agents.vanilla import Agent
 from torch import nn
 from torch.nn import functional as F
 
 import clbench
+from agents.vanilla import Agent
 from clbench.machine import hardware, versions
 
 BATCH = 256
@@ -37,7 +37,9 @@ def bare_loop(seeds: int) -> Iterator[None]:
     while True:
         orders = [torch.randperm(len(images)) for _ in range(seeds)]
         for at in range(0, len(images) - BATCH + 1, BATCH):
-            for seed, (network, optimizer, order) in enumerate(zip(networks, optimizers, orders, strict=True)):
+            for seed, (network, optimizer, order) in enumerate(
+                zip(networks, optimizers, orders, strict=True)
+            ):
                 rows = order[at : at + BATCH]
                 inputs, labels = images.inputs[rows], targets[rows]
                 logits = network(inputs)
@@ -123,7 +125,9 @@ def main() -> None:
                     flush=True,
                 )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"hardware": hardware("cpu"), "versions": versions(), "rows": rows}, indent=1))
+    options.out.write_text(
+        json.dumps({"hardware": hardware("cpu"), "versions": versions(), "rows": rows}, indent=1)
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What an agent must offer, and what it may."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -67,13 +66,3 @@ class Agent(Protocol):
         May return the batch's loss: a number, or for vectorised agents a tensor `(S,)`. Its mean over
         the task is recorded.
         """
-
-
-class ResumableAgent(Agent, Protocol):
-    """An agent whose training can be stored and taken up again."""
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """Return everything that the agent needs to go on."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""

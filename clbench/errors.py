@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class ClbenchError(Exception):
@@ -50,7 +51,12 @@ class StepOrderError(ClbenchError, RuntimeError):
 
 
 class AgentError(ClbenchError):
-    """An agent raised or answered nonsense during a run; says which seed, task and step."""
+    """An agent raised or answered nonsense during a run; says which seed, task and step.
+
+    Where `clbench.evaluate` raises it, `evaluation` holds what was finished.
+    """
+
+    evaluation: Any = None
 
 
 class ContractError(ClbenchError, AssertionError):

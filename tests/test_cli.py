@@ -100,7 +100,7 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.strip() == "interrupted: finished tasks are kept in the run folder"
+    assert err.strip() == "interrupted; finished tasks are kept in results/RandomLabelMNIST-v0-quick-1"
     assert len(table.read_text().splitlines()) > 3
     assert json.loads((table.parent / "run.json").read_text())["status"] == "interrupted"
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False).stdout

@@ -84,7 +84,7 @@ def evaluate(
     env: str = "RandomLabelMNIST-v0",
     protocol: str = "quick",
     *,
-    seeds: int | Sequence[int] = 3,
+    seeds: int | Sequence[int] | None = None,
     num_tasks: int | None = None,
     epochs_per_task: int | None = None,
     num_samples: int | None = None,
@@ -104,7 +104,7 @@ def evaluate(
         agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes.
         env: stream id, or "module:Id".
         protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs.
-        seeds: how many (0, 1, ...), or which.
+        seeds: how many (0, 1, ...), or which; by default as many as the protocol wants.
         num_tasks, epochs_per_task, num_samples, batch_size, source, data_dir: override the protocol.
         options: the stream's own, such as `{"relabel_fraction": 0.5}`.
         arguments: constructor arguments of the agents.
@@ -133,7 +133,7 @@ def evaluate(
     evaluation = carry_out(plan, Path(out), display or Silent())
     if evaluation.failures:
         error = AgentError("; ".join(failure.error for failure in evaluation.failures))
-        error.evaluation = evaluation  # type: ignore[attr-defined]
+        error.evaluation = evaluation
         raise error
     return evaluation
 
@@ -161,6 +161,9 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
             with display:
                 watch.follow(messages)
             status = "failed" if watch.failures else "complete"
+        except KeyboardInterrupt as interruption:
+            interruption.args = (f"finished tasks are kept in {folder.path}",)
+            raise
         finally:
             timing = {
                 "seconds": round(time.perf_counter() - started, 3),

@@ -59,7 +59,7 @@ def build_parser() -> _Parser:
         help="stream: an id, or module:id (default: %(default)s)",
     )
     add("--protocol", default="quick", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)")
-    add("--seeds", default="3", metavar="N|A,B,...", help="how many, or which (default: %(default)s)")
+    add("--seeds", metavar="N|A,B,...", help="how many, or which (default: the protocol's, 3)")
     add("--tasks", type=_whole, dest="num_tasks", metavar="N", help="tasks in the stream")
     add("--epochs", type=_whole, dest="epochs_per_task", metavar="N", help="epochs per task")
     add("--images", type=_whole, dest="num_samples", metavar="N", help="images drawn per seed")
@@ -98,10 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         if debug:
             raise
-        print("interrupted: finished tasks are kept in the run folder", file=sys.stderr)
+        print("; ".join(["interrupted", *interruption.args]), file=sys.stderr)
         return 130
 
 
@@ -165,7 +165,9 @@ def _report_failures(evaluation: "Evaluation", debug: bool) -> int:
     return 1 if evaluation.failures else 0
 
 
-def _seeds(text: str) -> int | list[int]:
+def _seeds(text: str | None) -> int | list[int] | None:
+    if text is None:
+        return None
     try:
         return [int(part) for part in text.split(",")] if "," in text else int(text)
     except ValueError:

@@ -60,7 +60,7 @@ def make_plan(
     agents: AgentLike | Sequence[AgentLike],
     env: str,
     protocol_name: str,
-    seeds: int | Sequence[int],
+    seeds: int | Sequence[int] | None,
     overrides: Mapping[str, Any],
     arguments: Mapping[str, Any],
     device: str,
@@ -83,7 +83,7 @@ def make_plan(
     stream_class = lookup(env).load()
     inline = not all(importable(owner) for owner in (stream_class, *classes.values()))
     chosen = choose_device(device)
-    numbers = check_seeds(seeds)
+    numbers = check_seeds(rules.seeds if seeds is None else seeds)
     lockstep = sum(is_vectorized(owner) for owner in classes.values())
     if workers is not None:
         check_count("workers", workers)

@@ -91,6 +91,11 @@ class Stream:
     def check_options(cls, options: Mapping[str, Any]) -> None:
         """Raise `OptionError` if a value in `options` is not possible; names are checked already."""
 
+    def true_labels(self, rows: np.ndarray) -> np.ndarray:
+        """Return the labels that the data has at `rows`, as a new int64 array."""
+        labels: np.ndarray = self.data.labels.cpu().numpy()[rows]
+        return labels
+
     # What the rest of clbench uses.
 
     @classmethod

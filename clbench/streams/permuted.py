@@ -28,5 +28,5 @@ class Permuted(Stream):
     def draw_task(self, rng: np.random.Generator, rows: np.ndarray, previous: Task | None) -> Task:
         """Draw one permutation of all features, the first task's too."""
         order = torch.from_numpy(rng.permutation(self.data.input_shape[0])).to(self.device)
-        targets = previous.targets if previous else self.data.labels.cpu().numpy()[rows]
+        targets = previous.targets if previous else self.true_labels(rows)
         return Task(rows, targets, FeaturePermutation(order))

@@ -29,7 +29,7 @@ class RandomLabel(Stream):
 
     def draw_task(self, rng: np.random.Generator, rows: np.ndarray, previous: Task | None) -> Task:
         """Redraw round(relabel_fraction * N) of the targets; the first task starts from the true labels."""
-        targets = self.data.labels.cpu().numpy()[rows] if previous is None else previous.targets.copy()
+        targets = self.true_labels(rows) if previous is None else previous.targets.copy()
         count = round(self.spec.options["relabel_fraction"] * len(rows))
         chosen = rng.permutation(len(rows))[:count]
         targets[chosen] = rng.integers(self.data.num_classes, size=count)

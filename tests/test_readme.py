@@ -1,0 +1,144 @@
+"""What the README shows is run here, word for word."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import clbench
+from clbench.evaluation.cli import build_parser
+from clbench.loading import load_agent
+from tests.cases import SHORT
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.strip()
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if "clbench.evaluate" in line
+]
+
+
+def block(marker):
+    (found,) = [code for code in BLOCKS if marker in code]
+    return found
+
+
+def test_the_example_agent_learns(tmp_path):
+    code = block("class Agent:")
+    assert len(code.strip().splitlines()) <= 30
+    path = tmp_path / "my_agent.py"
+    path.write_text(code)
+    evaluation = clbench.evaluate(
+        f"{path}:Agent", seeds=1, num_tasks=1, epochs_per_task=15, num_samples=512, device="cpu", out=tmp_path
+    )
+    (record,) = evaluation.records
+    assert record.final_epoch_accuracy > 2 * 0.1
+    assert record.final_epoch_accuracy > record.accuracy
+    assert 0 < record.loss < 3
+
+
+def test_the_loop_by_hand_with_the_example_agent(tmp_path):
+    code = block("env.reset(seed=0)")
+    scope = {"Agent": agent_class(tmp_path)}
+    short = code.replace("num_tasks=5", "num_tasks=2, epochs_per_task=1, num_samples=512")
+    assert short != code
+    exec(compile(short, "README.md", "exec"), scope)
+    assert 0 <= scope["accuracy"] <= 1
+    assert scope["done"] is True
+
+
+def agent_class(tmp_path):
+    path = tmp_path / "readme_agent.py"
+    path.write_text(block("class Agent:"))
+    return load_agent(str(path))
+
+
+def test_the_example_stream_keeps_the_contract(streams):
+    code = block("clbench.register(")
+    assert len(code.strip().splitlines()) <= 25
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme_stream"})
+    (id,) = set(streams) - {"RandomLabelMNIST-v0", "PermutedMNIST-v0"}
+    env = clbench.make(id, **SHORT)
+    assert env.reset(seed=0)[0].shape == (100, 784)
+
+
+def test_the_lockstep_example_runs():
+    code = block("make_vec(")
+    short = code.replace("num_envs=27", "num_envs=2, num_tasks=1, epochs_per_task=1").replace(
+        '"cuda"', '"cpu"'
+    )
+    exec(compile(short, "README.md", "exec"), {})
+
+
+def test_the_evaluation_from_python_runs(tmp_path, monkeypatch):
+    code = block("clbench.evaluate(")
+    monkeypatch.chdir(tmp_path)
+    short = code.replace("num_tasks=10", 'num_tasks=1, epochs_per_task=1, seeds=1, device="cpu"')
+    assert short != code
+    exec(compile(short, "README.md", "exec"), {})
+    assert list(tmp_path.glob("results/*/tasks.csv"))
+
+
+def test_every_python_block_is_run_above():
+    assert len(BLOCKS) == 5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(command):
+    _, _, arguments = command.rpartition("clbench.evaluate ")
+    options = build_parser().parse_args(shlex.split(arguments, comments=True))
+    assert options.agents or options.list
+    for agent in options.agents:
+        if agent.startswith("agents."):
+            load_agent(agent)
+
+
+def test_commands_are_shown():
+    assert any("pip install" in command for command in COMMANDS)
+    assert len(COMMANDS) >= 4
+
+
+def test_files_that_the_readme_names_exist():
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_kept_results_are_what_the_readme_shows():
+    """The README's table of the quick protocol, from the run folder that is kept with it."""
+    from clbench.results import RunFolder
+    from clbench.scoring import score
+
+    folder = RunFolder(ROOT / "docs" / "results" / "RandomLabelMNIST-v0-quick-1")
+    records = folder.read_tasks()
+    facts = folder.read_run()
+    assert facts["status"] == "complete"
+    for entry in facts["spec"]["agents"]:
+        name = entry["name"]
+        found = score(name, records, facts["spec"]["stream"]["num_tasks"])
+        row = next(line for line in README.splitlines() if line.startswith(name) and "[" in line)
+        values = [float(value) for value in re.findall(r"[+-]?\d\.\d{3}", row)]
+        average = found.average_task_accuracy
+        expected = [
+            average.mean,
+            average.low,
+            average.high,
+            found.first_task.mean,
+            found.last_tenth.mean,
+            found.slope.mean,
+        ]
+        assert values == pytest.approx(expected, abs=6e-4), name
+
+
+def test_the_readme_says_how_python_is_run():
+    done = subprocess.run(
+        [sys.executable, "-m", "clbench.evaluate", "--help"], capture_output=True, text=True, check=True
+    )
+    for option in ("--protocol", "--seeds", "--set", "--data-dir"):
+        assert option in done.stdout
+        assert option in README
