@@ -1,5 +1,6 @@
 """Concatenated ReLU: no unit can fall silent for good."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +25,7 @@ class Agent(Learner):
     def make_network(self, generator: torch.Generator) -> nn.Module:
         """Return the backbone with CReLU for ReLU."""
         return MLP(
-            self.spec.input_shape[0],
+            math.prod(self.spec.input_shape),
             self.spec.num_classes,
             activation=crelu,
             expansion=2,

@@ -1,5 +1,6 @@
 """The vectorised learner that all agents here build on: S networks trained in lockstep."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,21 +32,21 @@ class Learner:
         parameters: `(S, ...)` tensors by name.
         optimizer: `StackedAdam` on them.
 
-    Source: SPEC section 3.
+    Source: Baveja et al., arXiv 2509.19698, App. A.
     """
 
     vectorized = True
 
     def __init__(self, spec: AgentSpec, seeds: Sequence[int], step_size: float = 1e-3) -> None:
-        if not step_size > 0:
-            raise OptionError(f"step_size={step_size} must be above 0")
+        if not 0 < step_size < math.inf:
+            raise OptionError(f"step_size={step_size} must be above 0 and finite")
         self.spec, self.seeds, self.step_size = spec, tuple(seeds), step_size
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.initialise()
 
     def make_network(self, generator: torch.Generator) -> nn.Module:
         """Return one seed's network, its weights drawn from `generator`."""
-        return MLP(self.spec.input_shape[0], self.spec.num_classes, generator=generator)
+        return MLP(math.prod(self.spec.input_shape), self.spec.num_classes, generator=generator)
 
     def penalty(self, parameters: Tensors) -> torch.Tensor | None:
         """Return what is added to each seed's loss, `(S,)` and differentiable; None for nothing."""

@@ -18,10 +18,17 @@ def crelu(x: torch.Tensor) -> torch.Tensor:
     return torch.cat([F.relu(x), F.relu(-x)], dim=-1)
 
 
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    """Return a layer without values yet: its own would come from the global random state."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    return layer
+
+
 class MLP(nn.Module):
     """Layers `fc1`, `fc2`, ... and `out`, with an activation after all but the last.
 
-    Weights are Kaiming-uniform for ReLU (fan-in, gain sqrt 2), biases zero (SPEC section 3).
+    Weights are Kaiming-uniform for ReLU (fan-in, gain sqrt 2), biases zero, as in Baveja et al., arXiv
+    2509.19698, App. A.
 
     Args:
         input_size: `D`.
@@ -49,16 +56,17 @@ class MLP(nn.Module):
         self.hidden_layers = [f"fc{index + 1}" for index in range(len(hidden))]
         width = input_size
         for name, size in zip(self.hidden_layers, hidden, strict=True):
-            self.add_module(name, nn.Linear(width, size))
+            self.add_module(name, _linear(width, size))
             width = size * expansion
-        self.out = nn.Linear(width, num_classes)
+        self.out = _linear(width, num_classes)
         for layer in self.children():
             assert isinstance(layer, nn.Linear)
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, C)` for inputs `(B, D)`."""
+        """Return logits `(B, C)` for inputs `(B, ...)`, flattened to `(B, D)`."""
+        inputs = inputs.flatten(1)
         for name in self.hidden_layers:
             inputs = self.activation(self.get_submodule(name)(inputs))
         logits: torch.Tensor = self.out(inputs)

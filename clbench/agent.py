@@ -54,7 +54,8 @@ class Agent(Protocol):
 
     - `begin_task(task)`: called before the first `act` of every task, with the task's index from 0;
     - `state_dict()` and `load_state_dict(state)`: everything that it would need to go on;
-    - `model` and `optimizer`: a `torch.nn.Module` and its optimizer, for those who measure.
+    - `model` and `optimizer`: a `torch.nn.Module` and its optimizer, for those who measure. (Our vectorised
+      learners keep weights apart: `model` is the architecture, `parameters` the stacked weights.)
     """
 
     def act(self, obs: Any) -> Any:

@@ -30,11 +30,19 @@ class DeviceError(UsageError):
 
 
 class OutputError(UsageError):
-    """The output folder cannot be written."""
+    """The output folder cannot be made or written."""
+
+
+class WriteError(ClbenchError):
+    """A file of a run could not be written: the disk is full, for example."""
 
 
 class DataError(UsageError):
     """Image files are missing, incomplete or not what they should be."""
+
+
+class LoadError(UsageError):
+    """An agent's or a stream's module cannot be imported, or what it names is no agent."""
 
 
 class PredictionError(ClbenchError, ValueError):

@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import inspect
 import json
+import numbers
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from clbench.errors import AgentError, OptionError, UnknownNameError, did_you_mean
+from clbench.errors import LoadError, OptionError, UnknownNameError, did_you_mean
 
 DEFAULT_CLASS = "Agent"
 BUNDLED = "agents"
@@ -27,7 +28,7 @@ def load_agent(reference: str) -> type:
 
     Raises:
         UnknownNameError: nothing is there; the text has the nearest match.
-        AgentError: the module raises when imported, or the class is no agent.
+        LoadError: the module raises when imported, or the class is no agent.
     """
     place, name = _split(reference)
     module = _load_file(place) if place.endswith(".py") else _load_module(place, reference)
@@ -36,10 +37,15 @@ def load_agent(reference: str) -> type:
         classes = [key for key, value in vars(module).items() if _is_agent(value)]
         hint = did_you_mean(name, classes) or (f" It has: {', '.join(classes)}." if classes else "")
         raise UnknownNameError(f"'{place}' has no class '{name}'.{hint}")
-    if not _is_agent(loaded):
-        raise AgentError(f"'{reference}' is no agent: it must be a class with the methods act and learn")
-    assert isinstance(loaded, type)
-    return loaded
+    return check_agent(loaded, reference)
+
+
+def check_agent(value: Any, reference: str) -> type:
+    """Return `value` if it is an agent class, else raise `LoadError` naming it."""
+    if not _is_agent(value):
+        raise LoadError(f"'{reference}' is no agent: it must be a class with the methods act and learn")
+    assert isinstance(value, type)
+    return value
 
 
 def parameters(agent: type) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -
             )
         default = known[name]
         numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
-        if numeric and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        if numeric and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise OptionError(f"{name}={value!r} is not a number")
     for name, default in known.items():
         if default is inspect.Parameter.empty and name not in arguments:
@@ -102,7 +108,7 @@ def source_of(agent: type) -> dict[str, str | None]:
     """Return where an agent's class is defined, and the SHA-256 of that file."""
     try:
         path = inspect.getsourcefile(agent)
-    except TypeError:
+    except (TypeError, OSError):  # a class typed into a notebook or a shell
         path = None
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else None
     return {"class": f"{agent.__module__}:{agent.__qualname__}", "file": path, "sha256": digest}
@@ -143,9 +149,9 @@ def _load_file(place: str) -> ModuleType:
     sys.path.insert(0, str(path.parent))  # so that the file may import its neighbours
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise AgentError(f"'{place}' raises {type(error).__name__} when imported: {error}") from error
+        raise LoadError(f"'{place}' raises {type(error).__name__} when imported: {error}") from error
     finally:
         sys.path.remove(str(path.parent))
     return module
@@ -160,15 +166,22 @@ def _load_module(place: str, reference: str) -> ModuleType:
     if place.partition(".")[0] == BUNDLED:
         _make_bundled_importable()
         names.append(f"clbench.{place}")
+    fault: LoadError | None = None
     for name in names if all(part.isidentifier() for part in place.split(".")) else ():
         try:
             return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            # Another missing module is the agent's own fault, and no sign that the agent is missing.
-            if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-                raise AgentError(f"'{place}' cannot be imported: {error}") from error
-        except Exception as error:
-            raise AgentError(f"'{place}' raises {type(error).__name__} when imported: {error}") from error
+        except (Exception, SystemExit) as error:
+            # A missing module other than the one asked for is the agent's own fault.
+            wanted = (
+                isinstance(error, ModuleNotFoundError)
+                and error.name
+                and f"{name}.".startswith(f"{error.name}.")
+            )
+            if not wanted:
+                fault = LoadError(f"'{place}' raises {type(error).__name__} when imported: {error}")
+                fault.__cause__ = error
+    if fault is not None:
+        raise fault
     raise UnknownNameError(
         f"no agent '{reference}'.{did_you_mean(reference, bundled_agents())} (--list shows all)"
     )
@@ -183,7 +196,7 @@ def _bundled_folder() -> Path:
 def _make_bundled_importable() -> None:
     """Let `clbench.agents` be imported in a checkout too, where the folder lies beside the package."""
     name, folder = f"clbench.{BUNDLED}", _bundled_folder()
-    if name not in sys.modules and folder.parent.name != "clbench":
+    if name not in sys.modules and folder.parent != Path(__file__).parent:
         spec = importlib.util.spec_from_file_location(
             name, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )

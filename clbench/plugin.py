@@ -14,24 +14,41 @@ _AWAITED = "gymnasium"
 class _RegisterAfterImport:
     """A finder that finds nothing of its own, but registers our streams once Gymnasium is there."""
 
+    searching = False
+
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if name != _AWAITED:
+        # Stays in place when somebody merely asks whether Gymnasium is installed.
+        if name != _AWAITED or self.searching:
             return None
-        sys.meta_path.remove(self)
         from importlib.util import find_spec
 
-        spec = find_spec(name)
+        self.searching = True
+        try:
+            spec = find_spec(name)
+        finally:
+            self.searching = False
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def execute_and_register(module):  # type: ignore[no-untyped-def]
                 execute(module)
-                from clbench.registration import register_all_with_gymnasium
-
-                register_all_with_gymnasium()
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                _register()
 
             spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
         return spec
+
+
+def _register() -> None:
+    try:
+        from clbench.registration import register_all_with_gymnasium
+
+        register_all_with_gymnasium()
+    except Exception as error:  # a fault of ours must not keep anyone from importing Gymnasium
+        import warnings
+
+        warnings.warn(f"clbench's streams could not be registered with Gymnasium: {error}", stacklevel=2)
 
 
 if _AWAITED not in sys.modules:

@@ -15,7 +15,7 @@ class TaskRecord:
         seed: root seed of stream and learner.
         task: index from 0.
         steps: batches in the task.
-        accuracy: task accuracy, the mean over steps of the batch accuracy before the update (SPEC section 2).
+        accuracy: task accuracy, the mean over steps of the batch accuracy before the update.
         final_epoch_accuracy: the same over the last epoch's steps.
         loss: mean of the losses that the agent reported; NaN if it reports none.
         seconds: wall time of the task, shared by the seeds that ran in lockstep.

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from clbench.errors import OptionError, RegistrationError, UnknownNameError, did_you_mean
+from clbench.errors import (
+    ClbenchError,
+    LoadError,
+    OptionError,
+    RegistrationError,
+    UnknownNameError,
+    did_you_mean,
+)
 from clbench.specs import StreamSpec, check_choice
 
 if TYPE_CHECKING:
@@ -66,7 +73,11 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
     if isinstance(stream, str):
         if not re.fullmatch(r"[\w.]+:\w+", stream):
             raise RegistrationError(f"malformed stream {stream!r}: it must be 'module:Class'")
-    elif not (isinstance(stream, type) and callable(getattr(stream, "draw_task", None))):
+    elif not (
+        isinstance(stream, type)
+        and callable(getattr(stream, "draw_task", None))
+        and hasattr(stream, "load_data")
+    ):
         raise RegistrationError(f"{stream!r} is not a subclass of clbench.Stream")
     STREAMS[id] = Registration(id, stream, defaults, about)
     try:
@@ -88,9 +99,11 @@ def lookup(id: str) -> Registration:
     if module:
         try:
             importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise UnknownNameError(
-                f"no module '{module}' to import stream '{name}' from ({error})"
+        except ClbenchError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise LoadError(
+                f"'{module}', the module of stream '{name}', raises {type(error).__name__} when imported: {error}"
             ) from error
     name = name.removeprefix(f"{NAMESPACE}/")
     check_choice("stream", name, STREAMS)
@@ -116,7 +129,7 @@ def resolve(id: str, overrides: Mapping[str, Any] | None = None) -> StreamSpec:
     options = {**stream.options, **{name: given.pop(name) for name in stream.options if name in given}}
     stream.check_options(options)
     spec = StreamSpec(id=entry.id, options=options, **given)
-    if spec.num_samples is not None:
+    if spec.num_samples is not None and not stream.has_own_data():
         _check_source_size(spec)
     return spec
 

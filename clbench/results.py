@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clbench.errors import DataError, OutputError
+from clbench.errors import DataError, OutputError, WriteError
 from clbench.records import SCHEMA_VERSION, TaskRecord
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class RunFolder:
             write(partial)
             os.replace(partial, self.path / name)
         except OSError as error:
-            raise OutputError(f"cannot write '{self.path / name}': {error.strerror or error}") from error
+            raise WriteError(f"cannot write '{self.path / name}': {error.strerror or error}") from error
 
 
 def _float(text: str) -> float:

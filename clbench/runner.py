@@ -32,8 +32,9 @@ def run(
     vectorized = hasattr(env, "num_envs")
     begin_task: Callable[[int], Any] = getattr(agent, "begin_task", lambda task: None)
     final_epoch = spec.epochs_per_task - 1
+    device = spec.device if vectorized else "cpu"
     obs, info = env.reset(seed=list(seeds) if vectorized else seeds[0])
-    meter, done, steps = _Meter(len(seeds), spec.device if vectorized else "cpu"), False, 0
+    meter, done, steps = _Meter(len(seeds), device), False, 0
     glimpsed = time.perf_counter()
     while not done:
         task, epoch, step = info["task"], info["epoch"], info["step_in_task"]
@@ -41,28 +42,56 @@ def run(
             if info["boundary"]:
                 begin_task(task)
             predictions = agent.act(obs)
+        except (Exception, SystemExit) as error:
+            raise _raised(name, error, seeds, spec, task, step) from error
+        try:
             obs, reward, terminated, _, info = env.step(predictions)
-            loss = agent.learn(info["targets"])
-            meter.add(reward, loss, epoch == final_epoch)
         except PredictionError as error:
             where = "" if error.placed else f" ({_where(seeds, spec, task, step)})"
             raise AgentError(f"{name}: {error}{where}") from error
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise AgentError(f"{name} raised {what} ({_where(seeds, spec, task, step)})") from error
+        try:
+            loss = agent.learn(info["targets"])
+        except (Exception, SystemExit) as error:
+            raise _raised(name, error, seeds, spec, task, step) from error
         steps += 1
         done = bool(terminated.all()) if vectorized else terminated
-        if info["boundary"] or done:
+        ended = info["boundary"] or done
+        try:
+            meter.add(reward, loss, epoch == final_epoch)
+            if ended or meter.eager:
+                meter.check_losses()
+        except _LossError as error:
+            own = seeds if error.index is None else [seeds[error.index]]
+            at = step if error.step is None else error.step
+            raise AgentError(
+                f"{name} reported a loss that {error} ({_where(own, spec, task, at)})"
+            ) from error
+        if ended:
             yield from meter.records(name, seeds, task)
-            meter = _Meter(len(seeds), spec.device if vectorized else "cpu")
+            meter = _Meter(len(seeds), device)
         elif time.perf_counter() - glimpsed > interval:
             yield Glimpse(task, steps, meter.mean_accuracy())
             glimpsed = time.perf_counter()
 
 
+def _raised(
+    name: str, error: BaseException, seeds: Sequence[int], spec: AgentSpec, task: int, step: int
+) -> AgentError:
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return AgentError(f"{name} raised {what} ({_where(seeds, spec, task, step)})")
+
+
 def _where(seeds: Sequence[int], spec: AgentSpec, task: int, step: int) -> str:
     who = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
     return f"{who}, task {task + 1} of {spec.num_tasks}, step {step + 1} of {spec.steps_per_task}"
+
+
+class _LossError(Exception):
+    """A reported loss is unusable: which seed (by place) and step of the task, where known."""
+
+    def __init__(self, fault: str, index: int | None = None, step: int | None = None) -> None:
+        super().__init__(fault)
+        self.index, self.step = index, step
 
 
 class _Meter:
@@ -72,18 +101,38 @@ class _Meter:
         # Apple's GPUs have no float64.
         dtype = torch.float32 if device.startswith("mps") else torch.float64
         self.right, self.right_finally, self.loss = torch.zeros(3, seeds, dtype=dtype, device=device)
+        self.first_bad = torch.full((seeds,), -1, device=device)
+        self.eager = device == "cpu"  # where looking costs no waiting
         self.steps = self.final_steps = self.losses = 0
         self.started = time.perf_counter()
 
     def add(self, reward: Any, loss: Any, final: bool) -> None:
-        self.steps += 1
         self.right += reward
         if final:
             self.final_steps += 1
             self.right_finally += reward
         if loss is not None:
             self.losses += 1
-            self.loss += loss.detach().to(self.loss.device) if isinstance(loss, torch.Tensor) else loss
+            loss = self._as_tensor(loss)
+            self.loss += loss
+            bad = ~torch.isfinite(loss) & (self.first_bad < 0)
+            self.first_bad = torch.where(bad, self.steps, self.first_bad)
+        self.steps += 1
+
+    def _as_tensor(self, loss: Any) -> torch.Tensor:
+        try:
+            loss = torch.as_tensor(loss).detach().to(self.loss)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise _LossError(f"is no number but {type(loss).__name__}") from error
+        if loss.shape not in ((), self.loss.shape):
+            raise _LossError(f"has shape {tuple(loss.shape)}: it must be a number or one for each seed")
+        return loss
+
+    def check_losses(self) -> None:
+        """Raise for the first loss that was not finite."""
+        for index, step in enumerate(self.first_bad.tolist()):
+            if step >= 0:
+                raise _LossError("is NaN or infinite", index, step)
 
     def mean_accuracy(self) -> float:
         return float(self.right.mean() / self.steps)

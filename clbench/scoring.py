@@ -22,7 +22,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Score:
-    """What an agent reached over whole streams (SPEC section 2).
+    """What an agent reached over whole streams.
 
     Attributes:
         agent: its name.

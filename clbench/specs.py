@@ -1,6 +1,7 @@
 """What is run, as frozen data: streams, protocols, runs. Validated once, to and from JSON."""
 
 import dataclasses
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -36,14 +37,13 @@ class StreamSpec:
     options: Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("num_tasks", "epochs_per_task", "batch_size"):
-            check_count(name, getattr(self, name))
-        if self.num_samples is not None:
-            check_count("num_samples", self.num_samples)
-            if self.batch_size > self.num_samples:
-                raise OptionError(
-                    f"batch_size={self.batch_size} is more than num_samples={self.num_samples}: not one full batch"
-                )
+        for name in ("num_tasks", "epochs_per_task", "batch_size", "num_samples"):
+            if name != "num_samples" or self.num_samples is not None:
+                object.__setattr__(self, name, check_count(name, getattr(self, name)))
+        if self.num_samples is not None and self.batch_size > self.num_samples:
+            raise OptionError(
+                f"batch_size={self.batch_size} is more than num_samples={self.num_samples}: not one full batch"
+            )
         for name in ("source", "data_dir"):
             value = getattr(self, name)
             if not (isinstance(value, str) or (name == "data_dir" and value is None)):
@@ -79,7 +79,10 @@ def _stream_spec(data: dict[str, Any]) -> StreamSpec:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How long a comparable run is and on which images (SPEC section 7)."""
+    """How long a comparable run is and on which images.
+
+    Source: Baveja et al., arXiv 2509.19698, App. A and figures, for the two `paper` protocols.
+    """
 
     name: str
     source: str
@@ -169,11 +172,11 @@ class RunSpec:
 
 def check_count(name: str, value: object) -> int:
     """Return `value` if it is a whole number of 1 or above, else raise `OptionError` naming it."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise OptionError(f"{name}={value!r} is not a whole number")
     if value < 1:
         raise OptionError(f"{name}={value} is too small: it must be at least 1")
-    return value
+    return int(value)
 
 
 def check_choice(what: str, name: str, choices: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Small settings that many tests share."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import clbench
@@ -15,6 +16,26 @@ def short_env(id: str = "RandomLabelMNIST-v0", **overrides: object):
 
 def short_vec(num_envs: int, id: str = "RandomLabelMNIST-v0", **overrides: object):
     return clbench.make_vec(id, num_envs, **{**SHORT, **overrides})
+
+
+def worker_processes(parent: int) -> set[int]:
+    """Ids of the worker processes that the process `parent` has started."""
+    listing = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines()]
+    return {
+        int(pid) for pid, ppid, args in rows if int(ppid) == parent and "clbench.evaluation.worker" in args
+    }
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this id exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def full_mnist() -> Path | None:

@@ -237,6 +237,13 @@ def test_training_taken_up_from_a_state_goes_on_the_same(name):
         twin.learn(targets)
 
 
+def test_construction_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    for learner in LEARNERS.values():
+        learner(SPEC, [0, 1])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_learning_reduces_the_loss():
     agent = vanilla.Agent(SPEC, [0])
     inputs, targets = next(batches(1, 1))
@@ -252,7 +259,7 @@ def test_learn_before_act():
         vanilla.Agent(SPEC, [0]).learn(torch.zeros(1, 32, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("step_size", [0, -1e-3, float("nan")])
+@pytest.mark.parametrize("step_size", [0, -1e-3, float("nan"), float("inf")])
 def test_step_size_must_be_above_zero(step_size):
     with pytest.raises(OptionError, match="step_size=.* must be above 0"):
         vanilla.Agent(SPEC, [0], step_size=step_size)

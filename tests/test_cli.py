@@ -1,5 +1,6 @@
 """The command line: what is printed, what fails and how."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,10 +10,13 @@ import time
 
 import pytest
 
+from clbench.data import load_images, sources
+from clbench.errors import WriteError
 from clbench.evaluation.cli import main
 from clbench.evaluation.jobs import Job
 from clbench.evaluation.progress import Lines, Live, Tally, clock
-from clbench.specs import PROTOCOLS, AgentEntry, StreamSpec
+from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec
+from tests.cases import alive, worker_processes
 from tests.test_evaluation import PLAIN
 
 SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
@@ -74,7 +78,9 @@ def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path):
     assert 'raise RuntimeError("out of ideas")' in debug.stderr
 
 
-def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path, number, code):
+    (tmp_path / "scratch").mkdir()
     process = subprocess.Popen(
         [
             sys.executable,
@@ -89,6 +95,7 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
             "cpu",
         ],
         cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path / "scratch")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -97,14 +104,16 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(tmp_path):
     deadline = time.time() + 90
     while time.time() < deadline and not (table.exists() and len(table.read_text().splitlines()) > 3):
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    workers = worker_processes(process.pid)
+    assert workers
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.strip() == "interrupted; finished tasks are kept in results/RandomLabelMNIST-v0-quick-1"
     assert len(table.read_text().splitlines()) > 3
     assert json.loads((table.parent / "run.json").read_text())["status"] == "interrupted"
-    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False).stdout
-    assert "clbench.evaluation.worker" not in listing
+    assert not list((tmp_path / "scratch").glob("clbench-*"))
+    assert not [pid for pid in workers if alive(pid)]
 
 
 def test_list_names_all(capsys):
@@ -147,6 +156,10 @@ def test_list_names_all(capsys):
         (["agents.vanilla", "--set", "step_size"], "'step_size' is not of the form name=value"),
         (["agents.vanilla", "--env-set", "relabel_fraction=2"], "relabel_fraction=2 is not a number above 0"),
         (["agents.vanilla", "--env-set", "colour=2"], "has no option 'colour'"),
+        (["agents.vanilla", "--env-set", "num_tasks=2"], "--env-set num_tasks: this has a flag of its own"),
+        (["agents.vanilla", "--step-size", "Infinity"], "step_size=inf must be above 0 and finite"),
+        (["json:JSONDecoder"], "'json:JSONDecoder' is no agent"),
+        (["agents.vanilla", "--env", "no_such_module:A-v0"], "raises ModuleNotFoundError when imported"),
         (["agents.vanilla", "--source", "imagenet"], "no source 'imagenet'"),
         (["agents.vanilla", "--source", "torchvision", "--data-dir", "/nowhere"], "no MNIST in '/nowhere'"),
         (["agents.vanilla", "--device", "gpu"], "'gpu' is not a device"),
@@ -165,10 +178,57 @@ def test_usage_errors_are_one_line_and_exit_with_2(arguments, fault, capsys, mon
     assert not list(tmp_path.glob("results/*"))
 
 
-def test_debug_shows_the_traceback(tmp_path):
-    done = command("agents.vanila", "--debug", cwd=tmp_path)
-    assert done.returncode != 0
-    assert "Traceback" in done.stderr
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys):
+    assert main(["agents.vanila", "--debug"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("error: no agent 'agents.vanila'.")
+
+
+def test_options_may_stand_between_agents(capsys):
+    assert main(["agents.vanilla", "--quiet", "agents.vanilla"]) == 2
+    assert "agent 'agents.vanilla' is named twice" in capsys.readouterr().err
+
+
+def test_another_source_with_all_its_images(tmp_path, monkeypatch, capsys):
+    """Not quiet: how many images there are is known only when they are loaded."""
+    images = dataclasses.replace(load_images("embedded"), source="torchvision")
+    changed = {**sources.SOURCES, "torchvision": sources.Source(60_000, lambda data_dir: images, "")}
+    monkeypatch.setattr(sources, "SOURCES", changed)
+    monkeypatch.setattr(sources, "_loaded", {})
+    short = [
+        "--tasks",
+        "1",
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "a [bold] b"),
+    ]
+    assert main(["agents.vanilla", "--source", "torchvision", *short]) == 0
+    out = capsys.readouterr().out
+    assert "5,000 torchvision images" in out
+    assert f"{tmp_path / 'a [bold] b'}/RandomLabelMNIST-v0-quick-1/" in out
+
+
+def test_a_full_disk_is_a_failed_run_and_one_line(tmp_path, monkeypatch, capsys):
+    def full(self, records):
+        raise WriteError("cannot write 'tasks.csv': No space left\non device")
+
+    monkeypatch.setattr("clbench.results.RunFolder.write_tasks", full)
+    assert main(["agents.vanilla", *SHORT, "--seeds", "1", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "error: cannot write 'tasks.csv': No space left on device\n"
+
+
+def test_a_single_seed_by_its_number(tmp_path):
+    done = command("agents.vanilla", *SHORT, "--seeds", "7,", "--quiet", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text())["spec"][
+        "seeds"
+    ] == [7]
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="this machine has a CUDA device")
@@ -194,8 +254,12 @@ def test_tally_counts_steps_of_all_seeds():
         tally.take(index, all_jobs[index], {"kind": "started"})
     tally.take(0, all_jobs[0], {"kind": "glimpse", "task": 0, "steps": 20, "accuracy": 0.25})
     assert (tally.steps, tally.task, tally.state, tally.accuracy) == (40, 0, "running", 0.25)
-    tally.take(1, all_jobs[1], {"kind": "task", "task": 0, "accuracy": 0.5})
+    tally.take(1, all_jobs[1], {"kind": "task", "task": 0, "seed": 2, "accuracy": 0.75})
     assert tally.steps == 90
+    assert tally.accuracy == pytest.approx(0.5)  # the mean over jobs
+    for seed, accuracy in ((0, 0.25), (1, 0.5)):
+        tally.take(0, all_jobs[0], {"kind": "task", "task": 0, "seed": seed, "accuracy": accuracy})
+    assert tally.accuracy == pytest.approx(0.5)  # the mean over seeds
     time.sleep(0.01)
     tally.take(0, all_jobs[0], {"kind": "glimpse", "task": 1, "steps": 75, "accuracy": 0.5})
     assert tally.steps == 200
@@ -226,15 +290,16 @@ def test_displays_show_task_accuracy_rate_and_time(kind):
     display = kind(Console(file=text, width=120, force_terminal=kind is Live, highlight=False))
     all_jobs = jobs(((0,),))
     tally = Tally("my_agent", all_jobs)
-    with display:
-        display.update(tally)
-        tally.take(0, all_jobs[0], {"kind": "started"})
-        display.update(tally)
-        tally.take(0, all_jobs[0], {"kind": "task", "task": 0, "accuracy": 0.25})
-        display.update(tally)
-        display.output("my_agent", "a line [with] brackets")
-        tally.take(0, all_jobs[0], {"kind": "done"})
-        display.update(tally)
+    display.begin(RunSpec((AgentEntry("a"),), all_jobs[0].stream, "quick", {}, (0,)))
+    display.update(tally)
+    tally.take(0, all_jobs[0], {"kind": "started"})
+    display.update(tally)
+    tally.take(0, all_jobs[0], {"kind": "task", "task": 0, "seed": 0, "accuracy": 0.25})
+    display.update(tally)
+    display.output("my_agent", "a line [with] brackets")
+    tally.take(0, all_jobs[0], {"kind": "done"})
+    display.update(tally)
+    display.close()
     shown = text.getvalue()
     for part in ("my_agent", "accuracy 0.25", "steps/s", "done"):
         assert part in shown

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 
 import clbench
+import clbench.errors
 from clbench.errors import ContractError
 from clbench.streams.random_label import RandomLabel
 from tests.cases import IDS, short_env
@@ -112,10 +113,43 @@ class StepsPastTheEnd(Broken):
     def step(self, action):
         try:
             self.last = self.env.step(action)
-        except clbench_errors().StepOrderError:
+        except clbench.errors.StepOrderError:
             if not hasattr(self, "last"):
                 raise
         return self.last
+
+
+class UnmarkedStart(Broken):
+    def reset(self, **kwargs):
+        obs, info = self.env.reset(**kwargs)
+        return obs, {**info, "boundary": False}
+
+
+class StrangeTargets(Broken):
+    def step(self, action):
+        *rest, info = self.env.step(action)
+        return (*rest, {**info, "targets": np.full(100, 10)})
+
+
+class StepsBeforeReset(Broken):
+    def step(self, action):
+        try:
+            return self.env.step(action)
+        except clbench.errors.StepOrderError as error:
+            if "before reset" not in str(error):
+                raise
+            self.env.reset(seed=0)
+            return self.env.step(action)
+
+
+class ForgetsItsPlace(Broken):
+    """Copies start over."""
+
+    def __deepcopy__(self, memo):
+        twin = ForgetsItsPlace(short_env())
+        if self.env.unwrapped._stream is not None:
+            twin.reset(seed=0)
+        return twin
 
 
 class Unbounded(Broken):
@@ -128,12 +162,6 @@ class WrongActions(Broken):
     def __init__(self, env):
         super().__init__(env)
         self.action_space = spaces.Discrete(10)
-
-
-def clbench_errors():
-    import clbench.errors
-
-    return clbench.errors
 
 
 @pytest.mark.parametrize(
@@ -153,6 +181,10 @@ def clbench_errors():
         (IgnoresSeeds, "another seed gives another stream"),
         (DrawsGlobally, "the global random state is left alone"),
         (StepsPastTheEnd, "step is refused after the end"),
+        (UnmarkedStart, "boundary marks each new task"),
+        (StrangeTargets, "targets are classes"),
+        (StepsBeforeReset, "step is refused before reset"),
+        (ForgetsItsPlace, "copies go on where the original stood"),
         (Unbounded, "spaces are a finite float32 Box"),
         (WrongActions, "spaces are a finite float32 Box"),
     ],

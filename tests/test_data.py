@@ -117,7 +117,7 @@ def test_full_mnist_in_a_named_folder():
     data = mnist.load(str(full_mnist()))
     assert data.inputs.shape == (60_000, 784)
     assert data.source == "torchvision"
-    # SPEC section 1: normalised by the split's own mean and standard deviation.
+    # Normalised by the split's own mean and standard deviation.
     assert float(data.inputs.double().mean()) == pytest.approx(0, abs=1e-3)
     assert float(data.inputs.double().std()) == pytest.approx(1, abs=1e-3)
 

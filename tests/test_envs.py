@@ -144,11 +144,38 @@ def test_wrong_predictions_are_named(predictions, fault):
     env.step(np.zeros(100, dtype=np.int64))  # nothing is lost: the batch can still be answered
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint16, np.int64])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint16, np.uint64, np.int64, ">i4"])
 def test_labels_of_any_integer_type_count(dtype):
+    env, twin = short_env(), short_env()
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    assert env.step(np.ones(100, dtype=dtype))[1] == twin.step(np.ones(100, dtype=np.int64))[1]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble, ">f4"])
+def test_logits_of_any_floating_type_count(dtype):
+    env, twin = short_env(), short_env()
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    logits = np.eye(10)[np.arange(100) % 10]
+    assert env.step(logits.astype(dtype))[1] == twin.step(np.arange(100) % 10)[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
+def test_tensors_of_labels_count(dtype):
     env = short_env()
     env.reset(seed=0)
-    assert 0 <= env.step(np.ones(100, dtype=dtype))[1] <= 1
+    assert 0 <= env.step(torch.ones(100, dtype=dtype))[1] <= 1
+
+
+def test_read_only_predictions_count():
+    env = short_env()
+    env.reset(seed=0)
+    labels = np.ones(100, dtype=np.int64)
+    labels.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert 0 <= env.step(labels)[1] <= 1
 
 
 def test_labels_and_accuracy_of_many_seeds():
@@ -217,6 +244,8 @@ def test_vector_names_the_seed_that_went_wrong():
     logits[1, 7, 3] = torch.nan
     with pytest.raises(PredictionError, match=r"NaN or infinite \(seed 5, task 1 of 2, step 2 of 6\)"):
         envs.step(logits)
+    for _ in range(6):  # nothing is lost: the batch can still be answered, and the task ends in peace
+        envs.step(torch.zeros(3, 100, 10))
 
 
 @pytest.mark.parametrize("num_envs", [0, -1, 1.5, "3"])

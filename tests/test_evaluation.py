@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clbench
-from clbench.errors import AgentError, DeviceError, OptionError, OutputError, UnknownNameError
-from clbench.evaluation.jobs import divide, split
+from clbench.errors import AgentError, DeviceError, LoadError, OptionError, OutputError, UnknownNameError
+from clbench.evaluation.api import carry_out
+from clbench.evaluation.jobs import Division, divide, split
 from clbench.evaluation.plan import check_seeds, make_plan
 from clbench.evaluation.pool import run_in_processes
+from clbench.evaluation.progress import Silent
 from clbench.results import RunFolder
-from tests.cases import SHORT
+from clbench.streams.permuted import Permuted
+from tests.cases import SHORT, alive, worker_processes
 
 TINY = {**SHORT, "seeds": 2, "device": "cpu"}
 
@@ -43,6 +48,11 @@ def test_overrides_are_applied_and_noted():
     assert spec.stream.num_tasks == 3
     assert spec.stream.options == {"relabel_fraction": 0.5}
     assert spec.overrides == {"num_tasks": 3, "relabel_fraction": 0.5}
+
+
+def test_what_a_protocol_says_already_is_no_change_and_nor_is_where_files_lie():
+    assert plan(num_tasks=15, num_samples=5_000, relabel_fraction=1.0).spec.overrides == {}
+    assert plan(protocol="standard", data_dir="/somewhere").spec.overrides == {}
 
 
 def test_another_source_brings_all_its_images():
@@ -106,12 +116,21 @@ COUNTS = st.integers(1, 30)
     cores=st.integers(1, 64),
     limit=st.none() | COUNTS,
 )
-def test_division_never_oversubscribes(seeds, lockstep, plain, cores, limit):
-    found = divide(seeds, lockstep, plain or (lockstep == 0), cores, limit)
+def test_division_keeps_its_bounds(seeds, lockstep, plain, cores, limit):
+    plain = plain or (lockstep == 0)
+    found = divide(seeds, lockstep, plain, cores, limit)
+    jobs = lockstep * found.parts + plain * seeds
     assert 1 <= found.parts <= seeds
-    assert found.workers * found.threads <= max(cores, found.workers)
-    assert found.workers <= (limit or cores)
+    assert found.workers <= min(jobs, limit or 2 * cores)
     assert found.threads >= 1
+    if found.workers > cores:  # processes take turns only if each has but one thread
+        assert found.threads == 1
+    else:
+        assert found.workers * found.threads <= cores
+
+
+def test_the_user_gets_the_processes_asked_for():
+    assert [divide(3, 1, 0, 2, limit).workers for limit in (1, 2, 3, 9)] == [1, 2, 3, 3]
 
 
 @given(seeds=st.lists(st.integers(), min_size=1, max_size=20), parts=st.integers(1, 20))
@@ -174,10 +193,14 @@ def test_same_seed_same_table(finished):
     assert without_seconds(one).equals(without_seconds(two))
 
 
-def test_the_division_of_seeds_does_not_matter(finished, tmp_path):
-    other = clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, workers=1, out=tmp_path)
-    assert (other.spec.workers, other.spec.threads) == (1, os.cpu_count())
-    np.testing.assert_allclose(other.tasks["accuracy"], finished[0].tasks["accuracy"], atol=0.02)
+def test_the_division_of_seeds_does_not_matter(tmp_path):
+    """Two processes of one seed, and one of both in lockstep: the same to the bit."""
+    made = make_plan("agents.l2", "RandomLabelMNIST-v0", "quick", 2, SHORT, {}, "cpu", None)
+    tables = []
+    for division in (Division(parts=2, workers=2, threads=1), Division(parts=1, workers=1, threads=1)):
+        evaluation = carry_out(replace(made, division=division), tmp_path, Silent())
+        tables.append(without_seconds(evaluation))
+    assert tables[0].equals(tables[1])
 
 
 def test_the_recorded_learner_is_the_loop_by_hand(finished):
@@ -194,12 +217,10 @@ def test_the_recorded_learner_is_the_loop_by_hand(finished):
         rewards.append(reward)
         done = terminated.all()
     by_task = torch.stack(rewards).view(2, 6, 2).mean(dim=1)
-    recorded = (
-        finished[0]
-        .tasks.query("agent == 'agents.vanilla'")
-        .pivot(index="task", columns="seed", values="accuracy")
-    )
-    np.testing.assert_allclose(by_task.numpy(), recorded.to_numpy(), atol=0.02)
+    recorded = finished[0].tasks.query("agent == 'agents.vanilla'")
+    recorded = recorded.pivot(index="task", columns="seed", values="accuracy")
+    # The number of threads may change the rounding of matrix products, but hardly an argmax.
+    np.testing.assert_allclose(by_task.numpy(), recorded.to_numpy(), atol=2e-3)
 
 
 PLAIN = """
@@ -249,7 +270,7 @@ def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
     ("arguments", "fault", "kept"),
     [
         ({"fail_at": 8}, r"raised RuntimeError: out of ideas \(seed 1, task 2 of 2, step 3 of 6\)", 3),
-        ({"die_at": 3}, r"the worker process ended with exit code 7", 2),
+        ({"die_at": 3}, r"mine.py \(seed 1\): the worker process ended with exit code 7", 2),
     ],
 )
 def test_a_failed_seed_is_named_and_finished_tasks_are_kept(agent_file, tmp_path, arguments, fault, kept):
@@ -316,15 +337,106 @@ def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
         seeds=2,
         num_tasks=2,
         epochs_per_task=3,
-        num_samples=200,
         batch_size=50,
         options={"spread": 2.0},
         device="cpu",
         out=tmp_path,
     )
     assert evaluation.spec.stream.options == {"spread": 2.0}
+    assert evaluation.spec.stream.num_samples == 200
     assert RunFolder(evaluation.folder).read_run()["data"]["source"] == "custom"
     assert len(evaluation.tasks) == 4
+
+
+def test_a_stream_that_only_a_script_registered(tmp_path, streams):
+    """Its class can be imported by workers, its id cannot."""
+    clbench.register("Scripted-v0", Permuted)
+    evaluation = clbench.evaluate("agents.vanilla", "Scripted-v0", **{**TINY, "seeds": 1}, out=tmp_path)
+    assert len(evaluation.tasks) == 2
+
+
+def test_a_class_typed_into_a_shell(tmp_path):
+    script = (
+        "import clbench, numpy as np\n"
+        "class Typed:\n"
+        "    def __init__(self, spec, seed): self.spec = spec\n"
+        "    def act(self, obs): return np.zeros(self.spec.batch_size, dtype=int)\n"
+        "    def learn(self, targets): pass\n"
+        f"print(len(clbench.evaluate(Typed, seeds=1, num_tasks=2, epochs_per_task=1, out={str(tmp_path)!r}).tasks))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "2", done.stderr
+
+
+def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
+    (tmp_path / "starts.py").write_text(
+        PLAIN.replace(
+            'print("hello',
+            'import subprocess; self.child = subprocess.Popen(["sleep", "600"]); print("child", self.child.pid, "',
+        )
+    )
+    started = time.monotonic()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "clbench.evaluate",
+            "starts.py",
+            "--tasks",
+            "1",
+            "--epochs",
+            "1",
+            "--seeds",
+            "1",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    pid = int(re.search(r"child (\d+)", done.stdout + done.stderr)[1])
+    assert not alive(pid)
+    assert time.monotonic() - started < 300
+
+
+def test_progress_is_shown_when_asked_for(tmp_path, capsys):
+    clbench.evaluate("agents.vanilla", **{**TINY, "seeds": 1}, out=tmp_path, progress=True)
+    assert "agents.vanilla  done  accuracy" in capsys.readouterr().out
+
+
+def test_an_exception_ends_all_workers(tmp_path):
+    class Failing(Silent):
+        def update(self, tally):
+            if tally.state == "running":
+                raise RuntimeError("no display")
+
+    made = make_plan("agents.vanilla", "RandomLabelMNIST-v0", "quick", 1, {}, {}, "cpu", None)
+    with pytest.raises(RuntimeError, match="no display") as kept:
+        carry_out(made, tmp_path, Failing())
+    assert kept.tb is not None
+    assert not worker_processes(os.getpid())
+    assert RunFolder(next(tmp_path.iterdir())).read_run()["status"] == "failed"
+
+
+def test_images_that_were_loaded_before_stay_loaded(tmp_path):
+    before = clbench.load_images()
+    clbench.evaluate("agents.vanilla", **{**TINY, "seeds": 1}, out=tmp_path)
+    assert clbench.load_images() is before
+
+
+@pytest.mark.parametrize(
+    ("agent", "fault"), [(3, "3 is no agent"), (dict, "must be a class with the methods act and learn")]
+)
+def test_what_is_no_agent(agent, fault):
+    with pytest.raises(LoadError, match=fault):
+        plan(agents=[agent])
+
+
+def test_arguments_that_cannot_be_recorded():
+    with pytest.raises(OptionError, match="cannot be recorded"):
+        make_plan("agents.l2", "RandomLabelMNIST-v0", "quick", 1, {}, {"strength": {1, 2}}, "cpu", None)
 
 
 def test_output_that_cannot_be_written(tmp_path):
@@ -338,16 +450,13 @@ def test_closing_ends_all_processes(agent_file, tmp_path):
     data = clbench.load_images()
     data.save(tmp_path)
     jobs = made.jobs(str(tmp_path))
-    from dataclasses import replace
-
     jobs = [replace(job, stream=replace(job.stream, num_samples=5_000)) for job in jobs]
     messages = run_in_processes(jobs, workers=2)
     while next(messages)[1]["kind"] != "glimpse":
         pass
+    assert len(worker_processes(os.getpid())) == 2
     messages.close()
-    time.sleep(0.2)
-    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False).stdout
-    assert "clbench.evaluation.worker" not in listing
+    assert not worker_processes(os.getpid())
 
 
 def test_evaluate_module_does_not_hide_the_function():

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clbench.errors import AgentError, OptionError, UnknownNameError
+from clbench.errors import LoadError, OptionError, UnknownNameError
 from clbench.loading import (
     bundled_agents,
     check_arguments,
@@ -96,28 +97,32 @@ def test_what_is_not_there_is_named(folder, reference, fault):
 
 
 def test_a_class_that_is_no_agent(folder):
-    with pytest.raises(AgentError, match="must be a class with the methods act and learn"):
+    with pytest.raises(LoadError, match="must be a class with the methods act and learn"):
         load_agent("my_agent:NoAgent")
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("import no_such_dependency", "cannot be imported: No module named 'no_such_dependency'"),
+        (
+            "import no_such_dependency",
+            "raises ModuleNotFoundError when imported: No module named 'no_such_dep",
+        ),
+        ("import sys; sys.exit(3)", "raises SystemExit when imported: 3"),
         ("1 / 0", "raises ZeroDivisionError when imported"),
         ("class Agent(", "raises SyntaxError when imported"),
     ],
 )
 def test_a_module_that_does_not_import_is_the_agents_fault(folder, content, fault):
     (folder / "broken_agent.py").write_text(content)
-    with pytest.raises(AgentError, match=fault):
+    with pytest.raises(LoadError, match=fault):
         load_agent("broken_agent")
 
 
 def test_a_broken_file(folder):
     (folder / "broken.py").write_text("1 / 0")
     for _ in range(2):
-        with pytest.raises(AgentError, match="'broken.py' raises ZeroDivisionError"):
+        with pytest.raises(LoadError, match="'broken.py' raises ZeroDivisionError"):
             load_agent("broken.py")
 
 
@@ -171,16 +176,46 @@ def test_source_is_recorded(folder):
     assert Path(source["file"]).name == "my_agent.py"
 
 
-def test_bundled_agents_work_where_another_package_is_called_agents(tmp_path):
+@pytest.mark.parametrize("content", ["", "raise ImportError('an older Python')"])
+def test_bundled_agents_work_where_another_package_is_called_agents(tmp_path, content):
     """Another distribution's package comes first on the path, yet has no vanilla."""
     (tmp_path / "agents").mkdir()
-    (tmp_path / "agents" / "__init__.py").write_text("")
+    (tmp_path / "agents" / "__init__.py").write_text(content)
     (tmp_path / "agents" / "mine.py").write_text(AGENT)
-    script = (
-        "from clbench.loading import load_agent;"
-        "print(load_agent('agents.vanilla').__module__, load_agent('agents.mine').__module__)"
-    )
+    script = "from clbench.loading import load_agent; print(load_agent('agents.vanilla').__module__)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.stdout.split() == ["clbench.agents.vanilla", "agents.mine"], done.stderr
+    assert done.stdout.split() == ["clbench.agents.vanilla"], done.stderr
+    if not content:
+        script = "from clbench.loading import load_agent; print(load_agent('agents.mine').__module__)"
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.split() == ["agents.mine"], done.stderr
+
+
+def test_a_checkout_in_a_folder_called_clbench(tmp_path):
+    root = Path(__file__).parent.parent
+    for name in ("clbench", "agents"):
+        shutil.copytree(
+            root / name, tmp_path / "clbench" / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    (tmp_path / "work" / "agents").mkdir(parents=True)
+    (tmp_path / "work" / "agents" / "__init__.py").write_text("")
+    script = (
+        f"import sys; sys.path.insert(1, {str(tmp_path / 'clbench')!r});"
+        "from clbench.loading import load_agent; import clbench; print(clbench.__file__);"
+        "print(load_agent('agents.vanilla').__module__)"
+    )
+    site_packages = [path for path in sys.path if path.endswith("site-packages")]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path += {site_packages!r}; {script}"],
+        cwd=tmp_path / "work",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == [str(tmp_path / "clbench/clbench/__init__.py"), "clbench.agents.vanilla"], (
+        done.stderr
+    )

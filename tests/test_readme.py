@@ -59,13 +59,18 @@ def agent_class(tmp_path):
     return load_agent(str(path))
 
 
-def test_the_example_stream_keeps_the_contract(streams):
+def test_the_example_stream_keeps_the_contract(streams, tmp_path):
     code = block("clbench.register(")
     assert len(code.strip().splitlines()) <= 25
     exec(compile(code, "README.md", "exec"), {"__name__": "readme_stream"})
     (id,) = set(streams) - {"RandomLabelMNIST-v0", "PermutedMNIST-v0"}
     env = clbench.make(id, **SHORT)
     assert env.reset(seed=0)[0].shape == (100, 784)
+    path = tmp_path / "my_streams.py"
+    path.write_text(code)
+    assert "check_env" in code
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_lockstep_example_runs():

@@ -1,15 +1,17 @@
 import copy
 import json
+import pickle
 import subprocess
 import sys
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.envs.registration import EnvSpec
 
 import clbench
-from clbench.errors import OptionError, RegistrationError, UnknownNameError
+from clbench.errors import LoadError, OptionError, RegistrationError, UnknownNameError, UsageError
 from clbench.registration import STREAMS, lookup, register, resolve
 from clbench.streams import Stream, Task
 from clbench.streams.random_label import RandomLabel
@@ -96,14 +98,8 @@ def test_unknown_option_names_the_nearest():
     ],
 )
 def test_impossible_overrides_are_refused(overrides, fault):
-    with pytest.raises(clbench_usage_errors(), match=fault):
+    with pytest.raises(UsageError, match=fault):
         clbench.make("RandomLabelMNIST-v0", **overrides)
-
-
-def clbench_usage_errors():
-    from clbench.errors import UsageError
-
-    return UsageError
 
 
 def test_module_prefix_imports_the_module(streams, tmp_path, monkeypatch):
@@ -112,7 +108,7 @@ def test_module_prefix_imports_the_module(streams, tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert lookup("my_streams:Mine-v1").id == "Mine-v1"
-    with pytest.raises(UnknownNameError, match="no module 'no_such_streams'"):
+    with pytest.raises(LoadError, match="'no_such_streams'.* raises ModuleNotFoundError when imported"):
         lookup("no_such_streams:Mine-v1")
 
 
@@ -120,7 +116,7 @@ def test_env_spec_survives_json_pickle_and_deepcopy():
     env = clbench.make("RandomLabelMNIST-v0", relabel_fraction=0.5, **SHORT)
     spec = EnvSpec.from_json(env.spec.to_json())
     assert json.loads(env.spec.to_json())["kwargs"]["relabel_fraction"] == 0.5
-    for again in (spec, copy.deepcopy(env.spec)):
+    for again in (spec, copy.deepcopy(env.spec), pickle.loads(pickle.dumps(env.spec))):
         twin = gymnasium.make(again)
         assert np.array_equal(twin.reset(seed=1)[0], env.reset(seed=1)[0])
         assert twin.unwrapped.stream_spec == env.stream_spec
@@ -131,20 +127,52 @@ def test_make_does_not_wrap_and_gymnasium_does():
     assert type(clbench.make("RandomLabelMNIST-v0", **SHORT)).__name__ == "StreamEnv"
 
 
+def test_options_reach_the_data_of_a_streams_own(streams):
+    class Blobs(Stream):
+        options = {"spread": 1.0}
+
+        @classmethod
+        def load_data(cls, spec):
+            labels = torch.arange(20) % 2
+            return clbench.LabelledData(labels.float()[:, None] * spec.options["spread"], labels, 2)
+
+        draw_task = Plain.draw_task
+
+    register("Blobs-v0", Blobs, batch_size=10)
+    highs = [
+        clbench.make("Blobs-v0", spread=spread).observation_space.high.max() for spread in (1.0, 7.0, 1.0)
+    ]
+    assert highs == [1.0, 7.0, 1.0]
+    with pytest.raises(OptionError, match="21 is more than the 20 examples of the stream's own data"):
+        clbench.make("Blobs-v0", num_samples=21)
+
+
+def test_a_module_that_raises_is_named(tmp_path, monkeypatch):
+    (tmp_path / "raising_streams.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(LoadError, match="'raising_streams'.* raises ZeroDivisionError when imported"):
+        lookup("raising_streams:Mine-v1")
+
+
 def test_string_entries_load_late():
     assert lookup("RandomLabelMNIST-v0").load() is RandomLabel
 
 
 def test_gymnasium_knows_us_without_an_import_of_clbench(tmp_path):
-    """The installation's plug-in; -W error shows that nothing warns."""
+    """The installation's plug-in; asking first whether Gymnasium is there must not disarm it."""
     script = """
 import sys
+from importlib.util import find_spec
+assert find_spec("gymnasium")
+import warnings
+warnings.simplefilter("error")
 import gymnasium
 assert "torch" not in sys.modules
 env = gymnasium.make("clbench/RandomLabelMNIST-v0", num_tasks=1, epochs_per_task=1)
 print(env.reset(seed=0)[0].shape)
 envs = gymnasium.make_vec("clbench/PermutedMNIST-v0", num_envs=2, num_tasks=1, epochs_per_task=1)
 print(tuple(envs.reset(seed=0)[0].shape))
+assert not [finder for finder in sys.meta_path if "clbench" in type(finder).__module__]
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False

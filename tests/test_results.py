@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clbench.errors import DataError, OutputError
+from clbench.errors import DataError, OutputError, WriteError
 from clbench.records import TaskRecord
 from clbench.results import COLUMNS, RunFolder, frame
 
@@ -90,7 +90,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
             path.write_bytes(b"half")
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(OutputError, match=r"cannot write '.*curves.png': No space left"):
+    with pytest.raises(WriteError, match=r"cannot write '.*curves.png': No space left"):
         folder.write_curves(Unsaveable())
     assert not (folder.path / "curves.png").exists()
     with pytest.raises(TypeError, match="not JSON serializable"):

@@ -1,10 +1,11 @@
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from clbench.errors import AgentError
 from clbench.records import Glimpse, TaskRecord
-from clbench.runner import run
+from clbench.runner import _LossError, _Meter, run
 from tests.cases import short_env, short_vec
 
 
@@ -121,6 +122,57 @@ def test_a_failing_agent_is_placed_and_finished_tasks_are_kept(where, at, fault)
     assert finished.task == 0
     with pytest.raises(AgentError, match=fault):
         next(events)
+
+
+@pytest.mark.parametrize(
+    ("loss", "fault"),
+    [
+        (float("nan"), r"g reported a loss that is NaN or infinite \(seed 4, task 1 of 2, step 1 of 6\)"),
+        (torch.tensor(float("inf")), "NaN or infinite"),
+        (torch.zeros(3), r"a loss that has shape \(3,\): it must be a number or one for each seed"),
+        ("much", "a loss that is no number but str"),
+    ],
+)
+def test_unusable_losses_are_placed(loss, fault):
+    with pytest.raises(AgentError, match=fault):
+        records(short_env(), Guesser(loss=loss), [4])
+
+
+def test_the_seed_of_an_unusable_loss_is_named():
+    loss = torch.tensor([0.0, float("nan"), 0.0])
+    with pytest.raises(AgentError, match=r"NaN or infinite \(seed 8, task 1 of 2, step 1 of 6\)"):
+        records(short_vec(3), Guesser((3, 100), loss=loss), [4, 8, 9])
+
+
+def test_losses_on_a_device_are_looked_at_when_the_task_ends():
+    meter = _Meter(2, "cpu")
+    for loss in ([1.0, 1.0], [1.0, float("nan")], [float("nan"), 1.0]):
+        meter.add(torch.zeros(2), torch.tensor(loss), final=False)
+    with pytest.raises(_LossError, match="NaN or infinite") as caught:
+        meter.check_losses()
+    assert (caught.value.index, caught.value.step) == (0, 2)
+
+
+def test_a_streams_fault_is_not_the_agents():
+    env = short_env()
+
+    class Falters(gymnasium.Wrapper):
+        agent_spec = env.agent_spec
+
+        def step(self, action):
+            raise IndexError("of the stream")
+
+    with pytest.raises(IndexError, match="of the stream"):
+        records(Falters(env), Guesser(), [0])
+
+
+def test_an_agent_that_exits_is_placed():
+    class Exits(Guesser):
+        def act(self, obs):
+            raise SystemExit(3)
+
+    with pytest.raises(AgentError, match=r"g raised SystemExit: 3 \(seed 0, task 1 of 2"):
+        records(short_env(), Exits(), [0])
 
 
 def test_a_wrong_shape_is_placed_too():

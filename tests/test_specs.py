@@ -1,6 +1,7 @@
 import json
 import pickle
 
+import numpy as np
 import pytest
 
 from clbench.errors import OptionError, UnknownNameError
@@ -53,12 +54,18 @@ def test_strings_are_checked(name, value):
         StreamSpec("A-v0", **{name: value})
 
 
+def test_numpy_counts_count():
+    spec = StreamSpec("A-v0", num_tasks=np.int64(2))
+    assert spec.num_tasks == 2
+    assert type(spec.num_tasks) is int
+
+
 def test_steps_drop_the_last_incomplete_batch():
     spec = StreamSpec("A-v0", epochs_per_task=40, num_samples=5_000)
     assert (spec.steps_per_epoch, spec.steps_per_task) == (19, 760)
 
 
-# SPEC section 7.
+# As in the source paper and its published code.
 @pytest.mark.parametrize(
     ("name", "source", "images", "tasks", "epochs", "steps"),
     [

@@ -226,7 +226,7 @@ def test_no_batch_after_the_end():
 
 
 def test_more_images_than_there_are():
-    with pytest.raises(OptionError, match="num_samples=51 is more than the 50 images"):
+    with pytest.raises(OptionError, match="num_samples=51 is more than the 50 examples"):
         numbered(num_samples=51)
 
 

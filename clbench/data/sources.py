@@ -9,7 +9,7 @@ from clbench.data import embedded, mnist
 from clbench.data.labelled import LabelledData
 from clbench.specs import check_choice
 
-Key = tuple[str, ...]
+Key = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,19 @@ def load_once(key: Key, load: Callable[[], LabelledData]) -> LabelledData:
         if key not in _loaded:
             _loaded[key] = load()
         return _loaded[key]
+
+
+def forget(data: LabelledData) -> None:
+    """Let go of data that this process needs no more; a later call loads it again."""
+    with _lock:
+        for key in [key for key, held in _loaded.items() if held is data]:
+            del _loaded[key]
+
+
+def is_loaded(key: Key) -> bool:
+    """Tell whether `load_once` has data for `key` already."""
+    with _lock:
+        return key in _loaded
 
 
 def remember(key: Key, data: LabelledData) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import pickle
 import random
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -124,7 +125,7 @@ def _walk(env: Env, seed: int, predict: Predict) -> Trace:
     _require("targets" not in info, "targets come only after the prediction", "reset reveals some")
     _require(info.get("boundary") is True, "boundary marks each new task", "reset does not set it")
     trace: Trace = []
-    handed_out: list[tuple[np.ndarray, str]] = []
+    handed_out: deque[tuple[np.ndarray, str]] = deque(maxlen=8)  # the latest: a stream may be long
     total = facts.num_tasks * facts.steps_per_task
     for step in range(total):
         _check_place(facts, info, step)
@@ -155,8 +156,10 @@ def _walk(env: Env, seed: int, predict: Predict) -> Trace:
         )
         handed_out.append((targets, _digest(targets)))
         trace.append((shown, _digest(targets)))
-    changed = sum(_digest(array) != digest for array, digest in handed_out)
-    _require(changed == 0, "what was handed out is never changed", f"{changed} arrays were")
+        changed = sum(_digest(array) != digest for array, digest in handed_out)
+        _require(
+            changed == 0, "what was handed out is never changed", f"{changed} arrays were by step {step}"
+        )
     _require_raises(env, "step is refused after the end")
     _require(_global_state() == before, "the global random state is left alone", "the stream draws from it")
     return trace

@@ -28,16 +28,13 @@ def as_labels(predictions: Any, targets: torch.Tensor, num_classes: int) -> tupl
     """
     if not isinstance(predictions, torch.Tensor):
         predictions = torch.from_numpy(_as_array(predictions))
-    predictions = predictions.detach()
+    predictions, found = predictions.detach(), str(predictions.dtype).removeprefix("torch.")
+    shape, is_float = predictions.shape, predictions.is_floating_point()
+    if not is_float and not predictions.is_complex() and predictions.dtype != torch.bool:
+        predictions = predictions.long()  # not all integer types can do what follows
     if predictions.device != targets.device:
         predictions = predictions.to(targets.device)
-    shape, is_float = predictions.shape, predictions.is_floating_point()
-    if (
-        shape == targets.shape
-        and not is_float
-        and predictions.dtype != torch.bool
-        and not predictions.is_complex()
-    ):
+    if shape == targets.shape and predictions.dtype == torch.int64:
         low, high = torch.aminmax(predictions.flatten(targets.ndim - 1), dim=-1)
         return predictions, (low < 0) | (high >= num_classes)
     if shape == (*targets.shape, num_classes) and is_float:
@@ -45,7 +42,7 @@ def as_labels(predictions: Any, targets: torch.Tensor, num_classes: int) -> tupl
         return predictions.argmax(dim=-1), ~finite
     raise PredictionError(
         f"predictions must be integer labels of shape {tuple(targets.shape)} or floating logits of shape "
-        f"{(*targets.shape, num_classes)}; got {str(predictions.dtype).removeprefix('torch.')} {tuple(shape)}"
+        f"{(*targets.shape, num_classes)}; got {found} {tuple(shape)}"
     )
 
 
@@ -68,8 +65,9 @@ def _as_array(predictions: Any) -> np.ndarray:
         array = np.asarray(predictions)
         if array.dtype.kind not in "biufc":
             raise TypeError(f"they are of dtype {array.dtype}")
-        if array.dtype.kind == "u":
-            array = array.astype(np.int64)
-        return array
+        # PyTorch wants native byte order, no long doubles, and memory that could be written.
+        wide = {"i": np.int64, "u": np.int64, "f": np.float64}.get(array.dtype.kind)
+        odd = array.dtype.kind == "u" or array.dtype.itemsize > 8 or not array.dtype.isnative
+        return array.astype(wide) if odd and wide else np.require(array, requirements="W")
     except (TypeError, ValueError) as error:
         raise PredictionError(f"predictions must be an array or a tensor of numbers ({error})") from error

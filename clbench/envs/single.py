@@ -29,8 +29,7 @@ class StreamEnv(gymnasium.Env[Arrays, Arrays]):
     `boundary`, true when it opens a new task. After the last batch `terminated` is true, the
     observation is zeros, and the place stays where it was.
 
-    Source: SPEC section 2 (prequential evaluation; Gama et al., "On evaluating stream learning
-    algorithms", 2013).
+    Source: prequential evaluation; Gama et al., "On evaluating stream learning algorithms", 2013.
 
     Args:
         stream: registered id.

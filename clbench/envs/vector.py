@@ -1,7 +1,7 @@
 """A stream as a `gymnasium.vector.VectorEnv`: S seeds in lockstep, torch tensors on a device."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -100,10 +100,12 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         if batch is None:
             raise StepOrderError("the streams have ended: call envs.reset(seed=...) to start others")
         labels, bad = as_labels(actions, batch.targets, self.agent_spec.num_classes)
-        self._note(bad, stream)
         place, task_done = place_of(stream), stream.step_in_task + 1 == stream.spec.steps_per_task
-        if task_done or (self.device.type == "cpu" and bad.any()):
-            self._report(actions, stream)
+        if self.device.type == "cpu":
+            if bad.any():
+                self._refuse(actions, stream, int(bad.nonzero()[0]), stream.step_in_task)
+        else:
+            self._note(actions, bad, stream, task_done)
         rewards = accuracy(labels, batch.targets)
         stream.advance()
         if stream.done:
@@ -116,17 +118,19 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         ended = np.full(self.num_envs, stream.done)
         return observations, rewards, ended, np.zeros_like(ended), info
 
-    def _note(self, bad: torch.Tensor, stream: Stream) -> None:
-        """Remember on the device at which step of the task each seed first went wrong."""
-        if self.device.type != "cpu" or bad.any():
-            fresh = bad & (self._first_bad < 0)
-            self._first_bad = torch.where(fresh, stream.step_in_task, self._first_bad)
+    def _note(self, actions: Any, bad: torch.Tensor, stream: Stream, task_done: bool) -> None:
+        """Remember on the device at which step of the task each seed first went wrong; report at its end."""
+        self._first_bad = torch.where(bad & (self._first_bad < 0), stream.step_in_task, self._first_bad)
+        if task_done:
+            steps = self._first_bad.tolist()
+            self._first_bad.fill_(-1)
+            for index, step in enumerate(steps):
+                if step >= 0:
+                    self._refuse(actions, stream, index, step)
 
-    def _report(self, actions: Any, stream: Stream) -> None:
-        for seed, step in zip(stream.seeds, self._first_bad.tolist(), strict=True):
-            if step >= 0:
-                place = f"seed {seed}, {describe(stream.spec, stream.task, step)}"
-                raise unusable(actions, place, self.agent_spec.num_classes)
+    def _refuse(self, actions: Any, stream: Stream, index: int, step: int) -> NoReturn:
+        place = f"seed {stream.seeds[index]}, {describe(stream.spec, stream.task, step)}"
+        raise unusable(actions, place, self.agent_spec.num_classes)
 
 
 def check_device(name: str) -> torch.device:

@@ -1,5 +1,6 @@
 """`clbench.evaluate`: agents on a stream, from request to run folder."""
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from clbench import machine
-from clbench.errors import AgentError
+from clbench.data import LabelledData
+from clbench.data.sources import forget, is_loaded
+from clbench.errors import AgentError, WriteError
 from clbench.evaluation.jobs import Job, Message
 from clbench.evaluation.plan import AgentLike, Plan, make_plan
 from clbench.evaluation.pool import run_in_processes, run_inline
-from clbench.evaluation.progress import Display, Silent, Tally
+from clbench.evaluation.progress import Display, Silent, Tally, default_display, describe
 from clbench.loading import source_of
 from clbench.plotting import curves
 from clbench.records import TaskRecord
@@ -96,7 +99,7 @@ def evaluate(
     device: str = "auto",
     workers: int | None = None,
     out: str | Path = "results",
-    display: Display | None = None,
+    progress: bool = False,
 ) -> Evaluation:
     """Run agents on a stream, each for every seed, and write a run folder.
 
@@ -111,7 +114,7 @@ def evaluate(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         workers: processes at a time; by default as many as make the run quickest.
         out: folder in which a new run folder is made.
-        display: shows progress; by default nothing is shown.
+        progress: show what is running, as the command line does.
 
     Returns:
         The finished evaluation; what it holds is also in its folder.
@@ -130,7 +133,7 @@ def evaluate(
         **(options or {}),
     }
     plan = make_plan(agents, env, protocol, seeds, overrides, arguments or {}, device, workers)
-    evaluation = carry_out(plan, Path(out), display or Silent())
+    evaluation = carry_out(plan, Path(out), default_display() if progress else Silent())
     if evaluation.failures:
         error = AgentError("; ".join(failure.error for failure in evaluation.failures))
         error.evaluation = evaluation
@@ -140,31 +143,39 @@ def evaluate(
 
 def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
     """Run a plan; finished tasks are in the run folder at every moment, and stay there whatever happens."""
-    stream_class = lookup(plan.spec.stream.id).load()
-    folder_name = f"{plan.spec.stream.id}-{plan.spec.protocol}"
-    data = stream_class.shared_data(plan.spec.stream, torch.device("cpu"))
-    plan = replace(plan, spec=replace(plan.spec, stream=stream_class.resolve(plan.spec.stream, len(data))))
-    folder = RunFolder.create(out, folder_name)
+    stream_class, key_of = lookup(plan.spec.stream.id).load(), plan.spec.stream
+    held = is_loaded(stream_class.data_key(key_of))
+    data = stream_class.shared_data(key_of, torch.device("cpu"))
+    plan = replace(plan, spec=replace(plan.spec, stream=stream_class.resolve(key_of, len(data))))
     facts = _facts(plan, {"source": data.source, "size": len(data), "sha256": data.checksum})
+    folder = RunFolder.create(out, f"{plan.spec.stream.id}-{plan.spec.protocol}")
+    chance, status, started = 1 / data.num_classes, "interrupted", time.perf_counter()
     folder.write_run({"status": "running", **facts})
     folder.write_tasks([])
     with tempfile.TemporaryDirectory(prefix="clbench-") as scratch:
-        if not plan.inline:
-            data.save(Path(scratch))
         jobs = plan.jobs("" if plan.inline else scratch)
         watch = _Watch(jobs, folder, display)
-        messages = (
-            run_inline(jobs, plan.classes) if plan.inline else run_in_processes(jobs, plan.division.workers)
-        )
-        status, started = "interrupted", time.perf_counter()
         try:
-            with display:
-                watch.follow(messages)
+            if not plan.inline:
+                _hand_over(data, Path(scratch))
+                if not held:
+                    forget(data)  # the workers map it; here it would only take memory
+                    del data
+            display.begin(plan.spec)
+            inline = run_inline(jobs, plan.classes)
+            with contextlib.closing(
+                inline if plan.inline else run_in_processes(jobs, plan.division.workers)
+            ) as news:
+                watch.follow(news)
             status = "failed" if watch.failures else "complete"
         except KeyboardInterrupt as interruption:
             interruption.args = (f"finished tasks are kept in {folder.path}",)
             raise
+        except Exception:
+            status = "failed"
+            raise
         finally:
+            display.close()
             timing = {
                 "seconds": round(time.perf_counter() - started, 3),
                 "steps_per_second": {name: round(rate, 1) for name, rate in watch.rates().items()},
@@ -176,7 +187,7 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
     names = [agent.name for agent in plan.spec.agents]
     records = watch.sorted_records()
     scores = [found for name in names if (found := score(name, records, plan.spec.stream.num_tasks))]
-    folder.write_curves(curves(records, names, describe(plan.spec), 1 / data.num_classes))
+    folder.write_curves(curves(records, names, describe(plan.spec), chance))
     return Evaluation(
         spec=plan.spec,
         folder=folder.path,
@@ -187,14 +198,12 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
     )
 
 
-def describe(spec: RunSpec) -> str:
-    """Return stream, protocol and size of a run in one line."""
-    stream = spec.stream
-    changed = f" (changed: {', '.join(spec.overrides)})" if spec.overrides else ""
-    return (
-        f"{stream.id} · {spec.protocol}{changed} · {stream.num_tasks} tasks x {stream.epochs_per_task} epochs · "
-        f"{len(spec.seeds)} seed{'s' if len(spec.seeds) > 1 else ''} · {stream.num_samples:,} {stream.source} images"
-    )
+def _hand_over(data: LabelledData, scratch: Path) -> None:
+    """Write the data to where workers map it from."""
+    try:
+        data.save(scratch)
+    except OSError as error:
+        raise WriteError(f"cannot write {scratch} for the workers: {error.strerror or error}") from error
 
 
 class _Watch:
@@ -224,7 +233,9 @@ class _Watch:
                 if message["seed"] == job.seeds[-1]:
                     self._folder.write_tasks(self.sorted_records())
             elif message["kind"] == "failed":
-                self.failures.append(Failure(tally.name, job.seeds, message["error"], message["traceback"]))
+                self.failures.append(
+                    Failure(tally.name, job.seeds, " ".join(message["error"].split()), message["traceback"])
+                )
             self._display.update(tally)
 
     def sorted_records(self) -> list[TaskRecord]:

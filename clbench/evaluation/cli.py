@@ -1,17 +1,21 @@
 """The command line of `python -m clbench.evaluate`."""
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clbench.errors import ClbenchError, OptionError, UsageError, did_you_mean
+from clbench.evaluation.progress import Silent, default_display, make_console
+from clbench.registration import COMMON_OPTIONS
 from clbench.specs import PROTOCOLS
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from clbench.evaluation.api import Evaluation
 
 EPILOG = """\
@@ -20,7 +24,7 @@ examples:
   python -m clbench.evaluate my_agent.py:Agent --set step_size=3e-4 --seeds 5
   python -m clbench.evaluate agents.l2 --env PermutedMNIST-v0 --protocol standard --seeds 0,4,7
 
-exit codes: 0 done; 1 a run failed, finished tasks are kept; 2 nothing was started; 130 interrupted
+exit codes: 0 done; 1 a run failed, finished tasks are kept; 2 nothing was started; 130 interrupted, 143 ended
 """
 
 
@@ -59,7 +63,11 @@ def build_parser() -> _Parser:
         help="stream: an id, or module:id (default: %(default)s)",
     )
     add("--protocol", default="quick", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)")
-    add("--seeds", metavar="N|A,B,...", help="how many, or which (default: the protocol's, 3)")
+    add(
+        "--seeds",
+        metavar="N|A,B,...",
+        help="how many, or which; for a single one 7, (default: the protocol's, 3)",
+    )
     add("--tasks", type=_whole, dest="num_tasks", metavar="N", help="tasks in the stream")
     add("--epochs", type=_whole, dest="epochs_per_task", metavar="N", help="epochs per task")
     add("--images", type=_whole, dest="num_samples", metavar="N", help="images drawn per seed")
@@ -90,70 +98,83 @@ def build_parser() -> _Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    debug = "--debug" in arguments
     try:
-        return _main(arguments)
-    except ClbenchError as error:
-        if debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
+        with _ended_like_an_interrupt(signal.SIGTERM):
+            return _main(arguments)
+    except (ClbenchError, KeyboardInterrupt) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        if isinstance(error, KeyboardInterrupt):
+            print("; ".join(["interrupted", *map(str, error.args)]), file=sys.stderr)
+            return 143 if isinstance(error, _Ended) else 130
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt as interruption:
-        if debug:
-            raise
-        print("; ".join(["interrupted", *interruption.args]), file=sys.stderr)
-        return 130
+
+
+class _Ended(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM."""
+
+
+@contextlib.contextmanager
+def _ended_like_an_interrupt(number: signal.Signals) -> Iterator[None]:
+    """Let a signal end the run as Ctrl-C does, with everything in order."""
+
+    def end(*_: object) -> NoReturn:
+        raise _Ended
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _main(arguments: Sequence[str]) -> int:
     parser = build_parser()
-    options, unknown = parser.parse_known_args(arguments)
+    options, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         name = unknown[0].partition("=")[0]
         parser.error(f"no option '{name}'.{did_you_mean(name, parser.known_options())}")
-    from rich.console import Console
-
-    console = Console(highlight=False)
     if options.list:
         from clbench.evaluation.report import print_list
 
-        print_list(console)
+        print_list(make_console())
         return 0
-    return _evaluate(options, console)
+    return _evaluate(options)
 
 
-def _evaluate(options: argparse.Namespace, console: "Console") -> int:
+def _evaluate(options: argparse.Namespace) -> int:
     from clbench.evaluation.api import carry_out
     from clbench.evaluation.plan import make_plan
-    from clbench.evaluation.progress import Display, Lines, Live, Silent
-    from clbench.evaluation.report import header, print_report
+    from clbench.evaluation.report import print_report
     from clbench.loading import parse_setting
 
     settings = dict(parse_setting(text) for text in options.set)
     if options.step_size is not None:
         settings["step_size"] = parse_setting(f"step_size={options.step_size}")[1]
-    names = ("num_tasks", "epochs_per_task", "num_samples", "batch_size", "source", "data_dir")
-    overrides: dict[str, Any] = {name: getattr(options, name) for name in names}
-    overrides |= dict(parse_setting(text) for text in options.env_set)
+    own = dict(parse_setting(text) for text in options.env_set)
+    for name in own:
+        if name in COMMON_OPTIONS:
+            raise OptionError(f"--env-set {name}: this has a flag of its own (--help shows all options)")
+    overrides: dict[str, Any] = {name: getattr(options, name) for name in COMMON_OPTIONS}
     plan = make_plan(
         options.agents,
         options.env,
         options.protocol,
         _seeds(options.seeds),
-        overrides,
+        {**overrides, **own},
         settings,
         options.device,
         options.workers,
     )
-    display: Display = Silent()
-    if not options.quiet:
-        console.print(header(plan.spec), soft_wrap=True)
-        display = Live(console) if console.is_terminal else Lines(console)
-    evaluation = carry_out(plan, Path(options.out), display)
+    evaluation = carry_out(plan, Path(options.out), Silent() if options.quiet else default_display())
     if options.quiet:
         print(evaluation.folder)
     else:
-        print_report(console, evaluation)
+        print_report(make_console(), evaluation)
     return _report_failures(evaluation, options.debug)
 
 
@@ -169,9 +190,11 @@ def _seeds(text: str | None) -> int | list[int] | None:
     if text is None:
         return None
     try:
-        return [int(part) for part in text.split(",")] if "," in text else int(text)
+        return [int(part) for part in text.rstrip(",").split(",")] if "," in text else int(text)
     except ValueError:
-        raise OptionError(f"--seeds '{text}': give how many (3) or which (0,4,7)") from None
+        raise OptionError(
+            f"--seeds '{text}': give how many (3) or which (0,4,7; for a single one 7,)"
+        ) from None
 
 
 def _whole(text: str) -> int:

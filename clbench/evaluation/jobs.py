@@ -15,7 +15,7 @@ from clbench.data.sources import remember
 from clbench.errors import AgentError, ClbenchError
 from clbench.loading import load_agent
 from clbench.records import TaskRecord
-from clbench.registration import STREAMS
+from clbench.registration import STREAMS, register
 from clbench.runner import run
 from clbench.specs import AgentEntry, StreamSpec
 
@@ -33,7 +33,8 @@ class Job:
         stream: fully resolved.
         device: where the learner runs.
         threads: CPU threads.
-        modules: modules to import first; they register streams.
+        modules: modules to import first; they may register the stream.
+        stream_class: "module:Class" to register the stream from if they do not.
         data: folder to map the stream's data from, "" to load it.
     """
 
@@ -44,6 +45,7 @@ class Job:
     device: str
     threads: int
     modules: tuple[str, ...] = ()
+    stream_class: str = ""
     data: str = ""
 
     @classmethod
@@ -72,35 +74,41 @@ class Division:
 def divide(seeds: int, lockstep: int, plain: int, cores: int, limit: int | None = None) -> Division:
     """Return the quickest way to run some agents, by a rough rule.
 
-    A process's speed grows as threads to the power 0.75 (measured at the backbone's size); lockstep
-    seeds take their number times one seed's time; a process never gets fewer threads than one core.
+    Lockstep seeds take their number times one seed's time, and `t` threads make a process t^0.75 times
+    faster (measured at the backbone's size). Threads never outnumber cores within a process. Where jobs
+    do not fill the cores evenly, up to twice as many single-threaded processes as cores share them in turns
+    (5 % dearer): three seeds on two cores take one and a half times one seed's time, not twice.
 
     Args:
         seeds: per agent.
         lockstep: how many agents are vectorised.
         plain: how many are not; each of their seeds is a job of its own.
-        cores: to be used, never oversubscribed.
-        limit: processes that the user allows at a time.
+        cores: to be used.
+        limit: processes at a time, where the user says so.
 
-    >>> divide(seeds=3, lockstep=1, plain=0, cores=2)  # three seeds do not divide by two processes
-    Division(parts=1, workers=1, threads=2)
+    >>> divide(seeds=3, lockstep=1, plain=0, cores=2)
+    Division(parts=3, workers=3, threads=1)
     >>> divide(seeds=3, lockstep=2, plain=0, cores=2)
     Division(parts=1, workers=2, threads=1)
+    >>> divide(seeds=3, lockstep=1, plain=0, cores=6)
+    Division(parts=3, workers=3, threads=2)
     """
 
-    def division(parts: int) -> Division:
+    def cost(plan: Division) -> float:
+        longest = max(-(-seeds // plan.parts) if lockstep else 0, 1 if plain else 0)
+        work = seeds * (lockstep + plain)
+        if plan.workers > cores:
+            return max(1.05 * work / cores, longest)
+        jobs = lockstep * plan.parts + plain * seeds
+        return max(work / plan.workers, -(-jobs // plan.workers) * longest) / plan.threads**0.75
+
+    plans = []
+    for parts in range(1, seeds + 1 if lockstep else 2):
         jobs = lockstep * parts + plain * seeds
-        workers = max(1, min(jobs, limit or cores))
-        return Division(parts, workers, max(1, cores // workers))
-
-    def cost(parts: int) -> float:
-        plan = division(parts)
-        work = lockstep * parts * -(-seeds // parts) + plain * seeds
-        longest = -(-seeds // parts) if lockstep else 1
-        rounds = max(longest, -(-work // plan.workers))
-        return rounds / plan.threads**0.75
-
-    return division(min(range(1, seeds + 1 if lockstep else 2), key=cost))
+        for workers in (limit,) if limit else (min(jobs, cores), min(jobs, 2 * cores)):
+            if workers <= jobs or parts == seeds or not lockstep:
+                plans.append(Division(parts, min(workers, jobs), max(1, cores // min(workers, jobs))))
+    return min(plans, key=cost)
 
 
 def split(seeds: Sequence[int], parts: int) -> list[tuple[int, ...]]:
@@ -116,12 +124,11 @@ def split(seeds: Sequence[int], parts: int) -> list[tuple[int, ...]]:
 
 def run_job(job: Job, agent_class: type | None = None) -> Iterator[Message]:
     """Run a job; yield messages: "started", "glimpse", "task", then "done" or "failed"."""
-    import torch
-
     try:
-        torch.set_num_threads(job.threads)
         for module in job.modules:
             importlib.import_module(module)
+        if job.stream.id not in STREAMS:
+            register(job.stream.id, job.stream_class)
         if job.data:
             remember(STREAMS[job.stream.id].load().data_key(job.stream), LabelledData.open(Path(job.data)))
         env = _environment(job)
@@ -131,8 +138,17 @@ def run_job(job: Job, agent_class: type | None = None) -> Iterator[Message]:
             yield {"kind": "task" if isinstance(event, TaskRecord) else "glimpse", **asdict(event)}
         yield {"kind": "done"}
     except Exception as error:
-        text = str(error) if isinstance(error, ClbenchError) else f"{type(error).__name__}: {error}"
+        text = (
+            str(error)
+            if isinstance(error, ClbenchError)
+            else f"{describe_job(job)}: {type(error).__name__}: {error}"
+        )
         yield {"kind": "failed", "error": text, "traceback": traceback.format_exc()}
+
+
+def describe_job(job: Job) -> str:
+    """Return agent and seeds in words."""
+    return f"{job.agent.name} (seed{'s' if len(job.seeds) > 1 else ''} {', '.join(map(str, job.seeds))})"
 
 
 def _environment(job: Job) -> Any:
@@ -152,16 +168,13 @@ def _construct(agent_class: type, job: Job, spec: AgentSpec) -> Any:
         return agent_class(spec, seeds, **job.agent.arguments)
     except ClbenchError as error:
         raise AgentError(f"{job.agent.name}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AgentError(
             f"{job.agent.name} raised {type(error).__name__}: {error} (seed {seeds}, when constructed)"
         ) from error
 
 
 def importable(owner: type) -> bool:
-    """Tell whether another process could import this class by its module and name."""
-    return (
-        "<locals>" not in owner.__qualname__
-        and owner.__module__ != "__main__"
-        and owner.__module__ in sys.modules
-    )
+    """Tell whether another process finds this class by its module and name."""
+    module = sys.modules.get(owner.__module__)
+    return owner.__module__ != "__main__" and getattr(module, owner.__qualname__, None) is owner

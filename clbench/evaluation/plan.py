@@ -1,17 +1,19 @@
 """From a request to a plan: every name looked up, every value checked, before anything starts."""
 
+import math
+import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from clbench.envs.vector import check_device
-from clbench.errors import OptionError, UnknownNameError
+from clbench.errors import LoadError, OptionError, UnknownNameError
 from clbench.evaluation.jobs import Division, Job, divide, importable, split
-from clbench.loading import check_arguments, load_agent, parameters
+from clbench.loading import check_agent, check_arguments, load_agent, parameters
 from clbench.machine import cores
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
-from clbench.specs import AgentEntry, RunSpec, check_count, protocol
+from clbench.specs import AgentEntry, Protocol, RunSpec, StreamSpec, check_count, protocol
 
 AgentLike = str | type
 
@@ -24,7 +26,8 @@ class Plan:
         spec: what is run; its stream's num_samples may still be None until the data is loaded.
         classes: agent classes by name.
         division: how the work is divided.
-        modules: modules that a worker must import so that the stream is registered.
+        modules: modules that a worker imports; they may register the stream.
+        stream_class: "module:Class", to register it from if they do not.
         inline: run in this process, since no other could import the classes.
     """
 
@@ -32,6 +35,7 @@ class Plan:
     classes: Mapping[str, type]
     division: Division
     modules: tuple[str, ...]
+    stream_class: str
     inline: bool
 
     def jobs(self, data: str) -> list[Job]:
@@ -49,6 +53,7 @@ class Plan:
                     device=self.spec.device,
                     threads=self.division.threads,
                     modules=self.modules,
+                    stream_class=self.stream_class,
                     data=data,
                 )
                 for seeds in split(self.spec.seeds, parts)
@@ -74,54 +79,68 @@ def make_plan(
     entries, classes = _resolve_agents([agents] if isinstance(agents, (str, type)) else agents, arguments)
     rules = protocol(protocol_name)
     overrides = {name: value for name, value in overrides.items() if value is not None}
-    settings = {
-        name: getattr(rules, name) for name in ("source", "num_samples", "num_tasks", "epochs_per_task")
-    }
-    if overrides.get("source", rules.source) != rules.source and "num_samples" not in overrides:
-        settings["num_samples"] = None  # another source: all that it has
-    stream = resolve(env, {**settings, **overrides})
     stream_class = lookup(env).load()
+    settings = _settings(rules, stream_class.has_own_data(), overrides)
+    by_protocol, stream = resolve(env, settings), resolve(env, {**settings, **overrides})
     inline = not all(importable(owner) for owner in (stream_class, *classes.values()))
     chosen = choose_device(device)
-    numbers = check_seeds(rules.seeds if seeds is None else seeds)
-    lockstep = sum(is_vectorized(owner) for owner in classes.values())
+    roots = check_seeds(rules.seeds if seeds is None else seeds)
     if workers is not None:
-        check_count("workers", workers)
-    # One process keeps an accelerator busy; several would only share it.
-    division = divide(
-        len(numbers),
-        lockstep,
-        len(classes) - lockstep,
-        cores(),
-        1 if inline or (chosen != "cpu" and lockstep) else workers,
-    )
-    if workers and chosen != "cpu" and not inline:
-        division = replace(division, workers=workers)
+        workers = check_count("workers", workers)
+    lockstep = sum(is_vectorized(owner) for owner in classes.values())
+    if inline or (chosen != "cpu" and lockstep and workers is None):
+        workers = 1  # one process keeps an accelerator busy; several would only share it
+    division = divide(len(roots), lockstep, len(classes) - lockstep, cores(), workers)
     spec = RunSpec(
         agents=entries,
         stream=stream,
         protocol=protocol_name,
-        overrides=overrides,
-        seeds=numbers,
+        overrides=_changes(by_protocol, stream, overrides),
+        seeds=roots,
         device=chosen,
         workers=division.workers,
         threads=division.threads,
     )
     # The class's module and the one that the user named; either may hold the call to `register`.
     modules = tuple(dict.fromkeys(name for name in (env.rpartition(":")[0], stream_class.__module__) if name))
-    return Plan(spec, classes, division, modules, inline)
+    return Plan(
+        spec, classes, division, modules, f"{stream_class.__module__}:{stream_class.__qualname__}", inline
+    )
 
 
-def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+def _settings(rules: Protocol, own_data: bool, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a protocol says about a stream: of one with data of its own, only the length."""
+    settings: dict[str, Any] = {"num_tasks": rules.num_tasks, "epochs_per_task": rules.epochs_per_task}
+    if not own_data:
+        settings |= {"source": rules.source, "num_samples": rules.num_samples}
+        if overrides.get("source", rules.source) != rules.source:
+            settings["num_samples"] = None  # another source: all that it has
+    return settings
+
+
+def _changes(by_protocol: StreamSpec, stream: StreamSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the overrides that make this run another than the protocol's; where files lie does not."""
+
+    def value(spec: StreamSpec, name: str) -> Any:
+        return spec.options[name] if name in spec.options else getattr(spec, name)
+
+    return {
+        name: value(stream, name)
+        for name in overrides
+        if name != "data_dir" and value(stream, name) != value(by_protocol, name)
+    }
+
+
+def check_seeds(seeds: Any) -> tuple[int, ...]:
     """Return root seeds: 0, 1, ... for a count, else those listed, which must differ."""
-    if isinstance(seeds, int):
+    if isinstance(seeds, numbers.Integral):
         return tuple(range(check_count("seeds", seeds)))
-    numbers = tuple(check_seed(seed) for seed in seeds)
-    if not numbers:
+    listed = tuple(check_seed(seed) for seed in seeds)
+    if not listed:
         raise OptionError("seeds: give at least one")
-    if len(set(numbers)) < len(numbers):
-        raise OptionError(f"seeds {', '.join(map(str, numbers))}: each may occur once")
-    return numbers
+    if len(set(listed)) < len(listed):
+        raise OptionError(f"seeds {', '.join(map(str, listed))}: each may occur once")
+    return listed
 
 
 def choose_device(name: str) -> str:
@@ -148,18 +167,27 @@ def _resolve_agents(
     classes: dict[str, type] = {}
     entries = []
     for agent in agents:
+        if not isinstance(agent, (str, type)):
+            raise LoadError(f"{agent!r} is no agent: name one, or give its class")
         name = agent if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
         if name in classes:
             raise OptionError(f"agent '{name}' is named twice")
-        classes[name] = load_agent(name) if isinstance(agent, str) else agent
+        classes[name] = load_agent(name) if isinstance(agent, str) else check_agent(agent, name)
         given = dict(arguments)
         check_arguments(name, classes[name], given)
-        if "step_size" in given and not given["step_size"] > 0:
-            raise OptionError(f"step_size={given['step_size']} must be above 0")
+        if "step_size" in given and not 0 < given["step_size"] < math.inf:
+            raise OptionError(f"step_size={given['step_size']} must be above 0 and finite")
+        for key, value in given.items():
+            if not _is_plain(value):
+                raise OptionError(
+                    f"{key}={value!r} cannot be recorded: give numbers, strings, true, false or lists"
+                )
         defaults = {key: value for key, value in parameters(classes[name]).items() if _is_plain(value)}
         entries.append(AgentEntry(name, {**defaults, **given}))
     return tuple(entries), classes
 
 
 def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
     return value is None or isinstance(value, (bool, int, float, str))

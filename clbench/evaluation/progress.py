@@ -3,9 +3,13 @@
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clbench.evaluation.jobs import Job, Message
+from clbench.specs import RunSpec
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Tally:
@@ -24,7 +28,7 @@ class Tally:
         self._done: dict[int, int] = {}
         self._pending = len(jobs)
         self._started = self._ended = 0.0
-        self.accuracy = float("nan")
+        self._accuracy: dict[tuple[int, int], float] = {}
         self.state = "waiting"
 
     def take(self, index: int, job: Job, message: Message) -> None:
@@ -37,16 +41,26 @@ class Tally:
             self.state = "running" if self.state == "waiting" else self.state
         elif kind == "glimpse":
             self._done[index] = message["steps"] * self._lockstep[index]
-            self._tasks[index], self.accuracy = message["task"], message["accuracy"]
+            self._tasks[index] = message["task"]
+            self._accuracy = {key: value for key, value in self._accuracy.items() if key[0] != index}
+            self._accuracy[index, -1] = message["accuracy"]
         elif kind == "task":
             self._done[index] = (message["task"] + 1) * self._steps_per_task * self._lockstep[index]
-            self._tasks[index], self.accuracy = message["task"], message["accuracy"]
+            self._tasks[index] = message["task"]
+            self._accuracy.pop((index, -1), None)
+            self._accuracy[index, message["seed"]] = message["accuracy"]
         elif kind in ("done", "failed"):
             self._pending -= 1
             if kind == "failed":
                 self.state = "failed"
             elif self._pending == 0 and self.state == "running":
                 self.state = "done"
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy in the present tasks so far, mean over seeds; NaN before there is any."""
+        found = list(self._accuracy.values())
+        return sum(found) / len(found) if found else float("nan")
 
     @property
     def steps(self) -> int:
@@ -78,8 +92,12 @@ class Tally:
 class Display(Protocol):
     """Something that shows how jobs get on."""
 
-    def __enter__(self) -> "Display": ...
-    def __exit__(self, *_: object) -> None: ...
+    def begin(self, spec: RunSpec) -> None:
+        """Show what is going to run."""
+
+    def close(self) -> None:
+        """End the display."""
+
     def update(self, tally: Tally) -> None:
         """Show an agent's state."""
 
@@ -90,11 +108,11 @@ class Display(Protocol):
 class Silent:
     """Shows nothing but what agents print, on standard error."""
 
-    def __enter__(self) -> "Silent":
-        return self
+    def begin(self, spec: RunSpec) -> None:
+        """Stay silent."""
 
-    def __exit__(self, *_: object) -> None:
-        return None
+    def close(self) -> None:
+        """There is nothing to end."""
 
     def update(self, tally: Tally) -> None:
         """Stay silent."""
@@ -112,6 +130,10 @@ class Lines(Silent):
     def __init__(self, console: Any) -> None:
         self._console, self._shown = console, dict[str, tuple[int, str]]()
 
+    def begin(self, spec: RunSpec) -> None:
+        """Print what is going to run."""
+        self._console.print(header(spec), soft_wrap=True)
+
     def update(self, tally: Tally) -> None:
         """Print a line if there is something new."""
         finished = tally.steps * tally.num_tasks // tally.total
@@ -123,7 +145,7 @@ class Lines(Silent):
             line = (
                 f"{tally.name}  {what}  accuracy {tally.accuracy:.2f}  {tally.steps_per_second:,.0f} steps/s"
             )
-            self._console.print(f"{line}  {clock(tally.seconds_left)} left", highlight=False, soft_wrap=True)
+            self._console.print(f"{line}  {clock(tally.seconds_left)} left", soft_wrap=True)
         self._shown[tally.name] = (finished, tally.state)
 
 
@@ -134,21 +156,23 @@ class Live(Silent):
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=22),
-            TextColumn("{task.fields[what]:<10}"),
-            TextColumn("accuracy {task.fields[accuracy]}"),
-            TextColumn("{task.fields[rate]:>15}"),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[what]:<10}", markup=False),
+            TextColumn("accuracy {task.fields[accuracy]}", markup=False),
+            TextColumn("{task.fields[rate]:>15}", markup=False),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
         )
         self._rows: dict[str, Any] = {}
 
-    def __enter__(self) -> "Live":
+    def begin(self, spec: RunSpec) -> None:
+        """Print what is going to run, and start the bars."""
+        self._progress.console.print(header(spec), soft_wrap=True)
         self._progress.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Leave the bars as they are."""
         self._progress.stop()
 
     def update(self, tally: Tally) -> None:
@@ -167,6 +191,36 @@ class Live(Silent):
     def output(self, name: str, line: str) -> None:
         """Print the line above the bars."""
         self._progress.console.print(f"{name}: {line}", markup=False, highlight=False)
+
+
+def default_display() -> Display:
+    """Return a live display for a terminal, else plain lines."""
+    console = make_console()
+    return Live(console) if console.is_terminal else Lines(console)
+
+
+def make_console() -> "Console":
+    """Return a console that prints text as it is."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+def describe(spec: RunSpec) -> str:
+    """Return stream, protocol and size of a run in one line."""
+    stream = spec.stream
+    changed = f" (changed: {', '.join(spec.overrides)})" if spec.overrides else ""
+    return (
+        f"{stream.id} · {spec.protocol}{changed} · {stream.num_tasks} tasks x {stream.epochs_per_task} epochs · "
+        f"{len(spec.seeds)} seed{'s' if len(spec.seeds) > 1 else ''} · {stream.num_samples:,} {stream.source} images"
+    )
+
+
+def header(spec: RunSpec) -> str:
+    """Return the line above the progress display."""
+    processes = f"{spec.workers} worker{'s' if spec.workers > 1 else ''}"
+    threads = f" x {spec.threads} threads" if spec.threads > 1 else ""
+    return f"{describe(spec)} · {spec.device}, {processes}{threads}"
 
 
 def clock(seconds: float | None) -> str:

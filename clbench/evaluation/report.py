@@ -4,23 +4,16 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from clbench.evaluation.api import Evaluation, describe
+from clbench.evaluation.api import Evaluation
 from clbench.loading import bundled_agents
 from clbench.registration import STREAMS
 from clbench.scoring import Estimate
-from clbench.specs import PROTOCOLS, RunSpec
+from clbench.specs import PROTOCOLS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 LOSS_WORTH_SAYING = 0.1
-
-
-def header(spec: RunSpec) -> str:
-    """Return the line above the progress display."""
-    processes = f"{spec.workers} worker{'s' if spec.workers > 1 else ''}"
-    threads = f" x {spec.threads} threads" if spec.threads > 1 else ""
-    return f"{describe(spec)} · {spec.device}, {processes}{threads}"
 
 
 def print_report(console: "Console", evaluation: Evaluation) -> None:
@@ -79,7 +72,7 @@ def print_list(console: "Console") -> None:
         ("protocols", protocols),
         ("agents", bundled_agents()),
     ):
-        console.print(f"[bold]{title}[/bold]")
+        console.print(title, style="bold")
         width = max(map(len, rows))
         for name, about in rows.items():
-            console.print(f"  {name:<{width}}  {about}", markup=False, soft_wrap=True)
+            console.print(f"  {name:<{width}}  {about}", soft_wrap=True)

@@ -18,7 +18,9 @@ def main() -> None:
     torch.set_flush_denormal(True)
     from clbench.evaluation.jobs import Job, run_job
 
-    for message in run_job(Job.from_json(request["job"])):
+    job = Job.from_json(request["job"])
+    torch.set_num_threads(job.threads)
+    for message in run_job(job):
         print(json.dumps(message), file=messages, flush=True)
 
 

@@ -1,6 +1,7 @@
 """What all streams share: position, epoch order, batches, S seeds in lockstep."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from clbench.data import LabelledData, load_images
 from clbench.data.sources import load_once
 from clbench.errors import OptionError, StepOrderError
 from clbench.seeding import check_seed, generator
-from clbench.specs import StreamSpec
+from clbench.specs import StreamSpec, plain
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,16 @@ class Stream:
     # What the rest of clbench uses.
 
     @classmethod
-    def data_key(cls, spec: StreamSpec) -> tuple[str, ...]:
+    def has_own_data(cls) -> bool:
+        """Tell whether the class defines `load_data`, so that sources do not concern it."""
+        return cls.load_data.__func__ is not Stream.load_data.__func__  # type: ignore[attr-defined]
+
+    @classmethod
+    def data_key(cls, spec: StreamSpec) -> tuple[object, ...]:
         """Name the data that `load_data` gives, so that a process holds it once."""
-        return (cls.load_data.__module__, cls.load_data.__qualname__, spec.source, spec.data_dir or "")
+        if not cls.has_own_data():
+            return ("images", spec.source, spec.data_dir or "")
+        return (cls, json.dumps(plain(spec.options), sort_keys=True), spec.source, spec.data_dir or "")
 
     @classmethod
     def shared_data(cls, spec: StreamSpec, device: torch.device) -> LabelledData:
@@ -116,7 +124,12 @@ class Stream:
         wanted = available if spec.num_samples is None else spec.num_samples
         if wanted > available:
             raise OptionError(
-                f"num_samples={wanted:,} is more than the {available:,} images of the source '{spec.source}'"
+                f"num_samples={wanted:,} is more than the {available:,} "
+                + (
+                    "examples of the stream's own data"
+                    if cls.has_own_data()
+                    else f"images of the source '{spec.source}'"
+                )
             )
         return dataclasses.replace(spec, num_samples=wanted)
 
@@ -131,7 +144,7 @@ class Stream:
         return self.step_in_task // self.spec.steps_per_epoch
 
     def batch(self) -> Batch:
-        """Return the batch at the present position, in new memory."""
+        """Return the batch at the present position; inputs in new memory, targets a window of the epoch's."""
         if self.done:
             raise StepOrderError("the stream has ended: no batch is left")
         at = self.step_in_task % self.spec.steps_per_epoch * self.spec.batch_size

@@ -1,5 +1,6 @@
 """PermutedMNIST: true labels, a new permutation of the pixels at every task."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,23 +11,23 @@ from clbench.streams.base import Stream, Task
 
 @dataclass(frozen=True)
 class FeaturePermutation:
-    """Puts feature `order[j]` at place j of inputs `(B, D)`."""
+    """Puts feature `order[j]` at place j of each input, counted over all its dimensions."""
 
     order: torch.Tensor
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        return inputs.index_select(1, self.order)
+        return inputs.flatten(1).index_select(1, self.order).view_as(inputs)
 
 
 class Permuted(Stream):
     """Each task applies its own permutation of the features to every image; labels are true.
 
-    Source: SPEC section 1; Goodfellow et al., "An Empirical Investigation of Catastrophic Forgetting
+    Source: Goodfellow et al., "An Empirical Investigation of Catastrophic Forgetting
     in Gradient-Based Neural Networks", 2013.
     """
 
     def draw_task(self, rng: np.random.Generator, rows: np.ndarray, previous: Task | None) -> Task:
         """Draw one permutation of all features, the first task's too."""
-        order = torch.from_numpy(rng.permutation(self.data.input_shape[0])).to(self.device)
+        order = torch.from_numpy(rng.permutation(math.prod(self.data.input_shape))).to(self.device)
         targets = previous.targets if previous else self.true_labels(rows)
         return Task(rows, targets, FeaturePermutation(order))

@@ -15,7 +15,8 @@ class RandomLabel(Stream):
     With the default fraction of 1 every task is memorisation of noise, equally hard for a fresh
     network; whatever accuracy is lost along the stream is ability to learn that is lost.
 
-    Source: SPEC section 1; Lyle et al., "Understanding Plasticity in Neural Networks", ICML 2023.
+    Source: Baveja et al., arXiv 2509.19698, App. A; Lyle et al.,
+    "Understanding Plasticity in Neural Networks", ICML 2023.
     """
 
     options = {"relabel_fraction": 1.0}
