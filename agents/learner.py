@@ -28,7 +28,7 @@ class Learner:
         step_size: Adam's, for all layers and seeds.
 
     Attributes:
-        model: a network without values of its own (on the "meta" device); it gives the architecture.
+        model: gives the architecture; its own weights are not used after the start.
         parameters: `(S, ...)` tensors by name.
         optimizer: `StackedAdam` on them.
 
@@ -56,7 +56,7 @@ class Learner:
         """Start over: new weights, drawn further on from each seed's generator, and a new optimizer."""
         networks = [self.make_network(generator) for generator in self._generators]
         parameters, _ = stack_module_state(networks)
-        self.model = networks[0].to("meta")
+        self.model = networks[0]  # for its architecture: `functional_call` brings the weights
         self.parameters: Tensors = {
             name: value.detach().to(self.spec.device).requires_grad_() for name, value in parameters.items()
         }

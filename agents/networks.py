@@ -19,9 +19,9 @@ def crelu(x: torch.Tensor) -> torch.Tensor:
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """Return a layer without values yet: its own would come from the global random state."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
-    return layer
+    """Return a layer whose values are still to be set: its own come from the global random state, put back here."""
+    with torch.random.fork_rng(devices=[]):
+        return nn.Linear(inputs, outputs)
 
 
 class MLP(nn.Module):

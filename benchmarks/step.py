@@ -41,7 +41,7 @@ def bare_loop(seeds: int) -> Iterator[None]:
                 zip(networks, optimizers, orders, strict=True)
             ):
                 rows = order[at : at + BATCH]
-                inputs, labels = images.inputs[rows], targets[rows]
+                inputs, labels = images.inputs.index_select(0, rows), targets[rows]
                 logits = network(inputs)
                 loss = F.cross_entropy(logits, labels)
                 optimizer.zero_grad()

@@ -28,17 +28,18 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7.5, 4.5), dpi=150, layout="constrained")
+    figure = Figure(figsize=(8.5, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.axhline(chance, color="0.6", linewidth=1, linestyle=(0, (2, 3)), zorder=1)
     axes.annotate(
         "chance",
-        (0, chance),
-        (4, 2),
+        (1, chance),
+        (-4, -10),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
         color="0.4",
         fontsize=8,
+        ha="right",
     )
     for index, agent in enumerate(agents):
         by_task: dict[int, list[float]] = {}
@@ -69,10 +70,10 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
             label=agent,
         )
     axes.set(xlabel="task", ylabel="task accuracy (before each update)", ylim=(0, 1.02))
-    axes.set_title(title, loc="left", fontsize=10)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color="0.92", zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9)
+        figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure

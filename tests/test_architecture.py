@@ -1,32 +1,25 @@
 """Who may import whom (the table in CONTRIBUTING.md), read from the source."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# For each room, the rooms of clbench that it may import; every room may import itself.
-ROOMS = {
-    "errors": set(),
-    "specs": {"errors"},
-    "seeding": {"errors"},
-    "records": {"errors"},
-    "machine": set(),
-    "data": {"specs", "errors"},
-    "streams": {"data", "specs", "seeding", "errors"},
-    "registration": {"streams", "envs", "data", "specs", "errors"},
-    "plugin": {"registration"},
-    "agent": {"specs"},
-    "envs": {"registration", "streams", "agent", "specs", "seeding", "errors"},
-    "loading": {"errors"},
-    "runner": {"agent", "records", "errors"},
-    "results": {"records", "specs", "errors"},
-    "scoring": {"records"},
-    "plotting": {"records", "scoring"},
-}
-ANYTHING = {"evaluation", "evaluate", "__init__"}
+# For each room of the table in CONTRIBUTING.md, the rooms that it may import; every room may import itself.
+ROOMS: dict[str, set[str]] = {}
+ANYTHING = {"__init__"}
+for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines():
+    if line.startswith("| `"):
+        own, _, allowed = line.strip("|").split("|")
+        for name in re.findall(r"`(\w+)`", own):
+            ROOMS[name] = set(re.findall(r"`(\w+)`", allowed))
+            if "all of" in allowed:
+                ANYTHING.add(name)
+for name in ANYTHING:
+    ROOMS.pop(name, None)
 # Names that agents may import: public ones, and what they need to raise and to declare.
 FOR_AGENTS = {"clbench", "clbench.agent", "clbench.errors"}
 LATE = {"torchvision", "matplotlib", "pandas", "mlxtend", "scipy"}

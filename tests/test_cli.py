@@ -38,7 +38,7 @@ def test_a_whole_run_from_another_folder(tmp_path):
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0].startswith(
-        "RandomLabelMNIST-v0 · quick (changed: num_tasks, epochs_per_task, num_samples, batch_size) · "
+        "RandomLabelMNIST-v0 · quick (changed: num_tasks, epochs_per_task, batch_size, num_samples) · "
         "2 tasks x 2 epochs · 2 seeds · 300 embedded images · cpu, "
     )
     assert "agents.vanilla  done  accuracy" in done.stdout
@@ -147,7 +147,10 @@ def test_list_names_all(capsys):
             "5,001 is more than the 5,000 images of the source 'embedded'",
         ),
         (["agents.vanilla", "--batch-size", "6000"], "batch_size=6000 is more than num_samples=5000"),
-        (["agents.vanilla", "--seeds", "a"], "--seeds 'a': give how many (3) or which (0,4,7)"),
+        (
+            ["agents.vanilla", "--seeds", "a"],
+            "--seeds 'a': give how many (3) or which (0,4,7; for a single one 7,)",
+        ),
         (["agents.vanilla", "--seeds", "1,1"], "each may occur once"),
         (["agents.vanilla", "--seeds", "0"], "seeds=0 is too small"),
         (["agents.vanilla", "--step-size", "fast"], "step_size='fast' is not a number"),
@@ -260,6 +263,8 @@ def test_tally_counts_steps_of_all_seeds():
     for seed, accuracy in ((0, 0.25), (1, 0.5)):
         tally.take(0, all_jobs[0], {"kind": "task", "task": 0, "seed": seed, "accuracy": accuracy})
     assert tally.accuracy == pytest.approx(0.5)  # the mean over seeds
+    assert tally.tasks_finished == 1
+    assert tally.task_accuracy(0) == pytest.approx(0.5)
     time.sleep(0.01)
     tally.take(0, all_jobs[0], {"kind": "glimpse", "task": 1, "steps": 75, "accuracy": 0.5})
     assert tally.steps == 200

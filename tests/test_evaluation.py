@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clbench
+from agents.vanilla import Agent as Vanilla
 from clbench.errors import AgentError, DeviceError, LoadError, OptionError, OutputError, UnknownNameError
 from clbench.evaluation.api import carry_out
 from clbench.evaluation.jobs import Division, divide, split
@@ -372,7 +373,9 @@ def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
     (tmp_path / "starts.py").write_text(
         PLAIN.replace(
             'print("hello',
-            'import subprocess; self.child = subprocess.Popen(["sleep", "600"]); print("child", self.child.pid, "',
+            "from subprocess import Popen\n"
+            '        self.child = Popen(["sleep", "600"])\n'
+            '        print("child", self.child.pid, "',
         )
     )
     started = time.monotonic()
@@ -435,8 +438,12 @@ def test_what_is_no_agent(agent, fault):
 
 
 def test_arguments_that_cannot_be_recorded():
-    with pytest.raises(OptionError, match="cannot be recorded"):
-        make_plan("agents.l2", "RandomLabelMNIST-v0", "quick", 1, {}, {"strength": {1, 2}}, "cpu", None)
+    class Extra(Vanilla):
+        def __init__(self, spec, seeds, extra=None):
+            super().__init__(spec, seeds)
+
+    with pytest.raises(OptionError, match="extra=.* cannot be recorded"):
+        make_plan(Extra, "RandomLabelMNIST-v0", "quick", 1, {}, {"extra": [{1, 2}]}, "cpu", None)
 
 
 def test_output_that_cannot_be_written(tmp_path):

@@ -49,7 +49,6 @@ def test_the_version_is_the_packages():
 
 def test_the_wheel_brings_agents_inside_clbench(tmp_path):
     """Built with the backend, laid out in a folder, used from another one."""
-    pytest.importorskip("hatchling")
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,

@@ -19,7 +19,7 @@ def test_curves_show_mean_and_band_of_each_agent():
     np.testing.assert_array_equal(lines["a"].get_xdata(), [1, 2, 3, 4])
     np.testing.assert_allclose(lines["a"].get_ydata(), 0.92 - 0.1 * np.arange(4))
     assert len(axes.collections) == 2
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
     assert axes.get_xlabel() == "task"
 
 

@@ -29,6 +29,8 @@ class Tally:
         self._pending = len(jobs)
         self._started = self._ended = 0.0
         self._accuracy: dict[tuple[int, int], float] = {}
+        self._seeds = sum(len(job.seeds) for job in jobs)
+        self._finished: dict[int, dict[int, float]] = {}
         self.state = "waiting"
 
     def take(self, index: int, job: Job, message: Message) -> None:
@@ -49,6 +51,7 @@ class Tally:
             self._tasks[index] = message["task"]
             self._accuracy.pop((index, -1), None)
             self._accuracy[index, message["seed"]] = message["accuracy"]
+            self._finished.setdefault(message["task"], {})[message["seed"]] = message["accuracy"]
         elif kind in ("done", "failed"):
             self._pending -= 1
             if kind == "failed":
@@ -60,6 +63,16 @@ class Tally:
     def accuracy(self) -> float:
         """Accuracy in the present tasks so far, mean over seeds; NaN before there is any."""
         found = list(self._accuracy.values())
+        return sum(found) / len(found) if found else float("nan")
+
+    @property
+    def tasks_finished(self) -> int:
+        """How many tasks all seeds have finished."""
+        return sum(len(seeds) == self._seeds for seeds in self._finished.values())
+
+    def task_accuracy(self, task: int) -> float:
+        """Mean accuracy of the seeds that have finished a task; NaN if none has."""
+        found = self._finished.get(task, {}).values()
         return sum(found) / len(found) if found else float("nan")
 
     @property
@@ -136,15 +149,13 @@ class Lines(Silent):
 
     def update(self, tally: Tally) -> None:
         """Print a line if there is something new."""
-        finished = tally.steps * tally.num_tasks // tally.total
+        finished = tally.tasks_finished
         if self._shown.get(tally.name, (0, "")) == (finished, tally.state) or tally.state == "waiting":
             return
         if finished or tally.state != "running":
             what = "done" if tally.state == "done" else f"task {finished}/{tally.num_tasks}"
             what = "failed" if tally.state == "failed" else what
-            line = (
-                f"{tally.name}  {what}  accuracy {tally.accuracy:.2f}  {tally.steps_per_second:,.0f} steps/s"
-            )
+            line = f"{tally.name}  {what}  accuracy {tally.task_accuracy(finished - 1):.2f}  {tally.steps_per_second:,.0f} steps/s"
             self._console.print(f"{line}  {clock(tally.seconds_left)} left", soft_wrap=True)
         self._shown[tally.name] = (finished, tally.state)
 
