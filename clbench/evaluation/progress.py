@@ -155,7 +155,8 @@ class Lines(Silent):
         if finished or tally.state != "running":
             what = "done" if tally.state == "done" else f"task {finished}/{tally.num_tasks}"
             what = "failed" if tally.state == "failed" else what
-            line = f"{tally.name}  {what}  accuracy {tally.task_accuracy(finished - 1):.2f}  {tally.steps_per_second:,.0f} steps/s"
+            accuracy = tally.task_accuracy(finished - 1)
+            line = f"{tally.name}  {what}  accuracy {accuracy:.2f}  {tally.steps_per_second:,.0f} steps/s"
             self._console.print(f"{line}  {clock(tally.seconds_left)} left", soft_wrap=True)
         self._shown[tally.name] = (finished, tally.state)
 
