@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from clbench.data import LabelledData as LabelledData
     from clbench.data import load_images as load_images
     from clbench.envs.contract import check_env as check_env
+    from clbench.errors import ClbenchError as ClbenchError
     from clbench.evaluation.api import Evaluation as Evaluation
     from clbench.evaluation.api import evaluate as evaluate
     from clbench.registration import make as make
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Agent": "clbench.agent",
     "AgentSpec": "clbench.agent",
+    "ClbenchError": "clbench.errors",
     "Evaluation": "clbench.evaluation.api",
     "LabelledData": "clbench.data",
     "PROTOCOLS": "clbench.specs",

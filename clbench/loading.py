@@ -105,12 +105,18 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def source_of(agent: type) -> dict[str, str | None]:
-    """Return where an agent's class is defined, and the SHA-256 of that file."""
+    """Return where an agent's class is defined, and the SHA-256 of that file.
+
+    The file is given relative to the working folder; of one elsewhere, the name alone.
+    """
     try:
         path = inspect.getsourcefile(agent)
     except (TypeError, OSError):  # a class typed into a notebook or a shell
         path = None
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else None
+    if path:
+        inside = Path(path).is_relative_to(Path.cwd())
+        path = Path(path).relative_to(Path.cwd()).as_posix() if inside else Path(path).name
     return {"class": f"{agent.__module__}:{agent.__qualname__}", "file": path, "sha256": digest}
 
 

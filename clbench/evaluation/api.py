@@ -254,7 +254,7 @@ def _facts(plan: Plan, data: Mapping[str, Any]) -> dict[str, Any]:
         "spec": plan.spec.to_json(),
         "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
         "data": dict(data),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": machine.versions(),
         "hardware": machine.hardware(plan.spec.device),

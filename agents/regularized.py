@@ -1,0 +1,27 @@
+"""What regularised learners share: a penalty with a strength."""
+
+from collections.abc import Sequence
+
+from clbench.agent import AgentSpec
+from clbench.errors import OptionError
+
+from .learner import Learner
+
+
+class RegularizedLearner(Learner):
+    """A learner whose `penalty` is scaled by `strength`.
+
+    Args:
+        spec: the stream to learn on.
+        seeds: one per network.
+        step_size: Adam's.
+        strength: lambda, 0 or above.
+    """
+
+    def __init__(
+        self, spec: AgentSpec, seeds: Sequence[int], step_size: float = 1e-3, strength: float = 1e-3
+    ) -> None:
+        if not strength >= 0:
+            raise OptionError(f"strength={strength} must not be negative")
+        self.strength = strength
+        super().__init__(spec, seeds, step_size)
