@@ -11,8 +11,11 @@ def main() -> None:
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.path[:] = request["path"]
+    import numpy as np
     import torch
 
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # NumPy 2.2 and older look at denormals once, and warn if they are gone
     # Moments of silent units decay into denormal numbers, far below Adam's eps and slow to compute with.
     # Set before any other thread exists, since threads inherit it.
     torch.set_flush_denormal(True)
