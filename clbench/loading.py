@@ -87,6 +87,10 @@ def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -
     for name, default in known.items():
         if default is inspect.Parameter.empty and name not in arguments:
             raise OptionError(f"{reference} needs the argument '{name}': give it with --set {name}=...")
+    try:
+        inspect.signature(agent).bind(None, None, **arguments)
+    except TypeError as error:
+        raise LoadError(f"{reference} cannot be constructed with (spec, seed, ...): {error}") from error
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

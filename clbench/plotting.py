@@ -1,5 +1,6 @@
 """Figures from records. Functions return figures; nobody here writes a file."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
             label=agent,
         )
     axes.set(xlabel="task", ylabel="task accuracy (before each update)", ylim=(0, 1.02))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.suptitle(textwrap.fill(title, 84), x=0.01, ha="left", fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color="0.92", zorder=0)
     axes.spines[["top", "right"]].set_visible(False)

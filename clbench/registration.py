@@ -1,6 +1,6 @@
 """Stream ids, and what stands behind them: `register`, `make`, `make_vec`.
 
-Importing this module is cheap: Gymnasium's plug-in does it. Streams load when used.
+Importing this module is cheap: the plug-in for Gymnasium does it. Streams load when used.
 """
 
 import copy

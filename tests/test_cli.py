@@ -48,7 +48,7 @@ def test_a_whole_run_from_another_folder(tmp_path):
     folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
     assert lines[-1] == f"{folder.relative_to(tmp_path)}/   run.json  tasks.csv  curves.png"
     facts = json.loads((folder / "run.json").read_text())
-    assert facts["command"][1:3] == ["agents.vanilla", "agents.reset"]
+    assert facts["command"][:5] == ["python", "-m", "clbench.evaluate", "agents.vanilla", "agents.reset"]
     # The table shows what the file holds.
     rows = (folder / "tasks.csv").read_text().splitlines()[1:]
     own = [float(row.split(",")[4]) for row in rows if row.startswith("agents.reset")]

@@ -51,6 +51,7 @@ def test_a_run_folder_holds_everything(finished):
     assert facts["spec"]["stream"]["num_samples"] == 300
     assert len(facts["data"]["sha256"]) == 64
     assert facts["agents"]["agents.reset"]["sha256"]
+    assert facts["stream"]["class"] == "clbench.streams.random_label:RandomLabel"
     assert {"versions", "hardware", "git", "timing", "command", "started", "failures"} <= set(facts)
     assert RunFolder(evaluation.folder).read_tasks() == list(evaluation.records)
 

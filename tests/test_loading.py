@@ -156,6 +156,14 @@ def test_arguments_are_checked(folder):
         check_arguments("my_agent", agent, {"step_size": True})
 
 
+def test_a_constructor_that_takes_no_seed(folder):
+    (folder / "unseeded.py").write_text(AGENT.replace("spec, seed, step_size=1e-3, ", "spec, *, "))
+    with pytest.raises(
+        LoadError, match=r"cannot be constructed with \(spec, seed, ...\): too many positional"
+    ):
+        check_arguments("unseeded", load_agent("unseeded"), {})
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("a=1", 1), ("a=1e-3", 1e-3), ("a=true", True), ("a=x=y", "x=y"), ("a=[1, 2]", [1, 2]), ("a=", "")],

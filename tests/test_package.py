@@ -62,7 +62,7 @@ def test_the_wheel_brings_agents_inside_clbench(tmp_path):
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert tops == {"clbench", "clbench_gymnasium.pth"}
+    assert tops == {"clbench", "clbench_gymnasium.pth", "clbench_gymnasium.py"}
     assert {"clbench/agents/vanilla.py", "clbench/py.typed"} <= set(names)
     site_packages = [path for path in sys.path if path.endswith("site-packages")]
     script = (

@@ -164,6 +164,7 @@ def test_gymnasium_knows_us_without_an_import_of_clbench(tmp_path):
 import sys
 from importlib.util import find_spec
 assert find_spec("gymnasium")
+assert "clbench" not in sys.modules
 import warnings
 warnings.simplefilter("error")
 import gymnasium

@@ -248,13 +248,21 @@ class _Watch:
         return {name: tally.steps_per_second for name, tally in self._tallies.items()}
 
 
+def _command() -> list[str]:
+    """Return the command line as one would type it."""
+    program = Path(sys.argv[0])
+    started = ["python", "-m", "clbench.evaluate"] if program.name == "evaluate.py" else [program.name]
+    return [*started, *sys.argv[1:]]
+
+
 def _facts(plan: Plan, data: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that is needed to repeat a run, and when and where it was made."""
     return {
         "spec": plan.spec.to_json(),
         "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
         "data": dict(data),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "stream": source_of(lookup(plan.spec.stream.id).load()),
+        "command": _command(),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": machine.versions(),
         "hardware": machine.hardware(plan.spec.device),

@@ -182,7 +182,8 @@ def _report_failures(evaluation: "Evaluation", debug: bool) -> int:
     for failure in evaluation.failures:
         if debug:
             print(failure.traceback, file=sys.stderr)
-        print(f"error: {failure.error}; finished tasks are kept in {evaluation.folder}", file=sys.stderr)
+        kept = f"; finished tasks are kept in {evaluation.folder}" if evaluation.records else ""
+        print(f"error: {failure.error}{kept}", file=sys.stderr)
     return 1 if evaluation.failures else 0
 
 

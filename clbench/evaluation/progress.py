@@ -154,7 +154,10 @@ class Lines(Silent):
             return
         if finished or tally.state != "running":
             what = "done" if tally.state == "done" else f"task {finished}/{tally.num_tasks}"
-            what = "failed" if tally.state == "failed" else what
+            if tally.state == "failed":
+                self._console.print(f"{tally.name}  failed")
+                self._shown[tally.name] = (finished, tally.state)
+                return
             accuracy = tally.task_accuracy(finished - 1)
             line = f"{tally.name}  {what}  accuracy {accuracy:.2f}  {tally.steps_per_second:,.0f} steps/s"
             self._console.print(f"{line}  {clock(tally.seconds_left)} left", soft_wrap=True)
@@ -223,16 +226,26 @@ def describe(spec: RunSpec) -> str:
     stream = spec.stream
     changed = f" (changed: {', '.join(spec.overrides)})" if spec.overrides else ""
     return (
-        f"{stream.id} · {spec.protocol}{changed} · {stream.num_tasks} tasks x {stream.epochs_per_task} epochs · "
-        f"{len(spec.seeds)} seed{'s' if len(spec.seeds) > 1 else ''} · {stream.num_samples:,} {stream.source} images"
+        f"{stream.id} · {spec.protocol}{changed} · "
+        f"{count(stream.num_tasks, 'task')} x {count(stream.epochs_per_task, 'epoch')} · "
+        f"{count(len(spec.seeds), 'seed')} · {stream.num_samples:,} {stream.source} images"
     )
 
 
 def header(spec: RunSpec) -> str:
     """Return the line above the progress display."""
-    processes = f"{spec.workers} worker{'s' if spec.workers > 1 else ''}"
+    processes = count(spec.workers, "worker")
     threads = f" x {spec.threads} threads" if spec.threads > 1 else ""
     return f"{describe(spec)} · {spec.device}, {processes}{threads}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return number and noun, in the plural if need be.
+
+    >>> count(1, "task"), count(3, "seed")
+    ('1 task', '3 seeds')
+    """
+    return f"{number} {noun}" + ("s" if number != 1 else "")
 
 
 def clock(seconds: float | None) -> str:

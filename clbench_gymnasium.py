@@ -2,7 +2,8 @@
 
 Gymnasium 1.0 dropped its entry-point plug-ins (Farama-Foundation/Arcade-Learning-Environment#487 has
 the announcement), so the installation brings a path configuration file, `clbench_gymnasium.pth`, that
-imports this module when Python starts. All it does then is wait for Gymnasium to be imported.
+imports this module when Python starts. All it does then is wait for Gymnasium to be imported. It stands
+outside the package so that no program finds clbench imported before it has said from where.
 """
 
 import sys
