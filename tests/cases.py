@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import clbench
@@ -29,13 +30,17 @@ def worker_processes(parent: int) -> set[int]:
     }
 
 
-def alive(pid: int) -> bool:
-    """Whether a process of this id exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def ends(pid: int, within: float = 10.0) -> bool:
+    """Whether a process is gone soon; one that only waits to be reaped is."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        listing = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
+        if listing.stdout.strip()[:1] in ("", "Z"):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def full_mnist() -> Path | None:

@@ -16,7 +16,7 @@ from clbench.evaluation.cli import main
 from clbench.evaluation.jobs import Job
 from clbench.evaluation.progress import Lines, Live, Tally, clock
 from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec
-from tests.cases import alive, worker_processes
+from tests.cases import ends, worker_processes
 from tests.test_evaluation import PLAIN
 
 SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
@@ -113,7 +113,7 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path,
     assert len(table.read_text().splitlines()) > 3
     assert json.loads((table.parent / "run.json").read_text())["status"] == "interrupted"
     assert not list((tmp_path / "scratch").glob("clbench-*"))
-    assert not [pid for pid in workers if alive(pid)]
+    assert all(ends(pid) for pid in workers)
 
 
 def test_list_names_all(capsys):

@@ -22,7 +22,7 @@ from clbench.evaluation.pool import run_in_processes
 from clbench.evaluation.progress import Silent
 from clbench.results import RunFolder
 from clbench.streams.permuted import Permuted
-from tests.cases import SHORT, alive, worker_processes
+from tests.cases import SHORT, ends, worker_processes
 
 TINY = {**SHORT, "seeds": 2, "device": "cpu"}
 
@@ -282,7 +282,7 @@ def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     pid = int(re.search(r"child (\d+)", done.stdout + done.stderr)[1])
-    assert not alive(pid)
+    assert ends(pid)
     assert time.monotonic() - started < 300
 
 
