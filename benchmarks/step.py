@@ -8,7 +8,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from agents.vanilla import Agent
 from clbench.machine import hardware, versions
 
 BATCH = 256
-Step = Callable[[], object]
 
 
 def bare_loop(seeds: int) -> Iterator[None]:

@@ -143,10 +143,10 @@ def evaluate(
 
 def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
     """Run a plan; finished tasks are in the run folder at every moment, and stay there whatever happens."""
-    stream_class, key_of = lookup(plan.spec.stream.id).load(), plan.spec.stream
-    held = is_loaded(stream_class.data_key(key_of))
-    data = stream_class.shared_data(key_of, torch.device("cpu"))
-    plan = replace(plan, spec=replace(plan.spec, stream=stream_class.resolve(key_of, len(data))))
+    stream_class, stream = lookup(plan.spec.stream.id).load(), plan.spec.stream
+    held = is_loaded(stream_class.data_key(stream))
+    data = stream_class.shared_data(stream, torch.device("cpu"))
+    plan = replace(plan, spec=replace(plan.spec, stream=stream_class.resolve(stream, len(data))))
     facts = _facts(plan, {"source": data.source, "size": len(data), "sha256": data.checksum})
     folder = RunFolder.create(out, f"{plan.spec.stream.id}-{plan.spec.protocol}")
     chance, status, started = 1 / data.num_classes, "interrupted", time.perf_counter()

@@ -21,7 +21,8 @@ class Tally:
     def __init__(self, name: str, jobs: Sequence[Job]) -> None:
         spec = jobs[0].stream
         self.name, self.num_tasks = name, spec.num_tasks
-        self.total = sum(len(job.seeds) for job in jobs) * spec.steps_per_task * spec.num_tasks
+        self._seeds = sum(len(job.seeds) for job in jobs)
+        self.total = self._seeds * spec.steps_per_task * spec.num_tasks
         self._steps_per_task = spec.steps_per_task
         self._lockstep: dict[int, int] = {}
         self._tasks: dict[int, int] = {}
@@ -29,7 +30,6 @@ class Tally:
         self._pending = len(jobs)
         self._started = self._ended = 0.0
         self._accuracy: dict[tuple[int, int], float] = {}
-        self._seeds = sum(len(job.seeds) for job in jobs)
         self._finished: dict[int, dict[int, float]] = {}
         self.state = "waiting"
 
@@ -152,12 +152,10 @@ class Lines(Silent):
         finished = tally.tasks_finished
         if self._shown.get(tally.name, (0, "")) == (finished, tally.state) or tally.state == "waiting":
             return
-        if finished or tally.state != "running":
+        if tally.state == "failed":
+            self._console.print(f"{tally.name}  failed")
+        elif finished or tally.state == "done":
             what = "done" if tally.state == "done" else f"task {finished}/{tally.num_tasks}"
-            if tally.state == "failed":
-                self._console.print(f"{tally.name}  failed")
-                self._shown[tally.name] = (finished, tally.state)
-                return
             accuracy = tally.task_accuracy(finished - 1)
             line = f"{tally.name}  {what}  accuracy {accuracy:.2f}  {tally.steps_per_second:,.0f} steps/s"
             self._console.print(f"{line}  {clock(tally.seconds_left)} left", soft_wrap=True)
