@@ -1,7 +1,7 @@
 """Concatenated ReLU: no unit can fall silent for good."""
 
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from torch import nn
 from clbench.agent import AgentSpec
 
 from .learner import Learner
-from .networks import MLP, crelu
+from .networks import crelu
 
 
 class Agent(Learner):
@@ -19,15 +19,11 @@ class Agent(Learner):
     size 1e-2 as in Baveja et al., arXiv 2509.19698, App. A.
     """
 
-    def __init__(self, spec: AgentSpec, seeds: Sequence[int], step_size: float = 1e-2) -> None:
-        super().__init__(spec, seeds, step_size)
+    def __init__(
+        self, spec: AgentSpec, seeds: Sequence[int], step_size: float = 1e-2, **scheduling: Any
+    ) -> None:
+        super().__init__(spec, seeds, step_size, **scheduling)
 
     def make_network(self, generator: torch.Generator) -> nn.Module:
         """Return the backbone with CReLU for ReLU."""
-        return MLP(
-            math.prod(self.spec.input_shape),
-            self.spec.num_classes,
-            activation=crelu,
-            expansion=2,
-            generator=generator,
-        )
+        return self.make_mlp(generator, activation=crelu, expansion=2)

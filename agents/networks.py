@@ -36,6 +36,7 @@ class MLP(nn.Module):
         hidden: widths of the hidden layers.
         activation: applied after each hidden layer.
         expansion: how many times wider the activation makes its input.
+        normalize: whether a batch normalisation comes before each activation; then `fc1` is both together.
         generator: where weights are drawn from; a CPU generator.
 
     >>> MLP(784, 10)(torch.zeros(2, 784)).shape
@@ -49,6 +50,7 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (256, 256),
         activation: Activation = F.relu,
         expansion: int = 1,
+        normalize: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -56,13 +58,14 @@ class MLP(nn.Module):
         self.hidden_layers = [f"fc{index + 1}" for index in range(len(hidden))]
         width = input_size
         for name, size in zip(self.hidden_layers, hidden, strict=True):
-            self.add_module(name, _linear(width, size))
+            layer = _linear(width, size)
+            self.add_module(name, nn.Sequential(layer, nn.BatchNorm1d(size)) if normalize else layer)
             width = size * expansion
         self.out = _linear(width, num_classes)
-        for layer in self.children():
-            assert isinstance(layer, nn.Linear)
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu", generator=generator)
+                nn.init.zeros_(module.bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return logits `(B, C)` for inputs `(B, ...)`, flattened to `(B, D)`."""

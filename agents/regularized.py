@@ -1,6 +1,7 @@
 """What regularised learners share: a penalty with a strength."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from clbench.agent import AgentSpec
 from clbench.errors import OptionError
@@ -16,12 +17,18 @@ class RegularizedLearner(Learner):
         seeds: one per network.
         step_size: Adam's.
         strength: lambda, 0 or above.
+        **scheduling: the scheduler and its constants, as for `Learner`.
     """
 
     def __init__(
-        self, spec: AgentSpec, seeds: Sequence[int], step_size: float = 1e-3, strength: float = 1e-3
+        self,
+        spec: AgentSpec,
+        seeds: Sequence[int],
+        step_size: float = 1e-3,
+        strength: float = 1e-3,
+        **scheduling: Any,
     ) -> None:
         if not strength >= 0:
             raise OptionError(f"strength={strength} must not be negative")
         self.strength = strength
-        super().__init__(spec, seeds, step_size)
+        super().__init__(spec, seeds, step_size, **scheduling)

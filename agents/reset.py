@@ -10,3 +10,4 @@ class Agent(Learner):
         """Start over at every task but the first, for which the network is new."""
         if task > 0:
             self.initialise()
+        super().begin_task(task)

@@ -5,6 +5,7 @@ Importing it is cheap: each public name loads its module when first used.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from clbench import indicators as indicators
     from clbench.agent import Agent as Agent
     from clbench.agent import AgentSpec as AgentSpec
     from clbench.data import LabelledData as LabelledData
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from clbench.registration import make as make
     from clbench.registration import make_vec as make_vec
     from clbench.registration import register as register
+    from clbench.scheduling import PerLayerScheduler as PerLayerScheduler
     from clbench.specs import PROTOCOLS as PROTOCOLS
     from clbench.specs import StreamSpec as StreamSpec
     from clbench.streams import Stream as Stream
@@ -30,11 +32,13 @@ _PUBLIC = {
     "Evaluation": "clbench.evaluation.api",
     "LabelledData": "clbench.data",
     "PROTOCOLS": "clbench.specs",
+    "PerLayerScheduler": "clbench.scheduling",
     "Stream": "clbench.streams",
     "StreamSpec": "clbench.specs",
     "Task": "clbench.streams",
     "check_env": "clbench.envs.contract",
     "evaluate": "clbench.evaluation.api",
+    "indicators": "clbench.indicators",
     "load_images": "clbench.data",
     "make": "clbench.registration",
     "make_vec": "clbench.registration",
@@ -49,7 +53,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'clbench' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_PUBLIC[name]), name)
+    module = import_module(_PUBLIC[name])
+    value = module if module.__name__ == f"clbench.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

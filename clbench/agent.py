@@ -54,8 +54,10 @@ class Agent(Protocol):
 
     - `begin_task(task)`: called before the first `act` of every task, with the task's index from 0;
     - `state_dict()` and `load_state_dict(state)`: everything that it would need to go on;
-    - `model` and `optimizer`: a `torch.nn.Module` and its optimizer, for those who measure. (Our vectorised
-      learners keep weights apart: `model` is the architecture, `parameters` the stacked weights.)
+    - `model` and `optimizer`: a `torch.nn.Module` and its optimizer; then indicators are measured. A vectorised
+      agent has `networks` (`clbench.indicators.Stacked`) and `optimizer` instead;
+    - `loss_fn(outputs, targets)` and `penalty(parameters)`, if it does not learn from mean cross-entropy alone;
+    - `scheduler`: a `clbench.scheduling.PerLayerScheduler`; then its decisions are recorded.
     """
 
     def act(self, obs: Any) -> Any:

@@ -33,6 +33,10 @@ class OutputError(UsageError):
     """The output folder cannot be made or written."""
 
 
+class UndefinedError(UsageError):
+    """A quantity is not defined for a model, or not in its present mode."""
+
+
 class WriteError(ClbenchError):
     """A file of a run could not be written: the disk is full, for example."""
 

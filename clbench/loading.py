@@ -51,7 +51,8 @@ def check_agent(value: Any, reference: str) -> type:
 def parameters(agent: type) -> dict[str, Any]:
     """Return the constructor arguments that `--set` may name, with their defaults.
 
-    Arguments that a class passes on (`**kwargs`) are looked for in the classes it inherits from.
+    Arguments that a class passes on (`**kwargs`) are looked for in the classes it inherits from, then in
+    its attribute `keyword_arguments` (names and defaults), if it has one.
     """
     found: dict[str, Any] = {}
     for owner in agent.__mro__:
@@ -62,7 +63,9 @@ def parameters(agent: type) -> dict[str, Any]:
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 found.setdefault(parameter.name, parameter.default)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in listed):
-            break
+            return found
+    for name, default in getattr(agent, "keyword_arguments", {}).items():
+        found.setdefault(name, default)
     return found
 
 

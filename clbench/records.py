@@ -1,9 +1,9 @@
-"""What a run yields: a record per task and seed, and glimpses in between."""
+"""What a run yields: records of tasks and indicators, and glimpses in between."""
 
 from dataclasses import dataclass
 
 SCHEMA_VERSION = 1
-"""Version of the columns of tasks.csv and the keys of run.json."""
+"""Version of the columns of tasks.csv and indicators.csv and of the keys of run.json."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,44 @@ class TaskRecord:
     final_epoch_accuracy: float
     loss: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class IndicatorRecord:
+    """One number about one layer of one seed's network; a row of indicators.csv.
+
+    Attributes:
+        agent: the agent's name.
+        seed: root seed of stream and learner.
+        task: index from 0.
+        step: step of the task, counted from 1, on whose batch it was measured, before learning from it.
+        layer: a layer's name, or "whole network".
+        indicator: what was measured.
+        value: finite.
+    """
+
+    agent: str
+    seed: int
+    task: int
+    step: int
+    layer: str
+    indicator: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """An indicator that an agent has no values of, said once.
+
+    Attributes:
+        agent: the agent's name.
+        indicator: what could not be measured.
+        reason: why, in one line.
+    """
+
+    agent: str
+    indicator: str
+    reason: str
 
 
 @dataclass(frozen=True)

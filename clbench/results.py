@@ -9,21 +9,22 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clbench.errors import DataError, OutputError, WriteError
-from clbench.records import SCHEMA_VERSION, TaskRecord
+from clbench.records import SCHEMA_VERSION, IndicatorRecord, TaskRecord
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-RUN, TASKS, CURVES = "run.json", "tasks.csv", "curves.png"
-COLUMNS = [item.name for item in fields(TaskRecord)]
+RUN, TASKS, INDICATORS = "run.json", "tasks.csv", "indicators.csv"
+Record = TaskRecord | IndicatorRecord
+AnyRecord = TypeVar("AnyRecord", TaskRecord, IndicatorRecord)
 
 
 class RunFolder:
-    """A folder that holds one run: run.json, tasks.csv, curves.png."""
+    """A folder that holds one run: run.json, tasks.csv, indicators.csv, figures."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,21 +66,29 @@ class RunFolder:
 
     def write_tasks(self, records: Iterable[TaskRecord]) -> None:
         """Write tasks.csv; floats keep all their digits."""
+        self._write_csv(TASKS, TaskRecord, (asdict(record) for record in records))
+
+    def write_indicators(self, records: Iterable[IndicatorRecord]) -> None:
+        """Write indicators.csv; nine digits are all that a float32 has."""
+        rows = ({**asdict(record), "value": f"{record.value:.9g}"} for record in records)
+        self._write_csv(INDICATORS, IndicatorRecord, rows)
+
+    def _write_csv(self, name: str, kind: type[Record], rows: Iterable[Mapping[str, Any]]) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns(kind), lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {
                 key: "" if isinstance(value, float) and math.isnan(value) else value
-                for key, value in asdict(record).items()
+                for key, value in row.items()
             }
-            for record in records
+            for row in rows
         )
-        self._write(TASKS, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
+        self._write(name, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
 
-    def write_curves(self, figure: "Figure") -> None:
-        """Write curves.png."""
-        self._write(CURVES, lambda path: figure.savefig(path, format="png"))
+    def write_figure(self, name: str, figure: "Figure") -> None:
+        """Write a figure as `name`.png."""
+        self._write(f"{name}.png", lambda path: figure.savefig(path, format="png"))
 
     def read_run(self) -> dict[str, Any]:
         """Return run.json's content.
@@ -100,12 +109,17 @@ class RunFolder:
 
     def read_tasks(self) -> list[TaskRecord]:
         """Return tasks.csv as records."""
-        kinds: dict[str, Callable[[str], Any]] = {"agent": str, "seed": int, "task": int, "steps": int}
-        with (self.path / TASKS).open(newline="", encoding="utf-8") as file:
+        return self._read_csv(TASKS, TaskRecord)
+
+    def read_indicators(self) -> list[IndicatorRecord]:
+        """Return indicators.csv as records; none if the run has none."""
+        return self._read_csv(INDICATORS, IndicatorRecord) if (self.path / INDICATORS).exists() else []
+
+    def _read_csv(self, name: str, kind: type[AnyRecord]) -> list[AnyRecord]:
+        converters = {item.name: CONVERTERS[str(item.type)] for item in fields(kind)}
+        with (self.path / name).open(newline="", encoding="utf-8") as file:
             return [
-                TaskRecord(
-                    **{key: kinds.get(key, _float)(value) for key, value in row.items() if key in COLUMNS}
-                )
+                kind(**{key: converters[key](value) for key, value in row.items() if key in converters})
                 for row in csv.DictReader(file)
             ]
 
@@ -122,8 +136,18 @@ def _float(text: str) -> float:
     return float(text) if text else float("nan")
 
 
-def frame(records: Iterable[TaskRecord]) -> "pd.DataFrame":
-    """Return records as a pandas frame with the columns of tasks.csv."""
+CONVERTERS: Mapping[str, Callable[[str], Any]] = {
+    str(kind): convert for kind, convert in ((str, str), (int, int), (float, _float))
+}
+
+
+def columns(kind: type[Record]) -> list[str]:
+    """Return the columns of a kind of record's file."""
+    return [item.name for item in fields(kind)]
+
+
+def frame(records: Iterable[Record], kind: type[Record] = TaskRecord) -> "pd.DataFrame":
+    """Return records of one kind as a pandas frame with the columns of their file."""
     import pandas as pd
 
-    return pd.DataFrame([asdict(record) for record in records], columns=COLUMNS)
+    return pd.DataFrame([asdict(record) for record in records], columns=columns(kind))

@@ -8,13 +8,22 @@ import torch
 
 from clbench.agent import Agent, AgentSpec
 from clbench.errors import AgentError, PredictionError
-from clbench.records import Glimpse, TaskRecord
+from clbench.observing import Observer
+from clbench.records import Glimpse, IndicatorRecord, TaskRecord, Undefined
 
 
 def run(
-    env: Any, agent: Agent, *, name: str, seeds: Sequence[int], interval: float = 0.5
-) -> Iterator[TaskRecord | Glimpse]:
+    env: Any,
+    agent: Agent,
+    *,
+    name: str,
+    seeds: Sequence[int],
+    interval: float = 0.5,
+    observer: Observer | None = None,
+) -> Iterator[TaskRecord | IndicatorRecord | Undefined | Glimpse]:
     """Run `agent` through the whole stream of `env`; yield records as tasks end, glimpses in between.
+
+    Indicators are measured after a batch's targets are revealed and before the agent learns from them.
 
     Nothing here reads a value from the device but at a task's end and for a glimpse.
 
@@ -24,6 +33,7 @@ def run(
         name: the agent's name in records.
         seeds: root seeds of the streams.
         interval: seconds between glimpses.
+        observer: measures indicators.
 
     Raises:
         AgentError: the agent raised, or its predictions or losses are unusable; says which seed, task and step.
@@ -38,10 +48,11 @@ def run(
     glimpsed = time.perf_counter()
     while not done:
         task, epoch, step = info["task"], info["epoch"], info["step_in_task"]
+        opening = info["boundary"]
         try:
-            if info["boundary"]:
+            if opening:
                 begin_task(task)
-            predictions = agent.act(obs)
+            shown, predictions = obs, agent.act(obs)
         except (Exception, SystemExit) as error:
             raise _raised(name, error, seeds, spec, task, step) from error
         try:
@@ -49,13 +60,17 @@ def run(
         except PredictionError as error:
             where = "" if error.placed else f" ({_where(seeds, spec, task, step)})"
             raise AgentError(f"{name}: {error}{where}") from error
+        if observer is not None and opening:
+            yield from observer.begin_task()
+        done = bool(terminated.all()) if vectorized else terminated
+        ended = info["boundary"] or done
+        if observer is not None:
+            yield from observer.observe(shown, info["targets"], task, step + 1, ended)
         try:
             loss = agent.learn(info["targets"])
         except (Exception, SystemExit) as error:
             raise _raised(name, error, seeds, spec, task, step) from error
         steps += 1
-        done = bool(terminated.all()) if vectorized else terminated
-        ended = info["boundary"] or done
         try:
             meter.add(reward, loss, epoch == final_epoch)
             if ended or meter.eager:
@@ -67,6 +82,8 @@ def run(
                 f"{name} reported a loss that {error} ({_where(own, spec, task, at)})"
             ) from error
         if ended:
+            if observer is not None:
+                yield from observer.end_task(task)
             yield from meter.records(name, seeds, task)
             meter = _Meter(len(seeds), device)
         elif time.perf_counter() - glimpsed > interval:

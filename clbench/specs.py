@@ -142,6 +142,8 @@ class RunSpec:
         device: where learners run, such as "cpu" or "cuda".
         workers: processes at a time.
         threads: CPU threads per process; rounding in matrix products may depend on it.
+        indicators: what is measured; `clbench.observing.ALL` has all names.
+        indicators_every: measured every so many steps of a task, beside its last; None for its last only.
     """
 
     agents: tuple[AgentEntry, ...]
@@ -152,6 +154,8 @@ class RunSpec:
     device: str = "cpu"
     workers: int = 1
     threads: int = 1
+    indicators: tuple[str, ...] = ()
+    indicators_every: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON data."""
@@ -166,6 +170,7 @@ class RunSpec:
                 "agents": tuple(AgentEntry(**entry) for entry in data["agents"]),
                 "stream": StreamSpec(**data["stream"]),
                 "seeds": tuple(data["seeds"]),
+                "indicators": tuple(data.get("indicators", ())),
             }
         )
 

@@ -1,6 +1,7 @@
 import numpy as np
 
-from clbench.plotting import COLOURS, curves
+from clbench.plotting import curves
+from clbench.plotting.style import COLOURS
 from clbench.records import TaskRecord
 
 

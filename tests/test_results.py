@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clbench.errors import DataError, OutputError, WriteError
 from clbench.records import TaskRecord
-from clbench.results import COLUMNS, RunFolder, frame
+from clbench.results import RunFolder, columns, frame
 
 RECORDS = st.lists(
     st.builds(
@@ -28,7 +28,7 @@ RECORDS = st.lists(
 
 
 def test_columns_are_those_of_the_schema():
-    assert COLUMNS == [
+    assert columns(TaskRecord) == [
         "agent",
         "seed",
         "task",
@@ -91,7 +91,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(WriteError, match=r"cannot write '.*curves.png': No space left"):
-        folder.write_curves(Unsaveable())
+        folder.write_figure("curves", Unsaveable())
     assert not (folder.path / "curves.png").exists()
     with pytest.raises(TypeError, match="not JSON serializable"):
         folder.write_run({"status": object()})
@@ -117,6 +117,6 @@ def test_reading_what_is_no_run(tmp_path):
 def test_frame_has_the_columns_of_the_file():
     records = [TaskRecord("a", 0, task, 1, 0.5, 0.5, 0.1, 1.0) for task in range(3)]
     table = frame(records)
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == columns(TaskRecord)
     assert table["task"].tolist() == [0, 1, 2]
-    assert list(frame([]).columns) == COLUMNS
+    assert list(frame([]).columns) == columns(TaskRecord)

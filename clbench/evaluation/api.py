@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,9 @@ from clbench.evaluation.plan import AgentLike, Plan, make_plan
 from clbench.evaluation.pool import run_in_processes, run_inline
 from clbench.evaluation.progress import Display, Silent, Tally, default_display, describe
 from clbench.loading import source_of
-from clbench.plotting import curves
-from clbench.records import TaskRecord
+from clbench.observing import DEFINITIONS
+from clbench.plotting import curves, indicator_figures
+from clbench.records import IndicatorRecord, TaskRecord
 from clbench.registration import lookup
 from clbench.results import RunFolder, frame
 from clbench.scoring import Score, score
@@ -48,11 +49,13 @@ class Evaluation:
 
     Attributes:
         spec: what was run, fully resolved.
-        folder: where run.json, tasks.csv and curves.png are.
+        folder: where run.json, tasks.csv, indicators.csv and figures are.
         records: a record per agent, seed and task.
         scores: of each agent with a finished seed, best first.
         steps_per_second: of each agent: updates of single seeds' learners per second of wall time.
         failures: what went wrong, if anything.
+        indicator_records: what was measured.
+        undefined: what could not be measured, by agent and indicator, and why.
     """
 
     spec: RunSpec
@@ -61,6 +64,13 @@ class Evaluation:
     scores: tuple[Score, ...]
     steps_per_second: Mapping[str, float]
     failures: tuple[Failure, ...]
+    indicator_records: tuple[IndicatorRecord, ...] = ()
+    undefined: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def indicators(self) -> "pd.DataFrame":
+        """What was measured, with the columns of indicators.csv."""
+        return frame(self.indicator_records, IndicatorRecord)
 
     @property
     def tasks(self) -> "pd.DataFrame":
@@ -98,6 +108,8 @@ def evaluate(
     arguments: Mapping[str, Any] | None = None,
     device: str = "auto",
     workers: int | None = None,
+    indicators: str | Sequence[str] | None = None,
+    indicators_every: int | None = None,
     out: str | Path = "results",
     progress: bool = False,
 ) -> Evaluation:
@@ -113,6 +125,8 @@ def evaluate(
         arguments: constructor arguments of the agents.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         workers: processes at a time; by default as many as make the run quickest.
+        indicators: names, "all" or "none"; by default those that cost next to nothing.
+        indicators_every: measure every so many steps of a task, beside its last.
         out: folder in which a new run folder is made.
         progress: show what is running, as the command line does.
 
@@ -132,7 +146,18 @@ def evaluate(
         "data_dir": data_dir,
         **(options or {}),
     }
-    plan = make_plan(agents, env, protocol, seeds, overrides, arguments or {}, device, workers)
+    plan = make_plan(
+        agents,
+        env,
+        protocol,
+        seeds,
+        overrides,
+        arguments or {},
+        device,
+        workers,
+        indicators,
+        indicators_every,
+    )
     evaluation = carry_out(plan, Path(out), default_display() if progress else Silent())
     if evaluation.failures:
         error = AgentError("; ".join(failure.error for failure in evaluation.failures))
@@ -183,11 +208,16 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
             failures = [
                 {"agent": one.agent, "seeds": one.seeds, "error": one.error} for one in watch.failures
             ]
-            folder.write_run({"status": status, **facts, "timing": timing, "failures": failures})
+            outcome = {"timing": timing, "failures": failures, "undefined_indicators": watch.undefined}
+            folder.write_run({"status": status, **facts, **outcome})
     names = [agent.name for agent in plan.spec.agents]
     records = watch.sorted_records()
     scores = [found for name in names if (found := score(name, records, plan.spec.stream.num_tasks))]
-    folder.write_curves(curves(records, names, describe(plan.spec), chance))
+    indicators = watch.sorted_indicators()
+    title = describe(plan.spec)
+    folder.write_figure("curves", curves(records, names, title, chance))
+    for name, figure in indicator_figures(indicators, records, names, title).items():
+        folder.write_figure(name, figure)
     return Evaluation(
         spec=plan.spec,
         folder=folder.path,
@@ -195,6 +225,8 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
         scores=tuple(sorted(scores, key=lambda one: -one.average_task_accuracy.mean)),
         steps_per_second=watch.rates(),
         failures=tuple(watch.failures),
+        indicator_records=tuple(indicators),
+        undefined=watch.undefined,
     )
 
 
@@ -214,7 +246,9 @@ class _Watch:
         names = list(dict.fromkeys(job.agent.name for job in jobs))
         self._tallies = {name: Tally(name, [job for job in jobs if job.agent.name == name]) for name in names}
         self._records: list[TaskRecord] = []
+        self._indicators: list[IndicatorRecord] = []
         self.failures: list[Failure] = []
+        self.undefined: dict[str, dict[str, str]] = {}
 
     def follow(self, messages: Iterator[tuple[int, Message]]) -> None:
         for tally in self._tallies.values():
@@ -225,13 +259,20 @@ class _Watch:
             if message["kind"] == "output":
                 self._display.output(tally.name, message["line"])
                 continue
+            values = {key: value for key, value in message.items() if key != "kind"}
+            if message["kind"] == "indicator":
+                self._indicators.append(IndicatorRecord(**values))
+                continue
+            if message["kind"] == "undefined":
+                self.undefined.setdefault(tally.name, {})[message["indicator"]] = message["reason"]
+                continue
             tally.take(index, job, message)
             if message["kind"] == "task":
-                self._records.append(
-                    TaskRecord(**{key: value for key, value in message.items() if key != "kind"})
-                )
+                self._records.append(TaskRecord(**values))
                 if message["seed"] == job.seeds[-1]:
                     self._folder.write_tasks(self.sorted_records())
+                    if self._indicators:
+                        self._folder.write_indicators(self.sorted_indicators())
             elif message["kind"] == "failed":
                 self.failures.append(
                     Failure(tally.name, job.seeds, " ".join(message["error"].split()), message["traceback"])
@@ -240,9 +281,20 @@ class _Watch:
 
     def sorted_records(self) -> list[TaskRecord]:
         """Records by agent, seed and task, in the order of the request."""
-        pairs = [(job.agent.name, seed) for job in self._jobs for seed in job.seeds]
-        rank = {pair: index for index, pair in enumerate(pairs)}
+        rank = self._rank()
         return sorted(self._records, key=lambda record: (rank[record.agent, record.seed], record.task))
+
+    def sorted_indicators(self) -> list[IndicatorRecord]:
+        """Records by agent, seed, task and step; of one step in the order in which they were measured."""
+        rank = self._rank()
+        return sorted(
+            self._indicators,
+            key=lambda record: (rank[record.agent, record.seed], record.task, record.step),
+        )
+
+    def _rank(self) -> dict[tuple[str, int], int]:
+        pairs = [(job.agent.name, seed) for job in self._jobs for seed in job.seeds]
+        return {pair: index for index, pair in enumerate(pairs)}
 
     def rates(self) -> dict[str, float]:
         return {name: tally.steps_per_second for name, tally in self._tallies.items()}
@@ -262,6 +314,7 @@ def _facts(plan: Plan, data: Mapping[str, Any]) -> dict[str, Any]:
         "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
         "data": dict(data),
         "stream": source_of(lookup(plan.spec.stream.id).load()),
+        "indicator_definitions": DEFINITIONS,
         "command": _command(),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": machine.versions(),

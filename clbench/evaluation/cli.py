@@ -81,6 +81,18 @@ def build_parser() -> _Parser:
     add("--env-set", action="append", default=[], metavar="NAME=VALUE", help="an option of the stream's own")
     add("--step-size", metavar="X", help="short for --set step_size=X")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="constructor argument of the agents")
+    add("--scheduler", metavar="NAME", help="none, per-layer, full-network, noise-only or volatility-only")
+    add(
+        "--indicators",
+        metavar="LIST",
+        help="names with commas, all, or none (default: those that cost next to nothing)",
+    )
+    add(
+        "--indicators-every",
+        type=_whole,
+        metavar="N",
+        help="measure every N steps of a task (default: only at its end)",
+    )
     add(
         "--device",
         default="auto",
@@ -155,6 +167,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     settings = dict(parse_setting(text) for text in options.set)
     if options.step_size is not None:
         settings["step_size"] = parse_setting(f"step_size={options.step_size}")[1]
+    if options.scheduler is not None:
+        settings["scheduler"] = options.scheduler
     own = dict(parse_setting(text) for text in options.env_set)
     for name in own:
         if name in COMMON_OPTIONS:
@@ -169,13 +183,26 @@ def _evaluate(options: argparse.Namespace) -> int:
         settings,
         options.device,
         options.workers,
+        options.indicators,
+        options.indicators_every,
     )
     evaluation = carry_out(plan, Path(options.out), Silent() if options.quiet else default_display())
     if options.quiet:
         print(evaluation.folder)
     else:
         print_report(make_console(), evaluation)
+        if options.indicators is not None:
+            _report_undefined(evaluation)
     return _report_failures(evaluation, options.debug)
+
+
+def _report_undefined(evaluation: "Evaluation") -> None:
+    for agent, reasons in evaluation.undefined.items():
+        by_reason: dict[str, list[str]] = {}
+        for indicator, reason in reasons.items():
+            by_reason.setdefault(reason, []).append(indicator)
+        for reason, names in by_reason.items():
+            print(f"note: {agent} has no {', '.join(names)}: {reason}", file=sys.stderr)
 
 
 def _report_failures(evaluation: "Evaluation", debug: bool) -> int:

@@ -4,7 +4,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,15 @@ from clbench.data import LabelledData
 from clbench.data.sources import remember
 from clbench.errors import AgentError, ClbenchError
 from clbench.loading import load_agent
-from clbench.records import TaskRecord
+from clbench.observing import Observer
+from clbench.records import Glimpse, IndicatorRecord, TaskRecord, Undefined
 from clbench.registration import STREAMS, register
 from clbench.runner import run
 from clbench.specs import AgentEntry, StreamSpec
 
 Message = dict[str, Any]
+
+KINDS = {TaskRecord: "task", IndicatorRecord: "indicator", Undefined: "undefined", Glimpse: "glimpse"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Job:
         modules: modules to import first; they may register the stream.
         stream_class: "module:Class" to register the stream from if they do not.
         data: folder to map the stream's data from, "" to load it.
+        indicators: what is measured.
+        indicators_every: measured every so many steps; None for a task's last only.
     """
 
     agent: AgentEntry
@@ -47,6 +52,8 @@ class Job:
     modules: tuple[str, ...] = ()
     stream_class: str = ""
     data: str = ""
+    indicators: tuple[str, ...] = ()
+    indicators_every: int | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Job":
@@ -58,6 +65,7 @@ class Job:
                 "stream": StreamSpec(**data["stream"]),
                 "seeds": tuple(data["seeds"]),
                 "modules": tuple(data["modules"]),
+                "indicators": tuple(data["indicators"]),
             }
         )
 
@@ -123,7 +131,7 @@ def split(seeds: Sequence[int], parts: int) -> list[tuple[int, ...]]:
 
 
 def run_job(job: Job, agent_class: type | None = None) -> Iterator[Message]:
-    """Run a job; yield messages: "started", "glimpse", "task", then "done" or "failed"."""
+    """Run a job; yield messages: "started", then those of `KINDS`, then "done" or "failed"."""
     try:
         for module in job.modules:
             importlib.import_module(module)
@@ -134,8 +142,11 @@ def run_job(job: Job, agent_class: type | None = None) -> Iterator[Message]:
         env = _environment(job)
         agent = _construct(agent_class or load_agent(job.agent.name), job, env.agent_spec)
         yield {"kind": "started"}
-        for event in run(env, agent, name=job.agent.name, seeds=job.seeds):
-            yield {"kind": "task" if isinstance(event, TaskRecord) else "glimpse", **asdict(event)}
+        observer = None
+        if job.indicators:
+            observer = Observer(agent, job.agent.name, job.seeds, job.indicators, job.indicators_every)
+        for event in run(env, agent, name=job.agent.name, seeds=job.seeds, observer=observer):
+            yield {"kind": KINDS[type(event)], **vars(event)}
         yield {"kind": "done"}
     except Exception as error:
         text = (

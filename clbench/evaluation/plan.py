@@ -11,9 +11,10 @@ from clbench.errors import LoadError, OptionError, UnknownNameError
 from clbench.evaluation.jobs import Division, Job, divide, importable, split
 from clbench.loading import check_agent, check_arguments, load_agent, parameters
 from clbench.machine import cores
+from clbench.observing import ALL, DEFAULT
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
-from clbench.specs import AgentEntry, Protocol, RunSpec, StreamSpec, check_count, protocol
+from clbench.specs import AgentEntry, Protocol, RunSpec, StreamSpec, check_choice, check_count, protocol
 
 AgentLike = str | type
 
@@ -55,6 +56,8 @@ class Plan:
                     modules=self.modules,
                     stream_class=self.stream_class,
                     data=data,
+                    indicators=self.spec.indicators,
+                    indicators_every=self.spec.indicators_every,
                 )
                 for seeds in split(self.spec.seeds, parts)
             ]
@@ -70,6 +73,8 @@ def make_plan(
     arguments: Mapping[str, Any],
     device: str,
     workers: int | None,
+    indicators: str | Sequence[str] | None = None,
+    indicators_every: int | None = None,
 ) -> Plan:
     """Check a request and return the plan for it.
 
@@ -100,6 +105,10 @@ def make_plan(
         device=chosen,
         workers=division.workers,
         threads=division.threads,
+        indicators=check_indicators(indicators),
+        indicators_every=None
+        if indicators_every is None
+        else check_count("indicators_every", indicators_every),
     )
     # The class's module and the one that the user named; either may hold the call to `register`.
     modules = tuple(dict.fromkeys(name for name in (env.rpartition(":")[0], stream_class.__module__) if name))
@@ -141,6 +150,24 @@ def check_seeds(seeds: Any) -> tuple[int, ...]:
     if len(set(listed)) < len(listed):
         raise OptionError(f"seeds {', '.join(map(str, listed))}: each may occur once")
     return listed
+
+
+def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return names of indicators: those listed, "all", "none", or for None those that cost next to nothing.
+
+    >>> check_indicators("sharpness,feature_rank")
+    ('sharpness', 'feature_rank')
+    """
+    if wanted is None:
+        return DEFAULT
+    names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
+    if names in (["all"], ["none"]):
+        return ALL if names == ["all"] else ()
+    for name in names:
+        check_choice("indicator", name, dict.fromkeys((*ALL, "all", "none")))
+        if name in ("all", "none"):
+            raise OptionError(f"indicators: '{name}' goes alone, not with others")
+    return tuple(dict.fromkeys(names))
 
 
 def choose_device(name: str) -> str:

@@ -1,5 +1,6 @@
 """What the command prints: header, table of scores, list of what there is."""
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LOSS_WORTH_SAYING = 0.1
+UNBOUNDED = 1e30
+STEPS = ("step_size", "effective_step_size", "noise_bound", "volatility_bound", "combined_bound")
 
 
 def print_report(console: "Console", evaluation: Evaluation) -> None:
@@ -27,8 +30,13 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
             console.print(
                 f"{score.agent} lost {score.share_lost:.0%} of its first-task accuracy.".replace("%", " %")
             )
-    files = "run.json  tasks.csv  curves.png"
-    console.print(f"{evaluation.folder}/   {files}", soft_wrap=True)
+    steps = step_table(evaluation)
+    if steps is not None:
+        console.print()
+        console.print(steps)
+        console.print()
+    files = sorted(path.name for path in evaluation.folder.iterdir())
+    console.print(f"{evaluation.folder}/   {'  '.join(files)}", soft_wrap=True)
 
 
 def table(evaluation: Evaluation) -> Table:
@@ -48,6 +56,49 @@ def table(evaluation: Evaluation) -> Table:
             f"{evaluation.steps_per_second[score.agent]:,.0f}",
         )
     return grid
+
+
+def step_table(evaluation: Evaluation) -> Table | None:
+    """Return each layer's step size and its bounds in the last task, medians; None if nobody watched them."""
+    frame = evaluation.indicators
+    frame = frame[frame.task == evaluation.spec.stream.num_tasks - 1]
+    if not (frame.indicator == "step_size").any():
+        return None
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("\nlast task", "\nlayer"):
+        grid.add_column(title, no_wrap=True)
+    for title in (
+        "\nstep size",
+        "effective\nstep size",
+        "noise\nbound",
+        "volatility\nbound",
+        "combined\nbound",
+        "above\ncombined",
+    ):
+        grid.add_column(title, justify="right", no_wrap=True)
+    medians = frame.groupby(["agent", "layer", "indicator"], sort=False).value.median()
+    means = frame.groupby(["agent", "layer", "indicator"]).value.mean()
+    for agent, layer in dict.fromkeys(key[:2] for key in medians.index if key[2] == "step_size"):
+        of_layer = medians[agent, layer]
+        above = means[agent, layer].get("combined_violations", float("nan"))
+        grid.add_row(
+            agent,
+            layer,
+            *(short(of_layer.get(name, float("nan"))) for name in STEPS),
+            "-" if math.isnan(above) else f"{above:.0%}".replace("%", " %"),
+        )
+    return grid
+
+
+def short(value: float) -> str:
+    """Return a number in three digits, "-" for none, and "none" for a bound that does not bind.
+
+    >>> short(0.00098765), short(12.3456), short(1.2e37), short(float("nan"))
+    ('0.000988', '12.3', 'none', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    return "none" if value > UNBOUNDED else f"{value:.3g}"
 
 
 def interval(estimate: Estimate) -> str:

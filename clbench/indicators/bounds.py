@@ -1,0 +1,136 @@
+"""Critical step sizes, and the loss of trainability that they predict."""
+
+from typing import NamedTuple
+
+import torch
+
+from clbench.errors import OptionError
+
+BETA = 20.0
+
+
+class CriticalStepSizes(NamedTuple):
+    """The three bounds, shaped like what they were computed from.
+
+    Attributes:
+        noise: alpha_g = B ||g_hat||^2 / sigma^2.
+        volatility: alpha_vol = 1 / (kappa Vol).
+        combined: alpha~ = B ||g_hat||^2 / (sigma^2 + beta ||g_hat||^2 Vol).
+    """
+
+    noise: torch.Tensor
+    volatility: torch.Tensor
+    combined: torch.Tensor
+
+
+def critical_step_sizes(
+    gradient_squares: torch.Tensor,
+    noise: torch.Tensor,
+    volatility: torch.Tensor,
+    batch_size: int,
+    beta: float = BETA,
+    kappa: float | None = None,
+    unbiased: bool = False,
+) -> CriticalStepSizes:
+    """Return the bounds on a layer's effective step size, number by number.
+
+    With kappa = beta / B, alpha~ is the harmonic combination of the other two and above neither. In pure noise
+    alpha_g tends to 1 and not to 0, since ||g_hat||^2 itself carries sigma^2 / B; `unbiased` takes that
+    share off, and corrects sigma^2 for the batch's own mean: sigma^2 B / (B - 1).
+
+    Where the gradient is zero, alpha_g and alpha~ are 0. Where nothing bounds (no noise, as in a batch of one,
+    or no volatility yet), a bound is the largest finite number of its dtype.
+
+    Source: Baveja et al., arXiv 2509.19698, Eq. 2. The paper says beta in [0, 1], where at B = 256 alpha~ stays within
+    a percent or so of alpha_g; its published code has 10 and 20.
+
+    Args:
+        gradient_squares: ||g_hat||^2 of the loss as trained.
+        noise: sigma^2 of the data loss.
+        volatility: Vol of normalised sharpness.
+        batch_size: B.
+        beta: weight of curvature volatility, 0 or above.
+        kappa: scale of alpha_vol; beta / B by default.
+        unbiased: see above.
+
+    Returns:
+        step sizes (those of plain gradient descent).
+
+    Raises:
+        OptionError: `beta` or `kappa` is negative.
+
+    >>> bounds = critical_step_sizes(torch.tensor(2.0), torch.tensor(64.0), torch.tensor(8.0), 32, beta=4)
+    >>> [float(bound) for bound in bounds]  # 1 and 1: together 1/2
+    [1.0, 1.0, 0.5]
+    """
+    if kappa is None:
+        kappa = beta / batch_size
+    if not (beta >= 0 and kappa >= 0):
+        raise OptionError(f"beta={beta} and kappa={kappa} must not be negative")
+    if unbiased and batch_size > 1:
+        noise = noise * (batch_size / (batch_size - 1))
+        gradient_squares = (gradient_squares - noise / batch_size).clamp_min(0)
+    return CriticalStepSizes(
+        noise=quotient(batch_size * gradient_squares, noise),
+        volatility=quotient(torch.ones_like(volatility), kappa * volatility),
+        combined=quotient(batch_size * gradient_squares, noise + beta * gradient_squares * volatility),
+    )
+
+
+def quotient(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+    """Return above / below, 0 for 0 / 0, and the largest finite number in place of infinity."""
+    limits = torch.finfo(above.dtype)
+    return torch.where(above > 0, above / below.clamp_min(limits.tiny), 0 * above).clamp_max(limits.max)
+
+
+def cantelli_cap(mean: torch.Tensor, deviation: torch.Tensor, delta: float = 0.05) -> torch.Tensor:
+    """Return 2 / (mu + sigma sqrt((1 - delta) / delta)), below which a step is stable with probability 1 - delta.
+
+    Gradient descent is stable below 2 / lambda; Cantelli's inequality bounds lambda from its mean and deviation.
+    The largest finite number where neither mean nor deviation bounds.
+
+    Source: Baveja et al., arXiv 2509.19698, B.4.
+
+    Args:
+        mean: mu of sharpness.
+        deviation: sigma of sharpness.
+        delta: probability of failure, in (0, 1).
+
+    Returns:
+        step sizes.
+
+    Raises:
+        OptionError: `delta` is not between 0 and 1.
+
+    >>> cantelli_cap(torch.tensor(3.0), torch.tensor(1.0), delta=0.5)
+    tensor(0.5000)
+    """
+    if not 0 < delta < 1:
+        raise OptionError(f"delta={delta} must be between 0 and 1")
+    return quotient(torch.full_like(mean, 2), mean + deviation * ((1 - delta) / delta) ** 0.5)
+
+
+def predicted_loss_of_trainability(effective: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
+    """Return rho = (1/T) sum_t 1{some layer has alpha > bound}, the share of a task's decisions.
+
+    Source: Baveja et al., arXiv 2509.19698, App. C.2.
+
+    Args:
+        effective: alpha at T decisions of L layers, `(T, L)`, or `(T, L, S)` for S networks.
+        bound: a critical step size, usually alpha~, of the same shape.
+
+    Returns:
+        share in [0, 1]: a scalar, or `(S,)`.
+
+    Raises:
+        OptionError: the shapes differ, or there is no decision.
+
+    >>> predicted_loss_of_trainability(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.ones(2, 2))
+    tensor(0.5000)
+    """
+    if effective.shape != bound.shape or effective.ndim not in (2, 3) or not len(effective):
+        raise OptionError(
+            f"effective step sizes {tuple(effective.shape)} and bounds {tuple(bound.shape)} must both be "
+            "(T, L) or (T, L, S), T at least 1"
+        )
+    return (effective > bound).any(dim=1).to(effective.dtype).mean(dim=0)

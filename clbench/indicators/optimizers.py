@@ -1,0 +1,129 @@
+"""What an optimizer knows of each parameter: step size, second moment, corrections."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from clbench.errors import OptionError
+from clbench.indicators.networks import Model, Penalty, Stacked, Tensors, layers, trainable
+
+
+class StackedAdamLike(Protocol):
+    """An Adam of one's own over stacked parameters, with a step size for each layer and network.
+
+    Attributes:
+        step_sizes: `(L, S)`, layers in the model's order.
+        second_moments: `(S, ...)` by parameter, not bias-corrected.
+        steps: updates done.
+        betas: decay of the first and second moment.
+        eps: added to the root of the second moment.
+    """
+
+    step_sizes: torch.Tensor
+    second_moments: dict[str, torch.Tensor]
+    steps: int
+    betas: tuple[float, float]
+    eps: float
+
+
+Optimizer = torch.optim.Optimizer | StackedAdamLike
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What an optimizer knows of one parameter.
+
+    Attributes:
+        step_size: eta, a number or `(S,)`.
+        second_moment: bias-corrected v_hat, shaped like the parameter; None before the first update, and
+            for SGD.
+        correction: 1 - beta1^t.
+        eps: added to the root of the second moment.
+    """
+
+    step_size: float | torch.Tensor
+    second_moment: torch.Tensor | None
+    correction: float | torch.Tensor
+    eps: float
+
+
+def knowledge(model: Model, optimizer: Optimizer) -> dict[str, Knowledge]:
+    """Return what the optimizer knows of each trained parameter.
+
+    Raises:
+        OptionError: it is neither of Adam's family nor SGD, or does not train one of the model's parameters.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return _of_stacked(model, optimizer)
+    if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)):
+        raise OptionError(
+            f"{type(optimizer).__name__} has no effective step size here: Adam, AdamW and SGD have"
+        )
+    groups = {id(value): group for group in optimizer.param_groups for value in group["params"]}
+    found = {}
+    for name, value in trainable(model).items():
+        if id(value) not in groups:
+            raise OptionError(f"the optimizer does not train the model's parameter '{name}'")
+        found[name] = _of_torch(groups[id(value)], optimizer.state.get(value, {}))
+    return found
+
+
+def _of_torch(group: Mapping[str, Any], state: Mapping[str, Any]) -> Knowledge:
+    moment = state.get("max_exp_avg_sq", state.get("exp_avg_sq"))
+    if moment is None:
+        return Knowledge(group["lr"], None, 1.0, group.get("eps", 0.0))
+    beta1, beta2 = group["betas"]
+    steps = float(state["step"])
+    return Knowledge(group["lr"], moment / (1 - beta2**steps), 1 - beta1**steps, group["eps"])
+
+
+def _of_stacked(model: Model, optimizer: StackedAdamLike) -> dict[str, Knowledge]:
+    beta1, beta2 = optimizer.betas
+    steps = optimizer.steps
+    found = {}
+    for place, names in enumerate(layers(model).values()):
+        for name in names:
+            moment = optimizer.second_moments[name] / (1 - beta2**steps) if steps else None
+            found[name] = Knowledge(
+                optimizer.step_sizes[place], moment, 1 - beta1 ** max(steps, 1), optimizer.eps
+            )
+    return found
+
+
+def with_weight_decay(model: Model, optimizer: Optimizer, penalty: Penalty | None) -> Penalty | None:
+    """Return the penalty plus decay/2 ||theta||^2 for what the optimizer decays through the gradient.
+
+    That is the weight decay of Adam and SGD, but not of AdamW.
+    """
+    decays = _coupled_weight_decay(optimizer)
+    own = {name: decays[id(value)] for name, value in trainable(model).items() if id(value) in decays}
+    if not own:
+        return penalty
+
+    def both(parameters: Tensors) -> torch.Tensor:
+        if isinstance(model, Stacked):
+            squares = [
+                decay / 2 * parameters[name].square().flatten(1).sum(dim=1) for name, decay in own.items()
+            ]
+        else:
+            squares = [decay / 2 * parameters[name].square().sum() for name, decay in own.items()]
+        total = torch.stack(squares).sum(dim=0)
+        more = None if penalty is None else penalty(parameters)
+        return total if more is None else total + more
+
+    return both
+
+
+def _coupled_weight_decay(optimizer: Optimizer) -> dict[int, float]:
+    """Return the weight decay that is added to gradients, by the parameters' ids."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return {}
+    return {
+        id(value): float(group["weight_decay"])
+        for group in optimizer.param_groups
+        for value in group["params"]
+        if group.get("weight_decay")
+        and not group.get("decoupled_weight_decay", isinstance(optimizer, torch.optim.AdamW))
+    }

@@ -1,0 +1,124 @@
+"""Gradient noise within the Hessian's top directions, and the bound that follows."""
+
+from collections.abc import Sequence
+
+import torch
+
+from clbench.errors import OptionError
+from clbench.indicators.bounds import quotient
+from clbench.indicators.curvature import PowerIteration
+from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Penalty, Tensors, layers
+from clbench.indicators.passes import Pass
+
+
+def rank_projected_step_size(
+    model: Model,
+    loss_fn: LossFunction,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    rank: int = 10,
+    penalty: Penalty | None = None,
+    iterations: int = 30,
+    seeds: Sequence[int] | None = None,
+) -> Measures:
+    """Return alpha_g,(r) = B ||P_r g_hat||^2 / sigma^2_(r), P_r on the top r eigenvectors of the Hessian.
+
+    Eigenvectors come from orthogonal iteration, `rank` products at a time; sigma^2_(r) is the noise of the
+    projected per-sample gradients. Zero and infinity as in `critical_step_sizes`.
+
+    Source: Baveja et al., arXiv 2509.19698, B.1.
+
+    Args:
+        model: a module, or `Stacked` ones.
+        loss_fn: from outputs and targets to the batch's mean loss.
+        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+        targets: ditto.
+        rank: r; at most as many directions as a block has weights.
+        penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
+        iterations: of `rank` products each.
+        seeds: of the first directions, one per network; by default 0, 1, ...
+
+    Returns:
+        step sizes, per layer and for the whole network: scalars, or `(S,)`.
+
+    Raises:
+        OptionError: `rank` or `iterations` is below 1.
+        UndefinedError: the model has a batch normalisation in training mode.
+    """
+    if rank < 1 or iterations < 1:
+        raise OptionError(f"rank={rank} and iterations={iterations} must be at least 1")
+    point = Pass(model, loss_fn, inputs, targets, penalty, hessian=True)
+    found = {}
+    for block in (*layers(model), WHOLE):
+        names = PowerIteration(model, [block], seeds).names[block]
+        pieces = []
+        for part, basis in zip(
+            point.parts, _top_directions(model, point, block, rank, iterations, seeds), strict=True
+        ):
+            squares = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
+            noise = squares
+            for vector in basis:
+                ours = torch.stack([part.dot(part.trained[name], vector[name]) for name in names]).sum(dim=0)
+                slopes = part.slopes(loss_fn, vector)
+                squares = squares + ours.square()
+                noise = noise + slopes.var(dim=-1, correction=0)
+            pieces.append(quotient(point.batch_size * squares, noise))
+        found[block] = point.collect(pieces)
+    return found
+
+
+def _top_directions(
+    model: Model, point: Pass, block: str, rank: int, iterations: int, seeds: Sequence[int] | None
+) -> list[list[Tensors]]:
+    """Return, part by part, orthonormal directions that span the block's top eigenvectors."""
+    first = PowerIteration(model, [block], seeds)
+    names = first.names[block]
+    templates = first.vectors[block]
+    size = sum(
+        templates[0][name][0].numel() if point.parts[0].many else templates[0][name].numel() for name in names
+    )
+    # One random vector is there for each network; the others follow from it: v, H v, H^2 v, ... would be nearly
+    # parallel, so they are drawn, from generators of their own.
+    bases = []
+    for place, part in enumerate(point.parts):
+        networks = len(part.inputs) if part.many else 1
+        draws = []
+        for network in range(networks):
+            index = network if part.many else place
+            seed = index if seeds is None else seeds[index]
+            draws.append(torch.randn(size, min(rank, size), generator=torch.Generator().manual_seed(seed)))
+        value = templates[place][names[0]]
+        bases.append(torch.linalg.qr(torch.stack(draws).to(value)).Q)
+    for _ in range(iterations):
+        columns = []
+        for column in range(bases[0].shape[-1]):
+            vectors = [
+                _shaped(basis[..., column], template, names, part.many)
+                for basis, template, part in zip(bases, templates, point.parts, strict=True)
+            ]
+            columns.append(point.products(names, vectors))
+        bases = [
+            torch.linalg.qr(
+                torch.stack([_flat(products[place], names, part.many) for products in columns], dim=-1)
+            ).Q
+            for place, part in enumerate(point.parts)
+        ]
+    return [
+        [_shaped(basis[..., column], template, names, part.many) for column in range(basis.shape[-1])]
+        for basis, template, part in zip(bases, templates, point.parts, strict=True)
+    ]
+
+
+def _flat(vector: Tensors, names: Sequence[str], many: bool) -> torch.Tensor:
+    return torch.cat(
+        [vector[name].flatten(1) if many else vector[name].reshape(1, -1) for name in names], dim=1
+    )
+
+
+def _shaped(flat: torch.Tensor, template: Tensors, names: Sequence[str], many: bool) -> Tensors:
+    """Cut `(S, N)`, or `(1, N)` for a network alone, into tensors shaped like those of `template`."""
+    sizes = [template[name][0].numel() if many else template[name].numel() for name in names]
+    return {
+        name: piece.reshape(template[name].shape)
+        for name, piece in zip(names, flat.split(sizes, dim=1), strict=True)
+    }

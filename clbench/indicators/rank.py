@@ -1,0 +1,82 @@
+"""Effective ranks: of the empirical Fisher matrix, and of hidden features."""
+
+import torch
+
+from clbench.errors import OptionError
+from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Stacked
+from clbench.indicators.passes import Pass
+from clbench.indicators.units import hidden
+
+
+def hessian_rank(
+    model: Model,
+    loss_fn: LossFunction,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    samples: int = 100,
+    share: float = 0.99,
+) -> Measures:
+    """Return the effective rank of the empirical Fisher matrix, as a share of the samples.
+
+    The Gram matrix of the first m samples' gradients (true targets, data loss) has the Fisher matrix's
+    non-zero spectrum: the least j with which the first j eigenvalues reach `share` of the trace, over m.
+    It stands for the Hessian's rank in Lewandowski et al. (2023) and Baveja et al., arXiv 2509.19698. It is
+    not the stable rank (sum over largest) that other projects report.
+
+    Args:
+        model: a module, or `Stacked` ones.
+        loss_fn: from outputs and targets to the batch's mean loss.
+        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+        targets: ditto.
+        samples: m; at most B are there.
+        share: of the trace.
+
+    Returns:
+        (0, 1], per layer and for the whole network: scalars, or `(S,)`; 1/m where all gradients vanish.
+
+    Raises:
+        OptionError: `samples` or `share` is out of range.
+        UndefinedError: the model has a batch normalisation in training mode.
+    """
+    if samples < 1 or not 0 < share <= 1:
+        raise OptionError(f"samples={samples} must be at least 1, and share={share} above 0 and at most 1")
+    axis = 1 if isinstance(model, Stacked) else 0
+    inputs, targets = (value.narrow(axis, 0, min(samples, value.shape[axis])) for value in (inputs, targets))
+    grams = Pass(model, loss_fn, inputs, targets).grams()
+    return {layer: _rank(gram, share) for layer, gram in grams.items()}
+
+
+def _rank(gram: torch.Tensor, share: float) -> torch.Tensor:
+    spectrum = torch.linalg.eigvalsh(gram.double().cpu()).clamp_min(0).flip(-1)
+    reached = spectrum.cumsum(dim=-1) >= share * spectrum.sum(dim=-1, keepdim=True) * (1 - 1e-12)
+    least = reached.to(torch.int8).argmax(dim=-1) + 1
+    return (least / gram.shape[-1]).to(device=gram.device, dtype=gram.dtype)
+
+
+def feature_rank(model: Model, inputs: torch.Tensor) -> Measures:
+    """Return the effective rank of hidden activations on a batch.
+
+    exp(-sum p ln p), p the singular values of the `(B, width)` activations divided by their sum (Roy and
+    Vetterli, "The effective rank", 2007; Kumar et al., "Implicit Under-Parameterization", 2021, and Lyle et
+    al., 2022, use the number of singular values above a threshold instead).
+
+    Args:
+        model: a module, or `Stacked` ones.
+        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+
+    Returns:
+        [1, width], per hidden layer; for the whole network that of the last hidden layer: scalars, or `(S,)`.
+        1 where all activations are zero.
+
+    Raises:
+        UndefinedError: the model has no hidden layer.
+    """
+    _, after = hidden(model, inputs)
+    ranks = {layer: _effective_rank(values) for layer, values in after.items()}
+    return {**ranks, WHOLE: ranks[list(ranks)[-1]]}
+
+
+def _effective_rank(values: torch.Tensor) -> torch.Tensor:
+    sizes = torch.linalg.svdvals(values)
+    shares = sizes / sizes.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(sizes.dtype).tiny)
+    return torch.special.entr(shares).sum(dim=-1).exp()

@@ -1,0 +1,133 @@
+"""What hidden units do on a batch: their signs, and whether they are silent."""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from clbench.errors import UndefinedError
+from clbench.indicators.networks import WHOLE, Measures, Model, Stacked, Tensors, batched, layers
+from clbench.indicators.watching import random_state_kept, watched
+
+CHANNELS_FIRST = (_ConvNd, _BatchNorm, _InstanceNorm, nn.GroupNorm)
+
+
+def unit_sign_entropy(model: Model, inputs: torch.Tensor) -> Measures:
+    """Return the entropy of the signs of hidden pre-activations, mean over units.
+
+    With p the share of the batch on which a unit's pre-activation is positive, -p ln p - (1-p) ln(1-p). A
+    layer's pre-activations are what its module returns. A convolution's units are its channels, their
+    positions so many more samples.
+
+    Source: Lewandowski et al., "Directions of Curvature as an Explanation for Loss of Plasticity", 2023;
+    Baveja et al., arXiv 2509.19698.
+
+    Args:
+        model: a module, or `Stacked` ones.
+        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+
+    Returns:
+        nats in [0, ln 2], per hidden layer and for the units of all: scalars, or `(S,)`. A dead or constant
+        unit has 0.
+
+    Raises:
+        UndefinedError: the model has no hidden layer.
+    """
+    before, _ = hidden(model, inputs)
+    entropies = {}
+    for layer, values in before.items():
+        share = (values > 0).to(values.dtype).mean(dim=-2)
+        entropies[layer] = torch.special.entr(share) + torch.special.entr(1 - share)
+    return _means(entropies)
+
+
+def dormant_units(model: Model, inputs: torch.Tensor) -> Measures:
+    """Return the share of hidden units whose activation is zero on the whole batch.
+
+    A layer's activations are what the next layer is given; with CReLU that is twice as many units. This is
+    the strict sense of Lyle et al. ("Understanding Plasticity in Neural Networks", 2023) and Dohare et al.
+    (Nature 2024); Sokar et al. (2023) also count units that are merely far below their layer's mean.
+
+    Args:
+        model: a module, or `Stacked` ones.
+        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+
+    Returns:
+        share in [0, 1], per hidden layer and for the units of all: scalars, or `(S,)`; 1 for a dead layer.
+
+    Raises:
+        UndefinedError: the model has no hidden layer.
+    """
+    _, after = hidden(model, inputs)
+    return _means({layer: (values == 0).all(dim=-2).to(values.dtype) for layer, values in after.items()})
+
+
+def hidden(model: Model, inputs: torch.Tensor) -> tuple[Tensors, Tensors]:
+    """Return each hidden layer's pre-activations and activations, `(N, units)` or `(S, N, units)`.
+
+    N is B times a convolution's or a sequence's positions.
+
+    Raises:
+        UndefinedError: the model has no hidden layer.
+    """
+    module = model.model if isinstance(model, Stacked) else model
+    names = [name for name in layers(model) if name in dict(module.named_children())]
+    order: list[str] = []
+
+    def look(state: Tensors, x: torch.Tensor) -> tuple[Tensors, Tensors]:
+        with watched(module, names) as calls:
+            functional_call(module, state, (x,))
+        order[:] = [name for name in calls if calls[name]]
+        before = {name: _rows(module, name, [output for _, output in calls[name]]) for name in order[:-1]}
+        after = {
+            name: _rows(module, name, [given for given, _ in calls[following]])
+            for name, following in pairwise(order)
+        }
+        return before, after
+
+    with torch.no_grad(), random_state_kept(inputs.device):
+        if not isinstance(model, Stacked):
+            state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+            found = look({name: value.detach().clone() for name, value in state.items()}, inputs)
+        else:
+            stack = {**model.parameters, **{name: value.clone() for name, value in model.buffers.items()}}
+            if not batched(model):
+                each = [
+                    look({name: value[place] for name, value in stack.items()}, inputs[place])
+                    for place in range(model.count)
+                ]
+                found = tuple(  # type: ignore[assignment]
+                    {name: torch.stack([own[kind][name] for own in each]) for name in each[0][kind]}
+                    for kind in (0, 1)
+                )
+            else:
+                found = vmap(look, randomness="different")(stack, inputs)
+    if not found[0]:
+        raise UndefinedError("the model has no hidden layer: its units cannot be measured")
+    return found
+
+
+def _rows(module: nn.Module, name: str, values: list[torch.Tensor]) -> torch.Tensor:
+    """Return values of all calls as `(N, units)`."""
+    parts = [
+        part
+        for part in module.get_submodule(name).modules()
+        if next(part.parameters(False), None) is not None
+    ]
+    channels_first = isinstance(parts[-1] if parts else module, CHANNELS_FIRST)
+    flat = []
+    for value in values:
+        moved = value.movedim(1, -1) if channels_first and value.ndim > 2 else value
+        flat.append(moved.reshape(-1, moved.shape[-1]))
+    return torch.cat(flat)
+
+
+def _means(values: Tensors) -> Measures:
+    return {
+        **{layer: value.mean(dim=-1) for layer, value in values.items()},
+        WHOLE: torch.cat(list(values.values()), dim=-1).mean(dim=-1),
+    }

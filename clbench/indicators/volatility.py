@@ -1,0 +1,95 @@
+"""Curvature volatility: how restless normalised sharpness is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from clbench.errors import OptionError
+from clbench.indicators.networks import check_choice
+
+KINDS = ("window", "ema")
+
+
+class VolatilityTracker:
+    """Vol = sigma^2 / (|mu| + eps) of a series of normalised sharpness, number by number.
+
+    "window" (the default): mu is the mean of the last `window` values, the newest included, and sigma^2 the
+    squared deviation of the newest from mu. "ema": exponential moving mean and variance,
+    mu <- d mu + (1-d) x and sigma^2 <- d (sigma^2 + (1-d) (x - mu_before)^2), from the first value on.
+
+    A value that is not finite is left out: Vol stays. After the first value Vol is 0. mu's magnitude is taken, since
+    the quotient of an unconverged iteration may be negative.
+
+    Source: Baveja et al., arXiv 2509.19698, Eq. 1 and C.1; "window" is also the published code's. The "ema"
+    variance is that of Finch, "Incremental calculation of weighted mean and variance", 2009.
+
+    Args:
+        kind: "window" or "ema".
+        window: W.
+        decay: d.
+        eps: keeps Vol finite where sharpness vanishes.
+
+    Raises:
+        OptionError: an argument is out of range.
+
+    >>> tracker = VolatilityTracker(window=2)
+    >>> [float(tracker.update(torch.tensor(value))) for value in (1.0, 3.0, 3.0)]
+    [0.0, 0.5, 0.0]
+    """
+
+    def __init__(
+        self, kind: str = "window", window: int = 30, decay: float = 0.97, eps: float = 1e-8
+    ) -> None:
+        check_choice("volatility", kind, KINDS)
+        if window < 2:
+            raise OptionError(f"window={window} must be at least 2: one value has no deviation")
+        if not 0 < decay < 1:
+            raise OptionError(f"decay={decay} must be between 0 and 1")
+        self.kind, self.window, self.decay, self.eps = kind, window, decay, eps
+        self._values: torch.Tensor | None = None
+        self.mean: torch.Tensor | None = None
+        self.variance: torch.Tensor | None = None
+
+    def update(self, values: torch.Tensor) -> torch.Tensor:
+        """Take the newest values, of any shape; return Vol, of the same shape."""
+        values = values.detach()
+        if self.mean is None or self.variance is None or self._values is None:
+            self.mean, self.variance = torch.full_like(values, torch.nan), torch.zeros_like(values)
+            length = self.window if self.kind == "window" else 1
+            self._values = torch.full(
+                (length, *values.shape), torch.nan, dtype=values.dtype, device=values.device
+            )
+        usable = torch.isfinite(values)
+        if self.kind == "window":
+            self._values = torch.where(usable, torch.cat([self._values[1:], values[None]]), self._values)
+            mean = self._values.nanmean(dim=0)
+            variance = (values - mean).square()
+        else:
+            first = torch.isnan(self.mean)
+            step = torch.where(first, 0, values - self.mean)
+            mean = torch.where(first, values, self.mean + (1 - self.decay) * step)
+            variance = self.decay * (self.variance + (1 - self.decay) * step.square())
+        self.mean = torch.where(usable, mean, self.mean)
+        self.variance = torch.where(usable, variance, self.variance)
+        return self.value
+
+    @property
+    def value(self) -> torch.Tensor:
+        """Vol as it stands; 0 where there was no finite value yet."""
+        if self.mean is None or self.variance is None:
+            raise OptionError("no value has been taken yet: call update first")
+        return self.variance / (torch.nan_to_num(self.mean).abs() + self.eps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of what was seen."""
+        return {
+            key: None if value is None else value.clone()
+            for key, value in (("values", self._values), ("mean", self.mean), ("variance", self.variance))
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self._values, self.mean, self.variance = (
+            None if state[key] is None else state[key].clone() for key in ("values", "mean", "variance")
+        )

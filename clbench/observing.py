@@ -1,0 +1,270 @@
+"""Measures indicators while an agent runs, of every agent that lets its network be seen."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clbench.agent import Agent
+from clbench.errors import ClbenchError
+from clbench.indicators import (
+    WHOLE,
+    Stacked,
+    dormant_units,
+    effective_step_size,
+    feature_rank,
+    hessian_rank,
+    predicted_loss_of_trainability,
+    unit_sign_entropy,
+    weight_norm,
+)
+from clbench.indicators.curvature import PowerIteration
+from clbench.indicators.networks import LossFunction, Measures, Model, Penalty, layers, trainable
+from clbench.indicators.optimizers import Optimizer, with_weight_decay
+from clbench.indicators.passes import Pass
+from clbench.indicators.step_size import aggregated_step_size
+from clbench.indicators.weights import norm_of, ratio_of
+from clbench.records import IndicatorRecord, Undefined
+from clbench.scheduling import PerLayerScheduler
+
+DEFINITIONS = 1
+"""Version of what the indicators' names mean; a change of any definition raises it."""
+
+BOUNDS = "critical_step_sizes"
+TRAJECTORIES = (
+    "step_size",
+    "effective_step_size",
+    "noise_bound",
+    "volatility_bound",
+    "combined_bound",
+    "volatility",
+)
+POINTS_PER_TASK = 20  # of a trajectory; a task of `standard` has 585 decisions
+TOLERANCE = 1e-3  # of sharpness; its 100 products would be most of the time of a measurement
+
+
+class Snapshot:
+    """Networks at a step, with what indicators are computed from; what several need is computed once."""
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        loss_fn: LossFunction,
+        penalty: Penalty | None,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        seeds: Sequence[int],
+        hessian: bool,
+    ) -> None:
+        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self.inputs, self.targets = inputs, targets
+        self._penalty, self._seeds, self._hessian = penalty, seeds, hessian
+
+    @cached_property
+    def point(self) -> Pass:
+        """Gradients on the batch."""
+        penalty = with_weight_decay(self.model, self.optimizer, self._penalty)
+        return Pass(self.model, self.loss_fn, self.inputs, self.targets, penalty, hessian=self._hessian)
+
+    @cached_property
+    def sharpness(self) -> Measures:
+        """Top eigenvalues of the Hessian."""
+        power = PowerIteration(self.model, [*layers(self.model), WHOLE], self._seeds)
+        return power.converge(self.point, iterations=100, tolerance=TOLERANCE)
+
+    @cached_property
+    def normalized_sharpness(self) -> Measures:
+        """Sharpness times the aggregated step size."""
+        steps = aggregated_step_size(self.model, self.optimizer)
+        return {layer: steps[layer] * value for layer, value in self.sharpness.items()}
+
+
+INDICATORS: Mapping[str, Callable[[Snapshot], Measures]] = MappingProxyType(
+    {
+        "effective_step_size": lambda at: effective_step_size(at.model, at.optimizer),
+        "sharpness": lambda at: at.sharpness,
+        "normalized_sharpness": lambda at: at.normalized_sharpness,
+        "gradient_noise": lambda at: at.point.noise(),
+        "hessian_rank": lambda at: hessian_rank(at.model, at.loss_fn, at.inputs, at.targets),
+        "unit_sign_entropy": lambda at: unit_sign_entropy(at.model, at.inputs),
+        "dormant_units": lambda at: dormant_units(at.model, at.inputs),
+        "feature_rank": lambda at: feature_rank(at.model, at.inputs),
+        "weight_norm": lambda at: weight_norm(at.model),
+        "weight_rms": lambda at: weight_norm(at.model, "rms"),
+        "gradient_norm": lambda at: norm_of(at.model, at.point.gradient_squares(), "euclidean"),
+        "gradient_rms": lambda at: norm_of(at.model, at.point.gradient_squares(), "rms"),
+        "gradient_parameter_ratio": lambda at: ratio_of(at.model, at.point.gradient_squares()),
+    }
+)
+CURVATURE = ("sharpness", "normalized_sharpness")
+ALL = (*INDICATORS, BOUNDS)
+DEFAULT = tuple(name for name in INDICATORS if name not in CURVATURE)
+"""What is measured unless asked otherwise: all that takes next to no time."""
+
+
+class Observer:
+    """Yields indicator records of one agent.
+
+    The agent shows its network by `model` (a `torch.nn.Module`) and `optimizer`; a vectorised one by
+    `networks` (`clbench.indicators.Stacked`) and `optimizer`. It may also have `loss_fn` (mean cross-entropy
+    otherwise), `penalty` and `scheduler` (a `PerLayerScheduler`), whose decisions are then recorded.
+
+    Args:
+        agent: the agent.
+        name: its name in records.
+        seeds: of its networks.
+        indicators: names among `ALL`.
+        every: measure every so many steps of a task, too; None for the task's last step only.
+    """
+
+    def __init__(
+        self, agent: Agent, name: str, seeds: Sequence[int], indicators: Sequence[str], every: int | None
+    ) -> None:
+        self._agent, self._name, self._seeds, self._every = agent, name, tuple(seeds), every
+        self._indicators = [one for one in indicators if one in INDICATORS]
+        self._bounds = BOUNDS in indicators
+        self._undefined: set[str] = set()
+        self._monitor: PerLayerScheduler | None = None
+
+    def begin_task(self) -> Iterator[Undefined]:
+        """Take notice of a new task, before the agent's first step in it."""
+        if not self._bounds or isinstance(getattr(self._agent, "scheduler", None), PerLayerScheduler):
+            return
+        try:
+            model, optimizer = self._network()
+            monitor = self._monitor
+            if monitor is None or monitor.model is not model or monitor.optimizer is not optimizer:
+                penalty = getattr(self._agent, "penalty", None)
+                monitor = PerLayerScheduler(
+                    model, optimizer, penalty=penalty, adjust=False, seeds=self._seeds
+                )
+            monitor.begin_task()
+            monitor.decisions.clear()
+            self._monitor = monitor
+        except Exception as error:
+            self._bounds = False
+            yield self._note(BOUNDS, error)
+
+    def observe(
+        self, obs: Any, targets: Any, task: int, step: int, last: bool
+    ) -> Iterator[IndicatorRecord | Undefined]:
+        """Measure, if it is time to, on a batch that the agent has predicted and not yet learned from.
+
+        Args:
+            obs: as the agent was shown it.
+            targets: its targets.
+            task: index from 0.
+            step: step of the task, from 1.
+            last: whether it is the task's last.
+        """
+        if self._monitor is not None and self._bounds:
+            try:
+                inputs, wanted = self._tensors(self._monitor.model, obs, targets)
+                self._monitor.step(self._loss_fn, inputs, wanted)
+            except Exception as error:
+                self._bounds = False
+                yield self._note(BOUNDS, error)
+        if self._indicators and (last or (self._every and step % self._every == 0)):
+            yield from self._measure(obs, targets, task, step)
+
+    def end_task(self, task: int) -> Iterator[IndicatorRecord]:
+        """Yield what the scheduler's decisions of the task were, after the agent's last step in it."""
+        scheduler = getattr(self._agent, "scheduler", None) or (self._monitor if self._bounds else None)
+        if not isinstance(scheduler, PerLayerScheduler):
+            return
+        decisions = scheduler.decisions
+        own = [index for index, (_, within, _) in enumerate(decisions.places) if within == scheduler.task]
+        if not own:
+            return
+        kept = (
+            own
+            if len(own) <= POINTS_PER_TASK
+            else [
+                own[round(index * (len(own) - 1) / (POINTS_PER_TASK - 1))] for index in range(POINTS_PER_TASK)
+            ]
+        )
+        for name in TRAJECTORIES:
+            table = decisions.column(name).tolist()
+            for index in kept:
+                for layer, values in zip(decisions.layers, table[index], strict=True):
+                    yield from self._records(task, decisions.places[index][2], layer, name, values)
+        effective = decisions.column("effective_step_size")[own]
+        for kind in ("noise", "volatility", "combined"):
+            bound = decisions.column(f"{kind}_bound")[own]
+            if torch.isnan(bound).any():
+                continue
+            shares = (effective > bound).double().mean(dim=0).tolist()
+            some = predicted_loss_of_trainability(effective, bound).tolist()
+            rows = dict(zip(decisions.layers, shares, strict=True)) | {WHOLE: some}
+            for layer, values in rows.items():
+                yield from self._records(task, scheduler.step_in_task, layer, f"{kind}_violations", values)
+            if kind == "combined":
+                yield from self._records(task, scheduler.step_in_task, WHOLE, "rho", some)
+
+    def _measure(self, obs: Any, targets: Any, task: int, step: int) -> Iterator[IndicatorRecord | Undefined]:
+        try:
+            model, optimizer = self._network()
+            inputs, wanted = self._tensors(model, obs, targets)
+        except Exception as error:
+            for indicator in self._indicators:
+                yield self._note(indicator, error)
+            self._indicators = []
+            return
+        at = Snapshot(
+            model,
+            optimizer,
+            self._loss_fn,
+            getattr(self._agent, "penalty", None),
+            inputs,
+            wanted,
+            self._seeds,
+            hessian=any(name in CURVATURE for name in self._indicators),
+        )
+        for indicator in list(self._indicators):
+            try:
+                found = INDICATORS[indicator](at)
+            except Exception as error:  # what cannot be measured must not end a run
+                self._indicators.remove(indicator)
+                yield self._note(indicator, error)
+                continue
+            for layer, value in found.items():
+                values = value.reshape(-1).tolist()
+                yield from self._records(task, step, layer, indicator, values)
+
+    def _records(
+        self, task: int, step: int, layer: str, indicator: str, values: Sequence[float]
+    ) -> Iterator[IndicatorRecord]:
+        for seed, value in zip(self._seeds, values, strict=True):
+            if math.isfinite(value):
+                yield IndicatorRecord(self._name, seed, task, step, layer, indicator, value)
+
+    def _note(self, indicator: str, error: Exception) -> Undefined:
+        text = " ".join(str(error).split())
+        reason = text if isinstance(error, ClbenchError) else f"{type(error).__name__}: {text}"
+        return Undefined(self._name, indicator, reason)
+
+    @property
+    def _loss_fn(self) -> LossFunction:
+        loss_fn: LossFunction = getattr(self._agent, "loss_fn", F.cross_entropy)
+        return loss_fn
+
+    def _network(self) -> tuple[Model, Optimizer]:
+        optimizer: Any = getattr(self._agent, "optimizer", None)
+        networks = getattr(self._agent, "networks", None)
+        model: Model | None = networks if isinstance(networks, Stacked) else None
+        if model is None and not getattr(self._agent, "vectorized", False):
+            found = getattr(self._agent, "model", None)
+            model = found if isinstance(found, nn.Module) else None
+        if model is None or optimizer is None:
+            raise ClbenchError("the agent shows no model and optimizer")
+        return model, optimizer
+
+    def _tensors(self, model: Model, obs: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        device = next(iter(trainable(model).values())).device
+        return torch.as_tensor(obs, device=device), torch.as_tensor(targets, device=device)

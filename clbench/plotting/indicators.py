@@ -1,0 +1,171 @@
+"""Indicators over tasks: beside accuracy, step-size trajectories, effective steps against their bounds."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clbench.plotting.curves import draw
+from clbench.plotting.style import look, new_figure, tidy
+from clbench.records import IndicatorRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WHOLE = "whole network"
+BOUNDS = {
+    "combined_bound": ("combined", {"color": "#000000", "linewidth": 1.6}),
+    "noise_bound": ("gradient noise", {"color": "#009E73", "linestyle": "--", "linewidth": 1.2}),
+    "volatility_bound": ("curvature volatility", {"color": "#CC79A7", "linestyle": "-.", "linewidth": 1.2}),
+}
+# Of task-long quantities; the rest belong to the other two figures.
+ELSEWHERE = {
+    "step_size",
+    "volatility",
+    *BOUNDS,
+    *(f"{kind}_violations" for kind in ("noise", "volatility", "combined")),
+}
+COLUMNS = 4
+
+
+def indicator_figures(
+    indicators: Sequence[IndicatorRecord],
+    records: Sequence[TaskRecord],
+    agents: Sequence[str],
+    title: str,
+) -> dict[str, "Figure"]:
+    """Return figures by name, those that there are records for.
+
+    "indicators": the whole network at each task's end, beside task accuracy; "step_sizes": trajectories
+    of each layer; "bounds": effective step sizes against the three bounds, layer by layer.
+
+    Args:
+        indicators: what was measured.
+        records: of all agents.
+        agents: names, in the order of the legend.
+        title: what was run.
+    """
+    figures = {}
+    steps = {record.task: record.steps for record in records}
+    if any(record.indicator not in ELSEWHERE and record.layer == WHOLE for record in indicators):
+        figures["indicators"] = _over_tasks(indicators, records, agents, title)
+    tracked = [
+        agent
+        for agent in agents
+        if any(
+            one.agent == agent and one.indicator == "step_size" and one.task in steps for one in indicators
+        )
+    ]
+    if tracked:
+        lines = _trajectories(indicators, steps)
+        figures["step_sizes"] = _step_sizes(lines, tracked, title)
+        figures["bounds"] = _bounds(lines, tracked, title)
+    return figures
+
+
+def _over_tasks(
+    indicators: Sequence[IndicatorRecord],
+    records: Sequence[TaskRecord],
+    agents: Sequence[str],
+    title: str,
+) -> "Figure":
+    panels: dict[str, dict[str, dict[int, list[float]]]] = {"task accuracy": {}}
+    for record in records:
+        own = panels["task accuracy"].setdefault(record.agent, {})
+        own.setdefault(record.task, []).append(record.accuracy)
+    last: dict[tuple[str, int, int, str], tuple[int, float]] = {}
+    for one in indicators:
+        if one.layer == WHOLE and one.indicator not in ELSEWHERE:
+            key = (one.agent, one.seed, one.task, one.indicator)
+            if key not in last or one.step >= last[key][0]:
+                last[key] = (one.step, one.value)
+    for (agent, _, task, indicator), (_, value) in last.items():
+        panels.setdefault(indicator, {}).setdefault(agent, {}).setdefault(task, []).append(value)
+    rows = -(-len(panels) // COLUMNS)
+    figure = new_figure(3.1 * COLUMNS, 0.5 + 2.1 * rows, f"{title} · at each task's end")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
+    for axes, (name, of_agents) in zip(grid, panels.items(), strict=False):
+        for index, agent in enumerate(agents):
+            draw(axes, of_agents.get(agent, {}), index, agent)
+        axes.set_title(name.replace("_", " "), fontsize=9, loc="left")
+        axes.tick_params(labelsize=8)
+        tidy(axes)
+        if name == "task accuracy":
+            axes.set_ylim(0, 1.02)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for axes in grid[max(0, len(panels) - COLUMNS) : len(panels)]:
+        axes.set_xlabel("task", fontsize=8)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+Lines = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
+
+
+def _trajectories(indicators: Sequence[IndicatorRecord], steps: dict[int, int]) -> Lines:
+    """Return by agent, layer and indicator: times in tasks, and medians over seeds."""
+    found: dict[tuple[str, str, str], dict[float, list[float]]] = {}
+    for one in indicators:
+        if one.task in steps:
+            time = one.task + one.step / steps[one.task]
+            found.setdefault((one.agent, one.layer, one.indicator), {}).setdefault(time, []).append(one.value)
+    return {
+        key: (np.array(sorted(values)), np.array([np.median(values[time]) for time in sorted(values)]))
+        for key, values in found.items()
+    }
+
+
+def _step_sizes(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
+    figure = new_figure(8.5, 0.6 + 2.6 * len(agents), f"{title} · step sizes, median over seeds")
+    for axes, agent in zip(figure.subplots(len(agents), 1, squeeze=False).flatten(), agents, strict=True):
+        layers = [layer for name, layer, indicator in lines if name == agent and indicator == "step_size"]
+        for index, layer in enumerate(layers):
+            times, values = lines[agent, layer, "step_size"]
+            axes.plot(times, values, label=layer, linewidth=1.6, **look(index))
+        axes.set_title(agent, fontsize=9, loc="left")
+        axes.set(ylabel="step size", yscale="log")
+        tidy(axes)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_xlabel("tasks done")
+    return figure
+
+
+def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
+    layers = {
+        agent: [layer for name, layer, indicator in lines if name == agent and indicator == "step_size"]
+        for agent in agents
+    }
+    columns = max(map(len, layers.values()))
+    figure = new_figure(
+        max(6.0, 3.6 * columns),
+        0.9 + 2.6 * len(agents),
+        f"{title} · effective step size and its bounds, median over seeds",
+    )
+    grid = figure.subplots(len(agents), columns, squeeze=False)
+    for row, agent in zip(grid, agents, strict=True):
+        for axes in row[len(layers[agent]) :]:
+            axes.set_axis_off()
+        for axes, layer in zip(row, layers[agent], strict=False):
+            times, values = lines[agent, layer, "effective_step_size"]
+            axes.plot(times, values, label="effective step size", color="#0072B2", linewidth=1.8)
+            shown = [values]
+            for name, (label, style) in BOUNDS.items():
+                if (agent, layer, name) in lines:
+                    times, values = lines[agent, layer, name]
+                    axes.plot(times, values, label=label, **style)
+                    shown.append(values if name != "volatility_bound" else np.array([]))
+            levels = np.concatenate(shown)
+            levels = levels[(levels > 0) & (levels < 1e30)]  # 0 or the largest number: nothing to bound
+            axes.set_title(f"{agent} · {layer}", fontsize=9, loc="left")
+            axes.set_yscale("log")
+            if len(levels):
+                # The volatility bound may lie orders of magnitude above all else: it is cut.
+                axes.set_ylim(levels.min() / 2, levels.max() * 10)
+            tidy(axes)
+    for axes in grid[-1]:
+        axes.set_xlabel("tasks done", fontsize=9)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+    return figure

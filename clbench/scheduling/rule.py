@@ -1,0 +1,96 @@
+"""The rule: when a layer's step size is cooled, warmed, or left."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from clbench.errors import OptionError
+from clbench.indicators.bounds import BETA
+from clbench.indicators.networks import check_choice
+
+WARMUPS = ("every-task", "first-task", "off")
+ROOM = 0.3  # warming needs the effective step to be below this share of the limit
+
+
+@dataclass(frozen=True)
+class Constants:
+    """A scheduler's constants; defaults are those of the benchmark.
+
+    Attributes:
+        every: K, steps between decisions.
+        gamma: the limit is gamma * bound.
+        cool: factor of a layer above its limit.
+        warm: factor of a layer far below it, in the warm-up window. Alg. 1 of the paper has about 1.001, its
+            published code 1.01.
+        floor: effective steps below it are never cooled.
+        beta: weight of curvature volatility in alpha~.
+        warmup: "every-task", "first-task" or "off".
+        warmup_fraction: the window, from a task's start, as a share of its steps.
+        volatility: "window" or "ema".
+        window: values that volatility looks back on.
+        decay: of "ema".
+        unbiased: whether the noise within ||g_hat||^2 is taken off.
+
+    Source: Baveja et al., arXiv 2509.19698, Alg. 1 and App. A.
+
+    Raises:
+        OptionError: a constant is out of range.
+    """
+
+    every: int = 40
+    gamma: float = 0.8
+    cool: float = 0.99
+    warm: float = 1.001
+    floor: float = 0.12
+    beta: float = BETA
+    warmup: str = "every-task"
+    warmup_fraction: float = 0.1
+    volatility: str = "window"
+    window: int = 30
+    decay: float = 0.97
+    unbiased: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise OptionError(f"every={self.every!r} must be a whole number of steps, at least 1")
+        ranges = {
+            "gamma": (0 < self.gamma < math.inf, "above 0"),
+            "cool": (0 < self.cool <= 1, "above 0 and at most 1"),
+            "warm": (1 <= self.warm < math.inf, "at least 1"),
+            "floor": (0 <= self.floor < math.inf, "0 or above"),
+            "beta": (0 <= self.beta < math.inf, "0 or above"),
+            "warmup_fraction": (0 <= self.warmup_fraction <= 1, "between 0 and 1"),
+        }
+        for name, (possible, text) in ranges.items():
+            if not possible:
+                raise OptionError(f"{name}={getattr(self, name)} must be {text}")
+        check_choice("warmup", self.warmup, WARMUPS)
+
+
+def factors(
+    constants: Constants,
+    effective: torch.Tensor,
+    bound: torch.Tensor,
+    gradient_squares: torch.Tensor,
+    warming: bool,
+) -> torch.Tensor:
+    """Return what each step size is multiplied by: `cool`, `warm` or 1, each number by itself.
+
+    cool: alpha > gamma * bound and alpha > floor. warm: in the warm-up window, alpha < 0.3 gamma * bound.
+    Where the gradient is zero (a dead layer), or a measurement is not finite, there is nothing to decide: 1.
+
+    Args:
+        constants: gamma, cool, warm, floor.
+        effective: alpha, of any shape.
+        bound: the critical step size.
+        gradient_squares: ||g_hat||^2.
+        warming: whether the warm-up window is open.
+    """
+    limit = constants.gamma * bound
+    measured = (gradient_squares > 0) & torch.isfinite(effective) & torch.isfinite(bound)
+    cool = measured & (effective > limit) & (effective > constants.floor)
+    warm = measured & (effective < ROOM * limit) & warming
+    # In float64, so that a Python step size is multiplied by exactly these; Apple's GPUs have none.
+    one = torch.ones_like(effective, dtype=None if effective.device.type == "mps" else torch.float64)
+    return torch.where(cool, constants.cool, torch.where(warm, constants.warm, one))

@@ -1,0 +1,288 @@
+"""Schedulers of step sizes: measure every K steps, apply the rule, keep the history."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from clbench.errors import OptionError, UndefinedError, UnknownNameError, did_you_mean
+from clbench.indicators.bounds import critical_step_sizes
+from clbench.indicators.curvature import PowerIteration
+from clbench.indicators.networks import (
+    WHOLE,
+    LossFunction,
+    Measures,
+    Model,
+    Penalty,
+    Stacked,
+    layers,
+    trainable,
+)
+from clbench.indicators.optimizers import Optimizer, knowledge, with_weight_decay
+from clbench.indicators.passes import Pass
+from clbench.indicators.step_size import aggregated_step_size, effective_step_size
+from clbench.indicators.volatility import VolatilityTracker
+from clbench.indicators.watching import check_per_sample
+from clbench.scheduling.history import History
+from clbench.scheduling.rule import Constants, factors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class PerLayerScheduler:
+    """Keeps each layer's effective step size below its critical step size.
+
+    Every K calls of `step`, for each layer by itself: measure sharpness (one product of a warm-started power
+    iteration), gradient noise, gradient and effective step size; update volatility; then cool, warm or leave
+    the step size (`clbench.scheduling.factors`).
+
+    Call `step` with the batch before `optimizer.step()`: the batch then is one that these weights have not yet
+    been fitted to. A `torch.optim.Adam` or `AdamW` gets a parameter group for each layer, so make the scheduler
+    after the optimizer, before other schedulers and before loading the optimizer's state. Adam's coupled weight
+    decay counts as part of the loss as trained.
+
+    Source: Baveja et al., arXiv 2509.19698, Alg. 1.
+
+    Args:
+        model: a module, or `Stacked` networks.
+        optimizer: `torch.optim.Adam` or `AdamW` on its parameters, or an Adam with a step size per layer and
+            network.
+        penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
+        steps_per_task: steps between calls of `begin_task`; without it there is no warm-up window.
+        adjust: False only measures.
+        seeds: of power iteration's random vectors, one per network; by default 0, 1, ...
+        **constants: those of `clbench.scheduling.Constants`.
+
+    Attributes:
+        decisions: `History` of all decisions.
+
+    Raises:
+        OptionError: a constant is out of range, or model and optimizer do not go together.
+        UndefinedError: the model has no per-sample gradients, which the bound needs.
+    """
+
+    bound = "combined"
+    per_layer = True
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        *,
+        penalty: Penalty | None = None,
+        steps_per_task: int | None = None,
+        adjust: bool = True,
+        seeds: Sequence[int] | None = None,
+        **constants: Any,
+    ) -> None:
+        self.constants = _constants(constants)
+        self.model, self.optimizer, self.steps_per_task, self.adjust = (
+            model,
+            optimizer,
+            steps_per_task,
+            adjust,
+        )
+        knowledge(model, optimizer)  # complains if they do not go together
+        self._noisy = _has_sample_gradients(model, required=adjust and self.bound != "volatility")
+        self.layers = list(layers(model)) if self.per_layer else [WHOLE]
+        self._penalty = with_weight_decay(model, optimizer, penalty)
+        self._power = PowerIteration(model, self.layers, seeds)
+        self._tracker = VolatilityTracker(
+            self.constants.volatility, self.constants.window, self.constants.decay
+        )
+        self.decisions = History(self.layers)
+        self.steps = self.task = self.step_in_task = 0
+        if adjust and self.per_layer and isinstance(optimizer, torch.optim.Optimizer):
+            _group_by_layer(model, optimizer)
+
+    def begin_task(self) -> None:
+        """Say that a new task begins; before the first there is no need to."""
+        if self.steps:
+            self.task += 1
+        self.step_in_task = 0
+
+    @property
+    def warming(self) -> bool:
+        """Whether the warm-up window is open."""
+        warmup = self.constants.warmup
+        if warmup == "off" or self.steps_per_task is None or (warmup == "first-task" and self.task > 0):
+            return False
+        return self.step_in_task <= self.constants.warmup_fraction * self.steps_per_task
+
+    def step(self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor) -> bool:
+        """Count a step; on every K-th measure and adjust. Return whether it did.
+
+        Args:
+            loss_fn: from outputs and targets to the batch's mean loss, without penalty.
+            inputs: the batch, `(B, ...)`, or `(S, B, ...)` for stacked networks.
+            targets: ditto.
+        """
+        self.steps += 1
+        self.step_in_task += 1
+        if self.steps % self.constants.every:
+            return False
+        measured = self._measure(loss_fn, inputs, targets)
+        if measured is None:
+            return False
+        bound = measured[f"{self.bound}_bound"]
+        factor = factors(
+            self.constants, measured["effective_step_size"], bound, measured["gradient_squares"], self.warming
+        )
+        if not self.adjust:
+            factor = torch.ones_like(factor)
+        place = (self.steps, self.task, self.step_in_task)
+        self.decisions.append(place, {**measured, "factor": factor})
+        if self.adjust:
+            self._apply(factor)
+        return True
+
+    def _measure(
+        self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> dict[str, torch.Tensor] | None:
+        """Return the columns of a decision, `(L, S)` each; None while the optimizer has no state."""
+        known = knowledge(self.model, self.optimizer)
+        if all(one.second_moment is None for one in known.values()):
+            return None
+        check = not len(self.decisions)
+        point = Pass(self.model, loss_fn, inputs, targets, self._penalty, hessian=True, check=check)
+        sharpness = self._rows(self._power.update(point))
+        normalized = self._rows(aggregated_step_size(self.model, self.optimizer)) * sharpness
+        volatility = self._tracker.update(normalized)
+        squares = self._rows(point.gradient_squares())
+        noise = self._rows(point.noise()) if self._noisy else torch.full_like(squares, torch.nan)
+        bounds = critical_step_sizes(
+            squares,
+            noise,
+            volatility,
+            point.batch_size,
+            beta=self.constants.beta,
+            unbiased=self.constants.unbiased,
+        )
+        return {
+            "step_size": self._step_sizes().to(squares),
+            "effective_step_size": self._rows(effective_step_size(self.model, self.optimizer)),
+            "noise_bound": bounds.noise,
+            "volatility_bound": bounds.volatility,
+            "combined_bound": bounds.combined,
+            "sharpness": sharpness,
+            "normalized_sharpness": normalized,
+            "volatility": volatility,
+            "gradient_noise": noise,
+            "gradient_squares": squares,
+        }
+
+    def _rows(self, values: Measures) -> torch.Tensor:
+        rows = torch.stack([values[layer] for layer in self.layers])
+        return rows if rows.ndim == 2 else rows.unsqueeze(1)
+
+    def _step_sizes(self) -> torch.Tensor:
+        """Return eta as it is, `(L, S)`; for the whole network that of its first layer."""
+        known = knowledge(self.model, self.optimizer)
+        rows = [torch.as_tensor(known[names[0]].step_size) for names in layers(self.model).values()][
+            : len(self.layers)
+        ]
+        count = self.model.count if isinstance(self.model, Stacked) else 1
+        return torch.stack([row.reshape(-1).expand(count) for row in rows])
+
+    def _apply(self, factor: torch.Tensor) -> None:
+        if not isinstance(self.optimizer, torch.optim.Optimizer):
+            self.optimizer.step_sizes *= factor
+            return
+        places = {id(value): name for name, value in trainable(self.model).items()}
+        for group in self.optimizer.param_groups:
+            names = {places[id(value)] for value in group["params"] if id(value) in places}
+            if names:
+                layer = next(iter(names)).partition(".")[0] if self.per_layer else WHOLE
+                own = factor[self.layers.index(layer), 0]
+                group["lr"] = group["lr"] * (own if isinstance(group["lr"], torch.Tensor) else own.item())
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """All decisions: a row per decision and layer (and network) with step, step sizes, bounds and measurements."""
+        return self.decisions.frame(single=not isinstance(self.model, Stacked))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of counters, trackers, vectors and history; step sizes are in the optimizer's."""
+        return {
+            "constants": asdict(self.constants),
+            "steps": self.steps,
+            "task": self.task,
+            "step_in_task": self.step_in_task,
+            "power": self._power.state_dict(),
+            "tracker": self._tracker.state_dict(),
+            "decisions": self.decisions.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave.
+
+        Raises:
+            OptionError: it is from a scheduler with other constants.
+        """
+        if dict(state["constants"]) != asdict(self.constants):
+            raise OptionError(f"the state is of a scheduler with other constants: {state['constants']}")
+        self.steps, self.task, self.step_in_task = state["steps"], state["task"], state["step_in_task"]
+        self._power.load_state_dict(state["power"])
+        self._tracker.load_state_dict(state["tracker"])
+        self.decisions.load_state_dict(state["decisions"])
+
+
+class FullNetworkScheduler(PerLayerScheduler):
+    """One controller for the whole network: one decision, the same factor for all layers (paper, A.3)."""
+
+    per_layer = False
+
+
+class NoiseOnlyScheduler(PerLayerScheduler):
+    """The bound is alpha_g alone (paper, A.2)."""
+
+    bound = "noise"
+
+
+class VolatilityOnlyScheduler(PerLayerScheduler):
+    """The bound is alpha_vol alone (paper, A.2); works with batch normalisation in training mode."""
+
+    bound = "volatility"
+
+
+SCHEDULERS: Mapping[str, type[PerLayerScheduler]] = MappingProxyType(
+    {
+        "per-layer": PerLayerScheduler,
+        "full-network": FullNetworkScheduler,
+        "noise-only": NoiseOnlyScheduler,
+        "volatility-only": VolatilityOnlyScheduler,
+    }
+)
+
+
+def _constants(given: Mapping[str, Any]) -> Constants:
+    names = [item.name for item in fields(Constants)]
+    for name in given:
+        if name not in names:
+            raise UnknownNameError(f"a scheduler has no constant '{name}'.{did_you_mean(name, names)}")
+    return Constants(**given)
+
+
+def _has_sample_gradients(model: Model, required: bool) -> bool:
+    try:
+        check_per_sample(model.model if isinstance(model, Stacked) else model)
+    except UndefinedError:
+        if required:
+            raise
+        return False
+    return True
+
+
+def _group_by_layer(model: Model, optimizer: torch.optim.Optimizer) -> None:
+    """Split the optimizer's parameter groups so that none holds parameters of two layers; state stays."""
+    owner = {id(value): name.partition(".")[0] for name, value in trainable(model).items()}
+    groups = []
+    for group in optimizer.param_groups:
+        parts: dict[str | None, list[torch.Tensor]] = {}
+        for value in group["params"]:
+            parts.setdefault(owner.get(id(value)), []).append(value)
+        groups += [{**group, "params": values} for values in parts.values()]
+    optimizer.param_groups[:] = groups
