@@ -42,3 +42,74 @@ def wasserstein_penalty(parameters, initial, strength: float):
     for value, start in zip(parameters, initial, strict=True):
         total = total + ((value.flatten().sort().values - start.flatten().sort().values) ** 2).sum()
     return strength * total
+
+
+def flat_parameters(model):
+    """All trained parameters as one vector, and a function of such a vector that runs the model on inputs."""
+    names = [name for name, value in model.named_parameters() if value.requires_grad]
+    shapes = {name: dict(model.named_parameters())[name].shape for name in names}
+    vector = torch.cat([dict(model.named_parameters())[name].detach().flatten() for name in names])
+
+    def run(theta, inputs):
+        pieces = theta.split([shapes[name].numel() for name in names])
+        state = {name: piece.view(shapes[name]) for name, piece in zip(names, pieces, strict=True)}
+        buffers = {name: value.clone() for name, value in model.named_buffers()}
+        return torch.func.functional_call(model, {**state, **buffers}, (inputs,))
+
+    return vector, run
+
+
+def places(model):
+    """Slices of the flat vector by layer: top-level modules in order."""
+    found, at = {}, 0
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            start = found.setdefault(name.split(".")[0], [at, at])
+            start[1] = at = at + value.numel()
+    return {layer: slice(*ends) for layer, ends in found.items()}
+
+
+def gradient(model, loss_fn, inputs, targets, penalty=None):
+    """The batch loss's gradient as one vector."""
+    theta, run = flat_parameters(model)
+    theta.requires_grad_()
+    loss = loss_fn(run(theta, inputs), targets)
+    if penalty is not None:
+        loss = loss + penalty(theta)
+    return torch.autograd.grad(loss, theta)[0]
+
+
+def sample_gradients(model, loss_fn, inputs, targets):
+    """Per-sample gradients `(B, P)`: a loop over samples."""
+    return torch.stack(
+        [
+            gradient(model, loss_fn, inputs[index : index + 1], targets[index : index + 1])
+            for index in range(len(inputs))
+        ]
+    )
+
+
+def noise(model, loss_fn, inputs, targets):
+    """(1/B) sum ||g_i - g_bar||^2 by layer and in all, from explicit per-sample gradients."""
+    rows = sample_gradients(model, loss_fn, inputs, targets)
+    spread = (rows - rows.mean(dim=0)).square().mean(dim=0)
+    return {layer: spread[place].sum() for layer, place in places(model).items()} | {
+        "whole network": spread.sum()
+    }
+
+
+def hessian(model, loss_fn, inputs, targets, penalty=None):
+    """The explicit Hessian `(P, P)` of the batch loss."""
+    theta, run = flat_parameters(model)
+
+    def loss(vector):
+        value = loss_fn(run(vector, inputs), targets)
+        return value if penalty is None else value + penalty(vector)
+
+    return torch.autograd.functional.hessian(loss, theta)
+
+
+def top_eigenvalue(matrix):
+    """The eigenvalue of largest magnitude."""
+    values = torch.linalg.eigvalsh(matrix)
+    return values[values.abs().argmax()]

@@ -79,8 +79,9 @@ def critical_step_sizes(
 
 def quotient(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
     """Return above / below, 0 for 0 / 0, and the largest finite number in place of infinity."""
-    limits = torch.finfo(above.dtype)
-    return torch.where(above > 0, above / below.clamp_min(limits.tiny), 0 * above).clamp_max(limits.max)
+    most = torch.finfo(above.dtype).max
+    positive = torch.where(below > 0, above / below, most + 0 * below).clamp_max(most)
+    return torch.where(above > 0, positive, 0 * above)
 
 
 def cantelli_cap(mean: torch.Tensor, deviation: torch.Tensor, delta: float = 0.05) -> torch.Tensor:

@@ -50,7 +50,7 @@ def _rank(gram: torch.Tensor, share: float) -> torch.Tensor:
     spectrum = torch.linalg.eigvalsh(gram.double().cpu()).clamp_min(0).flip(-1)
     reached = spectrum.cumsum(dim=-1) >= share * spectrum.sum(dim=-1, keepdim=True) * (1 - 1e-12)
     least = reached.to(torch.int8).argmax(dim=-1) + 1
-    return (least / gram.shape[-1]).to(device=gram.device, dtype=gram.dtype)
+    return (least.double() / gram.shape[-1]).to(device=gram.device, dtype=gram.dtype)
 
 
 def feature_rank(model: Model, inputs: torch.Tensor) -> Measures:

@@ -1,0 +1,164 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from clbench.errors import OptionError
+from clbench.indicators import (
+    VolatilityTracker,
+    cantelli_cap,
+    critical_step_sizes,
+    gradient_noise,
+    gradient_norm,
+    predicted_loss_of_trainability,
+    sharpness,
+)
+from tests.cases import batch, network
+
+POSITIVE = st.floats(1e-6, 1e6)
+SIZES = st.integers(1, 4096)
+
+
+def number(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+@given(g2=POSITIVE, noise=POSITIVE, volatility=POSITIVE, size=SIZES, beta=st.floats(1e-3, 100))
+def test_bounds_are_their_formulas(g2, noise, volatility, size, beta):
+    found = critical_step_sizes(number(g2), number(noise), number(volatility), size, beta=beta)
+    assert float(found.noise) == pytest.approx(size * g2 / noise)
+    assert float(found.volatility) == pytest.approx(size / (beta * volatility))
+    assert float(found.combined) == pytest.approx(size * g2 / (noise + beta * g2 * volatility))
+    assert float(1 / found.combined) == pytest.approx(float(1 / found.noise + 1 / found.volatility))
+
+
+@given(
+    g2=st.floats(0, 1e6),
+    noise=st.floats(0, 1e6),
+    volatility=st.floats(0, 1e6),
+    size=SIZES,
+    beta=st.floats(0, 100),
+)
+def test_combined_is_never_above_the_others_and_all_are_finite(g2, noise, volatility, size, beta):
+    for dtype in (torch.float64, torch.float32):
+        values = (torch.tensor(value, dtype=dtype) for value in (g2, noise, volatility))
+        found = critical_step_sizes(*values, size, beta=beta)
+        slack = 1 + 1e-12 if dtype == torch.float64 else 1 + 1e-5
+        assert found.combined <= found.noise * slack
+        assert found.combined <= found.volatility * slack
+        assert all(torch.isfinite(bound) and bound >= 0 for bound in found)
+
+
+def test_documented_ends():
+    nothing, something = number(0.0), number(2.0)
+    most = torch.finfo(torch.float64).max
+    assert critical_step_sizes(nothing, nothing, nothing, 8) == (0, most, 0)  # a dead layer
+    assert critical_step_sizes(nothing, something, something, 8).combined == 0  # a zero gradient
+    one = critical_step_sizes(something, nothing, nothing, 1)  # a batch of one, first decision
+    assert one == (most, most, most)
+    assert math.isnan(critical_step_sizes(number(math.nan), something, something, 8).combined)
+
+
+@settings(deadline=None, max_examples=25)
+@given(scale=st.floats(0.1, 10))
+def test_a_scaled_loss_leaves_the_noise_bound_and_scales_the_others(scale):
+    """Noise and squared gradient both grow by scale^2; sharpness, and with it Vol, by scale."""
+    model, (inputs, targets) = network("mlp"), batch()
+
+    def bounds(factor):
+        def loss_fn(outputs, wanted):
+            return factor * F.cross_entropy(outputs, wanted)
+
+        noise = gradient_noise(model, loss_fn, inputs, targets)["fc1"]
+        g2 = gradient_norm(model, loss_fn, inputs, targets)["fc1"] ** 2
+        tracker = VolatilityTracker(eps=0)
+        for size in (6, 12):
+            volatility = tracker.update(
+                sharpness(model, loss_fn, inputs[:size], targets[:size], iterations=5, tolerance=0)["fc1"]
+            )
+        return critical_step_sizes(g2, noise, volatility, 12), (noise, g2, volatility)
+
+    plain, (noise, g2, volatility) = bounds(1.0)
+    scaled, _ = bounds(scale)
+    torch.testing.assert_close(scaled.noise, plain.noise, rtol=1e-8, atol=0)
+    torch.testing.assert_close(scaled.volatility, plain.volatility / scale, rtol=1e-8, atol=0)
+    expected = 12 * g2 / (noise + 20 * g2 * scale * volatility)
+    torch.testing.assert_close(scaled.combined, expected, rtol=1e-8, atol=0)
+
+
+def test_with_beta_as_in_the_papers_text_volatility_hardly_counts():
+    """At B = 256 and the volatilities of practice (0.1 to 10), beta <= 1 leaves alpha~ near alpha_g of about 1."""
+    for volatility, most in ((0.1, 0.0004), (1.0, 0.004), (2.5, 0.01)):
+        found = critical_step_sizes(number(1.0), number(256.0), number(volatility), 256, beta=1)
+        assert 0 < 1 - float(found.combined / found.noise) < most
+
+
+def test_unbiased_takes_off_the_floor_of_pure_noise():
+    """Gradients that are nothing but noise: alpha_g tends to 1, the unbiased one to 0 (or what chance leaves)."""
+    generator = torch.Generator().manual_seed(0)
+    biased, unbiased = [], []
+    for _ in range(200):
+        rows = torch.randn(64, 500, generator=generator, dtype=torch.float64)
+        mean = rows.mean(dim=0)
+        noise = (rows - mean).square().sum(dim=1).mean()
+        arguments = (mean.square().sum(), noise, number(0.0), 64)
+        biased.append(critical_step_sizes(*arguments).noise)
+        unbiased.append(critical_step_sizes(*arguments, unbiased=True).noise)
+    assert float(torch.stack(biased).mean()) == pytest.approx(64 / 63, rel=0.02)
+    assert float(torch.stack(unbiased).mean()) < 0.05
+    assert min(unbiased) >= 0
+
+
+def test_unbiased_finds_a_signal_under_noise():
+    generator = torch.Generator().manual_seed(0)
+    signal = 0.3
+    found = []
+    for _ in range(300):
+        rows = signal + torch.randn(32, 100, generator=generator, dtype=torch.float64)
+        mean = rows.mean(dim=0)
+        noise = (rows - mean).square().sum(dim=1).mean()
+        found.append(critical_step_sizes(mean.square().sum(), noise, number(0.0), 32, unbiased=True).noise)
+    assert float(torch.stack(found).mean()) == pytest.approx(32 * signal**2, rel=0.03)
+
+
+def test_kappa_is_free():
+    found = critical_step_sizes(number(1.0), number(1.0), number(4.0), 32, kappa=0.5)
+    assert found.volatility == 0.5
+
+
+def test_cantelli_holds_for_skewed_sharpness():
+    """Of draws from a skewed distribution, at most delta have 2 / lambda below the cap."""
+    draws = torch.distributions.LogNormal(0.0, 1.0).sample((100_000,)).double()
+    for delta in (0.05, 0.2, 0.5):
+        cap = cantelli_cap(draws.mean(), draws.std(), delta)
+        expected = 2 / (draws.mean() + draws.std() * math.sqrt((1 - delta) / delta))
+        torch.testing.assert_close(cap, expected)
+        assert (2 / draws < cap).double().mean() <= delta
+    assert cantelli_cap(number(0.0), number(0.0)) == torch.finfo(torch.float64).max
+
+
+@given(st.lists(st.lists(st.floats(0, 2), min_size=3, max_size=3), min_size=1, max_size=8))
+def test_rho_counts_decisions_with_some_layer_above(rows):
+    effective = torch.tensor(rows, dtype=torch.float64)
+    expected = sum(any(value > 1 for value in row) for row in rows) / len(rows)
+    assert float(predicted_loss_of_trainability(effective, torch.ones_like(effective))) == pytest.approx(
+        expected
+    )
+    stacked = torch.stack([effective, torch.zeros_like(effective)], dim=2)
+    found = predicted_loss_of_trainability(stacked, torch.ones_like(stacked))
+    assert found.tolist() == pytest.approx([expected, 0])
+
+
+def test_arguments_are_checked():
+    ones = torch.ones(3)
+    with pytest.raises(OptionError, match="beta=-1 and kappa"):
+        critical_step_sizes(ones, ones, ones, 8, beta=-1)
+    with pytest.raises(OptionError, match="delta=1 must be between 0 and 1"):
+        cantelli_cap(ones, ones, delta=1)
+    with pytest.raises(OptionError, match=r"must both be \(T, L\)"):
+        predicted_loss_of_trainability(torch.ones(3, 2), torch.ones(2, 3))
+    with pytest.raises(OptionError, match="T at least 1"):
+        predicted_loss_of_trainability(torch.ones(0, 2), torch.ones(0, 2))
