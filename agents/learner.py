@@ -11,7 +11,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from clbench.agent import AgentSpec
-from clbench.errors import OptionError, StepOrderError, UnknownNameError
+from clbench.errors import OptionError, StepOrderError, UnknownNameError, did_you_mean
 from clbench.indicators import Stacked
 from clbench.scheduling import SCHEDULERS, Constants, PerLayerScheduler
 
@@ -57,12 +57,15 @@ class Learner:
     ) -> None:
         if not 0 < step_size < math.inf:
             raise OptionError(f"step_size={step_size} must be above 0 and finite")
-        if scheduler not in ("none", *SCHEDULERS):
-            raise UnknownNameError(f"no scheduler '{scheduler}'. There are: none, {', '.join(SCHEDULERS)}.")
-        if scheduler == "none":
-            for name, value in constants.items():
-                if value != self.keyword_arguments.get(name):
-                    raise OptionError(f"{name}={value} has no effect without a scheduler: choose one")
+        kinds = ("none", *SCHEDULERS)
+        if scheduler not in kinds:
+            hint = did_you_mean(str(scheduler), kinds)
+            raise UnknownNameError(f"no scheduler '{scheduler}'.{hint} There are: {', '.join(kinds)}.")
+        for name, value in constants.items():
+            if name not in self.keyword_arguments:
+                raise UnknownNameError(f"no argument '{name}'.{did_you_mean(name, self.keyword_arguments)}")
+            if scheduler == "none" and value != self.keyword_arguments[name]:
+                raise OptionError(f"{name}={value} has no effect without a scheduler: choose one")
         self.spec, self.seeds, self.step_size = spec, tuple(seeds), step_size
         self._scheduler, self._constants = scheduler, constants
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]

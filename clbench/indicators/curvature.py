@@ -16,6 +16,7 @@ from clbench.indicators.networks import (
     Tensors,
     batched,
     layers,
+    total,
     trainable,
 )
 from clbench.indicators.optimizers import Optimizer
@@ -137,7 +138,7 @@ class PowerIteration:
             for place, (part, product) in enumerate(zip(point.parts, products, strict=True)):
                 vector, start = self.vectors[block][place], self._start[block][place]
                 pieces = [part.dot(vector[name], product[name]) for name in names]
-                quotients.append(torch.stack(pieces).sum(dim=0))
+                quotients.append(total(pieces))
                 unit, norm = _unit(product, part.many)
                 usable = torch.isfinite(norm) & (norm > 0)
                 self.vectors[block][place] = {
@@ -148,14 +149,18 @@ class PowerIteration:
         return found
 
     def converge(self, point: Pass, iterations: int, tolerance: float) -> Measures:
-        """Take products until no quotient moves by more than `tolerance` of it, at most `iterations`."""
+        """Take products until each quotient moves by no more than `tolerance` of it, at most `iterations`.
+
+        Each number stands once it does: what other blocks or networks still need does not touch it.
+        """
         found = self.update(point)
+        moving = {block: torch.ones_like(value, dtype=torch.bool) for block, value in found.items()}
         for _ in range(iterations - 1):
-            before, found = found, self.update(point)
-            moved = [
-                (value - before[block]).abs() > tolerance * value.abs() for block, value in found.items()
-            ]
-            if tolerance > 0 and not torch.stack(moved).any():
+            for block, value in self.update(point).items():
+                steps = (value - found[block]).abs() > tolerance * value.abs()
+                found[block] = torch.where(moving[block], value, found[block])
+                moving[block] = moving[block] & steps
+            if tolerance > 0 and not torch.stack(list(moving.values())).any():
                 break
         return found
 
@@ -180,7 +185,7 @@ def _unit(vector: Tensors, many: bool) -> tuple[Tensors, torch.Tensor]:
     squares = [
         value.square().flatten(1).sum(dim=1) if many else value.square().sum() for value in vector.values()
     ]
-    norm = torch.stack(squares).sum(dim=0).sqrt()
+    norm = total(squares).sqrt()
     return {name: value / _over(norm, value) for name, value in vector.items()}, norm
 
 

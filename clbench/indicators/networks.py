@@ -1,5 +1,6 @@
 """What is measured: one network, or S stacked ones, and their layers."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -103,11 +104,13 @@ def is_bias(name: str) -> bool:
 
 def by_layer(model: Model, values: Mapping[str, torch.Tensor]) -> Measures:
     """Sum values of parameters to values of layers and of the whole network."""
-    sums = {
-        layer: torch.stack([values[name] for name in names]).sum(dim=0)
-        for layer, names in layers(model).items()
-    }
-    return {**sums, WHOLE: torch.stack(list(sums.values())).sum(dim=0)}
+    sums = {layer: total([values[name] for name in names]) for layer, names in layers(model).items()}
+    return {**sums, WHOLE: total(list(sums.values()))}
+
+
+def total(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the sum of tensors, added in their order: the same bits however many networks they are of."""
+    return functools.reduce(torch.add, values)
 
 
 def counts(model: Model) -> dict[str, int]:

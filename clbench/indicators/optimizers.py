@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.networks import Model, Penalty, Stacked, Tensors, layers, trainable
+from clbench.indicators.networks import Model, Penalty, Stacked, Tensors, layers, total, trainable
 
 
 class StackedAdamLike(Protocol):
@@ -109,9 +109,9 @@ def with_weight_decay(model: Model, optimizer: Optimizer, penalty: Penalty | Non
             ]
         else:
             squares = [decay / 2 * parameters[name].square().sum() for name, decay in own.items()]
-        total = torch.stack(squares).sum(dim=0)
+        decayed = total(squares)
         more = None if penalty is None else penalty(parameters)
-        return total if more is None else total + more
+        return decayed if more is None else decayed + more
 
     return both
 

@@ -7,7 +7,7 @@ import torch
 from clbench.errors import OptionError
 from clbench.indicators.bounds import quotient
 from clbench.indicators.curvature import PowerIteration
-from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Penalty, Tensors, layers
+from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Penalty, Tensors, layers, total
 from clbench.indicators.passes import Pass
 
 
@@ -58,7 +58,7 @@ def rank_projected_step_size(
             squares = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
             noise = squares
             for vector in basis:
-                ours = torch.stack([part.dot(part.trained[name], vector[name]) for name in names]).sum(dim=0)
+                ours = total([part.dot(part.trained[name], vector[name]) for name in names])
                 slopes = part.slopes(loss_fn, vector)
                 squares = squares + ours.square()
                 noise = noise + slopes.var(dim=-1, correction=0)

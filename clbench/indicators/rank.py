@@ -3,9 +3,9 @@
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Stacked
+from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Stacked, Tensors
 from clbench.indicators.passes import Pass
-from clbench.indicators.units import hidden
+from clbench.indicators.units import over_hidden
 
 
 def hessian_rank(
@@ -71,9 +71,12 @@ def feature_rank(model: Model, inputs: torch.Tensor) -> Measures:
     Raises:
         UndefinedError: the model has no hidden layer.
     """
-    _, after = hidden(model, inputs)
-    ranks = {layer: _effective_rank(values) for layer, values in after.items()}
-    return {**ranks, WHOLE: ranks[list(ranks)[-1]]}
+
+    def ranks(_: Tensors, after: Tensors) -> Measures:
+        found = {layer: _effective_rank(values) for layer, values in after.items()}
+        return {**found, WHOLE: found[list(found)[-1]]}
+
+    return over_hidden(model, inputs, ranks)
 
 
 def _effective_rank(values: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from clbench.indicators.networks import (
     is_bias,
     layers,
     per_network,
+    total,
     trainable,
 )
 from clbench.indicators.optimizers import Knowledge, Optimizer, knowledge
@@ -69,9 +70,9 @@ def aggregated_step_size(model: Model, optimizer: Optimizer) -> Measures:
         name: value[0].numel() if isinstance(model, Stacked) else value.numel()
         for name, value in values.items()
     }
-    total = sum(sizes.values())
+    count = sum(sizes.values())
     of_layers = {layer: steps[names[0]] for layer, names in layers(model).items()}
-    of_layers[WHOLE] = torch.stack([steps[name] * sizes[name] for name in values]).sum(dim=0) / total
+    of_layers[WHOLE] = total([steps[name] * sizes[name] for name in values]) / count
     if isinstance(optimizer, torch.optim.SGD):
         return {layer: torch.ones_like(step) for layer, step in of_layers.items()}
     moments = {name: one.second_moment for name, one in known.items()}
@@ -80,7 +81,7 @@ def aggregated_step_size(model: Model, optimizer: Optimizer) -> Measures:
     sums = [
         per_network(model, lambda own: own.sum(), moment) for moment in moments.values() if moment is not None
     ]
-    root = (torch.stack(sums).sum(dim=0) / total).sqrt()
+    root = (total(sums) / count).sqrt()
     eps = next(iter(known.values())).eps
     return {layer: step / (root + eps) for layer, step in of_layers.items()}
 
@@ -103,4 +104,4 @@ def _as_tensor(model: Model, number: float | torch.Tensor, value: torch.Tensor) 
 
 def _mean(alphas: Measures, names: list[str]) -> torch.Tensor:
     weights = [name for name in names if not is_bias(name)] or names
-    return torch.stack([alphas[name] for name in weights]).mean(dim=0)
+    return total([alphas[name] for name in weights]) / len(weights)

@@ -1,5 +1,6 @@
 """What hidden units do on a batch: their signs, and whether they are silent."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -37,12 +38,15 @@ def unit_sign_entropy(model: Model, inputs: torch.Tensor) -> Measures:
     Raises:
         UndefinedError: the model has no hidden layer.
     """
-    before, _ = hidden(model, inputs)
-    entropies = {}
-    for layer, values in before.items():
-        share = (values > 0).to(values.dtype).mean(dim=-2)
-        entropies[layer] = torch.special.entr(share) + torch.special.entr(1 - share)
-    return _means(entropies)
+
+    def entropies(before: Tensors, _: Tensors) -> Measures:
+        found = {}
+        for layer, values in before.items():
+            share = (values > 0).to(values.dtype).mean(dim=0)
+            found[layer] = torch.special.entr(share) + torch.special.entr(1 - share)
+        return _means(found)
+
+    return over_hidden(model, inputs, entropies)
 
 
 def dormant_units(model: Model, inputs: torch.Tensor) -> Measures:
@@ -62,53 +66,61 @@ def dormant_units(model: Model, inputs: torch.Tensor) -> Measures:
     Raises:
         UndefinedError: the model has no hidden layer.
     """
-    _, after = hidden(model, inputs)
-    return _means({layer: (values == 0).all(dim=-2).to(values.dtype) for layer, values in after.items()})
+
+    def silent(_: Tensors, after: Tensors) -> Measures:
+        return _means({layer: (values == 0).all(dim=0).to(values.dtype) for layer, values in after.items()})
+
+    return over_hidden(model, inputs, silent)
 
 
-def hidden(model: Model, inputs: torch.Tensor) -> tuple[Tensors, Tensors]:
-    """Return each hidden layer's pre-activations and activations, `(N, units)` or `(S, N, units)`.
+def over_hidden(
+    model: Model, inputs: torch.Tensor, reduce: Callable[[Tensors, Tensors], Measures]
+) -> Measures:
+    """Run the model, and reduce its hidden layers' pre-activations and activations, network by network.
 
-    N is B times a convolution's or a sequence's positions.
+    Args:
+        model: a module, or `Stacked` ones.
+        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+        reduce: from one network's pre-activations and activations, `(N, units)` by layer, to scalars; N is B
+            times a convolution's or a sequence's positions.
+
+    Returns:
+        scalars, or `(S,)`.
 
     Raises:
         UndefinedError: the model has no hidden layer.
     """
     module = model.model if isinstance(model, Stacked) else model
     names = [name for name in layers(model) if name in dict(module.named_children())]
-    order: list[str] = []
 
-    def look(state: Tensors, x: torch.Tensor) -> tuple[Tensors, Tensors]:
+    def look(state: Tensors, x: torch.Tensor) -> Measures:
         with watched(module, names) as calls:
             functional_call(module, state, (x,))
-        order[:] = [name for name in calls if calls[name]]
+        order = [name for name in calls if calls[name]]
+        if len(order) < 2:
+            raise UndefinedError("the model has no hidden layer: its units cannot be measured")
         before = {name: _rows(module, name, [output for _, output in calls[name]]) for name in order[:-1]}
         after = {
             name: _rows(module, name, [given for given, _ in calls[following]])
             for name, following in pairwise(order)
         }
-        return before, after
+        return reduce(before, after)
 
+    if isinstance(model, Stacked):
+        state = {**model.parameters, **model.buffers}
+    else:
+        state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    state = {name: value.detach().clone() for name, value in state.items()}
     with torch.no_grad(), random_state_kept(inputs.device):
         if not isinstance(model, Stacked):
-            state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-            found = look({name: value.detach().clone() for name, value in state.items()}, inputs)
-        else:
-            stack = {**model.parameters, **{name: value.clone() for name, value in model.buffers.items()}}
-            if not batched(model):
-                each = [
-                    look({name: value[place] for name, value in stack.items()}, inputs[place])
-                    for place in range(model.count)
-                ]
-                found = tuple(  # type: ignore[assignment]
-                    {name: torch.stack([own[kind][name] for own in each]) for name in each[0][kind]}
-                    for kind in (0, 1)
-                )
-            else:
-                found = vmap(look, randomness="different")(stack, inputs)
-    if not found[0]:
-        raise UndefinedError("the model has no hidden layer: its units cannot be measured")
-    return found
+            return look(state, inputs)
+        if batched(model):
+            found: Measures = vmap(look, randomness="different")(state, inputs)
+            return found
+        each = [
+            look({name: value[place] for name, value in state.items()}, x) for place, x in enumerate(inputs)
+        ]
+        return {name: torch.stack([own[name] for own in each]) for name in each[0]}
 
 
 def _rows(module: nn.Module, name: str, values: list[torch.Tensor]) -> torch.Tensor:

@@ -63,7 +63,9 @@ class VolatilityTracker:
         usable = torch.isfinite(values)
         if self.kind == "window":
             self._values = torch.where(usable, torch.cat([self._values[1:], values[None]]), self._values)
-            mean = self._values.nanmean(dim=0)
+            # A running sum takes each number's values in their order, whatever stands beside it.
+            total = torch.nan_to_num(self._values).cumsum(dim=0)[-1]
+            mean = total / (~torch.isnan(self._values)).sum(dim=0)
             variance = (values - mean).square()
         else:
             first = torch.isnan(self.mean)

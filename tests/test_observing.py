@@ -1,0 +1,303 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from agents import batchnorm, crelu, l2, perlayer, reset, vanilla
+from clbench import indicators as measures
+from clbench.observing import ALL, BOUNDS, CURVATURE, DEFAULT, INDICATORS, TRAJECTORIES, Observer
+from clbench.records import IndicatorRecord, TaskRecord, Undefined
+from clbench.runner import run
+from clbench.scheduling import PerLayerScheduler
+from tests.cases import short_env, short_vec
+
+
+class Plain:
+    """An agent as users write it."""
+
+    def __init__(self, spec, seed, decay=0.0):
+        torch.manual_seed(seed)
+        self.model = nn.Sequential(nn.Linear(784, 12), nn.ReLU(), nn.Dropout(0.2), nn.Linear(12, 10))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, weight_decay=decay)
+        self.batches = []
+
+    def act(self, obs):
+        self.inputs = torch.as_tensor(obs)
+        self.logits = self.model(self.inputs)
+        return self.logits
+
+    def learn(self, targets):
+        targets = torch.as_tensor(targets)
+        self.before = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self.batches.append((self.inputs, targets))
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.logits, targets).backward()
+        self.optimizer.step()
+
+
+def observe(env, agent, seeds, indicators, every=None):
+    observer = Observer(agent, "a", seeds, indicators, every) if indicators else None
+    events = list(run(env, agent, name="a", seeds=seeds, observer=observer))
+    return {
+        kind: [event for event in events if isinstance(event, kind)]
+        for kind in (TaskRecord, IndicatorRecord, Undefined)
+    }
+
+
+def test_every_indicator_is_measured_at_each_tasks_end():
+    env = short_vec(2)
+    found = observe(env, vanilla.Agent(env.agent_spec, [3, 5]), [3, 5], ALL)
+    records = found[IndicatorRecord]
+    assert {record.indicator for record in records} >= set(INDICATORS)
+    assert not found[Undefined]
+    for indicator in INDICATORS:
+        own = [record for record in records if record.indicator == indicator]
+        assert {(record.seed, record.task, record.step) for record in own} == {
+            (seed, task, 6) for seed in (3, 5) for task in (0, 1)
+        }
+        assert {"fc1", "fc2", "whole network"} <= {record.layer for record in own}
+    assert all(math.isfinite(record.value) for record in records)
+
+
+def test_values_are_those_of_the_public_functions():
+    """Measured on the task's last batch, before the agent learns from it."""
+    env = short_env(num_tasks=1)
+    agent = Plain(env.agent_spec, 0, decay=0.1)
+    agent.model[2].eval()
+    records = observe(env, agent, [0], [name for name in INDICATORS if name not in CURVATURE])[
+        IndicatorRecord
+    ]
+    inputs, targets = agent.batches[-1]
+    with torch.no_grad():
+        for name, value in agent.model.named_parameters():
+            value.copy_(agent.before[name])
+
+    def decay(own):
+        return 0.05 * sum(value.square().sum() for value in own.values())
+
+    expected = {
+        "gradient_noise": measures.gradient_noise(agent.model, F.cross_entropy, inputs, targets),
+        "gradient_norm": measures.gradient_norm(agent.model, F.cross_entropy, inputs, targets, decay),
+        "gradient_rms": measures.gradient_norm(agent.model, F.cross_entropy, inputs, targets, decay, "rms"),
+        "gradient_parameter_ratio": measures.gradient_parameter_ratio(
+            agent.model, F.cross_entropy, inputs, targets, decay
+        ),
+        "hessian_rank": measures.hessian_rank(agent.model, F.cross_entropy, inputs, targets),
+        "weight_norm": measures.weight_norm(agent.model),
+        "weight_rms": measures.weight_norm(agent.model, "rms"),
+        "dormant_units": measures.dormant_units(agent.model, inputs),
+        "unit_sign_entropy": measures.unit_sign_entropy(agent.model, inputs),
+        "feature_rank": measures.feature_rank(agent.model, inputs),
+    }
+    for indicator, values in expected.items():
+        own = {record.layer: record.value for record in records if record.indicator == indicator}
+        assert own == pytest.approx({layer: float(value) for layer, value in values.items()}, rel=1e-5), (
+            indicator
+        )
+
+
+def test_measuring_changes_nothing():
+    """Neither an agent with dropout, which draws from the global random state, nor stacked learners."""
+    ends = []
+    for indicators in ((), ALL):
+        env = short_env()
+        agent = Plain(env.agent_spec, 0)
+        accuracies = [record.accuracy for record in observe(env, agent, [0], indicators, 1)[TaskRecord]]
+        env = short_vec(2)
+        learner = l2.Agent(env.agent_spec, [0, 1])
+        accuracies += [record.accuracy for record in observe(env, learner, [0, 1], indicators, 2)[TaskRecord]]
+        ends.append((accuracies, [*agent.model.parameters(), *learner.parameters.values()]))
+    assert ends[0][0] == ends[1][0]
+    assert all(torch.equal(*pair) for pair in zip(ends[0][1], ends[1][1], strict=True))
+
+
+def test_lockstep_seeds_are_measured_like_seeds_apart():
+    env = short_vec(2)
+    together = observe(env, l2.Agent(env.agent_spec, [3, 5], scheduler="per-layer", every=2), [3, 5], ALL)
+    for seed in (3, 5):
+        env = short_vec(1)
+        alone = observe(env, l2.Agent(env.agent_spec, [seed], scheduler="per-layer", every=2), [seed], ALL)
+        own = [record for record in together[IndicatorRecord] if record.seed == seed]
+        assert own == alone[IndicatorRecord]
+
+
+def test_every_n_steps_and_always_the_last():
+    env = short_env()
+    found = observe(env, Plain(env.agent_spec, 0), [0], ["weight_norm"], every=4)
+    assert [(one.task, one.step) for one in found[IndicatorRecord] if one.layer == "0"] == [
+        (0, 4),
+        (0, 6),
+        (1, 4),
+        (1, 6),
+    ]
+
+
+def decisions_of(records, indicator, layer="fc1", seed=0):
+    return [
+        (one.task, one.step, one.value)
+        for one in records
+        if (one.indicator, one.layer, one.seed) == (indicator, layer, seed)
+    ]
+
+
+def test_a_schedulers_decisions_are_recorded():
+    env = short_vec(1)
+    agent = perlayer.Agent(env.agent_spec, [0], every=2, gamma=0.01, floor=0.0)
+    records = observe(env, agent, [0], ["weight_norm"])[IndicatorRecord]
+    sizes = decisions_of(records, "step_size")
+    assert [(task, step) for task, step, _ in sizes] == [
+        (task, step) for task in (0, 1) for step in (2, 4, 6)
+    ]
+    assert [value for _, _, value in sizes] == pytest.approx([1e-3 * 0.99**power for power in range(6)])
+    assert {one.indicator for one in records} >= set(TRAJECTORIES)
+    for task in (0, 1):
+        alphas, bounds = (
+            {
+                layer: np.array([v for t, _, v in decisions_of(records, name, layer) if t == task])
+                for layer in ("fc1", "fc2", "out")
+            }
+            for name in ("effective_step_size", "combined_bound")
+        )
+        above = {layer: alphas[layer] > bounds[layer] for layer in alphas}
+        for layer, flags in above.items():
+            (share,) = (v for t, _, v in decisions_of(records, "combined_violations", layer) if t == task)
+            assert share == pytest.approx(flags.mean())
+        (rho,) = (v for t, _, v in decisions_of(records, "rho", "whole network") if t == task)
+        assert rho == pytest.approx(np.any(list(above.values()), axis=0).mean())
+
+
+def test_long_trajectories_are_thinned_and_keep_their_ends():
+    env = short_vec(1, num_tasks=1, epochs_per_task=20)
+    agent = perlayer.Agent(env.agent_spec, [0], every=1)
+    steps = [
+        step for _, step, _ in decisions_of(observe(env, agent, [0], DEFAULT)[IndicatorRecord], "step_size")
+    ]
+    assert len(steps) == 20
+    assert (steps[0], steps[-1]) == (2, 60)
+    assert steps == sorted(set(steps))
+
+
+def test_bounds_of_an_agent_without_scheduler_are_watched_if_asked():
+    env = short_vec(1, num_tasks=2, epochs_per_task=30)
+    found = observe(env, vanilla.Agent(env.agent_spec, [0]), [0], [BOUNDS])[IndicatorRecord]
+    assert [(task, step) for task, step, _ in decisions_of(found, "combined_bound")] == [
+        (0, 40),
+        (0, 80),
+        (1, 30),
+        (1, 70),
+    ]
+    assert all(value == pytest.approx(1e-3) for _, _, value in decisions_of(found, "step_size"))
+    env = short_vec(1, num_tasks=2, epochs_per_task=30)
+    assert not observe(env, vanilla.Agent(env.agent_spec, [0]), [0], ["weight_norm"])[IndicatorRecord][8:]
+    env = short_env(epochs_per_task=30)
+    plain = observe(env, Plain(env.agent_spec, 0), [0], [BOUNDS])[IndicatorRecord]
+    assert decisions_of(plain, "combined_bound", "0")
+
+
+def test_a_learner_that_starts_over_is_watched_on():
+    env = short_vec(1, epochs_per_task=30)
+    found = observe(env, reset.Agent(env.agent_spec, [0]), [0], [BOUNDS])[IndicatorRecord]
+    assert {task for task, _, _ in decisions_of(found, "combined_bound")} == {0, 1}
+
+
+def test_a_users_scheduler_is_recorded():
+    class Scheduled(Plain):
+        def __init__(self, spec, seed):
+            super().__init__(spec, seed)
+            self.scheduler = PerLayerScheduler(
+                self.model, self.optimizer, steps_per_task=spec.steps_per_task, every=3
+            )
+
+        def begin_task(self, task):
+            self.scheduler.begin_task()
+
+        def learn(self, targets):
+            self.scheduler.step(F.cross_entropy, self.inputs, torch.as_tensor(targets))
+            super().learn(targets)
+
+    env = short_env()
+    found = observe(env, Scheduled(env.agent_spec, 0), [0], ["weight_norm"])[IndicatorRecord]
+    assert [(task, step) for task, step, _ in decisions_of(found, "step_size", "0")] == [
+        (0, 3),
+        (0, 6),
+        (1, 3),
+        (1, 6),
+    ]
+
+
+class Opaque:
+    """Shows nothing."""
+
+    def act(self, obs):
+        return np.zeros(len(obs), dtype=int)
+
+    def learn(self, targets):
+        pass
+
+
+def test_an_agent_that_shows_nothing_is_said_to():
+    found = observe(short_env(), Opaque(), [0], ["weight_norm", BOUNDS])
+    assert not found[IndicatorRecord]
+    assert {one.indicator for one in found[Undefined]} == {"weight_norm", BOUNDS}
+    assert all("shows no model and optimizer" in one.reason for one in found[Undefined])
+    assert len(found[TaskRecord]) == 2
+
+
+def test_what_is_undefined_is_said_once_and_the_rest_measured():
+    env = short_vec(1)
+    found = observe(env, batchnorm.Agent(env.agent_spec, [0]), [0], DEFAULT)
+    undefined = {one.indicator: one.reason for one in found[Undefined]}
+    assert set(undefined) == {"gradient_noise", "hessian_rank"}
+    assert "normalises by the batch's own statistics" in undefined["gradient_noise"]
+    assert len(found[Undefined]) == 2
+    assert {one.indicator for one in found[IndicatorRecord]} == set(DEFAULT) - set(undefined)
+
+
+def test_a_model_that_cannot_be_measured_does_not_end_the_run():
+    class Odd(Plain):
+        def act(self, obs):
+            logits = super().act(obs)
+            self.model.forward = lambda *_: 1 / 0
+            return logits
+
+        def learn(self, targets):
+            del self.model.forward
+            super().learn(targets)
+
+    env = short_env()
+    found = observe(env, Odd(env.agent_spec, 0), [0], ["weight_norm", "gradient_noise"])
+    assert [one.reason for one in found[Undefined]] == ["ZeroDivisionError: division by zero"]
+    assert {one.indicator for one in found[IndicatorRecord]} == {"weight_norm"}
+    assert len(found[TaskRecord]) == 2
+
+
+def test_an_agents_own_loss_and_penalty_count():
+    class Own(Plain):
+        def loss_fn(self, outputs, targets):
+            return 3 * F.cross_entropy(outputs, targets)
+
+        def penalty(self, parameters):
+            return sum(value.pow(4).sum() for value in parameters.values())
+
+    values = {}
+    for kind in (Plain, Own):
+        env = short_env(num_tasks=1)
+        agent = kind(env.agent_spec, 0)
+        agent.model.eval()
+        records = observe(env, agent, [0], ["gradient_noise", "gradient_norm"])[IndicatorRecord]
+        values[kind] = {(one.indicator, one.layer): one.value for one in records}
+    for layer in ("0", "3"):
+        ratio = values[Own]["gradient_noise", layer] / values[Plain]["gradient_noise", layer]
+        assert ratio == pytest.approx(9, rel=1e-4)
+    assert values[Own]["gradient_norm", "3"] != pytest.approx(
+        3 * values[Plain]["gradient_norm", "3"], rel=1e-3
+    )
+
+
+def test_crelu_is_measured_at_its_true_width():
+    env = short_vec(1, num_tasks=1)
+    found = observe(env, crelu.Agent(env.agent_spec, [0]), [0], ["feature_rank"])[IndicatorRecord]
+    assert all(1 <= one.value <= 100 for one in found)
