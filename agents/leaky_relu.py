@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,10 +29,16 @@ class Agent(Learner):
         slope: float = 0.7,
         **scheduling: Any,
     ) -> None:
-        if not math.isfinite(slope):
-            raise OptionError(f"slope={slope} must be finite")
+        self.check_arguments({"slope": slope})
         self.slope = slope
         super().__init__(spec, seeds, step_size, **scheduling)
+
+    @classmethod
+    def check_arguments(cls, arguments: Mapping[str, Any]) -> None:
+        """Raise unless a learner can be made with these."""
+        super().check_arguments(arguments)
+        if not math.isfinite(arguments.get("slope", 0)):
+            raise OptionError(f"slope={arguments['slope']} must be finite")
 
     def make_network(self, generator: torch.Generator) -> nn.Module:
         """Return the backbone with leaky ReLU for ReLU."""

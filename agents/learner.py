@@ -55,21 +55,34 @@ class Learner:
         scheduler: str = "none",
         **constants: Any,
     ) -> None:
+        for name in constants:
+            if name not in self.keyword_arguments:
+                raise UnknownNameError(f"no argument '{name}'.{did_you_mean(name, self.keyword_arguments)}")
+        self.check_arguments({"step_size": step_size, "scheduler": scheduler, **constants})
+        self.spec, self.seeds, self.step_size = spec, tuple(seeds), step_size
+        self._scheduler, self._constants = scheduler, constants
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.initialise()
+
+    @classmethod
+    def check_arguments(cls, arguments: Mapping[str, Any]) -> None:
+        """Raise unless a learner can be made with these; called before anything is started, too.
+
+        Raises:
+            UsageError: a name is unknown, or a value not possible.
+        """
+        step_size, scheduler = arguments.get("step_size", 1.0), arguments.get("scheduler", "none")
         if not 0 < step_size < math.inf:
             raise OptionError(f"step_size={step_size} must be above 0 and finite")
         kinds = ("none", *SCHEDULERS)
         if scheduler not in kinds:
             hint = did_you_mean(str(scheduler), kinds)
             raise UnknownNameError(f"no scheduler '{scheduler}'.{hint} There are: {', '.join(kinds)}.")
+        constants = {name: value for name, value in arguments.items() if name in cls.keyword_arguments}
+        Constants(**constants)
         for name, value in constants.items():
-            if name not in self.keyword_arguments:
-                raise UnknownNameError(f"no argument '{name}'.{did_you_mean(name, self.keyword_arguments)}")
-            if scheduler == "none" and value != self.keyword_arguments[name]:
+            if scheduler == "none" and value != cls.keyword_arguments[name]:
                 raise OptionError(f"{name}={value} has no effect without a scheduler: choose one")
-        self.spec, self.seeds, self.step_size = spec, tuple(seeds), step_size
-        self._scheduler, self._constants = scheduler, constants
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.initialise()
 
     def make_network(self, generator: torch.Generator) -> nn.Module:
         """Return one seed's network, its weights drawn from `generator`."""

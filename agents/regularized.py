@@ -1,6 +1,6 @@
 """What regularised learners share: a penalty with a strength."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clbench.agent import AgentSpec
@@ -28,7 +28,13 @@ class RegularizedLearner(Learner):
         strength: float = 1e-3,
         **scheduling: Any,
     ) -> None:
-        if not strength >= 0:
-            raise OptionError(f"strength={strength} must not be negative")
+        self.check_arguments({"strength": strength})
         self.strength = strength
         super().__init__(spec, seeds, step_size, **scheduling)
+
+    @classmethod
+    def check_arguments(cls, arguments: Mapping[str, Any]) -> None:
+        """Raise unless a learner can be made with these."""
+        super().check_arguments(arguments)
+        if not arguments.get("strength", 0) >= 0:
+            raise OptionError(f"strength={arguments['strength']} must not be negative")

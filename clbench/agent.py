@@ -57,6 +57,8 @@ class Agent(Protocol):
     - `model` and `optimizer`: a `torch.nn.Module` and its optimizer; then indicators are measured. A vectorised
       agent has `networks` (`clbench.indicators.Stacked`) and `optimizer` instead;
     - `loss_fn(outputs, targets)` and `penalty(parameters)`, if it does not learn from mean cross-entropy alone;
+    - `check_arguments(arguments)`, a class method: raises for constructor arguments that it cannot take,
+      before anything is started;
     - `scheduler`: a `clbench.scheduling.PerLayerScheduler`; then its decisions are recorded.
     """
 

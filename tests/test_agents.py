@@ -334,7 +334,7 @@ def test_schedulers_and_their_constants_are_chosen_by_arguments():
         l2.Agent(SPEC, [0], scheduler="per-layer", gama=1)
     with pytest.raises(UnknownNameError, match="no argument 'gama'"):
         l2.Agent(SPEC, [0], gama=1)
-    with pytest.raises(UndefinedError, match="schedule by volatility only"):
+    with pytest.raises(UndefinedError, match="scheduler=per-layer needs per-sample gradients"):
         batchnorm.Agent(SPEC, [0], scheduler="per-layer")
 
 

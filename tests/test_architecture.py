@@ -21,7 +21,14 @@ for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines():
 for name in ANYTHING:
     ROOMS.pop(name, None)
 # Names that agents may import: public ones, and what they need to raise and to declare.
-FOR_AGENTS = {"clbench", "clbench.agent", "clbench.errors", "clbench.indicators", "clbench.scheduling"}
+FOR_AGENTS = {
+    "clbench",
+    "clbench.agent",
+    "clbench.errors",
+    "clbench.indicators",
+    "clbench.loading",
+    "clbench.scheduling",
+}
 LATE = {"torchvision", "matplotlib", "pandas", "mlxtend", "scipy"}
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 from clbench.data import load_images, sources
@@ -46,7 +47,8 @@ def test_a_whole_run_from_another_folder(tmp_path):
     table = [line.split() for line in lines if line.startswith(("agents.vanilla  0", "agents.reset    0"))]
     assert len(table) == 2
     folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
-    assert lines[-1] == f"{folder.relative_to(tmp_path)}/   run.json  tasks.csv  curves.png"
+    files = "curves.png  indicators.csv  indicators.png  run.json  tasks.csv"
+    assert lines[-1] == f"{folder.relative_to(tmp_path)}/   {files}"
     facts = json.loads((folder / "run.json").read_text())
     assert facts["command"][:5] == ["python", "-m", "clbench.evaluate", "agents.vanilla", "agents.reset"]
     # The table shows what the file holds.
@@ -54,6 +56,42 @@ def test_a_whole_run_from_another_folder(tmp_path):
     own = [float(row.split(",")[4]) for row in rows if row.startswith("agents.reset")]
     shown = next(row for row in table if row[0] == "agents.reset")
     assert float(shown[1]) == pytest.approx(sum(own) / len(own), abs=6e-4)
+
+
+def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path):
+    flags = (*SHORT, "--seeds", "2", "--set", "every=2", "--indicators", "gradient_noise,sharpness")
+    done = command("agents.perlayer", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    at = lines.index("agents.perlayer, last task, medians over decisions and seeds:")
+    assert lines[at + 1].split() == ["effective", "noise", "volatility", "combined", "decisions"]
+    rows = [line.split() for line in lines[at + 3 : at + 6]]
+    assert [row[0] for row in rows] == ["fc1", "fc2", "out"]
+    folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
+    table = pd.read_csv(folder / "indicators.csv")
+    assert list(table.columns) == ["agent", "seed", "task", "step", "layer", "indicator", "value"]
+    own = table[(table.agent == "agents.perlayer") & (table.task == 1) & (table.layer == "fc1")]
+    for name, shown in zip(("step_size", "effective_step_size", "noise_bound"), rows[0][1:], strict=False):
+        assert float(shown) == pytest.approx(own[own.indicator == name].value.median(), rel=5e-3)
+    assert {path.name for path in folder.iterdir()} == {
+        "bounds.png",
+        "curves.png",
+        "indicators.csv",
+        "indicators.png",
+        "run.json",
+        "step_sizes.png",
+        "tasks.csv",
+    }
+
+
+def test_what_cannot_be_measured_is_said_if_it_was_asked_for(tmp_path):
+    asked = command("agents.batchnorm", *SHORT, "--seeds", "1", "--indicators", "all", cwd=tmp_path)
+    assert asked.returncode == 0
+    (line,) = asked.stderr.splitlines()
+    assert line.startswith("note: agents.batchnorm has no gradient_noise, hessian_rank: per-sample gradients")
+    facts = json.loads((tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text())
+    assert set(facts["undefined_indicators"]["agents.batchnorm"]) == {"gradient_noise", "hessian_rank"}
 
 
 def test_quiet_prints_the_folder_alone(tmp_path):
@@ -167,6 +205,17 @@ def test_list_names_all(capsys):
         (["agents.vanilla", "--source", "torchvision", "--data-dir", "/nowhere"], "no MNIST in '/nowhere'"),
         (["agents.vanilla", "--device", "gpu"], "'gpu' is not a device"),
         (["agents.vanilla", "--workers", "0"], "workers=0 is too small"),
+        (["agents.l2", "--scheduler", "perlayer"], "no scheduler 'perlayer'. Did you mean 'per-layer'?"),
+        (["agents.l2", "--set", "warm=1.01"], "warm=1.01 has no effect without a scheduler: choose one"),
+        (["agents.perlayer", "--set", "gama=1"], "has no argument 'gama'. Did you mean 'gamma'?"),
+        (["agents.perlayer", "--set", "cool=2"], "cool=2 must be above 0 and at most 1"),
+        (["agents.perlayer", "--set", "gamma=high"], "gamma='high' is not a number"),
+        (["agents.batchnorm", "--scheduler", "per-layer"], "choose volatility-only"),
+        (["agents.leaky_relu", "--set", "slope=Infinity"], "slope=inf must be finite"),
+        (["agents.l2", "--set", "strength=-1"], "strength=-1 must not be negative"),
+        (["agents.l2", "--indicators", "sharpnes"], "no indicator 'sharpnes'. Did you mean 'sharpness'?"),
+        (["agents.l2", "--indicators", "none,sharpness"], "'none' goes alone"),
+        (["agents.l2", "--indicators-every", "0"], "indicators_every=0 is too small"),
         (["agents.vanilla", "--out", "/dev/null/x"], "cannot write to the output folder '/dev/null/x'"),
     ],
 )

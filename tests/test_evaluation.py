@@ -20,6 +20,7 @@ from clbench.evaluation.jobs import Division
 from clbench.evaluation.plan import make_plan
 from clbench.evaluation.pool import run_in_processes
 from clbench.evaluation.progress import Silent
+from clbench.observing import DEFAULT
 from clbench.results import RunFolder
 from clbench.streams.permuted import Permuted
 from tests.cases import SHORT, ends, worker_processes
@@ -42,6 +43,8 @@ def test_a_run_folder_holds_everything(finished):
     evaluation = finished[0]
     assert sorted(path.name for path in evaluation.folder.iterdir()) == [
         "curves.png",
+        "indicators.csv",
+        "indicators.png",
         "run.json",
         "tasks.csv",
     ]
@@ -54,6 +57,14 @@ def test_a_run_folder_holds_everything(finished):
     assert facts["stream"]["class"] == "clbench.streams.random_label:RandomLabel"
     assert {"versions", "hardware", "git", "timing", "command", "started", "failures"} <= set(facts)
     assert RunFolder(evaluation.folder).read_tasks() == list(evaluation.records)
+    assert facts["indicator_definitions"] == 1
+    assert facts["spec"]["indicators"] == list(DEFAULT)
+    read = RunFolder(evaluation.folder).read_indicators()
+    assert [vars(one) | {"value": 0} for one in read] == [
+        vars(one) | {"value": 0} for one in evaluation.indicator_records
+    ]
+    for ours, theirs in zip(read, evaluation.indicator_records, strict=True):
+        assert ours.value == pytest.approx(theirs.value, rel=1e-8)
 
 
 def test_results_are_frames(finished):
@@ -70,6 +81,19 @@ def test_results_are_frames(finished):
     assert row["steps_per_second"] > 0
 
 
+def test_indicators_are_a_frame_and_may_be_left_out(finished, tmp_path):
+    table = finished[0].indicators
+    assert list(table.columns) == ["agent", "seed", "task", "step", "layer", "indicator", "value"]
+    assert set(table["indicator"]) == set(DEFAULT)
+    assert np.isfinite(table["value"]).all()
+    without = clbench.evaluate("agents.vanilla", **TINY, indicators="none", out=tmp_path)
+    assert without.indicators.empty
+    assert sorted(path.name for path in without.folder.iterdir()) == ["curves.png", "run.json", "tasks.csv"]
+    assert RunFolder(without.folder).read_indicators() == []
+    same = finished[0].tasks.query("agent == 'agents.vanilla'")["accuracy"].tolist()
+    assert without.tasks["accuracy"].tolist() == same
+
+
 def test_same_seed_same_table(finished):
     one, two = finished
     assert one.folder != two.folder
@@ -78,12 +102,27 @@ def test_same_seed_same_table(finished):
 
 def test_the_division_of_seeds_does_not_matter(tmp_path):
     """Two processes of one seed, and one of both in lockstep: the same to the bit."""
-    made = make_plan("agents.l2", "RandomLabelMNIST-v0", "quick", 2, SHORT, {}, "cpu", None)
-    tables = []
+    scheduled = {"scheduler": "per-layer", "every": 2}
+    made = make_plan(
+        "agents.l2",
+        "RandomLabelMNIST-v0",
+        "quick",
+        2,
+        SHORT,
+        scheduled,
+        "cpu",
+        None,
+        ["sharpness", "gradient_noise", "dormant_units"],
+        4,
+    )
+    tables, files = [], []
     for division in (Division(parts=2, workers=2, threads=1), Division(parts=1, workers=1, threads=1)):
         evaluation = carry_out(replace(made, division=division), tmp_path, Silent())
         tables.append(without_seconds(evaluation))
+        files.append((evaluation.folder / "indicators.csv").read_bytes())
     assert tables[0].equals(tables[1])
+    assert files[0] == files[1]
+    assert len(evaluation.indicators) > 100
 
 
 def test_the_recorded_learner_is_the_loop_by_hand(finished):
@@ -139,11 +178,15 @@ def agent_file(tmp_path):
 
 
 def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
-    one = clbench.evaluate(agent_file, **TINY, out=tmp_path)
+    wanted = ["weight_norm", "effective_step_size", "dormant_units"]
+    one = clbench.evaluate(agent_file, **TINY, indicators=wanted, out=tmp_path)
     two = clbench.evaluate(f"{agent_file}:Agent", **TINY, out=tmp_path, workers=1)
     assert len(one.tasks) == 4
     assert one.tasks["loss"].between(1, 4).all()
     np.testing.assert_allclose(one.tasks["accuracy"], two.tasks["accuracy"], atol=0.02)
+    assert set(one.indicators["indicator"]) == {"weight_norm", "effective_step_size"}
+    assert set(one.indicators["seed"]) == {0, 1}
+    assert "no hidden layer" in one.undefined[agent_file]["dormant_units"]
     printed = capfd.readouterr()
     assert "hello from seed 1" in printed.err
     assert "hello" not in printed.out

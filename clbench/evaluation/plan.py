@@ -210,6 +210,9 @@ def _resolve_agents(
                     f"{key}={value!r} cannot be recorded: give numbers, strings, true, false or lists"
                 )
         defaults = {key: value for key, value in parameters(classes[name]).items() if _is_plain(value)}
+        check = getattr(classes[name], "check_arguments", None)
+        if check is not None:
+            check({**defaults, **given})
         entries.append(AgentEntry(name, {**defaults, **given}))
     return tuple(entries), classes
 

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 LOSS_WORTH_SAYING = 0.1
 UNBOUNDED = 1e30
-STEPS = ("step_size", "effective_step_size", "noise_bound", "volatility_bound", "combined_bound")
+STEPS = {
+    "step_size": "\nstep size",
+    "effective_step_size": "effective\nstep size",
+    "noise_bound": "noise\nbound",
+    "volatility_bound": "volatility\nbound",
+    "combined_bound": "combined\nbound",
+    "combined_violations": "decisions\nabove it",
+}
 
 
 def print_report(console: "Console", evaluation: Evaluation) -> None:
@@ -30,9 +37,8 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
             console.print(
                 f"{score.agent} lost {score.share_lost:.0%} of its first-task accuracy.".replace("%", " %")
             )
-    steps = step_table(evaluation)
-    if steps is not None:
-        console.print()
+    for agent, steps in step_tables(evaluation).items():
+        console.print(f"\n{agent}, last task, medians over decisions and seeds:")
         console.print(steps)
         console.print()
     files = sorted(path.name for path in evaluation.folder.iterdir())
@@ -58,36 +64,27 @@ def table(evaluation: Evaluation) -> Table:
     return grid
 
 
-def step_table(evaluation: Evaluation) -> Table | None:
-    """Return each layer's step size and its bounds in the last task, medians; None if nobody watched them."""
+def step_tables(evaluation: Evaluation) -> dict[str, Table]:
+    """Return tables of the layers' step sizes and bounds in the last task, for agents that have them."""
     frame = evaluation.indicators
     frame = frame[frame.task == evaluation.spec.stream.num_tasks - 1]
-    if not (frame.indicator == "step_size").any():
-        return None
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("\nlast task", "\nlayer"):
-        grid.add_column(title, no_wrap=True)
-    for title in (
-        "\nstep size",
-        "effective\nstep size",
-        "noise\nbound",
-        "volatility\nbound",
-        "combined\nbound",
-        "above\ncombined",
-    ):
-        grid.add_column(title, justify="right", no_wrap=True)
-    medians = frame.groupby(["agent", "layer", "indicator"], sort=False).value.median()
-    means = frame.groupby(["agent", "layer", "indicator"]).value.mean()
-    for agent, layer in dict.fromkeys(key[:2] for key in medians.index if key[2] == "step_size"):
-        of_layer = medians[agent, layer]
-        above = means[agent, layer].get("combined_violations", float("nan"))
-        grid.add_row(
-            agent,
+    keys = ["agent", "layer", "indicator"]
+    medians = frame.groupby(keys, sort=False).value.median().to_dict()
+    means = frame.groupby(keys, sort=False).value.mean().to_dict()
+    tables: dict[str, Table] = {}
+    for agent, layer in [key[:2] for key in medians if key[2] == "step_size"]:
+        if agent not in tables:
+            tables[agent] = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+            tables[agent].add_column("\nlayer", no_wrap=True)
+            for title in STEPS.values():
+                tables[agent].add_column(title, justify="right", no_wrap=True)
+        above = means.get((agent, layer, "combined_violations"), math.nan)
+        tables[agent].add_row(
             layer,
-            *(short(of_layer.get(name, float("nan"))) for name in STEPS),
+            *(short(medians.get((agent, layer, name), math.nan)) for name in list(STEPS)[:-1]),
             "-" if math.isnan(above) else f"{above:.0%}".replace("%", " %"),
         )
-    return grid
+    return tables
 
 
 def short(value: float) -> str:
