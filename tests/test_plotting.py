@@ -1,8 +1,8 @@
 import numpy as np
 
-from clbench.plotting import curves
+from clbench.plotting import curves, indicator_figures
 from clbench.plotting.style import COLOURS
-from clbench.records import TaskRecord
+from clbench.records import IndicatorRecord, TaskRecord
 
 
 def records(agent, level, tasks=4):
@@ -47,3 +47,66 @@ def test_a_single_seed_has_a_line(tmp_path):
     figure = curves(single, ["a"], "title", 0.1)
     figure.savefig(tmp_path / "single.png")
     assert np.isfinite(figure.axes[0].get_lines()[1].get_ydata()).all()
+
+
+def measured(agent, indicator, layer="fc1", level=1.0, steps=(5, 10), tasks=3, seeds=3):
+    return [
+        IndicatorRecord(
+            agent, seed, task, step, layer, indicator, level * (1 + task + step / 10 + 0.1 * seed)
+        )
+        for seed in range(seeds)
+        for task in range(tasks)
+        for step in steps
+    ]
+
+
+def scheduled(agent, layers=("fc1", "out")):
+    return [
+        record
+        for layer in layers
+        for name in ("step_size", "effective_step_size", "noise_bound", "combined_bound")
+        for record in measured(agent, name, layer)
+    ] + [record for layer in layers for record in measured(agent, "volatility_bound", layer, 1e37)]
+
+
+def test_indicators_stand_beside_accuracy():
+    found = measured("a", "feature_rank", "whole network") + measured("b", "feature_rank", "whole network")
+    found += measured("a", "feature_rank", "fc1", 100.0)
+    tasks = records("a", 0.9, 3) + records("b", 0.6, 3)
+    figures = indicator_figures(found, tasks, ["a", "b"], "title")
+    assert list(figures) == ["indicators"]
+    first, second = figures["indicators"].axes[:2]
+    assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("task accuracy", "feature rank")
+    assert [len(axes.get_lines()) for axes in (first, second)] == [2, 2]
+    # The mean over seeds of the value at the task's last step, of the whole network.
+    np.testing.assert_allclose(second.get_lines()[0].get_ydata(), [2.1, 3.1, 4.1])
+
+
+def test_trajectories_are_medians_over_tasks_and_layers():
+    figures = indicator_figures(scheduled("a"), records("a", 0.9, 3), ["a", "b"], "title")
+    assert list(figures) == ["step_sizes", "bounds"]
+    (axes,) = figures["step_sizes"].axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert list(lines) == ["fc1", "out"]
+    np.testing.assert_allclose(lines["fc1"].get_xdata(), [0.5, 1, 1.5, 2, 2.5, 3])
+    np.testing.assert_allclose(lines["fc1"].get_ydata(), [1.6, 2.1, 2.6, 3.1, 3.6, 4.1])
+    assert axes.get_yscale() == "log"
+
+
+def test_bounds_show_what_binds_and_cut_what_does_not(tmp_path):
+    figures = indicator_figures(
+        scheduled("a") + scheduled("b", ("fc1",)), records("a", 0.9, 3), ["a", "b"], "title"
+    )
+    figure = figures["bounds"]
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+    assert titles == ["a · fc1", "a · out", "b · fc1"]
+    low, high = figure.axes[0].get_ylim()
+    assert low < 1.6
+    assert 4.1 < high < 1000
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["effective step size", "combined bound", "noise bound", "volatility bound"]
+    figure.savefig(tmp_path / "bounds.png")
+
+
+def test_no_records_are_no_figures():
+    assert indicator_figures([], records("a", 0.9), ["a"], "title") == {}

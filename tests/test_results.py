@@ -2,13 +2,15 @@ import json
 import math
 import stat
 import threading
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clbench.errors import DataError, OutputError, WriteError
-from clbench.records import TaskRecord
+from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, columns, frame
 
 RECORDS = st.lists(
@@ -27,6 +29,21 @@ RECORDS = st.lists(
 )
 
 
+INDICATORS = st.lists(
+    st.builds(
+        IndicatorRecord,
+        agent=st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20),
+        seed=st.integers(0, 2**40),
+        task=st.integers(0, 800),
+        step=st.integers(1, 10**6),
+        layer=st.sampled_from(["fc1", "whole network"]),
+        indicator=st.text(st.characters(whitelist_categories=("Ll",)), min_size=1),
+        value=st.floats(allow_nan=False, allow_infinity=False, width=32),
+    ),
+    max_size=5,
+)
+
+
 def test_columns_are_those_of_the_schema():
     assert columns(TaskRecord) == [
         "agent",
@@ -38,6 +55,23 @@ def test_columns_are_those_of_the_schema():
         "loss",
         "seconds",
     ]
+
+
+def test_columns_of_indicators_are_those_of_the_schema():
+    wanted = ["agent", "seed", "task", "step", "layer", "indicator", "value"]
+    assert columns(IndicatorRecord) == wanted
+
+
+@given(records=INDICATORS)
+def test_indicators_come_back_to_float32(tmp_path_factory, records):
+    folder = RunFolder.create(tmp_path_factory.mktemp("runs"), "r")
+    assert folder.read_indicators() == []
+    folder.write_indicators(records)
+    found = folder.read_indicators()
+    assert [replace(one, value=0) for one in found] == [replace(one, value=0) for one in records]
+    for ours, theirs in zip(found, records, strict=True):
+        assert np.float32(ours.value) == np.float32(theirs.value)
+    assert list(frame(found, IndicatorRecord).columns) == columns(IndicatorRecord)
 
 
 @given(records=RECORDS)

@@ -124,7 +124,7 @@ class PowerIteration:
         if many:
             draws = [{name: torch.stack([own[name] for own in draws]) for name in shapes}]
         self._start = {
-            block: [_unit({name: own[name] for name in names}, many)[0] for own in draws]
+            block: [_unit({name: own[name] for name in names}, many) for own in draws]
             for block, names in self.names.items()
         }
         self.vectors = {block: list(own) for block, own in self._start.items()}
@@ -139,12 +139,16 @@ class PowerIteration:
                 vector, start = self.vectors[block][place], self._start[block][place]
                 pieces = [part.dot(vector[name], product[name]) for name in names]
                 quotients.append(total(pieces))
-                unit, norm = _unit(product, part.many)
+                norm = total([part.square(value) for value in product.values()]).sqrt()
                 usable = torch.isfinite(norm) & (norm > 0)
-                self.vectors[block][place] = {
-                    name: torch.where(_over(usable, value), value, start[name])
-                    for name, value in unit.items()
-                }
+                if part.many or norm.device.type != "cpu":
+                    vector = {
+                        name: torch.where(_over(usable, value), value / _over(norm, value), start[name])
+                        for name, value in product.items()
+                    }
+                else:  # looking costs no waiting on a CPU, and saves a pass over memory
+                    vector = {name: value / norm for name, value in product.items()} if usable else start
+                self.vectors[block][place] = vector
             found[block] = point.collect(quotients)
         return found
 
@@ -180,13 +184,13 @@ class PowerIteration:
                 }
 
 
-def _unit(vector: Tensors, many: bool) -> tuple[Tensors, torch.Tensor]:
-    """Return a vector over its norm, and the norm: a scalar, or `(S,)` if `many`."""
+def _unit(vector: Tensors, many: bool) -> Tensors:
+    """Return a vector over its norm, or S vectors over theirs."""
     squares = [
         value.square().flatten(1).sum(dim=1) if many else value.square().sum() for value in vector.values()
     ]
     norm = total(squares).sqrt()
-    return {name: value / _over(norm, value) for name, value in vector.items()}, norm
+    return {name: value / _over(norm, value) for name, value in vector.items()}
 
 
 def _over(number: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 WHOLE = "whole network"
 BOUNDS = {
-    "combined_bound": ("combined", {"color": "#000000", "linewidth": 1.6}),
-    "noise_bound": ("gradient noise", {"color": "#009E73", "linestyle": "--", "linewidth": 1.2}),
-    "volatility_bound": ("curvature volatility", {"color": "#CC79A7", "linestyle": "-.", "linewidth": 1.2}),
+    "combined_bound": ("combined bound", {"color": "#000000", "linewidth": 1.6}),
+    "noise_bound": ("noise bound", {"color": "#009E73", "linestyle": "--", "linewidth": 1.2}),
+    "volatility_bound": ("volatility bound", {"color": "#CC79A7", "linestyle": "-.", "linewidth": 1.2}),
 }
 # Of task-long quantities; the rest belong to the other two figures.
 ELSEWHERE = {
