@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 import clbench
 from clbench.evaluation.cli import build_parser
 from clbench.loading import load_agent
+from tests import oracles
 from tests.cases import SHORT
 
 ROOT = Path(__file__).parent.parent
@@ -90,8 +95,36 @@ def test_the_evaluation_from_python_runs(tmp_path, monkeypatch):
     assert list(tmp_path.glob("results/*/tasks.csv"))
 
 
+def test_the_indicators_example_runs(capsys):
+    scope = {}
+    exec(compile(block("indicators.gradient_noise("), "README.md", "exec"), scope)
+    shown = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("{'0': tensor(") and "'whole network': tensor(" in line for line in shown)
+    assert len(shown) == 2
+    noise = oracles.noise(scope["model"], F.cross_entropy, scope["inputs"], scope["targets"])
+    for layer, value in noise.items():
+        torch.testing.assert_close(scope["noise"][layer], value, rtol=1e-3, atol=0)
+
+
+def test_the_scheduler_example_schedules(capsys):
+    code = block("PerLayerScheduler(model, optimizer")
+    assert len(code.strip().splitlines()) <= 15
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 10))
+    data = TensorDataset(torch.randn(85 * 8, 784), torch.randint(10, (85 * 8,)))
+    scope = {"model": model, "loader": DataLoader(data, batch_size=8)}
+    exec(compile(code, "README.md", "exec"), scope)
+    history = scope["scheduler"].history
+    assert history["step"].tolist() == [40, 40, 80, 80]
+    assert history["layer"].tolist() == ["0", "2"] * 2
+    sizes = [group["lr"] for group in scope["optimizer"].param_groups]
+    assert sizes == pytest.approx(
+        [1e-3 * history[history.layer == layer]["factor"].prod() for layer in ("0", "2")]
+    )
+
+
 def test_every_python_block_is_run_above():
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 7
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -144,6 +177,6 @@ def test_the_readme_says_how_python_is_run():
     done = subprocess.run(
         [sys.executable, "-m", "clbench.evaluate", "--help"], capture_output=True, text=True, check=True
     )
-    for option in ("--protocol", "--seeds", "--set", "--data-dir"):
+    for option in ("--protocol", "--seeds", "--set", "--data-dir", "--scheduler", "--indicators"):
         assert option in done.stdout
         assert option in README
