@@ -26,6 +26,7 @@ ELSEWHERE = {
     *(f"{kind}_violations" for kind in ("noise", "volatility", "combined")),
 }
 COLUMNS = 4
+UNBOUNDED = 1e30
 
 
 def indicator_figures(
@@ -154,10 +155,16 @@ def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
             for name, (label, style) in BOUNDS.items():
                 if (agent, layer, name) in lines:
                     times, values = lines[agent, layer, name]
-                    axes.plot(times, values, label=label, **style)
+                    # 0 and the largest number are no levels: nothing moves there, or nothing bounds.
+                    axes.plot(
+                        times,
+                        np.where((values > 0) & (values < UNBOUNDED), values, np.nan),
+                        label=label,
+                        **style,
+                    )
                     shown.append(values if name != "volatility_bound" else np.array([]))
             levels = np.concatenate(shown)
-            levels = levels[(levels > 0) & (levels < 1e30)]  # 0 or the largest number: nothing to bound
+            levels = levels[(levels > 0) & (levels < UNBOUNDED)]
             axes.set_title(f"{agent} · {layer}", fontsize=9, loc="left")
             axes.set_yscale("log")
             if len(levels):
