@@ -208,6 +208,8 @@ class Learner:
                 value.copy_(state["parameters"][name])
             for name, value in self.buffers.items():
                 value.copy_(state["buffers"][name])
+        if (self.scheduler is None) != (state["scheduler"] is None):
+            raise OptionError("the state is of a learner with another scheduler")
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -58,7 +58,7 @@ class Agent(Protocol):
       agent has `networks` (`clbench.indicators.Stacked`) and `optimizer` instead;
     - `loss_fn(outputs, targets)` and `penalty(parameters)`, if it does not learn from mean cross-entropy alone;
     - `check_arguments(arguments)`, a class method: raises for constructor arguments that it cannot take,
-      before anything is started;
+      before anything is started; and `keyword_arguments`, names and defaults of what its `**kwargs` takes;
     - `scheduler`: a `clbench.scheduling.PerLayerScheduler`; then its decisions are recorded.
     """
 

@@ -23,7 +23,7 @@ from clbench.indicators import (
     unit_sign_entropy,
     weight_norm,
 )
-from clbench.indicators.curvature import PowerIteration
+from clbench.indicators.curvature import ITERATIONS, TOLERANCE, PowerIteration
 from clbench.indicators.networks import LossFunction, Measures, Model, Penalty, layers, trainable
 from clbench.indicators.optimizers import Optimizer, with_weight_decay
 from clbench.indicators.passes import Pass
@@ -45,7 +45,6 @@ TRAJECTORIES = (
     "volatility",
 )
 POINTS_PER_TASK = 20  # of a trajectory; a task of `standard` has 585 decisions
-TOLERANCE = 1e-3  # of sharpness; its 100 products would be most of the time of a measurement
 
 
 class Snapshot:
@@ -76,7 +75,7 @@ class Snapshot:
     def sharpness(self) -> Measures:
         """Top eigenvalues of the Hessian."""
         power = PowerIteration(self.model, [*layers(self.model), WHOLE], self._seeds)
-        return power.converge(self.point, iterations=100, tolerance=TOLERANCE)
+        return power.converge(self.point, ITERATIONS, TOLERANCE)
 
     @cached_property
     def normalized_sharpness(self) -> Measures:
@@ -129,12 +128,18 @@ class Observer:
         self._agent, self._name, self._seeds, self._every = agent, name, tuple(seeds), every
         self._indicators = [one for one in indicators if one in INDICATORS]
         self._bounds = BOUNDS in indicators
-        self._undefined: set[str] = set()
         self._monitor: PerLayerScheduler | None = None
+        self._start = 0  # steps of the scheduler before the task
+        self._measured: set[int] = set()  # steps of the task
 
     def begin_task(self) -> Iterator[Undefined]:
         """Take notice of a new task, before the agent's first step in it."""
-        if not self._bounds or isinstance(getattr(self._agent, "scheduler", None), PerLayerScheduler):
+        self._measured = set()
+        scheduler = getattr(self._agent, "scheduler", None)
+        if isinstance(scheduler, PerLayerScheduler):
+            self._start = scheduler.steps
+            return
+        if not self._bounds:
             return
         try:
             model, optimizer = self._network()
@@ -144,9 +149,8 @@ class Observer:
                 monitor = PerLayerScheduler(
                     model, optimizer, penalty=penalty, adjust=False, seeds=self._seeds
                 )
-            monitor.begin_task()
             monitor.decisions.clear()
-            self._monitor = monitor
+            self._monitor, self._start = monitor, monitor.steps
         except Exception as error:
             self._bounds = False
             yield self._note(BOUNDS, error)
@@ -179,33 +183,32 @@ class Observer:
         if not isinstance(scheduler, PerLayerScheduler):
             return
         decisions = scheduler.decisions
-        own = [index for index, (_, within, _) in enumerate(decisions.places) if within == scheduler.task]
+        own = [index for index, (step, _, _) in enumerate(decisions.places) if step > self._start]
         if not own:
             return
-        kept = (
-            own
-            if len(own) <= POINTS_PER_TASK
-            else [
-                own[round(index * (len(own) - 1) / (POINTS_PER_TASK - 1))] for index in range(POINTS_PER_TASK)
-            ]
-        )
+        kept = own
+        if len(own) > POINTS_PER_TASK:
+            shares = [index / (POINTS_PER_TASK - 1) for index in range(POINTS_PER_TASK)]
+            kept = [own[round(share * (len(own) - 1))] for share in shares]
+        steps = {index: decisions.places[index][0] - self._start for index in kept}
         for name in TRAJECTORIES:
             table = decisions.column(name).tolist()
-            for index in kept:
+            for index, step in steps.items():
+                if name in self._indicators and step in self._measured:
+                    continue  # it is recorded already
                 for layer, values in zip(decisions.layers, table[index], strict=True):
-                    yield from self._records(task, decisions.places[index][2], layer, name, values)
+                    yield from self._records(task, step, layer, name, values)
         effective = decisions.column("effective_step_size")[own]
-        for kind in ("noise", "volatility", "combined"):
+        last = scheduler.steps - self._start
+        for kind in ("combined", "noise", "volatility"):
             bound = decisions.column(f"{kind}_bound")[own]
-            if torch.isnan(bound).any():
-                continue
-            shares = (effective > bound).double().mean(dim=0).tolist()
-            some = predicted_loss_of_trainability(effective, bound).tolist()
-            rows = dict(zip(decisions.layers, shares, strict=True)) | {WHOLE: some}
-            for layer, values in rows.items():
-                yield from self._records(task, scheduler.step_in_task, layer, f"{kind}_violations", values)
-            if kind == "combined":
-                yield from self._records(task, scheduler.step_in_task, WHOLE, "rho", some)
+            known = ~torch.isnan(bound).any(dim=0).any(dim=0)
+            above = torch.where(known, (effective > bound).double().mean(dim=0), torch.nan)
+            for layer, values in zip(decisions.layers, above.tolist(), strict=True):
+                yield from self._records(task, last, layer, f"{kind}_violations", values)
+            rho = torch.where(known, predicted_loss_of_trainability(effective, bound), torch.nan)
+            name = "rho" if kind == "combined" else f"rho_{kind}"
+            yield from self._records(task, last, WHOLE, name, rho.tolist())
 
     def _measure(self, obs: Any, targets: Any, task: int, step: int) -> Iterator[IndicatorRecord | Undefined]:
         try:
@@ -233,6 +236,7 @@ class Observer:
                 self._indicators.remove(indicator)
                 yield self._note(indicator, error)
                 continue
+            self._measured.add(step)
             for layer, value in found.items():
                 values = value.reshape(-1).tolist()
                 yield from self._records(task, step, layer, indicator, values)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from agents import batchnorm, crelu, l2, perlayer, reset, vanilla
 from clbench import indicators as measures
-from clbench.observing import ALL, BOUNDS, CURVATURE, DEFAULT, INDICATORS, TRAJECTORIES, Observer
+from clbench.observing import ALL, BOUNDS, DEFAULT, INDICATORS, TRAJECTORIES, Observer
 from clbench.records import IndicatorRecord, TaskRecord, Undefined
 from clbench.runner import run
 from clbench.scheduling import PerLayerScheduler
@@ -67,9 +67,7 @@ def test_values_are_those_of_the_public_functions():
     env = short_env(num_tasks=1)
     agent = Plain(env.agent_spec, 0, decay=0.1)
     agent.model[2].eval()
-    records = observe(env, agent, [0], [name for name in INDICATORS if name not in CURVATURE])[
-        IndicatorRecord
-    ]
+    records = observe(env, agent, [0], INDICATORS)[IndicatorRecord]
     inputs, targets = agent.batches[-1]
     with torch.no_grad():
         for name, value in agent.model.named_parameters():
@@ -78,7 +76,9 @@ def test_values_are_those_of_the_public_functions():
     def decay(own):
         return 0.05 * sum(value.square().sum() for value in own.values())
 
+    sharpness = measures.sharpness(agent.model, F.cross_entropy, inputs, targets, decay)
     expected = {
+        "sharpness": sharpness,
         "gradient_noise": measures.gradient_noise(agent.model, F.cross_entropy, inputs, targets),
         "gradient_norm": measures.gradient_norm(agent.model, F.cross_entropy, inputs, targets, decay),
         "gradient_rms": measures.gradient_norm(agent.model, F.cross_entropy, inputs, targets, decay, "rms"),
@@ -146,7 +146,7 @@ def decisions_of(records, indicator, layer="fc1", seed=0):
 def test_a_schedulers_decisions_are_recorded():
     env = short_vec(1)
     agent = perlayer.Agent(env.agent_spec, [0], every=2, gamma=0.01, floor=0.0)
-    records = observe(env, agent, [0], ["weight_norm"])[IndicatorRecord]
+    records = observe(env, agent, [0], DEFAULT)[IndicatorRecord]
     sizes = decisions_of(records, "step_size")
     assert [(task, step) for task, step, _ in sizes] == [
         (task, step) for task in (0, 1) for step in (2, 4, 6)
@@ -166,6 +166,8 @@ def test_a_schedulers_decisions_are_recorded():
             (share,) = (v for t, _, v in decisions_of(records, "combined_violations", layer) if t == task)
             assert share == pytest.approx(flags.mean())
         (rho,) = (v for t, _, v in decisions_of(records, "rho", "whole network") if t == task)
+        keys = [(one.task, one.step, one.layer, one.indicator) for one in records]
+        assert len(keys) == len(set(keys))
         assert rho == pytest.approx(np.any(list(above.values()), axis=0).mean())
 
 
@@ -203,7 +205,10 @@ def test_a_learner_that_starts_over_is_watched_on():
     assert {task for task, _, _ in decisions_of(found, "combined_bound")} == {0, 1}
 
 
-def test_a_users_scheduler_is_recorded():
+@pytest.mark.parametrize("says", [True, False])
+def test_a_users_scheduler_is_recorded(says):
+    """Whether or not the agent tells it when a task begins."""
+
     class Scheduled(Plain):
         def __init__(self, spec, seed):
             super().__init__(spec, seed)
@@ -212,7 +217,8 @@ def test_a_users_scheduler_is_recorded():
             )
 
         def begin_task(self, task):
-            self.scheduler.begin_task()
+            if says:
+                self.scheduler.begin_task()
 
         def learn(self, targets):
             self.scheduler.step(F.cross_entropy, self.inputs, torch.as_tensor(targets))
@@ -301,3 +307,15 @@ def test_crelu_is_measured_at_its_true_width():
     env = short_vec(1, num_tasks=1)
     found = observe(env, crelu.Agent(env.agent_spec, [0]), [0], ["feature_rank"])[IndicatorRecord]
     assert all(1 <= one.value <= 100 for one in found)
+
+
+def test_one_seeds_gap_is_not_the_others():
+    """A measurement that is not finite in one network."""
+    env = short_vec(2, num_tasks=1)
+    agent = perlayer.Agent(env.agent_spec, [3, 5], every=2)
+    observer = Observer(agent, "a", [3, 5], ["weight_norm"], None)
+    list(run(env, agent, name="a", seeds=[3, 5]))
+    agent.scheduler.decisions.column("combined_bound")[1, 0, 0] = torch.nan
+    records = list(observer.end_task(0))
+    assert {one.seed for one in records if one.indicator == "rho"} == {5}
+    assert {one.seed for one in records if one.indicator == "rho_noise"} == {3, 5}

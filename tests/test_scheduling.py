@@ -247,10 +247,13 @@ def test_groups_are_split_by_layer_and_keep_their_options_and_state():
 
 def test_a_step_size_may_be_a_tensor():
     model = network("mlp")
-    optimizer = adam(model, lr=torch.tensor(0.01, dtype=torch.float64))
+    optimizer = adam(model, lr=torch.tensor(0.01))
     scheduler = PerLayerScheduler(model, optimizer, every=2, gamma=1e-6, floor=0.0)
+    tensors = [group["lr"] for group in optimizer.param_groups]
     train(model, optimizer, scheduler, 4)
-    assert [float(group["lr"]) for group in optimizer.param_groups] == pytest.approx([0.01 * 0.99**2] * 3)
+    assert [float(value) for value in tensors] == pytest.approx([0.01 * 0.99**2] * 3)
+    assert all(value.dtype == torch.float32 for value in tensors)
+    assert all(group["lr"] is value for group, value in zip(optimizer.param_groups, tensors, strict=True))
 
 
 def test_one_controller_for_the_whole_network():
@@ -402,8 +405,11 @@ def test_state_goes_on_to_the_bit(kind, volatility):
     train(*other, 9, first=11)
     assert scheduler.history.equals(other[2].history)
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), other[0].parameters(), strict=True))
-    with pytest.raises(OptionError, match="of a scheduler with other constants"):
-        PerLayerScheduler(model, adam(model)).load_state_dict(saved[2])
+    with pytest.raises(OptionError, match="the state's scheduler has other constants"):
+        SCHEDULERS[kind](model, adam(model)).load_state_dict(saved[2])
+    other = NoiseOnlyScheduler if kind != "noise-only" else PerLayerScheduler
+    with pytest.raises(OptionError, match="the state's scheduler has other kind"):
+        other(model, adam(model), **constants).load_state_dict(saved[2])
 
 
 def test_batch_normalisation_in_training():
@@ -475,8 +481,14 @@ def test_stacked_networks_have_a_row_each():
 @pytest.mark.parametrize(
     ("constants", "text"),
     [
-        ({"every": 0}, "every=0 must be a whole number of steps"),
-        ({"every": 2.5}, "every=2.5 must be a whole number"),
+        ({"every": 0}, "every=0 must be at least 1"),
+        ({"every": 2.5}, "every=2.5 is not a whole number"),
+        ({"window": 1}, "window=1 must be at least 2"),
+        ({"window": 3.5}, "window=3.5 is not a whole number"),
+        ({"decay": 1}, "decay=1 must be above 0 and below 1"),
+        ({"cap_delta": 1}, "cap_delta=1 must be 0, for no cap, or below 1"),
+        ({"unbiased": "no"}, "unbiased='no' must be true or false"),
+        ({"gamma": "high"}, "gamma='high' is not a number"),
         ({"gamma": 0}, "gamma=0 must be above 0"),
         ({"cool": 1.1}, "cool=1.1 must be above 0 and at most 1"),
         ({"warm": 0.9}, "warm=0.9 must be at least 1"),
@@ -492,8 +504,71 @@ def test_constants_are_checked(constants, text):
         PerLayerScheduler(model := network("mlp"), adam(model), **constants)
 
 
+def test_layers_must_stay_those_of_the_start():
+    model = network("mlp")
+    optimizer = adam(model)
+    scheduler = PerLayerScheduler(model, optimizer, every=2)
+    train(model, optimizer, scheduler, 3)
+    model.fc1.requires_grad_(False)
+    with pytest.raises(OptionError, match="other parameters are trained than at the start: make a new"):
+        scheduler.step(F.cross_entropy, *batch())
+
+
+def test_groups_that_mix_layers_later_are_refused():
+    model = network("mlp")
+    optimizer = torch.optim.Adam(model.fc1.parameters(), lr=0.01)
+    optimizer.add_param_group({"params": [*model.fc2.parameters(), *model.out.parameters()]})
+    scheduler = PerLayerScheduler(model, optimizer, every=2)
+    train(model, optimizer, scheduler, 1)
+    optimizer.param_groups[0]["params"] += optimizer.param_groups.pop()["params"]
+    with pytest.raises(OptionError, match="a parameter group holds the layers fc1, out"):
+        scheduler.step(F.cross_entropy, *batch())
+
+
+def test_names_of_parameters_are_split_with_them():
+    model = network("mlp")
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    optimizer.param_groups[0]["param_names"] = [name for name, _ in model.named_parameters()]
+    PerLayerScheduler(model, optimizer)
+    assert [group["param_names"] for group in optimizer.param_groups] == [
+        [f"{layer}.weight", f"{layer}.bias"] for layer in ("fc1", "fc2", "out")
+    ]
+
+
+def test_wrappers_are_seen_through():
+    model = torch.nn.DataParallel(network("mlp"), device_ids=[])
+    scheduler = PerLayerScheduler(model, adam(model))
+    assert scheduler.layers == ["fc1", "fc2", "out"]
+
+
+def test_the_cap_binds_where_it_is_lower():
+    tables = {}
+    for delta in (0.0, 0.05):
+        model = network("mlp")
+        optimizer = adam(model)
+        scheduler = PerLayerScheduler(model, optimizer, every=2, adjust=False, cap_delta=delta, window=4)
+        train(model, optimizer, scheduler, 12)
+        tables[delta] = scheduler.history
+    plain, capped = tables[0.0], tables[0.05]
+    for layer, rows in plain.groupby("layer"):
+        series = rows["normalized_sharpness"].tolist()
+        for at, (index, row) in enumerate(rows.iterrows()):
+            recent = series[max(0, at - 3) : at + 1]
+            mean = sum(recent) / len(recent)
+            cap = 2 / (abs(mean) + abs(series[at] - mean) * math.sqrt(0.95 / 0.05))
+            for column in ("noise_bound", "volatility_bound", "combined_bound"):
+                assert capped[column][index] == pytest.approx(min(row[column], cap), rel=1e-6), layer
+    assert (capped["volatility_bound"] < plain["volatility_bound"]).any()
+
+
 def test_what_does_not_exist_is_refused():
     model = network("mlp")
+    with pytest.raises(OptionError, match="SGD has no second moment to schedule by"):
+        PerLayerScheduler(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(OptionError, match="a str is no optimizer"):
+        PerLayerScheduler(model, "adam")
+    with pytest.raises(OptionError, match="steps_per_task=0 must be at least 1"):
+        PerLayerScheduler(model, adam(model), steps_per_task=0)
     with pytest.raises(UnknownNameError, match="no constant 'gama'. Did you mean 'gamma'"):
         PerLayerScheduler(model, adam(model), gama=0.8)
     with pytest.raises(OptionError, match="does not train the model's parameter"):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from clbench.evaluation.api import Evaluation
+from clbench.indicators.bounds import UNBOUNDED
 from clbench.loading import bundled_agents
 from clbench.registration import STREAMS
 from clbench.scoring import Estimate
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LOSS_WORTH_SAYING = 0.1
-UNBOUNDED = 1e30
 STEPS = {
     "step_size": "\nstep size",
     "effective_step_size": "effective\nstep size",

@@ -7,6 +7,8 @@ import torch
 from clbench.errors import OptionError
 
 BETA = 20.0
+UNBOUNDED = 1e30
+"""A bound above it bounds nothing."""
 
 
 class CriticalStepSizes(NamedTuple):

@@ -23,6 +23,9 @@ from clbench.indicators.optimizers import Optimizer
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_step_size
 
+ITERATIONS = 100
+TOLERANCE = 1e-6
+
 
 def sharpness(
     model: Model,
@@ -30,8 +33,8 @@ def sharpness(
     inputs: torch.Tensor,
     targets: torch.Tensor,
     penalty: Penalty | None = None,
-    iterations: int = 100,
-    tolerance: float = 1e-6,
+    iterations: int = ITERATIONS,
+    tolerance: float = TOLERANCE,
     seeds: Sequence[int] | None = None,
 ) -> Measures:
     """Return the top eigenvalue of the Hessian of the batch loss, penalty included.
@@ -70,8 +73,8 @@ def normalized_sharpness(
     inputs: torch.Tensor,
     targets: torch.Tensor,
     penalty: Penalty | None = None,
-    iterations: int = 100,
-    tolerance: float = 1e-6,
+    iterations: int = ITERATIONS,
+    tolerance: float = TOLERANCE,
     seeds: Sequence[int] | None = None,
 ) -> Measures:
     """Return alpha_agg * lambda: sharpness as the optimizer feels it; for SGD sharpness itself.

@@ -83,14 +83,41 @@ def layers(model: Model) -> dict[str, list[str]]:
     """Return names of trained parameters by layer, in the model's order.
 
     A layer is a top-level module that owns trained parameters; a parameter of the model itself is one too.
+    `DataParallel`, `DistributedDataParallel` and `torch.compile` are seen through.
 
     >>> layers(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)))
     {'0': ['0.weight', '0.bias'], '2': ['2.weight', '2.bias']}
     """
     found: dict[str, list[str]] = {}
     for name in trainable(model):
-        found.setdefault(name.partition(".")[0], []).append(name)
+        found.setdefault(layer_of(name), []).append(name)
     return found
+
+
+def layer_modules(model: Model) -> dict[str, str]:
+    """Return the modules' names of those layers that are modules."""
+    module = model.model if isinstance(model, Stacked) else model
+    known = {name for name, _ in module.named_modules()}
+    found = {}
+    for layer, names in layers(model).items():
+        path = names[0][: names[0].index(f"{layer}.") + len(layer)] if f"{layer}." in names[0] else ""
+        if path in known and path:
+            found[layer] = path
+    return found
+
+
+WRAPPERS = ("module.", "_orig_mod.")
+
+
+def layer_of(parameter: str) -> str:
+    """Return the layer that a parameter belongs to, by its name; wrappers are seen through.
+
+    >>> layer_of("fc1.0.weight"), layer_of("module.fc1.weight"), layer_of("_orig_mod.fc1.weight")
+    ('fc1', 'fc1', 'fc1')
+    """
+    while parameter.startswith(WRAPPERS) and parameter.count(".") > 1:
+        parameter = parameter.partition(".")[2]
+    return parameter.partition(".")[0]
 
 
 def is_bias(name: str) -> bool:
@@ -134,6 +161,11 @@ def per_network(
     if not isinstance(model, Stacked):
         return reduce(value)
     return torch.vmap(reduce)(value) if batched(model) else torch.stack([reduce(own) for own in value])
+
+
+def wide(value: torch.Tensor) -> torch.Tensor:
+    """Return half-precision numbers as float32: their squares would vanish or overflow."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -56,6 +56,9 @@ def knowledge(model: Model, optimizer: Optimizer) -> dict[str, Knowledge]:
         OptionError: it is neither of Adam's family nor SGD, or does not train one of the model's parameters.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
+        if not all(hasattr(optimizer, name) for name in StackedAdamLike.__annotations__):
+            wanted = ", ".join(StackedAdamLike.__annotations__)
+            raise OptionError(f"a {type(optimizer).__name__} is no optimizer: it lacks some of {wanted}")
         return _of_stacked(model, optimizer)
     if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)):
         raise OptionError(

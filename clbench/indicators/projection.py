@@ -6,8 +6,18 @@ import torch
 
 from clbench.errors import OptionError
 from clbench.indicators.bounds import quotient
-from clbench.indicators.curvature import PowerIteration
-from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Penalty, Tensors, layers, total
+from clbench.indicators.networks import (
+    WHOLE,
+    LossFunction,
+    Measures,
+    Model,
+    Penalty,
+    Stacked,
+    Tensors,
+    layers,
+    total,
+    trainable,
+)
 from clbench.indicators.passes import Pass
 
 
@@ -49,11 +59,10 @@ def rank_projected_step_size(
         raise OptionError(f"rank={rank} and iterations={iterations} must be at least 1")
     point = Pass(model, loss_fn, inputs, targets, penalty, hessian=True)
     found = {}
-    for block in (*layers(model), WHOLE):
-        names = PowerIteration(model, [block], seeds).names[block]
+    for block, names in {**layers(model), WHOLE: list(trainable(model))}.items():
         pieces = []
         for part, basis in zip(
-            point.parts, _top_directions(model, point, block, rank, iterations, seeds), strict=True
+            point.parts, _top_directions(model, point, names, rank, iterations, seeds), strict=True
         ):
             squares = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
             noise = squares
@@ -68,27 +77,28 @@ def rank_projected_step_size(
 
 
 def _top_directions(
-    model: Model, point: Pass, block: str, rank: int, iterations: int, seeds: Sequence[int] | None
+    model: Model,
+    point: Pass,
+    names: Sequence[str],
+    rank: int,
+    iterations: int,
+    seeds: Sequence[int] | None,
 ) -> list[list[Tensors]]:
-    """Return, part by part, orthonormal directions that span the block's top eigenvectors."""
-    first = PowerIteration(model, [block], seeds)
-    names = first.names[block]
-    templates = first.vectors[block]
-    size = sum(
-        templates[0][name][0].numel() if point.parts[0].many else templates[0][name].numel() for name in names
-    )
-    # One random vector is there for each network; the others follow from it: v, H v, H^2 v, ... would be nearly
-    # parallel, so they are drawn, from generators of their own.
+    """Return, part by part, orthonormal directions that span the top eigenvectors of a block of parameters."""
+    count = model.count if isinstance(model, Stacked) else 1
+    roots = list(range(count)) if seeds is None else list(seeds)
+    if len(roots) != count:
+        raise OptionError(f"{len(roots)} seeds were given for {count} networks")
+    share = count if point.parts[0].many else 1
+    size = sum(point.parts[0].leaves[name].numel() for name in names) // share
+    templates = [{name: part.leaves[name] for name in names} for part in point.parts]
     bases = []
     for place, part in enumerate(point.parts):
-        networks = len(part.inputs) if part.many else 1
-        draws = []
-        for network in range(networks):
-            index = network if part.many else place
-            seed = index if seeds is None else seeds[index]
-            draws.append(torch.randn(size, min(rank, size), generator=torch.Generator().manual_seed(seed)))
-        value = templates[place][names[0]]
-        bases.append(torch.linalg.qr(torch.stack(draws).to(value)).Q)
+        own = roots if part.many else roots[place : place + 1]
+        draws = [
+            torch.randn(size, min(rank, size), generator=torch.Generator().manual_seed(seed)) for seed in own
+        ]
+        bases.append(torch.linalg.qr(torch.stack(draws).to(templates[place][names[0]].detach())).Q)
     for _ in range(iterations):
         columns = []
         for column in range(bases[0].shape[-1]):

@@ -13,6 +13,7 @@ from clbench.indicators.networks import (
     per_network,
     total,
     trainable,
+    wide,
 )
 from clbench.indicators.optimizers import Knowledge, Optimizer, knowledge
 
@@ -53,8 +54,9 @@ def effective_step_size(model: Model, optimizer: Optimizer, reduction: str = "rm
 def aggregated_step_size(model: Model, optimizer: Optimizer) -> Measures:
     """Return alpha_agg = eta / (sqrt(mean v_hat over all parameters) + eps), which normalises sharpness.
 
-    The mean is over all of the network; eta is each layer's own, and for the whole network the mean over
-    its parameters. SGD: 1, so that normalised sharpness is sharpness; and eta before Adam's first update.
+    The mean is over all of the network that has been trained yet; eta is each layer's own, and for the whole
+    network the mean over its parameters. SGD: 1, so that normalised sharpness is sharpness; and eta before
+    Adam's first update.
 
     Args:
         model: a module, or `Stacked` ones.
@@ -75,13 +77,11 @@ def aggregated_step_size(model: Model, optimizer: Optimizer) -> Measures:
     of_layers[WHOLE] = total([steps[name] * sizes[name] for name in values]) / count
     if isinstance(optimizer, torch.optim.SGD):
         return {layer: torch.ones_like(step) for layer, step in of_layers.items()}
-    moments = {name: one.second_moment for name, one in known.items()}
-    if any(moment is None for moment in moments.values()):
+    moments = {name: one.second_moment for name, one in known.items() if one.second_moment is not None}
+    if not moments:
         return of_layers
-    sums = [
-        per_network(model, lambda own: own.sum(), moment) for moment in moments.values() if moment is not None
-    ]
-    root = (total(sums) / count).sqrt()
+    sums = [per_network(model, lambda own: wide(own).sum(), moment) for moment in moments.values()]
+    root = (total(sums) / sum(sizes[name] for name in moments)).sqrt()
     eps = next(iter(known.values())).eps
     return {layer: step / (root + eps) for layer, step in of_layers.items()}
 
@@ -91,9 +91,9 @@ def _alpha(model: Model, value: torch.Tensor, known: Knowledge, reduction: str) 
     if known.second_moment is None:
         return eta
     if reduction == "rms":
-        root = per_network(model, lambda own: own.mean(), known.second_moment).sqrt()
+        root = per_network(model, lambda own: wide(own).mean(), known.second_moment).sqrt()
         return eta / (known.correction * (root + known.eps))
-    inverse = per_network(model, lambda own: (1 / (own.sqrt() + known.eps)).mean(), known.second_moment)
+    inverse = per_network(model, lambda own: (1 / (wide(own).sqrt() + known.eps)).mean(), known.second_moment)
     return eta * inverse / known.correction
 
 

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from clbench.errors import UndefinedError
-from clbench.indicators.networks import WHOLE, Measures, Model, Stacked, Tensors, batched, layers
+from clbench.indicators.networks import WHOLE, Measures, Model, Stacked, Tensors, batched, layer_modules, wide
 from clbench.indicators.watching import random_state_kept, watched
 
 CHANNELS_FIRST = (_ConvNd, _BatchNorm, _InstanceNorm, nn.GroupNorm)
@@ -21,8 +21,8 @@ def unit_sign_entropy(model: Model, inputs: torch.Tensor) -> Measures:
     """Return the entropy of the signs of hidden pre-activations, mean over units.
 
     With p the share of the batch on which a unit's pre-activation is positive, -p ln p - (1-p) ln(1-p). A
-    layer's pre-activations are what its module returns. A convolution's units are its channels, their
-    positions so many more samples.
+    layer's pre-activations are what its module returns: a normalisation that is a module of its own has units of
+    its own. A convolution's units are its channels, their positions so many more samples.
 
     Source: Lewandowski et al., "Directions of Curvature as an Explanation for Loss of Plasticity", 2023;
     Baveja et al., arXiv 2509.19698.
@@ -91,17 +91,20 @@ def over_hidden(
         UndefinedError: the model has no hidden layer.
     """
     module = model.model if isinstance(model, Stacked) else model
-    names = [name for name in layers(model) if name in dict(module.named_children())]
+    paths = layer_modules(model)
 
     def look(state: Tensors, x: torch.Tensor) -> Measures:
-        with watched(module, names) as calls:
+        with watched(module, list(paths.values())) as seen:
             functional_call(module, state, (x,))
-        order = [name for name in calls if calls[name]]
+        calls = {layer: seen[path] for path in seen for layer in paths if paths[layer] == path}
+        order = list(calls)
         if len(order) < 2:
             raise UndefinedError("the model has no hidden layer: its units cannot be measured")
-        before = {name: _rows(module, name, [output for _, output in calls[name]]) for name in order[:-1]}
+        before = {
+            name: _rows(module, paths[name], [output for _, output in calls[name]]) for name in order[:-1]
+        }
         after = {
-            name: _rows(module, name, [given for given, _ in calls[following]])
+            name: _rows(module, paths[name], [given for given, _ in calls[following]])
             for name, following in pairwise(order)
         }
         return reduce(before, after)
@@ -135,7 +138,7 @@ def _rows(module: nn.Module, name: str, values: list[torch.Tensor]) -> torch.Ten
     for value in values:
         moved = value.movedim(1, -1) if channels_first and value.ndim > 2 else value
         flat.append(moved.reshape(-1, moved.shape[-1]))
-    return torch.cat(flat)
+    return wide(torch.cat(flat))
 
 
 def _means(values: Tensors) -> Measures:

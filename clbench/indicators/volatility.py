@@ -18,6 +18,8 @@ class VolatilityTracker:
     squared deviation of the newest from mu. "ema": exponential moving mean and variance,
     mu <- d mu + (1-d) x and sigma^2 <- d (sigma^2 + (1-d) (x - mu_before)^2), from the first value on.
 
+    `mean` and `variance` are mu and sigma^2 as they stand, a single squared deviation in the case of "window".
+
     A value that is not finite is left out: Vol stays. After the first value Vol is 0. mu's magnitude is taken, since
     the quotient of an unconverged iteration may be negative.
 
@@ -60,6 +62,8 @@ class VolatilityTracker:
             self._values = torch.full(
                 (length, *values.shape), torch.nan, dtype=values.dtype, device=values.device
             )
+        self._values = self._values.to(values)  # a state may come from another device
+        self.mean, self.variance = self.mean.to(values), self.variance.to(values)
         usable = torch.isfinite(values)
         if self.kind == "window":
             self._values = torch.where(usable, torch.cat([self._values[1:], values[None]]), self._values)

@@ -12,6 +12,7 @@ from clbench.indicators.networks import (
     counts,
     per_network,
     trainable,
+    wide,
 )
 from clbench.indicators.passes import Pass
 
@@ -108,5 +109,8 @@ def _weight_squares(model: Model) -> Measures:
     values = {name: value.detach() for name, value in trainable(model).items()}
     return by_layer(
         model,
-        {name: per_network(model, lambda own: own.square().sum(), value) for name, value in values.items()},
+        {
+            name: per_network(model, lambda own: wide(own).square().sum(), value)
+            for name, value in values.items()
+        },
     )

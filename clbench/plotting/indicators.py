@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clbench.indicators import WHOLE
+from clbench.indicators.bounds import UNBOUNDED
 from clbench.plotting.curves import draw
 from clbench.plotting.style import look, new_figure, tidy
 from clbench.records import IndicatorRecord, TaskRecord
@@ -12,21 +14,14 @@ from clbench.records import IndicatorRecord, TaskRecord
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WHOLE = "whole network"
 BOUNDS = {
     "combined_bound": ("combined bound", {"color": "#000000", "linewidth": 1.6}),
     "noise_bound": ("noise bound", {"color": "#009E73", "linestyle": "--", "linewidth": 1.2}),
     "volatility_bound": ("volatility bound", {"color": "#CC79A7", "linestyle": "-.", "linewidth": 1.2}),
 }
-# Of task-long quantities; the rest belong to the other two figures.
-ELSEWHERE = {
-    "step_size",
-    "volatility",
-    *BOUNDS,
-    *(f"{kind}_violations" for kind in ("noise", "volatility", "combined")),
-}
+# Those of the other two figures, which are recorded along a task.
+ELSEWHERE = {"step_size", "volatility", *BOUNDS}
 COLUMNS = 4
-UNBOUNDED = 1e30
 
 
 def indicator_figures(

@@ -42,6 +42,8 @@ class History:
     def append(self, place: tuple[int, int, int], values: Mapping[str, torch.Tensor]) -> None:
         """Add a decision: for each column, `(L, S)`."""
         row = torch.stack([values[name].to(values["effective_step_size"]) for name in COLUMNS])
+        if self._rows is not None:
+            self._rows = self._rows.to(row)  # a state may come from another device
         if self._rows is None:
             self._rows = row.new_empty((16, *row.shape))
         elif len(self) == len(self._rows):

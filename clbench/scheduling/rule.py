@@ -1,6 +1,6 @@
 """The rule: when a layer's step size is cooled, warmed, or left."""
 
-import math
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ import torch
 from clbench.errors import OptionError
 from clbench.indicators.bounds import BETA
 from clbench.indicators.networks import check_choice
+from clbench.indicators.volatility import KINDS
 
 WARMUPS = ("every-task", "first-task", "off")
 ROOM = 0.3  # warming needs the effective step to be below this share of the limit
@@ -31,6 +32,8 @@ class Constants:
         window: values that volatility looks back on.
         decay: of "ema".
         unbiased: whether the noise within ||g_hat||^2 is taken off.
+        cap_delta: above 0, bounds are also capped by `clbench.indicators.cantelli_cap` with this probability of
+            failure, on mu and sigma of normalised sharpness as the volatility tracker has them (paper, B.4).
 
     Source: Baveja et al., arXiv 2509.19698, Alg. 1 and App. A.
 
@@ -50,22 +53,38 @@ class Constants:
     window: int = 30
     decay: float = 0.97
     unbiased: bool = False
+    cap_delta: float = 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise OptionError(f"every={self.every!r} must be a whole number of steps, at least 1")
-        ranges = {
-            "gamma": (0 < self.gamma < math.inf, "above 0"),
-            "cool": (0 < self.cool <= 1, "above 0 and at most 1"),
-            "warm": (1 <= self.warm < math.inf, "at least 1"),
-            "floor": (0 <= self.floor < math.inf, "0 or above"),
-            "beta": (0 <= self.beta < math.inf, "0 or above"),
-            "warmup_fraction": (0 <= self.warmup_fraction <= 1, "between 0 and 1"),
-        }
-        for name, (possible, text) in ranges.items():
-            if not possible:
-                raise OptionError(f"{name}={getattr(self, name)} must be {text}")
+        for name in ("every", "window"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise OptionError(f"{name}={value!r} is not a whole number")
+        if not isinstance(self.unbiased, bool):
+            raise OptionError(f"unbiased={self.unbiased!r} must be true or false")
         check_choice("warmup", self.warmup, WARMUPS)
+        check_choice("volatility", self.volatility, KINDS)
+        for name, (low, high, text) in RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise OptionError(f"{name}={value!r} is not a number")
+            if not low <= value <= high:
+                raise OptionError(f"{name}={value} must be {text}")
+
+
+LEAST, MOST = sys.float_info.min, sys.float_info.max
+RANGES = {
+    "every": (1, MOST, "at least 1"),
+    "gamma": (LEAST, MOST, "above 0"),
+    "cool": (LEAST, 1, "above 0 and at most 1"),
+    "warm": (1, MOST, "at least 1"),
+    "floor": (0, MOST, "0 or above"),
+    "beta": (0, MOST, "0 or above"),
+    "warmup_fraction": (0, 1, "between 0 and 1"),
+    "window": (2, MOST, "at least 2: one value has no deviation"),
+    "decay": (LEAST, 1 - 1e-12, "above 0 and below 1"),
+    "cap_delta": (0, 1 - 1e-12, "0, for no cap, or below 1"),
+}
 
 
 def factors(

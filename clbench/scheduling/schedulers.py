@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from clbench.errors import OptionError, UndefinedError, UnknownNameError, did_you_mean
-from clbench.indicators.bounds import critical_step_sizes
+from clbench.indicators.bounds import CriticalStepSizes, cantelli_cap, critical_step_sizes
 from clbench.indicators.curvature import PowerIteration
 from clbench.indicators.networks import (
     WHOLE,
@@ -17,6 +17,7 @@ from clbench.indicators.networks import (
     Model,
     Penalty,
     Stacked,
+    layer_of,
     layers,
     trainable,
 )
@@ -38,6 +39,10 @@ class PerLayerScheduler:
     Every K calls of `step`, for each layer by itself: measure sharpness (one product of a warm-started power
     iteration), gradient noise, gradient and effective step size; update volatility; then cool, warm or leave
     the step size (`clbench.scheduling.factors`).
+
+    Layers stay those of the start: after freezing or unfreezing parameters make a new scheduler. Other schedules may
+    multiply step sizes (`torch.optim.lr_scheduler.ExponentialLR`), but those that set them anew from the first one
+    (`LambdaLR`, `OneCycleLR`) undo what this one did.
 
     Call `step` with the batch before `optimizer.step()`: the batch then is one that these weights have not yet
     been fitted to. A `torch.optim.Adam` or `AdamW` gets a parameter group for each layer, so make the scheduler
@@ -85,7 +90,13 @@ class PerLayerScheduler:
             steps_per_task,
             adjust,
         )
+        if steps_per_task is not None and steps_per_task < 1:
+            raise OptionError(f"steps_per_task={steps_per_task} must be at least 1")
         knowledge(model, optimizer)  # complains if they do not go together
+        if isinstance(optimizer, torch.optim.SGD):
+            raise OptionError("SGD has no second moment to schedule by: use Adam or AdamW")
+        self._trained = list(trainable(model))
+        self._closed: Sequence[str] | None = None
         self._noisy = _has_sample_gradients(model, required=adjust and self.bound != "volatility")
         self.layers = list(layers(model)) if self.per_layer else [WHOLE]
         self._penalty = with_weight_decay(model, optimizer, penalty)
@@ -146,8 +157,10 @@ class PerLayerScheduler:
         known = knowledge(self.model, self.optimizer)
         if all(one.second_moment is None for one in known.values()):
             return None
-        check = not len(self.decisions)
-        point = Pass(self.model, loss_fn, inputs, targets, self._penalty, hessian=True, check=check)
+        if list(trainable(self.model)) != self._trained:
+            raise OptionError("other parameters are trained than at the start: make a new scheduler")
+        point = Pass(self.model, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed)
+        self._closed = point.closed
         sharpness = self._rows(self._power.update(point))
         normalized = self._rows(aggregated_step_size(self.model, self.optimizer)) * sharpness
         volatility = self._tracker.update(normalized)
@@ -161,6 +174,13 @@ class PerLayerScheduler:
             beta=self.constants.beta,
             unbiased=self.constants.unbiased,
         )
+        if self.constants.cap_delta:
+            assert self._tracker.mean is not None
+            assert self._tracker.variance is not None
+            cap = cantelli_cap(
+                self._tracker.mean.abs(), self._tracker.variance.sqrt(), self.constants.cap_delta
+            )
+            bounds = CriticalStepSizes(*(torch.minimum(bound, cap) for bound in bounds))
         return {
             "step_size": self._step_sizes().to(squares),
             "effective_step_size": self._rows(effective_step_size(self.model, self.optimizer)),
@@ -193,11 +213,21 @@ class PerLayerScheduler:
             return
         places = {id(value): name for name, value in trainable(self.model).items()}
         for group in self.optimizer.param_groups:
-            names = {places[id(value)] for value in group["params"] if id(value) in places}
-            if names:
-                layer = next(iter(names)).partition(".")[0] if self.per_layer else WHOLE
-                own = factor[self.layers.index(layer), 0]
-                group["lr"] = group["lr"] * (own if isinstance(group["lr"], torch.Tensor) else own.item())
+            own = {
+                layer_of(places[id(value)]) if self.per_layer else WHOLE
+                for value in group["params"]
+                if id(value) in places
+            }
+            if len(own) > 1:
+                raise OptionError(
+                    f"a parameter group holds the layers {', '.join(sorted(own))}: make the scheduler after all groups"
+                )
+            for layer in own:
+                change = factor[self.layers.index(layer), 0]
+                if isinstance(group["lr"], torch.Tensor):
+                    group["lr"].mul_(change.to(group["lr"]))
+                else:
+                    group["lr"] *= change.item()
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -207,6 +237,8 @@ class PerLayerScheduler:
     def state_dict(self) -> dict[str, Any]:
         """Return copies of counters, trackers, vectors and history; step sizes are in the optimizer's."""
         return {
+            "kind": type(self).__name__,
+            "layers": list(self.layers),
             "constants": asdict(self.constants),
             "steps": self.steps,
             "task": self.task,
@@ -220,10 +252,12 @@ class PerLayerScheduler:
         """Take up what `state_dict` gave.
 
         Raises:
-            OptionError: it is from a scheduler with other constants.
+            OptionError: it is from another kind of scheduler, or one with other layers or constants.
         """
-        if dict(state["constants"]) != asdict(self.constants):
-            raise OptionError(f"the state is of a scheduler with other constants: {state['constants']}")
+        own = {"kind": type(self).__name__, "layers": list(self.layers), "constants": asdict(self.constants)}
+        for name, value in own.items():
+            if state[name] != value:
+                raise OptionError(f"the state's scheduler has other {name}: {state[name]}, not {value}")
         self.steps, self.task, self.step_in_task = state["steps"], state["task"], state["step_in_task"]
         self._power.load_state_dict(state["power"])
         self._tracker.load_state_dict(state["tracker"])
@@ -278,11 +312,17 @@ def _has_sample_gradients(model: Model, required: bool) -> bool:
 
 def _group_by_layer(model: Model, optimizer: torch.optim.Optimizer) -> None:
     """Split the optimizer's parameter groups so that none holds parameters of two layers; state stays."""
-    owner = {id(value): name.partition(".")[0] for name, value in trainable(model).items()}
+    owner = {id(value): layer_of(name) for name, value in trainable(model).items()}
     groups = []
     for group in optimizer.param_groups:
-        parts: dict[str | None, list[torch.Tensor]] = {}
-        for value in group["params"]:
-            parts.setdefault(owner.get(id(value)), []).append(value)
-        groups += [{**group, "params": values} for values in parts.values()]
+        parts: dict[str | None, list[int]] = {}
+        for index, value in enumerate(group["params"]):
+            parts.setdefault(owner.get(id(value)), []).append(index)
+        for indices in parts.values():
+            part = {**group, "params": [group["params"][index] for index in indices]}
+            if "param_names" in group:
+                part["param_names"] = [group["param_names"][index] for index in indices]
+            if isinstance(group["lr"], torch.Tensor) and len(parts) > 1:
+                part["lr"] = group["lr"].clone()
+            groups.append(part)
     optimizer.param_groups[:] = groups

@@ -123,6 +123,8 @@ def test_power_iteration_starts_afresh_after_a_useless_product(bad):
     model, (inputs, targets) = network("mlp"), batch()
     power = PowerIteration(model, ["fc1"])
     start = {name: value.clone() for name, value in power.vectors["fc1"][0].items()}
+    power.update(Pass(model, F.cross_entropy, inputs, targets, hessian=True))
+    assert not torch.equal(power.vectors["fc1"][0]["fc1.weight"], start["fc1.weight"])
     power.update(
         Pass(model, lambda out, wanted: bad * F.cross_entropy(out, wanted), inputs, targets, hessian=True)
     )

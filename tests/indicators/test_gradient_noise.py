@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clbench.errors import OptionError, UndefinedError
-from clbench.indicators import gradient_noise
+from clbench.indicators import gradient_noise, hessian_rank, sharpness
 from tests import oracles
 from tests.cases import NETWORKS, batch, network, precision
 
@@ -69,6 +69,102 @@ def test_linear_layers_on_sequences():
         torch.testing.assert_close(found[layer], value, **precision(torch.float64))
 
 
+class Patches(nn.Module):
+    """A linear layer on four patches of each sample, as so many rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.out = nn.Linear(4, 5), nn.Linear(20, 3)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.embed(x.reshape(-1, 4))).view(len(x), -1))
+
+
+class Autoencoder(nn.Module):
+    """The weight of `enc` is also used, transposed, as a decoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.enc = nn.Linear(16, 3)
+
+    def forward(self, x):
+        code = torch.tanh(self.enc(x))
+        return code + F.linear(code, self.enc.weight.t())[:, :3]
+
+
+def hooked():
+    model = nn.Sequential(nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 3))
+    model[0].register_forward_hook(lambda module, given, output: 3 * output)
+    return model
+
+
+@pytest.mark.parametrize("make", [Patches, Autoencoder, hooked], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("measure", [gradient_noise, hessian_rank])
+def test_where_the_closed_form_does_not_hold_it_is_not_used(make, measure):
+    torch.manual_seed(0)
+    model = make().double()
+    found = measure(model, F.cross_entropy, *batch())
+    if measure is gradient_noise:
+        for layer, value in oracles.noise(model, F.cross_entropy, *batch()).items():
+            torch.testing.assert_close(found[layer], value, **precision(torch.float64))
+    else:
+        rows = oracles.sample_gradients(model, F.cross_entropy, *batch())
+        values = torch.linalg.svdvals(rows).square().cumsum(0)
+        least = int((values < 0.99 * values[-1]).sum()) + 1
+        assert float(found["whole network"]) == pytest.approx(least / 12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_float32(dtype):
+    model, (inputs, targets) = network("mlp", dtype=dtype), batch(64)
+    found = gradient_noise(model, F.cross_entropy, inputs.to(dtype), targets)
+    expected = oracles.noise(network("mlp"), F.cross_entropy, inputs, targets)
+    for layer, value in expected.items():
+        assert found[layer].dtype == torch.float32
+        assert float(found[layer]) == pytest.approx(float(value), rel=0.1)
+
+
+def test_attention_has_a_hessian_and_per_sample_gradients():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+            self.out = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.out(self.block(x.view(-1, 4, 4)).mean(dim=1))
+
+    torch.manual_seed(0)
+    model = Net().double()
+    assert float(sharpness(model, F.cross_entropy, *batch())["block"]) > 0
+    for layer, value in oracles.noise(model, F.cross_entropy, *batch()).items():
+        found = gradient_noise(model, F.cross_entropy, *batch())[layer]
+        torch.testing.assert_close(found, value, **precision(torch.float64))
+
+
+def test_what_pytorch_cannot_differentiate_says_so():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.out = nn.GRU(4, 5, batch_first=True), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.out(self.rnn(x.view(-1, 4, 4))[0][:, -1])
+
+    with pytest.raises(UndefinedError, match=r"PyTorch cannot compute per-sample gradients of rnn\."):
+        gradient_noise(Recurrent().double(), F.cross_entropy, *batch())
+
+
+def test_inputs_and_outputs_are_single_tensors():
+    inputs, targets = batch()
+    with pytest.raises(OptionError, match="inputs must be one tensor, not a tuple: wrap"):
+        gradient_noise(network("mlp"), F.cross_entropy, (inputs, inputs), targets)
+    model = nn.Sequential(nn.Linear(16, 3)).double()
+    model.register_forward_hook(lambda module, given, output: (output, output))
+    with pytest.raises(OptionError, match="the model gives a tuple, not one tensor"):
+        gradient_noise(model, F.cross_entropy, inputs, targets)
+
+
 def test_batch_normalisation_in_training_is_refused():
     model = network("batch normalisation, evaluated").train()
     with pytest.raises(
@@ -78,8 +174,25 @@ def test_batch_normalisation_in_training_is_refused():
 
 
 def test_a_sum_over_the_batch_is_refused():
-    with pytest.raises(OptionError, match="sums over the batch"):
+    with pytest.raises(OptionError, match="the definitions need that mean: give reduction='mean'"):
         gradient_noise(network("mlp"), nn.CrossEntropyLoss(reduction="sum"), *batch())
+
+
+def test_class_weights_and_ignored_targets_are_refused():
+    """The weighted mean of a batch is not the mean of its samples' losses."""
+    weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.2], dtype=torch.float64))
+    with pytest.raises(OptionError, match="no class weights, masks or ignored targets"):
+        gradient_noise(network("mlp"), weighted, *batch())
+    inputs, targets = batch()
+    targets[1] = -100
+    with pytest.raises(OptionError, match="no class weights, masks or ignored targets"):
+        gradient_noise(network("mlp"), F.cross_entropy, inputs, targets)
+
+
+def test_a_loss_that_knows_the_batch_size_is_refused():
+    weights = torch.ones(12, dtype=torch.float64)
+    with pytest.raises(OptionError, match="loss_fn must take any part of a batch; it raised"):
+        gradient_noise(network("mlp"), lambda out, wanted: (weights * out.mean(dim=1)).mean(), *batch())
 
 
 def test_a_loss_per_sample_is_refused():

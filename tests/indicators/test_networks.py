@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from agents.networks import MLP
 from clbench import indicators
 from clbench.errors import OptionError
 from clbench.indicators import Stacked, networks
@@ -71,8 +72,8 @@ def test_stacked_networks_are_single_ones(name, measure, way):
 @pytest.mark.parametrize("measure", MEASURES)
 def test_company_does_not_change_a_bit(measure):
     """In float32 at the backbone's width: a network among three gives the bits that it gives alone."""
-    models = [network("mlp", seed, torch.float32) for seed in range(3)]
-    batches = [batch(64, seed, torch.float32) for seed in range(3)]
+    models = [MLP(784, 10, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    batches = [batch(64, seed, torch.float32, features=784, classes=10) for seed in range(3)]
     inputs, targets = (torch.stack(values) for values in zip(*batches, strict=True))
     together = MEASURES[measure](stack(models), inputs, targets, moved)
     alone = MEASURES[measure](stack(models[1:2]), inputs[1:2], targets[1:2], moved)

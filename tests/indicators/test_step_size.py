@@ -117,6 +117,19 @@ def test_before_the_first_update_it_is_the_step_size():
         assert all(float(value) == ETA for value in found.values())
 
 
+def test_an_untrained_head_does_not_count():
+    """Adam has no state for parameters that never had a gradient."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"used": nn.Linear(16, 3), "unused": nn.Linear(16, 3)}).double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=ETA)
+    F.cross_entropy(model["used"](batch()[0]), batch()[1]).backward()
+    optimizer.step()
+    alone = aggregated_step_size(model["used"], optimizer)["whole network"]
+    found = aggregated_step_size(model, optimizer)
+    assert all(float(value) == pytest.approx(float(alone)) for value in found.values())
+    assert float(effective_step_size(model, optimizer)["unused"]) == ETA
+
+
 def test_sgd_goes_as_far_as_its_step_size():
     model = network("mlp")
     optimizer = torch.optim.SGD(model.parameters(), lr=ETA)
@@ -166,3 +179,5 @@ def test_what_cannot_be_answered_is_refused():
         effective_step_size(model, torch.optim.Adam(model.fc1.parameters()))
     with pytest.raises(OptionError, match="reduction='max' is not one of rms, mean"):
         effective_step_size(model, torch.optim.Adam(model.parameters()), "max")
+    with pytest.raises(OptionError, match="a str is no optimizer: it lacks some of step_sizes"):
+        effective_step_size(model, "adam")
