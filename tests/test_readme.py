@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,66 @@ def test_kept_results_are_what_the_readme_shows():
             found.slope.mean,
         ]
         assert values == pytest.approx(expected, abs=6e-4), name
+
+
+FULL = ROOT / "docs" / "results" / "full-mnist"
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(FULL.glob("*-*"))])
+def test_kept_runs_on_all_images_are_what_the_readme_shows(name):
+    from clbench.results import RunFolder
+
+    folder = RunFolder(FULL / name)
+    facts = folder.read_run()
+    (agent,), (record,) = facts["spec"]["agents"], folder.read_tasks()
+    assert facts["status"] == "complete"
+    assert facts["data"]["size"] == 60_000
+    row = next(line for line in README.splitlines() if line.endswith(f"full-mnist/{name}) |"))
+    learner, scheduler, accuracy, step_size, share, _ = [cell.strip() for cell in row.strip("|").split("|")]
+    assert agent["name"] == f"agents.{learner.partition(',')[0].lower()}"
+    assert f"`{facts['spec']['protocol']}`" in learner
+    assert scheduler.partition(",")[0] == agent["arguments"]["scheduler"]
+    for setting in re.findall(r"`(\w+=[\w.]+)`", scheduler):
+        key, _, value = setting.partition("=")
+        assert str(agent["arguments"][key]) == value
+    assert accuracy == f"{record.accuracy:.3f}"
+    records = folder.read_indicators()
+    sizes = [one.value for one in records if (one.layer, one.indicator) == ("fc1", "step_size")]
+    assert step_size == f"{statistics.median(sizes):.2e}"
+    (rho,) = (one.value for one in records if one.indicator == "rho")
+    assert share == f"{rho:.0%}".replace("%", " %")
+    if agent["arguments"]["warm"] == 1.001:  # what the text says of the bounds
+        for layer in ("fc1", "fc2", "out"):
+            noise, combined = (
+                {
+                    one.step: one.value
+                    for one in records
+                    if (one.layer, one.indicator) == (layer, f"{kind}_bound")
+                }
+                for kind in ("noise", "combined")
+            )
+            closeness = statistics.median(combined[step] / noise[step] for step in noise)
+            if (learner.startswith("CReLU"), layer) == (True, "out"):
+                assert 0.75 < closeness < 0.9
+            else:
+                assert closeness > 0.99
+
+
+def test_the_kept_quick_run_of_the_scheduler_is_what_the_readme_says():
+    from clbench.results import RunFolder
+    from clbench.scoring import score
+
+    folder = RunFolder(ROOT / "docs" / "results" / "RandomLabelMNIST-v0-quick-3")
+    found = score("agents.perlayer", folder.read_tasks(), 15)
+    assert f"falls from {found.first_task.mean:.3f} to {found.last_tenth.mean:.3f}" in README
+    last = [
+        one.value for one in folder.read_indicators() if one.task == 14 and one.indicator == "gradient_norm"
+    ]
+    assert last
+
+
+def test_nothing_is_left_to_be_filled_in():
+    assert "@@" not in README
 
 
 def test_the_readme_says_how_python_is_run():
