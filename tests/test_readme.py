@@ -224,10 +224,19 @@ def test_the_kept_quick_run_of_the_scheduler_is_what_the_readme_says():
     folder = RunFolder(ROOT / "docs" / "results" / "RandomLabelMNIST-v0-quick-3")
     found = score("agents.perlayer", folder.read_tasks(), 15)
     assert f"falls from {found.first_task.mean:.3f} to {found.last_tenth.mean:.3f}" in README
-    last = [
-        one.value for one in folder.read_indicators() if one.task == 14 and one.indicator == "gradient_norm"
-    ]
-    assert last
+    records = folder.read_indicators()
+    crossed = {one.task for one in records if one.indicator == "rho" and one.value > 0}
+    sixth = [one.accuracy for one in folder.read_tasks() if one.task == 5]
+    assert min(crossed) == 5
+    assert f"{statistics.mean(sixth):.2f}" == "0.16"
+    gradients = {
+        (one.seed, one.layer): one.value
+        for one in records
+        if (one.task, one.indicator) == (14, "gradient_norm")
+    }
+    only_last = [seed for seed in range(3) if gradients[seed, "fc1"] == gradients[seed, "fc2"] == 0]
+    assert len(only_last) == 2
+    assert all(gradients[seed, "out"] > 0 for seed in only_last)
 
 
 def test_nothing_is_left_to_be_filled_in():
