@@ -113,7 +113,7 @@ def test_the_division_of_seeds_does_not_matter(tmp_path):
         "cpu",
         None,
         ["sharpness", "gradient_noise", "dormant_units"],
-        4,
+        None,
     )
     tables, files = [], []
     for division in (Division(parts=2, workers=2, threads=1), Division(parts=1, workers=1, threads=1)):

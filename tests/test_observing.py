@@ -105,10 +105,10 @@ def test_measuring_changes_nothing():
     for indicators in ((), ALL):
         env = short_env()
         agent = Plain(env.agent_spec, 0)
-        accuracies = [record.accuracy for record in observe(env, agent, [0], indicators, 1)[TaskRecord]]
+        accuracies = [record.accuracy for record in observe(env, agent, [0], indicators, 4)[TaskRecord]]
         env = short_vec(2)
         learner = l2.Agent(env.agent_spec, [0, 1])
-        accuracies += [record.accuracy for record in observe(env, learner, [0, 1], indicators, 2)[TaskRecord]]
+        accuracies += [record.accuracy for record in observe(env, learner, [0, 1], indicators)[TaskRecord]]
         ends.append((accuracies, [*agent.model.parameters(), *learner.parameters.values()]))
     assert ends[0][0] == ends[1][0]
     assert all(torch.equal(*pair) for pair in zip(ends[0][1], ends[1][1], strict=True))
