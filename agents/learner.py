@@ -82,7 +82,9 @@ class Learner:
         Constants(**constants)
         for name, value in constants.items():
             if scheduler == "none" and value != cls.keyword_arguments[name]:
-                raise OptionError(f"{name}={value} has no effect without a scheduler: choose one")
+                raise OptionError(
+                    f"{name}={value} has no effect without a scheduler: choose one, such as per-layer"
+                )
 
     def make_network(self, generator: torch.Generator) -> nn.Module:
         """Return one seed's network, its weights drawn from `generator`."""

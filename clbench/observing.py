@@ -131,6 +131,7 @@ class Observer:
         self._monitor: PerLayerScheduler | None = None
         self._start = 0  # steps of the scheduler before the task
         self._measured: set[int] = set()  # steps of the task
+        self._noted: set[str] = set()
 
     def begin_task(self) -> Iterator[Undefined]:
         """Take notice of a new task, before the agent's first step in it."""
@@ -177,7 +178,7 @@ class Observer:
         if self._indicators and (last or (self._every and step % self._every == 0)):
             yield from self._measure(obs, targets, task, step)
 
-    def end_task(self, task: int) -> Iterator[IndicatorRecord]:
+    def end_task(self, task: int) -> Iterator[IndicatorRecord | Undefined]:
         """Yield what the scheduler's decisions of the task were, after the agent's last step in it."""
         scheduler = getattr(self._agent, "scheduler", None) or (self._monitor if self._bounds else None)
         if not isinstance(scheduler, PerLayerScheduler):
@@ -185,6 +186,11 @@ class Observer:
         decisions = scheduler.decisions
         own = [index for index, (step, _, _) in enumerate(decisions.places) if step > self._start]
         if not own:
+            if BOUNDS not in self._noted:
+                self._noted.add(BOUNDS)
+                every, length = scheduler.constants.every, scheduler.steps - self._start
+                reason = f"no decision is taken in a task of {length} steps where every={every}"
+                yield Undefined(self._name, BOUNDS, reason)
             return
         kept = own
         if len(own) > POINTS_PER_TASK:

@@ -52,7 +52,7 @@ def test_every_indicator_is_measured_at_each_tasks_end():
     found = observe(env, vanilla.Agent(env.agent_spec, [3, 5]), [3, 5], ALL)
     records = found[IndicatorRecord]
     assert {record.indicator for record in records} >= set(INDICATORS)
-    assert not found[Undefined]
+    assert {one.indicator for one in found[Undefined]} == {BOUNDS}  # the tasks are too short for a decision
     for indicator in INDICATORS:
         own = [record for record in records if record.indicator == indicator]
         assert {(record.seed, record.task, record.step) for record in own} == {
@@ -307,6 +307,14 @@ def test_crelu_is_measured_at_its_true_width():
     env = short_vec(1, num_tasks=1)
     found = observe(env, crelu.Agent(env.agent_spec, [0]), [0], ["feature_rank"])[IndicatorRecord]
     assert all(1 <= one.value <= 100 for one in found)
+
+
+def test_a_scheduler_that_never_decides_is_said_to():
+    env = short_vec(1)
+    found = observe(env, perlayer.Agent(env.agent_spec, [0]), [0], ["weight_norm"])
+    (note,) = found[Undefined]
+    assert note.indicator == BOUNDS
+    assert note.reason == "no decision is taken in a task of 6 steps where every=40"
 
 
 def test_one_seeds_gap_is_not_the_others():

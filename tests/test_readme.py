@@ -124,8 +124,18 @@ def test_the_scheduler_example_schedules(capsys):
     )
 
 
+def test_the_scheduled_agent_example_runs(tmp_path):
+    path = tmp_path / "mine.py"
+    heads = "from torch.nn import functional as F\nfrom clbench import PerLayerScheduler\n"
+    path.write_text(heads + block("class Agent:") + block("class ScheduledAgent(Agent)"))
+    short = {"num_tasks": 1, "epochs_per_task": 45, "num_samples": 256}
+    made = clbench.evaluate(f"{path}:ScheduledAgent", seeds=1, **short, device="cpu", out=tmp_path)
+    rows = made.indicators.query("indicator == 'step_size'")
+    assert rows[["step", "layer"]].to_numpy().tolist() == [[40, "0"], [40, "2"]]
+
+
 def test_every_python_block_is_run_above():
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
 
 
 @pytest.mark.parametrize("command", COMMANDS)

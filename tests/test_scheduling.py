@@ -323,9 +323,33 @@ def test_the_warm_up_window(warmup, fraction, open_steps):
 
 
 def test_without_the_length_of_a_task_there_is_no_window():
-    scheduler = PerLayerScheduler(model := network("mlp"), adam(model), warmup_fraction=1.0)
+    model = network("mlp")
+    scheduler = PerLayerScheduler(model, adam(model))
     scheduler.step(F.cross_entropy, *batch())
     assert not scheduler.warming
+    with pytest.raises(OptionError, match="warmup_fraction needs steps_per_task"):
+        PerLayerScheduler(model, adam(model), warmup_fraction=1.0)
+
+
+def test_a_task_begins_by_itself_after_its_steps():
+    model = network("mlp")
+    optimizer = adam(model)
+    scheduler = PerLayerScheduler(model, optimizer, steps_per_task=4, every=2)
+    train(model, optimizer, scheduler, 10)
+    places = scheduler.history[["task", "step_in_task"]].drop_duplicates().to_numpy().tolist()
+    assert places == [[0, 2], [0, 4], [1, 2], [1, 4], [2, 2]]
+
+
+def test_the_loss_is_checked_at_every_decision():
+    model = network("mlp")
+    optimizer = adam(model)
+    scheduler = PerLayerScheduler(model, optimizer, every=2)
+    train(model, optimizer, scheduler, 3)
+    with pytest.raises(OptionError, match="the definitions need that mean"):
+        scheduler.step(torch.nn.CrossEntropyLoss(reduction="sum"), *batch())
+    train(model, optimizer, scheduler, 1)
+    with pytest.raises(OptionError, match="loss_fn must be a function of outputs and targets"):
+        scheduler.step(torch.tensor(1.0), *batch())
 
 
 def test_it_measures_on_every_kth_call_only():
@@ -407,9 +431,11 @@ def test_state_goes_on_to_the_bit(kind, volatility):
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), other[0].parameters(), strict=True))
     with pytest.raises(OptionError, match="the state's scheduler has other constants"):
         SCHEDULERS[kind](model, adam(model)).load_state_dict(saved[2])
+    with pytest.raises(OptionError, match="this is no scheduler's state: it has no 'kind'"):
+        scheduler.load_state_dict({})
     other = NoiseOnlyScheduler if kind != "noise-only" else PerLayerScheduler
     with pytest.raises(OptionError, match="the state's scheduler has other kind"):
-        other(model, adam(model), **constants).load_state_dict(saved[2])
+        other(model, adam(model), steps_per_task=15, **constants).load_state_dict(saved[2])
 
 
 def test_batch_normalisation_in_training():
@@ -501,7 +527,7 @@ def test_stacked_networks_have_a_row_each():
 )
 def test_constants_are_checked(constants, text):
     with pytest.raises(OptionError, match=text):
-        PerLayerScheduler(model := network("mlp"), adam(model), **constants)
+        PerLayerScheduler(model := network("mlp"), adam(model), steps_per_task=9, **constants)
 
 
 def test_layers_must_stay_those_of_the_start():

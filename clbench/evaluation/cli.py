@@ -191,16 +191,19 @@ def _evaluate(options: argparse.Namespace) -> int:
         print(evaluation.folder)
     else:
         print_report(make_console(), evaluation)
-        if options.indicators is not None:
-            _report_undefined(evaluation)
+        _report_undefined(evaluation, all_of_them=options.indicators is not None)
     return _report_failures(evaluation, options.debug)
 
 
-def _report_undefined(evaluation: "Evaluation") -> None:
+def _report_undefined(evaluation: "Evaluation", all_of_them: bool) -> None:
+    """Say what could not be measured, if it was asked for; and always that a scheduler did nothing."""
+    from clbench.observing import BOUNDS
+
     for agent, reasons in evaluation.undefined.items():
         by_reason: dict[str, list[str]] = {}
         for indicator, reason in reasons.items():
-            by_reason.setdefault(reason, []).append(indicator)
+            if all_of_them or indicator == BOUNDS:
+                by_reason.setdefault(reason, []).append(indicator)
         for reason, names in by_reason.items():
             print(f"note: {agent} has no {', '.join(names)}: {reason}", file=sys.stderr)
 

@@ -160,7 +160,7 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if wanted is None:
         return DEFAULT
-    names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
+    names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
     if names in (["all"], ["none"]):
         return ALL if names == ["all"] else ()
     for name in names:

@@ -22,8 +22,9 @@ STEPS = {
     "noise_bound": "noise\nbound",
     "volatility_bound": "volatility\nbound",
     "combined_bound": "combined\nbound",
-    "combined_violations": "decisions\nabove it",
+    "violations": "decisions\nabove it",
 }
+BOUND_OF = {"noise-only": "noise", "volatility-only": "volatility"}
 
 
 def print_report(console: "Console", evaluation: Evaluation) -> None:
@@ -68,9 +69,16 @@ def step_tables(evaluation: Evaluation) -> dict[str, Table]:
     """Return tables of the layers' step sizes and bounds in the last task, for agents that have them."""
     frame = evaluation.indicators
     frame = frame[frame.task == evaluation.spec.stream.num_tasks - 1]
+    decided = frame[frame.indicator == "step_size"][["agent", "seed", "step"]].drop_duplicates()
+    shares = frame[frame.indicator.str.endswith("_violations")]
+    frame = frame.merge(decided, on=["agent", "seed", "step"])
+    in_force = {
+        agent.name: BOUND_OF.get(str(agent.arguments.get("scheduler")), "combined")
+        for agent in evaluation.spec.agents
+    }
     keys = ["agent", "layer", "indicator"]
     medians = frame.groupby(keys, sort=False).value.median().to_dict()
-    means = frame.groupby(keys, sort=False).value.mean().to_dict()
+    means = shares.groupby(keys, sort=False).value.mean().to_dict()
     tables: dict[str, Table] = {}
     for agent, layer in [key[:2] for key in medians if key[2] == "step_size"]:
         if agent not in tables:
@@ -78,7 +86,7 @@ def step_tables(evaluation: Evaluation) -> dict[str, Table]:
             tables[agent].add_column("\nlayer", no_wrap=True)
             for title in STEPS.values():
                 tables[agent].add_column(title, justify="right", no_wrap=True)
-        above = means.get((agent, layer, "combined_violations"), math.nan)
+        above = means.get((agent, layer, f"{in_force[agent]}_violations"), math.nan)
         tables[agent].add_row(
             layer,
             *(short(medians.get((agent, layer, name), math.nan)) for name in list(STEPS)[:-1]),

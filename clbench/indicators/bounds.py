@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 from clbench.errors import OptionError
+from clbench.indicators.networks import check_tensors
 
 BETA = 20.0
 UNBOUNDED = 1e30
@@ -65,6 +66,7 @@ def critical_step_sizes(
     >>> [float(bound) for bound in bounds]  # 1 and 1: together 1/2
     [1.0, 1.0, 0.5]
     """
+    check_tensors(gradient_squares=gradient_squares, noise=noise, volatility=volatility)
     if kappa is None:
         kappa = beta / batch_size
     if not (beta >= 0 and kappa >= 0):
@@ -131,6 +133,7 @@ def predicted_loss_of_trainability(effective: torch.Tensor, bound: torch.Tensor)
     >>> predicted_loss_of_trainability(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.ones(2, 2))
     tensor(0.5000)
     """
+    check_tensors(effective=effective, bound=bound)
     if effective.shape != bound.shape or effective.ndim not in (2, 3) or not len(effective):
         raise OptionError(
             f"effective step sizes {tuple(effective.shape)} and bounds {tuple(bound.shape)} must both be "

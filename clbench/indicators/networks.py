@@ -168,6 +168,16 @@ def wide(value: torch.Tensor) -> torch.Tensor:
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
+def check_tensors(**values: object) -> None:
+    """Raise `OptionError` unless all are tensors."""
+    for name, value in values.items():
+        if not isinstance(value, torch.Tensor):
+            raise OptionError(
+                f"{name} must be a tensor, not a {type(value).__name__}: of what an indicator answers, take a layer's "
+                "value, or stack them"
+            )
+
+
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `OptionError` unless `value` is one of `choices`."""
     if value not in choices:

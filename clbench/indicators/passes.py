@@ -61,8 +61,14 @@ class Pass:
         for name, value in (("inputs", inputs), ("targets", targets)):
             if not isinstance(value, torch.Tensor):
                 raise OptionError(
-                    f"{name} must be one tensor, not a {type(value).__name__}: wrap a model of several inputs"
+                    f"{name} must be one tensor, not a {type(value).__name__}: use torch.as_tensor({name}), or "
+                    "wrap a model of several inputs"
                 )
+        if not callable(loss_fn):
+            raise OptionError(
+                f"loss_fn must be a function of outputs and targets such as F.cross_entropy, "
+                f"not a {type(loss_fn).__name__}"
+            )
         self.model, self.loss_fn, self.hessian = model, loss_fn, hessian
         self.layers = layers(model)
         stacked = isinstance(model, Stacked)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.networks import check_choice
+from clbench.indicators.networks import check_choice, check_tensors
 
 KINDS = ("window", "ema")
 
@@ -55,6 +55,7 @@ class VolatilityTracker:
 
     def update(self, values: torch.Tensor) -> torch.Tensor:
         """Take the newest values, of any shape; return Vol, of the same shape."""
+        check_tensors(values=values)
         values = values.detach()
         if self.mean is None or self.variance is None or self._values is None:
             self.mean, self.variance = torch.full_like(values, torch.nan), torch.zeros_like(values)

@@ -144,7 +144,9 @@ def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
         for axes in row[len(layers[agent]) :]:
             axes.set_axis_off()
         for axes, layer in zip(row, layers[agent], strict=False):
+            decided = lines[agent, layer, "step_size"][0]
             times, values = lines[agent, layer, "effective_step_size"]
+            times, values = times[np.isin(times, decided)], values[np.isin(times, decided)]
             axes.plot(times, values, label="effective step size", color="#0072B2", linewidth=1.8)
             shown = [values]
             for name, (label, style) in BOUNDS.items():
@@ -169,5 +171,7 @@ def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
     for axes in grid[-1]:
         axes.set_xlabel("tasks done", fontsize=9)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+    figure.legend(
+        handles, labels, loc="outside lower left", ncols=4 if columns > 1 else 2, frameon=False, fontsize=9
+    )
     return figure

@@ -84,6 +84,9 @@ class PerLayerScheduler:
         **constants: Any,
     ) -> None:
         self.constants = _constants(constants)
+        for name in ("warmup", "warmup_fraction", "warm"):
+            if name in constants and steps_per_task is None and self.constants.warmup != "off":
+                raise OptionError(f"{name} needs steps_per_task: without it there is no warm-up window")
         self.model, self.optimizer, self.steps_per_task, self.adjust = (
             model,
             optimizer,
@@ -109,8 +112,14 @@ class PerLayerScheduler:
         if adjust and self.per_layer and isinstance(optimizer, torch.optim.Optimizer):
             _group_by_layer(model, optimizer)
 
-    def begin_task(self) -> None:
-        """Say that a new task begins; before the first there is no need to."""
+    def begin_task(self, task: int | None = None) -> None:
+        """Say that a new task begins; before the first there is no need to.
+
+        With `steps_per_task` a task also begins by itself when the last one has had its steps.
+
+        Args:
+            task: its index, for those who call it as agents are called; tasks are counted here.
+        """
         if self.steps:
             self.task += 1
         self.step_in_task = 0
@@ -131,6 +140,8 @@ class PerLayerScheduler:
             inputs: the batch, `(B, ...)`, or `(S, B, ...)` for stacked networks.
             targets: ditto.
         """
+        if self.step_in_task == self.steps_per_task:
+            self.begin_task()
         self.steps += 1
         self.step_in_task += 1
         if self.steps % self.constants.every:
@@ -254,10 +265,19 @@ class PerLayerScheduler:
         Raises:
             OptionError: it is from another kind of scheduler, or one with other layers or constants.
         """
-        own = {"kind": type(self).__name__, "layers": list(self.layers), "constants": asdict(self.constants)}
+        own: dict[str, Any] = {
+            "kind": type(self).__name__,
+            "layers": list(self.layers),
+            "constants": asdict(self.constants),
+        }
         for name, value in own.items():
+            if name not in state:
+                raise OptionError(f"this is no scheduler's state: it has no '{name}'")
             if state[name] != value:
-                raise OptionError(f"the state's scheduler has other {name}: {state[name]}, not {value}")
+                theirs: Any = state[name]
+                if name == "constants":
+                    theirs = {key: one for key, one in theirs.items() if value.get(key) != one}
+                raise OptionError(f"the state's scheduler has other {name}: {theirs}. Make this one alike")
         self.steps, self.task, self.step_in_task = state["steps"], state["task"], state["step_in_task"]
         self._power.load_state_dict(state["power"])
         self._tracker.load_state_dict(state["tracker"])

@@ -156,6 +156,12 @@ def test_arguments_are_checked():
     ones = torch.ones(3)
     with pytest.raises(OptionError, match="beta=-1 and kappa"):
         critical_step_sizes(ones, ones, ones, 8, beta=-1)
+    with pytest.raises(
+        OptionError, match="noise must be a tensor, not a dict: of what an indicator answers, take"
+    ):
+        critical_step_sizes(ones, {"fc1": ones}, ones, 8)
+    with pytest.raises(OptionError, match="values must be a tensor, not a float"):
+        VolatilityTracker().update(1.0)
     with pytest.raises(OptionError, match="delta=1 must be between 0 and 1"):
         cantelli_cap(ones, ones, delta=1)
     with pytest.raises(OptionError, match=r"must both be \(T, L\)"):

@@ -157,7 +157,7 @@ def test_what_pytorch_cannot_differentiate_says_so():
 
 def test_inputs_and_outputs_are_single_tensors():
     inputs, targets = batch()
-    with pytest.raises(OptionError, match="inputs must be one tensor, not a tuple: wrap"):
+    with pytest.raises(OptionError, match="inputs must be one tensor, not a tuple: use torch.as_tensor"):
         gradient_noise(network("mlp"), F.cross_entropy, (inputs, inputs), targets)
     model = nn.Sequential(nn.Linear(16, 3)).double()
     model.register_forward_hook(lambda module, given, output: (output, output))
