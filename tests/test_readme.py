@@ -1,5 +1,6 @@
 """What the README shows is run here, word for word."""
 
+import json
 import re
 import shlex
 import statistics
@@ -247,6 +248,17 @@ def test_the_kept_quick_run_of_the_scheduler_is_what_the_readme_says():
     only_last = [seed for seed in range(3) if gradients[seed, "fc1"] == gradients[seed, "fc2"] == 0]
     assert len(only_last) == 2
     assert all(gradients[seed, "out"] > 0 for seed in only_last)
+
+
+def test_the_schedulers_cost_is_what_was_measured():
+    found = json.loads((ROOT / "docs" / "benchmarks" / "scheduler.json").read_text())
+    text = " ".join(README.split())
+    one, three = (row["scheduled_over_vanilla"] for row in found["scheduler"])
+    light, full = (row["share_of_a_standard_task"] for row in found["task_end"])
+    assert f"costs a {found['decision']['looped_over_decision']:.0f}th of the looped way" in text
+    assert f"a step takes {one:.2f} times as long as a vanilla one (S = 3: {three:.2f})" in text
+    shares = f"take {full:.1%} of a `standard` task, those measured by default {light:.2%}"
+    assert shares.replace("%", " %") in text
 
 
 def test_nothing_is_left_to_be_filled_in():

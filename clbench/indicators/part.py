@@ -66,7 +66,7 @@ class Part:
                 )
             losses = self._losses(loss_fn, outputs)
         if closed is None or self.inputs.device.type == "cpu":  # elsewhere looking would mean waiting
-            self._check_mean(loss_fn, outputs)
+            self._check_mean(loss_fn, outputs, samples=8 if closed is None else 2)
         self._sort_calls()
         places = [*self.leaves.values(), *(self._calls[name][0][1] for name in self.linear)]
         with torch.enable_grad():
@@ -148,10 +148,10 @@ class Part:
             )
         return losses
 
-    def _check_mean(self, loss_fn: LossFunction, outputs: torch.Tensor) -> None:
+    def _check_mean(self, loss_fn: LossFunction, outputs: torch.Tensor, samples: int) -> None:
         """Raise unless the loss of some samples is the mean of their own losses."""
         out, wanted = (outputs[0], self.targets[0]) if self.many else (outputs, self.targets)
-        out, wanted = out.detach()[:8], wanted[:8]
+        out, wanted = out.detach()[:samples], wanted[:samples]
         with torch.no_grad():
             try:
                 together = loss_fn(out, wanted)

@@ -1,5 +1,7 @@
 """How far Adam really goes: the step size over the root of the second moment."""
 
+from collections.abc import Mapping
+
 import torch
 
 from clbench.indicators.networks import (
@@ -45,7 +47,11 @@ def effective_step_size(model: Model, optimizer: Optimizer, reduction: str = "rm
         OptionError: another optimizer or reduction, or a parameter that is not trained.
     """
     check_choice("reduction", reduction, REDUCTIONS)
-    known = knowledge(model, optimizer)
+    return effective_of(model, knowledge(model, optimizer), reduction)
+
+
+def effective_of(model: Model, known: Mapping[str, Knowledge], reduction: str = "rms") -> Measures:
+    """Return `effective_step_size` from what the optimizer knows."""
     alphas = {name: _alpha(model, value, known[name], reduction) for name, value in trainable(model).items()}
     found = {layer: _mean(alphas, names) for layer, names in layers(model).items()}
     return {**found, WHOLE: _mean(alphas, list(alphas))}
@@ -66,6 +72,13 @@ def aggregated_step_size(model: Model, optimizer: Optimizer) -> Measures:
         step size, per layer and for the whole network: scalars, or `(S,)`.
     """
     known = knowledge(model, optimizer)
+    if isinstance(optimizer, torch.optim.SGD):
+        return {layer: torch.ones_like(step) for layer, step in aggregated_of(model, known).items()}
+    return aggregated_of(model, known)
+
+
+def aggregated_of(model: Model, known: Mapping[str, Knowledge]) -> Measures:
+    """Return `aggregated_step_size` from what the optimizer knows; for SGD the step size."""
     values = trainable(model)
     steps = {name: _as_tensor(model, known[name].step_size, value) for name, value in values.items()}
     sizes = {
@@ -75,8 +88,6 @@ def aggregated_step_size(model: Model, optimizer: Optimizer) -> Measures:
     count = sum(sizes.values())
     of_layers = {layer: steps[names[0]] for layer, names in layers(model).items()}
     of_layers[WHOLE] = total([steps[name] * sizes[name] for name in values]) / count
-    if isinstance(optimizer, torch.optim.SGD):
-        return {layer: torch.ones_like(step) for layer, step in of_layers.items()}
     moments = {name: one.second_moment for name, one in known.items() if one.second_moment is not None}
     if not moments:
         return of_layers

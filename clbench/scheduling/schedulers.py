@@ -21,9 +21,9 @@ from clbench.indicators.networks import (
     layers,
     trainable,
 )
-from clbench.indicators.optimizers import Optimizer, knowledge, with_weight_decay
+from clbench.indicators.optimizers import Knowledge, Optimizer, knowledge, with_weight_decay
 from clbench.indicators.passes import Pass
-from clbench.indicators.step_size import aggregated_step_size, effective_step_size
+from clbench.indicators.step_size import aggregated_of, effective_of
 from clbench.indicators.volatility import VolatilityTracker
 from clbench.indicators.watching import check_per_sample
 from clbench.scheduling.history import History
@@ -173,7 +173,7 @@ class PerLayerScheduler:
         point = Pass(self.model, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed)
         self._closed = point.closed
         sharpness = self._rows(self._power.update(point))
-        normalized = self._rows(aggregated_step_size(self.model, self.optimizer)) * sharpness
+        normalized = self._rows(aggregated_of(self.model, known)) * sharpness
         volatility = self._tracker.update(normalized)
         squares = self._rows(point.gradient_squares())
         noise = self._rows(point.noise()) if self._noisy else torch.full_like(squares, torch.nan)
@@ -193,8 +193,8 @@ class PerLayerScheduler:
             )
             bounds = CriticalStepSizes(*(torch.minimum(bound, cap) for bound in bounds))
         return {
-            "step_size": self._step_sizes().to(squares),
-            "effective_step_size": self._rows(effective_step_size(self.model, self.optimizer)),
+            "step_size": self._step_sizes(known).to(squares),
+            "effective_step_size": self._rows(effective_of(self.model, known)),
             "noise_bound": bounds.noise,
             "volatility_bound": bounds.volatility,
             "combined_bound": bounds.combined,
@@ -209,9 +209,8 @@ class PerLayerScheduler:
         rows = torch.stack([values[layer] for layer in self.layers])
         return rows if rows.ndim == 2 else rows.unsqueeze(1)
 
-    def _step_sizes(self) -> torch.Tensor:
+    def _step_sizes(self, known: Mapping[str, Knowledge]) -> torch.Tensor:
         """Return eta as it is, `(L, S)`; for the whole network that of its first layer."""
-        known = knowledge(self.model, self.optimizer)
         rows = [torch.as_tensor(known[names[0]].step_size) for names in layers(self.model).values()][
             : len(self.layers)
         ]
