@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clbench.errors import ClbenchError as ClbenchError
     from clbench.evaluation.api import Evaluation as Evaluation
     from clbench.evaluation.api import evaluate as evaluate
+    from clbench.evaluation.api import resume as resume
     from clbench.registration import make as make
     from clbench.registration import make_vec as make_vec
     from clbench.registration import register as register
@@ -43,6 +44,7 @@ _PUBLIC = {
     "make": "clbench.registration",
     "make_vec": "clbench.registration",
     "register": "clbench.registration",
+    "resume": "clbench.evaluation.api",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

@@ -37,6 +37,14 @@ class UndefinedError(UsageError):
     """A quantity is not defined for a model, or not in its present mode."""
 
 
+class StateError(UsageError):
+    """A run's state cannot be kept or taken up: damaged, of another run, or of data that is not kept."""
+
+
+class ResumeError(UsageError):
+    """A run cannot be gone on with: it is in use, finished, of a changed agent, or no run."""
+
+
 class WriteError(ClbenchError):
     """A file of a run could not be written: the disk is full, for example."""
 

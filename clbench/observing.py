@@ -146,10 +146,7 @@ class Observer:
             model, optimizer = self._network()
             monitor = self._monitor
             if monitor is None or monitor.model is not model or monitor.optimizer is not optimizer:
-                penalty = getattr(self._agent, "penalty", None)
-                monitor = PerLayerScheduler(
-                    model, optimizer, penalty=penalty, adjust=False, seeds=self._seeds
-                )
+                monitor = self._watch()
             monitor.decisions.clear()
             self._monitor, self._start = monitor, monitor.steps
         except Exception as error:
@@ -215,6 +212,32 @@ class Observer:
             rho = torch.where(known, predicted_loss_of_trainability(effective, bound), torch.nan)
             name = "rho" if kind == "combined" else f"rho_{kind}"
             yield from self._records(task, last, WHOLE, name, rho.tolist())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the rest of a run's records depend on."""
+        return {
+            "indicators": list(self._indicators),
+            "bounds": self._bounds,
+            "start": self._start,
+            "measured": sorted(self._measured),
+            "noted": sorted(self._noted),
+            "monitor": None if self._monitor is None else self._monitor.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave, once the agent has taken up its own state."""
+        self._indicators, self._bounds = list(state["indicators"]), state["bounds"]
+        self._start, self._measured = state["start"], set(state["measured"])
+        self._noted = set(state["noted"])
+        if state["monitor"] is not None:
+            self._monitor = self._watch()
+            self._monitor.load_state_dict(state["monitor"])
+
+    def _watch(self) -> PerLayerScheduler:
+        """Return a scheduler that only measures."""
+        model, optimizer = self._network()
+        penalty = getattr(self._agent, "penalty", None)
+        return PerLayerScheduler(model, optimizer, penalty=penalty, adjust=False, seeds=self._seeds)
 
     def _measure(self, obs: Any, targets: Any, task: int, step: int) -> Iterator[IndicatorRecord | Undefined]:
         try:

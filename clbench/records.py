@@ -82,3 +82,16 @@ class Glimpse:
     task: int
     steps: int
     accuracy: float
+
+
+@dataclass(frozen=True)
+class Savepoint:
+    """All records up to here are out, and the run's state may be kept.
+
+    Attributes:
+        steps: lockstep steps done since the start of the run.
+        stopped: whether the run ends here because it was asked to.
+    """
+
+    steps: int
+    stopped: bool = False

@@ -1,6 +1,9 @@
 """One root seed gives any number of named, independent random generators."""
 
+import random
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -29,3 +32,27 @@ def check_seed(seed: object) -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise OptionError(f"seed {seed!r} is not a whole number of 0 or above")
     return int(seed)
+
+
+def global_states() -> dict[str, Any]:
+    """Return the states of the process-wide generators that an agent may draw from: Python's, NumPy's, PyTorch's."""
+    import torch
+
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 (kept for agents, not drawn from)
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def set_global_states(states: Mapping[str, Any]) -> None:
+    """Take up what `global_states` gave; of accelerators, as many as there are."""
+    import torch
+
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state, index)

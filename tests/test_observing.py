@@ -10,7 +10,7 @@ from agents import batchnorm, crelu, l2, perlayer, reset, vanilla
 from clbench import indicators as measures
 from clbench.observing import ALL, BOUNDS, DEFAULT, INDICATORS, TRAJECTORIES, Observer
 from clbench.records import IndicatorRecord, TaskRecord, Undefined
-from clbench.runner import run
+from clbench.runner import Run
 from clbench.scheduling import PerLayerScheduler
 from tests.cases import short_env, short_vec
 
@@ -40,7 +40,7 @@ class Plain:
 
 def observe(env, agent, seeds, indicators, every=None):
     observer = Observer(agent, "a", seeds, indicators, every) if indicators else None
-    events = list(run(env, agent, name="a", seeds=seeds, observer=observer))
+    events = list(Run(env, agent, name="a", seeds=seeds, observer=observer))
     return {
         kind: [event for event in events if isinstance(event, kind)]
         for kind in (TaskRecord, IndicatorRecord, Undefined)
@@ -322,7 +322,7 @@ def test_one_seeds_gap_is_not_the_others():
     env = short_vec(2, num_tasks=1)
     agent = perlayer.Agent(env.agent_spec, [3, 5], every=2)
     observer = Observer(agent, "a", [3, 5], ["weight_norm"], None)
-    list(run(env, agent, name="a", seeds=[3, 5]))
+    list(Run(env, agent, name="a", seeds=[3, 5]))
     agent.scheduler.decisions.column("combined_bound")[1, 0, 0] = torch.nan
     records = list(observer.end_task(0))
     assert {one.seed for one in records if one.indicator == "rho"} == {5}

@@ -5,7 +5,7 @@ import torch
 
 from clbench.errors import AgentError
 from clbench.records import Glimpse, TaskRecord
-from clbench.runner import _LossError, _Meter, run
+from clbench.runner import Run, _LossError, _Meter
 from tests.cases import short_env, short_vec
 
 
@@ -29,7 +29,7 @@ class Guesser:
 
 def records(env, agent, seeds, **options):
     return [
-        event for event in run(env, agent, name="g", seeds=seeds, **options) if isinstance(event, TaskRecord)
+        event for event in Run(env, agent, name="g", seeds=seeds, **options) if isinstance(event, TaskRecord)
     ]
 
 
@@ -74,7 +74,7 @@ def test_hooks_are_optional_and_so_is_the_loss():
 
 
 def test_glimpses_come_between_records():
-    events = list(run(short_env(), Guesser(), name="g", seeds=[0], interval=0))
+    events = list(Run(short_env(), Guesser(), name="g", seeds=[0], interval=0))
     glimpses = [event for event in events if isinstance(event, Glimpse)]
     assert [glimpse.steps for glimpse in glimpses] == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
     assert [glimpse.task for glimpse in glimpses] == [0] * 5 + [1] * 5
@@ -117,7 +117,7 @@ class Failing(Guesser):
     ],
 )
 def test_a_failing_agent_is_placed_and_finished_tasks_are_kept(where, at, fault):
-    events = run(short_env(), Failing(where, at), name="g", seeds=[4], interval=1e9)
+    events = Run(short_env(), Failing(where, at), name="g", seeds=[4], interval=1e9)
     finished = next(events)
     assert finished.task == 0
     with pytest.raises(AgentError, match=fault):

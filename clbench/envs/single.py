@@ -1,5 +1,6 @@
 """A stream as a `gymnasium.Env`: one seed, NumPy arrays."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -97,9 +98,22 @@ class StreamEnv(gymnasium.Env[Arrays, Arrays]):
         self._batch = None if stream.done else stream.batch()
         if self._batch is not None:
             place = self._place()
-        boundary = self._batch is not None and stream.step_in_task == 0
-        info = {**place, "boundary": boundary, "targets": targets.numpy()}
+        info = {**place, "boundary": opens_task(stream), "targets": targets.numpy()}
         return self._observation(), reward, stream.done, False, info
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seed and the position of the stream under way, as plain data."""
+        return under_way(self._stream).state_dict()
+
+    def restore(self, state: Mapping[str, Any]) -> tuple[Arrays, dict[str, Any]]:
+        """Take up the position in `state`; return what `reset` or `step` returned there, without targets.
+
+        Raises:
+            OptionError: the state is not of one seed, or lies outside this stream.
+        """
+        self._stream = restored(self._stream_class, self.stream_spec, state, 1)
+        self._batch = None if self._stream.done else self._stream.batch()
+        return self._observation(), {**self._place(), "boundary": opens_task(self._stream)}
 
     def _observation(self) -> Arrays:
         if self._batch is None:
@@ -109,6 +123,33 @@ class StreamEnv(gymnasium.Env[Arrays, Arrays]):
     def _place(self) -> dict[str, int]:
         assert self._stream is not None
         return place_of(self._stream)
+
+
+def restored(
+    stream_class: type[Stream],
+    spec: StreamSpec,
+    state: Mapping[str, Any],
+    count: int,
+    device: torch.device | str = "cpu",
+) -> Stream:
+    """Return the stream that `state` is of, at its position, for an environment of `count` seeds."""
+    if len(state["seeds"]) != count:
+        raise OptionError(f"this state is of {len(state['seeds'])} seeds, the environment has {count}")
+    stream = stream_class(spec, state["seeds"], device)
+    stream.load_state_dict(state)
+    return stream
+
+
+def under_way(stream: Stream | None) -> Stream:
+    """Return a stream that was started, or complain."""
+    if stream is None:
+        raise StepOrderError("no stream is under way: call reset(seed=...) first")
+    return stream
+
+
+def opens_task(stream: Stream) -> bool:
+    """Tell whether the present batch is a task's first."""
+    return not stream.done and stream.step_in_task == 0
 
 
 def place_of(stream: Stream) -> dict[str, int]:

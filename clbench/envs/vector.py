@@ -1,6 +1,6 @@
 """A stream as a `gymnasium.vector.VectorEnv`: S seeds in lockstep, torch tensors on a device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from clbench.agent import AgentSpec
 from clbench.envs.predictions import accuracy, as_labels, unusable
-from clbench.envs.single import describe, place_of
+from clbench.envs.single import describe, opens_task, place_of, restored, under_way
 from clbench.errors import DeviceError, OptionError, StepOrderError
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
@@ -114,9 +114,26 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         else:
             self._batch = stream.batch()
             observations, place = self._batch.inputs, place_of(stream)
-        info = {**place, "boundary": task_done and not stream.done, "targets": batch.targets}
+        info = {**place, "boundary": opens_task(stream), "targets": batch.targets}
         ended = np.full(self.num_envs, stream.done)
         return observations, rewards, ended, np.zeros_like(ended), info
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return seeds, the position of the streams under way, and which predictions were unusable."""
+        return {**under_way(self._stream).state_dict(), "first_bad": self._first_bad.clone()}
+
+    def restore(self, state: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Take up the position in `state`; return what `reset` or `step` returned there, without targets.
+
+        Raises:
+            OptionError: the state is of another number of seeds, or lies outside this stream.
+        """
+        stream = restored(self._stream_class, self.stream_spec, state, self.num_envs, self.device)
+        self._stream, self._first_bad = stream, state["first_bad"].to(self.device, copy=True)
+        self._batch = None if stream.done else stream.batch()
+        shape = (self.num_envs, *(self.single_observation_space.shape or ()))
+        observations = torch.zeros(shape, device=self.device) if self._batch is None else self._batch.inputs
+        return observations, {**place_of(stream), "boundary": opens_task(stream)}
 
     def _note(self, actions: Any, bad: torch.Tensor, stream: Stream, task_done: bool) -> None:
         """Remember on the device at which step of the task each seed first went wrong; report at its end."""

@@ -1,46 +1,26 @@
 """`clbench.evaluate`: agents on a stream, from request to run folder."""
 
-import contextlib
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from clbench import machine
 from clbench.data import LabelledData
-from clbench.data.sources import forget, is_loaded
-from clbench.errors import AgentError, WriteError
-from clbench.evaluation.jobs import Job, Message
+from clbench.errors import AgentError
+from clbench.evaluation.interrupting import Interrupted
 from clbench.evaluation.plan import AgentLike, Plan, make_plan
-from clbench.evaluation.pool import run_in_processes, run_inline
-from clbench.evaluation.progress import Display, Silent, Tally, default_display, describe
-from clbench.loading import source_of
-from clbench.observing import DEFINITIONS
-from clbench.plotting import curves, indicator_figures
+from clbench.evaluation.progress import Display, Silent, default_display
+from clbench.evaluation.resuming import take_up
+from clbench.evaluation.session import Session, gather_facts, how_to_go_on, load_data
+from clbench.evaluation.session import carry_out as run_session
+from clbench.evaluation.watch import Failure, Watch
 from clbench.records import IndicatorRecord, TaskRecord
-from clbench.registration import lookup
 from clbench.results import RunFolder, frame
 from clbench.scoring import Score, score
 from clbench.specs import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that did not finish: which agent and seeds, why, and the traceback for `--debug`."""
-
-    agent: str
-    seeds: tuple[int, ...]
-    error: str
-    traceback: str
 
 
 @dataclass(frozen=True)
@@ -158,7 +138,45 @@ def evaluate(
         indicators,
         indicators_every,
     )
-    evaluation = carry_out(plan, Path(out), default_display() if progress else Silent())
+    return _or_raise(carry_out(plan, Path(out), default_display() if progress else Silent()))
+
+
+def resume(
+    folder: str | Path,
+    *,
+    agents: Sequence[type] = (),
+    workers: int | None = None,
+    data_dir: str | None = None,
+    accept_changes: bool = False,
+    progress: bool = False,
+) -> Evaluation:
+    """Go on with a run that was broken off; on the same machine it ends as if it had never been.
+
+    Args:
+        folder: the run's.
+        agents: classes of the run that cannot be imported by their names, such as a notebook's.
+        workers: processes at a time; by default as many as before.
+        data_dir: where the images lie now.
+        accept_changes: go on although an agent, the stream or the spec has changed since.
+        progress: show what is running, as the command line does.
+
+    Raises:
+        ResumeError: the run is in use or finished, or something has changed since.
+        AgentError: a job failed; the attribute `evaluation` holds what was finished, and so does the folder.
+    """
+    display = default_display() if progress else Silent()
+    evaluation = go_on(
+        Path(folder),
+        display,
+        classes=agents,
+        workers=workers,
+        data_dir=data_dir,
+        accept_changes=accept_changes,
+    )
+    return _or_raise(evaluation)
+
+
+def _or_raise(evaluation: Evaluation) -> Evaluation:
     if evaluation.failures:
         error = AgentError("; ".join(failure.error for failure in evaluation.failures))
         error.evaluation = evaluation
@@ -167,57 +185,44 @@ def evaluate(
 
 
 def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
-    """Run a plan; finished tasks are in the run folder at every moment, and stay there whatever happens."""
-    stream_class, stream = lookup(plan.spec.stream.id).load(), plan.spec.stream
-    held = is_loaded(stream_class.data_key(stream))
-    data = stream_class.shared_data(stream, torch.device("cpu"))
-    plan = replace(plan, spec=replace(plan.spec, stream=stream_class.resolve(stream, len(data))))
-    facts = _facts(plan, {"source": data.source, "size": len(data), "sha256": data.checksum})
+    """Run a plan in a new folder under `out`."""
+    plan, data, held = load_data(plan)
     folder = RunFolder.create(out, f"{plan.spec.stream.id}-{plan.spec.protocol}")
-    chance, status, started = 1 / data.num_classes, "interrupted", time.perf_counter()
-    folder.write_run({"status": "running", **facts})
-    folder.write_tasks([])
-    with tempfile.TemporaryDirectory(prefix="clbench-") as scratch:
-        jobs = plan.jobs("" if plan.inline else scratch)
-        watch = _Watch(jobs, folder, display)
-        try:
-            if not plan.inline:
-                _hand_over(data, Path(scratch))
-                if not held:
-                    forget(data)  # the workers map it; here it would only take memory
-                    del data
-            display.begin(plan.spec)
-            inline = run_inline(jobs, plan.classes)
-            with contextlib.closing(
-                inline if plan.inline else run_in_processes(jobs, plan.division.workers)
-            ) as news:
-                watch.follow(news)
-            status = "failed" if watch.failures else "complete"
-        except KeyboardInterrupt as interruption:
-            interruption.args = (f"finished tasks are kept in {folder.path}",)
-            raise
-        except Exception:
-            status = "failed"
-            raise
-        finally:
-            display.close()
-            timing = {
-                "seconds": round(time.perf_counter() - started, 3),
-                "steps_per_second": {name: round(rate, 1) for name, rate in watch.rates().items()},
-            }
-            failures = [
-                {"agent": one.agent, "seeds": one.seeds, "error": one.error} for one in watch.failures
-            ]
-            outcome = {"timing": timing, "failures": failures, "undefined_indicators": watch.undefined}
-            folder.write_run({"status": status, **facts, **outcome})
+    with folder.in_use():
+        session = Session(plan, folder, gather_facts(plan, data))
+        return _evaluation(plan, folder, _run(session, display, data, held))
+
+
+def go_on(
+    path: Path,
+    display: Display,
+    *,
+    classes: Sequence[type] = (),
+    workers: int | None = None,
+    data_dir: str | None = None,
+    accept_changes: bool = False,
+) -> Evaluation:
+    """Go on with the run in the folder `path`."""
+    folder = RunFolder(path)
+    folder.read_run()  # complains if there is none
+    with folder.in_use():
+        session, data, held = take_up(folder, classes, workers, data_dir, accept_changes)
+        return _evaluation(session.plan, folder, _run(session, display, data, held))
+
+
+def _run(session: Session, display: Display, data: LabelledData, held: bool) -> Watch:
+    try:
+        return run_session(session, display, data, held)
+    except KeyboardInterrupt as interruption:
+        if not isinstance(interruption, Interrupted):
+            interruption.args = (how_to_go_on(session.folder.path),)
+        raise
+
+
+def _evaluation(plan: Plan, folder: RunFolder, watch: Watch) -> Evaluation:
     names = [agent.name for agent in plan.spec.agents]
     records = watch.sorted_records()
     scores = [found for name in names if (found := score(name, records, plan.spec.stream.num_tasks))]
-    indicators = watch.sorted_indicators()
-    title = describe(plan.spec)
-    folder.write_figure("curves", curves(records, names, title, chance))
-    for name, figure in indicator_figures(indicators, records, names, title).items():
-        folder.write_figure(name, figure)
     return Evaluation(
         spec=plan.spec,
         folder=folder.path,
@@ -225,99 +230,6 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
         scores=tuple(sorted(scores, key=lambda one: -one.average_task_accuracy.mean)),
         steps_per_second=watch.rates(),
         failures=tuple(watch.failures),
-        indicator_records=tuple(indicators),
+        indicator_records=tuple(watch.sorted_indicators()),
         undefined=watch.undefined,
     )
-
-
-def _hand_over(data: LabelledData, scratch: Path) -> None:
-    """Write the data to where workers map it from."""
-    try:
-        data.save(scratch)
-    except OSError as error:
-        raise WriteError(f"cannot write {scratch} for the workers: {error.strerror or error}") from error
-
-
-class _Watch:
-    """Follows the messages of all jobs: records into the folder, states to the display."""
-
-    def __init__(self, jobs: Sequence[Job], folder: RunFolder, display: Display) -> None:
-        self._jobs, self._folder, self._display = jobs, folder, display
-        names = list(dict.fromkeys(job.agent.name for job in jobs))
-        self._tallies = {name: Tally(name, [job for job in jobs if job.agent.name == name]) for name in names}
-        self._records: list[TaskRecord] = []
-        self._indicators: list[IndicatorRecord] = []
-        self.failures: list[Failure] = []
-        self.undefined: dict[str, dict[str, str]] = {}
-
-    def follow(self, messages: Iterator[tuple[int, Message]]) -> None:
-        for tally in self._tallies.values():
-            self._display.update(tally)
-        for index, message in messages:
-            job = self._jobs[index]
-            tally = self._tallies[job.agent.name]
-            if message["kind"] == "output":
-                self._display.output(tally.name, message["line"])
-                continue
-            values = {key: value for key, value in message.items() if key != "kind"}
-            if message["kind"] == "indicator":
-                self._indicators.append(IndicatorRecord(**values))
-                continue
-            if message["kind"] == "undefined":
-                self.undefined.setdefault(tally.name, {})[message["indicator"]] = message["reason"]
-                continue
-            tally.take(index, job, message)
-            if message["kind"] == "task":
-                self._records.append(TaskRecord(**values))
-                if message["seed"] == job.seeds[-1]:
-                    self._folder.write_tasks(self.sorted_records())
-                    if self._indicators:
-                        self._folder.write_indicators(self.sorted_indicators())
-            elif message["kind"] == "failed":
-                self.failures.append(
-                    Failure(tally.name, job.seeds, " ".join(message["error"].split()), message["traceback"])
-                )
-            self._display.update(tally)
-
-    def sorted_records(self) -> list[TaskRecord]:
-        """Records by agent, seed and task, in the order of the request."""
-        rank = self._rank()
-        return sorted(self._records, key=lambda record: (rank[record.agent, record.seed], record.task))
-
-    def sorted_indicators(self) -> list[IndicatorRecord]:
-        """Records by agent, seed, task and step; of one step in the order in which they were measured."""
-        rank = self._rank()
-        return sorted(
-            self._indicators,
-            key=lambda record: (rank[record.agent, record.seed], record.task, record.step),
-        )
-
-    def _rank(self) -> dict[tuple[str, int], int]:
-        pairs = [(job.agent.name, seed) for job in self._jobs for seed in job.seeds]
-        return {pair: index for index, pair in enumerate(pairs)}
-
-    def rates(self) -> dict[str, float]:
-        return {name: tally.steps_per_second for name, tally in self._tallies.items()}
-
-
-def _command() -> list[str]:
-    """Return the command line as one would type it."""
-    program = Path(sys.argv[0])
-    started = ["python", "-m", "clbench.evaluate"] if program.name == "evaluate.py" else [program.name]
-    return [*started, *sys.argv[1:]]
-
-
-def _facts(plan: Plan, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that is needed to repeat a run, and when and where it was made."""
-    return {
-        "spec": plan.spec.to_json(),
-        "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
-        "data": dict(data),
-        "stream": source_of(lookup(plan.spec.stream.id).load()),
-        "indicator_definitions": DEFINITIONS,
-        "command": _command(),
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": machine.versions(),
-        "hardware": machine.hardware(plan.spec.device),
-        "git": machine.git_state(Path.cwd()),
-    }

@@ -1,12 +1,10 @@
 """The command line of `python -m clbench.evaluate`."""
 
 import argparse
-import contextlib
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,8 +21,10 @@ examples:
   python -m clbench.evaluate agents.vanilla agents.reset
   python -m clbench.evaluate my_agent.py:Agent --set step_size=3e-4 --seeds 5
   python -m clbench.evaluate agents.l2 --env PermutedMNIST-v0 --protocol standard --seeds 0,4,7
+  python -m clbench.evaluate --resume results/PermutedMNIST-v0-standard-1
 
-exit codes: 0 done; 1 a run failed, finished tasks are kept; 2 nothing was started; 130 interrupted, 143 ended
+exit codes: 0 done; 1 a run failed, finished tasks are kept; 2 nothing was started;
+130 interrupted by Ctrl-C, 143 ended by SIGTERM, both after the step in progress: --resume goes on
 """
 
 
@@ -38,6 +38,10 @@ class _Parser(argparse.ArgumentParser):
     def known_options(self) -> list[str]:
         """Return all option strings."""
         return [text for action in self._actions for text in action.option_strings]
+
+    def flag_of(self, name: str) -> str:
+        """Return the option that sets the attribute `name`."""
+        return next(action.option_strings[0] for action in self._actions if action.dest == name)
 
 
 def build_parser() -> _Parser:
@@ -100,6 +104,16 @@ def build_parser() -> _Parser:
         help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)",
     )
     add("--workers", type=_whole, metavar="N", help="processes at a time (default: what is quickest)")
+    add(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run that was broken off; beside it only --workers, --data-dir, --quiet and --debug",
+    )
+    add(
+        "--accept-changes",
+        action="store_true",
+        help="with --resume: although agent, stream or spec have changed",
+    )
     add("--out", default="results", metavar="DIR", help="where run folders are made (default: %(default)s)")
     add("--quiet", action="store_true", help="print the run folder's path, nothing else")
     add("--list", action="store_true", help="list streams, protocols and agents")
@@ -111,37 +125,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        with _ended_like_an_interrupt(signal.SIGTERM):
-            return _main(arguments)
+        return _main(arguments)
     except (ClbenchError, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()
         if isinstance(error, KeyboardInterrupt):
             print("; ".join(["interrupted", *map(str, error.args)]), file=sys.stderr)
-            return 143 if isinstance(error, _Ended) else 130
+            return 128 + getattr(error, "signal", signal.SIGINT)
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-
-
-class _Ended(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM."""
-
-
-@contextlib.contextmanager
-def _ended_like_an_interrupt(number: signal.Signals) -> Iterator[None]:
-    """Let a signal end the run as Ctrl-C does, with everything in order."""
-
-    def end(*_: object) -> NoReturn:
-        raise _Ended
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    before = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 def _main(arguments: Sequence[str]) -> int:
@@ -155,13 +147,37 @@ def _main(arguments: Sequence[str]) -> int:
 
         print_list(make_console())
         return 0
-    return _evaluate(options)
+    if options.resume is not None:
+        _refuse_beside_resume(parser, options)
+    elif options.accept_changes:
+        raise OptionError("--accept-changes goes with --resume RUN")
+    return _report(options, _evaluate(options) if options.resume is None else _resume(options))
 
 
-def _evaluate(options: argparse.Namespace) -> int:
+def _refuse_beside_resume(parser: _Parser, options: argparse.Namespace) -> None:
+    """A run's folder says what the run is."""
+    free = ("resume", "accept_changes", "workers", "data_dir", "quiet", "debug")
+    for name, value in vars(options).items():
+        if name not in free and value != parser.get_default(name) and value != []:
+            what = f"agent '{value[0]}'" if name == "agents" else parser.flag_of(name)
+            raise OptionError(f"{what} cannot be changed with --resume: the run's folder says it")
+
+
+def _resume(options: argparse.Namespace) -> "Evaluation":
+    from clbench.evaluation.api import go_on
+
+    return go_on(
+        Path(options.resume),
+        Silent() if options.quiet else default_display(),
+        workers=options.workers,
+        data_dir=options.data_dir,
+        accept_changes=options.accept_changes,
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> "Evaluation":
     from clbench.evaluation.api import carry_out
     from clbench.evaluation.plan import make_plan
-    from clbench.evaluation.report import print_report
     from clbench.loading import parse_setting
 
     settings = dict(parse_setting(text) for text in options.set)
@@ -186,7 +202,12 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.indicators,
         options.indicators_every,
     )
-    evaluation = carry_out(plan, Path(options.out), Silent() if options.quiet else default_display())
+    return carry_out(plan, Path(options.out), Silent() if options.quiet else default_display())
+
+
+def _report(options: argparse.Namespace, evaluation: "Evaluation") -> int:
+    from clbench.evaluation.report import print_report
+
     if options.quiet:
         print(evaluation.folder)
     else:

@@ -3,8 +3,8 @@
 import importlib
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 from clbench.agent import AgentSpec
 from clbench.data import LabelledData
 from clbench.data.sources import remember
-from clbench.errors import AgentError, ClbenchError
+from clbench.errors import AgentError, ClbenchError, WriteError
 from clbench.loading import load_agent
 from clbench.observing import Observer
-from clbench.records import Glimpse, IndicatorRecord, TaskRecord, Undefined
+from clbench.records import Glimpse, IndicatorRecord, Savepoint, TaskRecord, Undefined
 from clbench.registration import STREAMS, register
-from clbench.runner import run
-from clbench.specs import AgentEntry, StreamSpec
+from clbench.results import States
+from clbench.runner import Run
+from clbench.specs import AgentEntry, StreamSpec, plain
+from clbench.state import from_bytes
 
 Message = dict[str, Any]
 
@@ -39,6 +41,9 @@ class Job:
         modules: modules to import first; they may register the stream.
         stream_class: "module:Class" to register the stream from if they do not.
         data: folder to map the stream's data from, "" to load it.
+        sources: SHA-256 of the files that define agent and stream, and of the data.
+        states: folder to keep states in, "" to keep none.
+        resume: file of the state to go on from, "" to start anew.
         indicators: what is measured.
         indicators_every: measured every so many steps; None for a task's last only.
     """
@@ -52,6 +57,9 @@ class Job:
     modules: tuple[str, ...] = ()
     stream_class: str = ""
     data: str = ""
+    sources: Mapping[str, str | None] = field(default_factory=dict)
+    states: str = ""
+    resume: str = ""
     indicators: tuple[str, ...] = ()
     indicators_every: int | None = None
 
@@ -68,6 +76,14 @@ class Job:
                 "indicators": tuple(data["indicators"]),
             }
         )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a state must be of, to be gone on from by this job."""
+        what = plain(self)
+        for name in ("data", "states", "resume", "modules", "stream_class"):
+            del what[name]
+        del what["stream"]["data_dir"]  # the images are told by their checksum
+        return what
 
 
 @dataclass(frozen=True)
@@ -130,8 +146,16 @@ def split(seeds: Sequence[int], parts: int) -> list[tuple[int, ...]]:
     return [tuple(seeds[start:end]) for start, end in pairwise(cuts)]
 
 
-def run_job(job: Job, agent_class: type | None = None) -> Iterator[Message]:
-    """Run a job; yield messages: "started", then those of `KINDS`, then "done" or "failed"."""
+def run_job(
+    job: Job, agent_class: type | None = None, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Message]:
+    """Run a job; yield messages: "started", then those of `KINDS`, then "done", "stopped" or "failed".
+
+    Args:
+        job: what to run.
+        agent_class: if it cannot be loaded by its name.
+        stop: asked after every step; when it says true, the job keeps its state and ends.
+    """
     try:
         for module in job.modules:
             importlib.import_module(module)
@@ -141,13 +165,24 @@ def run_job(job: Job, agent_class: type | None = None) -> Iterator[Message]:
             remember(STREAMS[job.stream.id].load().data_key(job.stream), LabelledData.open(Path(job.data)))
         env = _environment(job)
         agent = _construct(agent_class or load_agent(job.agent.name), job, env.agent_spec)
-        yield {"kind": "started"}
         observer = None
         if job.indicators:
             observer = Observer(agent, job.agent.name, job.seeds, job.indicators, job.indicators_every)
-        for event in run(env, agent, name=job.agent.name, seeds=job.seeds, observer=observer):
-            yield {"kind": KINDS[type(event)], **vars(event)}
-        yield {"kind": "done"}
+        loop = Run(env, agent, name=job.agent.name, seeds=job.seeds, observer=observer, stop=stop)
+        keeper = Keeper(job, loop, can_resume(type(agent)))
+        if job.resume:
+            keeper.take_up()
+        yield {"kind": "started"}
+        stopped = False
+        for event in loop:
+            if isinstance(event, Savepoint):
+                stopped = event.stopped
+                yield from keeper.save(event.steps)
+            else:
+                message = {"kind": KINDS[type(event)], **vars(event)}
+                keeper.note(message)
+                yield message
+        yield {"kind": "stopped" if stopped else "done"}
     except Exception as error:
         text = (
             str(error)
@@ -155,6 +190,67 @@ def run_job(job: Job, agent_class: type | None = None) -> Iterator[Message]:
             else f"{describe_job(job)}: {type(error).__name__}: {error}"
         )
         yield {"kind": "failed", "error": text, "traceback": traceback.format_exc()}
+
+
+class Keeper:
+    """Keeps a job's states: its records so far, and what its loop needs to go on."""
+
+    def __init__(self, job: Job, loop: Run, whole: bool) -> None:
+        self._job, self._loop, self._whole = job, loop, whole
+        self._records: list[Message] = []
+        self._states = States(Path(job.states)) if job.states else None
+
+    def note(self, message: Message) -> None:
+        """Remember a record for the next state."""
+        if message["kind"] != "glimpse":
+            self._records.append(message)
+
+    def take_up(self) -> None:
+        """Go on from the job's state."""
+        state = from_bytes(Path(self._job.resume).read_bytes())
+        self._records = state["records"]
+        try:
+            self._loop.load_state_dict(state["loop"])
+        except ClbenchError:
+            raise
+        except Exception as error:
+            raise AgentError(
+                f"{describe_job(self._job)} cannot take up its state: {type(error).__name__}: {error}"
+            ) from error
+
+    def save(self, steps: int) -> Iterator[Message]:
+        """Keep a state; of an agent that cannot, the end only. Yield a note the first time that it cannot."""
+        end = steps == self._job.stream.num_tasks * self._job.stream.steps_per_task
+        if self._states is None or not (self._whole or end):
+            return
+        state = {
+            "job": self._job.identity(),
+            "records": self._records,
+            "steps": steps,
+            "done": end,
+            "loop": None,
+        }
+        try:
+            self._states.save(steps, state if end else {**state, "loop": self._loop.state_dict()})
+        except ClbenchError as error:
+            if isinstance(error, WriteError):
+                raise
+            self._whole = False
+            yield {"kind": "note", "text": cannot_resume(describe_job(self._job), str(error))}
+        except Exception as error:
+            self._whole = False
+            reason = f"state_dict raised {type(error).__name__}: {error}"
+            yield {"kind": "note", "text": cannot_resume(describe_job(self._job), reason)}
+
+
+def can_resume(agent: type) -> bool:
+    """Tell whether an agent can give its state and take it up again."""
+    return all(callable(getattr(agent, name, None)) for name in ("state_dict", "load_state_dict"))
+
+
+def cannot_resume(who: str, why: str) -> str:
+    """Return the note on an agent whose state cannot be kept."""
+    return f"{who} will start anew if the run is broken off and resumed: {why}"
 
 
 def describe_job(job: Job) -> str:

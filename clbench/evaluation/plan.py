@@ -30,6 +30,7 @@ class Plan:
         modules: modules that a worker imports; they may register the stream.
         stream_class: "module:Class", to register it from if they do not.
         inline: run in this process, since no other could import the classes.
+        env: the stream as the user named it.
     """
 
     spec: RunSpec
@@ -38,6 +39,7 @@ class Plan:
     modules: tuple[str, ...]
     stream_class: str
     inline: bool
+    env: str
 
     def jobs(self, data: str) -> list[Job]:
         """Return the jobs, agent by agent; `data` is the folder that workers map the data from."""
@@ -110,11 +112,16 @@ def make_plan(
         if indicators_every is None
         else check_count("indicators_every", indicators_every),
     )
+    return plan_of(spec, classes, division, env)
+
+
+def plan_of(spec: RunSpec, classes: Mapping[str, type], division: Division, env: str) -> Plan:
+    """Return the plan for a spec; `env` is the stream as the user named it."""
+    owner = lookup(env).load()
     # The class's module and the one that the user named; either may hold the call to `register`.
-    modules = tuple(dict.fromkeys(name for name in (env.rpartition(":")[0], stream_class.__module__) if name))
-    return Plan(
-        spec, classes, division, modules, f"{stream_class.__module__}:{stream_class.__qualname__}", inline
-    )
+    modules = tuple(dict.fromkeys(name for name in (env.rpartition(":")[0], owner.__module__) if name))
+    inline = not all(importable(one) for one in (owner, *classes.values()))
+    return Plan(spec, classes, division, modules, f"{owner.__module__}:{owner.__qualname__}", inline, env)
 
 
 def _settings(rules: Protocol, own_data: bool, overrides: Mapping[str, Any]) -> dict[str, Any]:

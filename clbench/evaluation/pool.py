@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import IO
 
 from clbench.evaluation.jobs import Job, Message, describe_job, run_job
@@ -26,6 +26,9 @@ ENVIRONMENT = {
 }
 
 
+# From (job, message); no message: the process is gone; no job either: stop.
+_Inbox = queue.SimpleQueue[tuple[int | None, Message | None]]
+
 GRACE = 5.0  # seconds that a worker gets to leave after its last message
 
 
@@ -38,37 +41,58 @@ def run_inline(
             yield index, message
 
 
-def run_in_processes(jobs: Sequence[Job], workers: int) -> Generator[tuple[int, Message], None, None]:
-    """Run each job in a process of its own, at most `workers` at a time; yield (job index, message).
+class Pool:
+    """Each job in a process of its own, at most `workers` at a time.
 
     Beside a job's own messages there are "output" (a line that the process wrote to standard output
-    or standard error) and, when a process ends without a word, "failed". Closing the generator ends all processes.
+    or standard error) and, when a process ends without a word, "failed".
     """
-    inbox: queue.Queue[tuple[int, Message | None]] = queue.Queue()
-    waiting: list[int] = list(range(len(jobs)))
-    running: dict[int, subprocess.Popen[str]] = {}
-    listeners: list[threading.Thread] = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                index = waiting.pop(0)
-                running[index] = _start(jobs[index])
-                listeners.append(
-                    threading.Thread(
-                        target=_listen, args=(index, jobs[index], running[index], inbox), daemon=True
-                    )
-                )
-                listeners[-1].start()
-            index, message = inbox.get()
-            if message is None:
-                running.pop(index)
+
+    def __init__(self, jobs: Sequence[Job], workers: int) -> None:
+        self._jobs, self._workers = jobs, workers
+        self._inbox: _Inbox = queue.SimpleQueue()
+        self._waiting = list(range(len(jobs)))
+        self._running: dict[int, subprocess.Popen[str]] = {}
+        self._listeners: list[threading.Thread] = []
+        self._stopping = False
+
+    def messages(self) -> Iterator[tuple[int, Message]]:
+        """Yield (job index, message) until no job is left."""
+        while self._running or (self._waiting and not self._stopping):
+            while self._waiting and not self._stopping and len(self._running) < self._workers:
+                self._launch(self._waiting.pop(0))
+            index, message = self._inbox.get()
+            if index is None:
+                self._pass_on_the_stop()
+            elif message is None:
+                self._running.pop(index)
             else:
                 yield index, message
-    finally:
-        for process in running.values():
+
+    def stop(self) -> None:
+        """Let every job keep its state after the step in progress, and end; may be called by a signal handler."""
+        self._stopping = True
+        self._inbox.put((None, None))  # wakes `messages`
+
+    def close(self) -> None:
+        """End all processes at once."""
+        for process in self._running.values():
             _end(process)
-        for listener in listeners:
+        for listener in self._listeners:
             listener.join()
+
+    def _launch(self, index: int) -> None:
+        process = self._running[index] = _start(self._jobs[index])
+        arguments = (index, self._jobs[index], process, self._inbox)
+        self._listeners.append(threading.Thread(target=_listen, args=arguments, daemon=True))
+        self._listeners[-1].start()
+
+    def _pass_on_the_stop(self) -> None:
+        for process in self._running.values():
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):  # it is ending
+                process.stdin.write("stop\n")
+                process.stdin.flush()
 
 
 def _start(job: Job) -> subprocess.Popen[str]:
@@ -86,17 +110,13 @@ def _start(job: Job) -> subprocess.Popen[str]:
         start_new_session=True,
     )
     assert process.stdin is not None
-    try:
-        with process.stdin as stdin:
-            json.dump({"job": plain(job), "path": sys.path}, stdin)
-    except BrokenPipeError:  # it died at once; _listen says so
-        pass
+    with contextlib.suppress(OSError):  # it died at once; _listen says so
+        process.stdin.write(json.dumps({"job": plain(job), "path": sys.path}) + "\n")
+        process.stdin.flush()
     return process
 
 
-def _listen(
-    index: int, job: Job, process: subprocess.Popen[str], inbox: "queue.Queue[tuple[int, Message | None]]"
-) -> None:
+def _listen(index: int, job: Job, process: subprocess.Popen[str], inbox: "_Inbox") -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     chatter = threading.Thread(target=_forward, args=(index, process.stderr, inbox), daemon=True)
@@ -108,7 +128,7 @@ def _listen(
         message = json.loads(line)
         inbox.put((index, message))
         # Not until the end of the stream: something that the agent started may hold it open.
-        if finished := message["kind"] in ("done", "failed"):
+        if finished := message["kind"] in ("done", "stopped", "failed"):
             break
     try:
         code = process.wait(timeout=GRACE if finished else None)
@@ -119,6 +139,9 @@ def _listen(
     if not chatter.is_alive():
         process.stderr.close()
     process.stdout.close()
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
     if not finished:
         cause = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         if code == -9:
@@ -138,6 +161,6 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _forward(index: int, stream: IO[str], inbox: "queue.Queue[tuple[int, Message | None]]") -> None:
+def _forward(index: int, stream: IO[str], inbox: "_Inbox") -> None:
     for line in stream:
         inbox.put((index, {"kind": "output", "line": line.rstrip("\n")}))

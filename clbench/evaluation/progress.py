@@ -1,5 +1,6 @@
 """What is known of running jobs, and ways to show it: a live display, plain lines, nothing."""
 
+import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -24,9 +25,9 @@ class Tally:
         self._seeds = sum(len(job.seeds) for job in jobs)
         self.total = self._seeds * spec.steps_per_task * spec.num_tasks
         self._steps_per_task = spec.steps_per_task
-        self._lockstep: dict[int, int] = {}
         self._tasks: dict[int, int] = {}
         self._done: dict[int, int] = {}
+        self._before = 0  # steps of earlier sessions
         self._pending = len(jobs)
         self._started = self._ended = 0.0
         self._accuracy: dict[tuple[int, int], float] = {}
@@ -39,15 +40,14 @@ class Tally:
         kind = message["kind"]
         if kind == "started":
             self._started = self._started or self._ended
-            self._lockstep[index] = len(job.seeds)
             self.state = "running" if self.state == "waiting" else self.state
         elif kind == "glimpse":
-            self._done[index] = message["steps"] * self._lockstep[index]
+            self._done[index] = message["steps"] * len(job.seeds)
             self._tasks[index] = message["task"]
             self._accuracy = {key: value for key, value in self._accuracy.items() if key[0] != index}
             self._accuracy[index, -1] = message["accuracy"]
         elif kind == "task":
-            self._done[index] = (message["task"] + 1) * self._steps_per_task * self._lockstep[index]
+            self._done[index] = (message["task"] + 1) * self._steps_per_task * len(job.seeds)
             self._tasks[index] = message["task"]
             self._accuracy.pop((index, -1), None)
             self._accuracy[index, message["seed"]] = message["accuracy"]
@@ -58,6 +58,14 @@ class Tally:
                 self.state = "failed"
             elif self._pending == 0 and self.state == "running":
                 self.state = "done"
+
+    def begin_with(self, index: int, job: Job, steps: int, done: bool) -> None:
+        """Take note of where an earlier session got with job number `index`."""
+        self._done[index] = steps * len(job.seeds)
+        self._before += self._done[index]
+        if done:
+            self._pending -= 1
+            self.state = "waiting" if self._pending else "done"
 
     @property
     def accuracy(self) -> float:
@@ -92,8 +100,8 @@ class Tally:
 
     @property
     def steps_per_second(self) -> float:
-        """Steps done per second of wall time."""
-        return self.steps / self.seconds if self.seconds else 0.0
+        """Steps done per second of wall time, in this session."""
+        return (self.steps - self._before) / self.seconds if self.seconds else 0.0
 
     @property
     def seconds_left(self) -> float | None:
@@ -117,6 +125,9 @@ class Display(Protocol):
     def output(self, name: str, line: str) -> None:
         """Show a line that an agent's process wrote."""
 
+    def note(self, text: str) -> None:
+        """Show something that people should know."""
+
 
 class Silent:
     """Shows nothing but what agents print, on standard error."""
@@ -132,9 +143,11 @@ class Silent:
 
     def output(self, name: str, line: str) -> None:
         """Pass the line on."""
-        import sys
-
         print(line, file=sys.stderr)
+
+    def note(self, text: str) -> None:
+        """Pass the text on."""
+        print(f"note: {text}", file=sys.stderr)
 
 
 class Lines(Silent):
@@ -200,6 +213,10 @@ class Live(Silent):
         if tally.name not in self._rows:
             self._rows[tally.name] = self._progress.add_task(tally.name, total=tally.total, **fields)
         self._progress.update(self._rows[tally.name], completed=tally.steps, **fields)
+
+    def note(self, text: str) -> None:
+        """Print the text above the bars."""
+        self._progress.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def output(self, name: str, line: str) -> None:
         """Print the line above the bars."""

@@ -42,7 +42,7 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
         console.print(f"\n{agent}, last task, medians over decisions and seeds:")
         console.print(steps)
         console.print()
-    files = sorted(path.name for path in evaluation.folder.iterdir())
+    files = sorted(path.name for path in evaluation.folder.iterdir() if path.is_file())
     console.print(f"{evaluation.folder}/   {'  '.join(files)}", soft_wrap=True)
 
 

@@ -1,15 +1,27 @@
-"""A worker process: one job as JSON on standard input, messages as JSON lines on standard output."""
+"""A worker process: one job as a line of JSON on standard input, messages as JSON lines on standard output.
+
+A second line asks it to stop after the step in progress. When standard input ends, its parent is gone, and it ends too.
+"""
 
 import json
 import os
+import signal
 import sys
+import threading
+from typing import IO
 
 
 def main() -> None:
-    """Run the job; whatever the agent prints goes to standard error."""
-    request = json.load(sys.stdin)
+    """Run the job; whatever the agent prints goes to standard error, and what it reads is empty."""
+    orders = os.fdopen(os.dup(0), "r", encoding="utf-8")
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(2, 1)
+    request = json.loads(orders.readline())
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(orders, stop), daemon=True).start()
     sys.path[:] = request["path"]
     import numpy as np
     import torch
@@ -23,8 +35,17 @@ def main() -> None:
 
     job = Job.from_json(request["job"])
     torch.set_num_threads(job.threads)
-    for message in run_job(job):
+    for message in run_job(job, stop=stop.is_set):
         print(json.dumps(message), file=messages, flush=True)
+
+
+def _listen(orders: IO[str], stop: threading.Event) -> None:
+    if orders.readline():
+        stop.set()
+        orders.readline()
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)  # with whatever the agent has started
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,27 @@
-"""The only writer and reader of run folders. Every file appears whole or not at all."""
+"""A run's folder: run.json, tables, figures, and while it runs the states of its jobs."""
 
+import contextlib
 import csv
 import io
 import json
 import math
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clbench.errors import DataError, OutputError, WriteError
+from clbench.errors import DataError, OutputError, ResumeError, WriteError
 from clbench.records import SCHEMA_VERSION, IndicatorRecord, TaskRecord
+from clbench.results.files import write_whole
+from clbench.results.states import States
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-RUN, TASKS, INDICATORS = "run.json", "tasks.csv", "indicators.csv"
+RUN, TASKS, INDICATORS, STATE = "run.json", "tasks.csv", "indicators.csv", "state"
 Record = TaskRecord | IndicatorRecord
 AnyRecord = TypeVar("AnyRecord", TaskRecord, IndicatorRecord)
 
@@ -124,12 +127,38 @@ class RunFolder:
             ]
 
     def _write(self, name: str, write: Callable[[Path], object]) -> None:
-        partial = self.path / f".{name}.partial"
+        write_whole(self.path / name, write)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold the folder for this process; the system lets go of it however the process ends.
+
+        Raises:
+            ResumeError: another process holds it.
+            WriteError: the folder cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / STATE / "lock")
         try:
-            write(partial)
-            os.replace(partial, self.path / name)
+            (self.path / STATE).mkdir(exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ResumeError(f"'{self.path}' is in use by another process") from None
         except OSError as error:
-            raise WriteError(f"cannot write '{self.path / name}': {error.strerror or error}") from error
+            raise WriteError(f"cannot write '{self.path}': {error.strerror or error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def states(self, job: int) -> States:
+        """Return where the states of job number `job` are kept."""
+        return States(self.path / STATE / f"job-{job}")
+
+    def forget_states(self) -> None:
+        """Delete all states: the run is complete, and whoever holds it keeps holding it."""
+        shutil.rmtree(self.path / STATE, ignore_errors=True)
 
 
 def _float(text: str) -> float:

@@ -1,0 +1,115 @@
+"""From the folder of a run that was broken off to the session that goes on with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from clbench.data import LabelledData
+from clbench.errors import DataError, ResumeError
+from clbench.evaluation.jobs import Division
+from clbench.evaluation.plan import Plan, plan_of
+from clbench.evaluation.session import Session, circumstances, data_facts, load_data, sources_of
+from clbench.evaluation.watch import Before
+from clbench.loading import check_agent, load_agent, source_of
+from clbench.registration import lookup
+from clbench.results import RunFolder
+from clbench.specs import RunSpec, check_count
+
+ACCEPT = "--accept-changes goes on all the same"
+
+
+def take_up(
+    folder: RunFolder,
+    classes: Sequence[type],
+    workers: int | None,
+    data_dir: str | None,
+    accept_changes: bool,
+) -> tuple[Session, LabelledData, bool]:
+    """Return the session that goes on with a run, its data, and whether the data was loaded before.
+
+    Raises:
+        ResumeError: the run is finished, is too old, or something has changed and `accept_changes` is not set.
+    """
+    facts = folder.read_run()
+    if facts["status"] == "complete":
+        raise ResumeError(f"'{folder.path}' is complete: there is nothing to go on with")
+    if "division" not in facts:
+        raise ResumeError(f"'{folder.path}' was made by a clbench that kept no states: start it anew")
+    plan, data, held = load_data(_plan(facts, classes, workers, data_dir))
+    now = {
+        **facts,
+        "spec": plan.spec.to_json(),
+        "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
+        "data": data_facts(data),
+        "stream": source_of(lookup(plan.spec.stream.id).load()),
+    }
+    if not accept_changes:
+        _refuse_changes(facts, now)
+    before = {}
+    for index, job in enumerate(plan.jobs("")):
+        found = folder.states(index).newest()
+        if found is None:
+            continue
+        path, state = found
+        sources = sources_of(now)
+        own = {"agent": sources[job.agent.name], "stream": sources["stream"], "data": sources["data"]}
+        expected = replace(job, sources=own).identity()
+        if not accept_changes:
+            _refuse_others(state["job"], expected, folder)
+        before[index] = Before(state["records"], state["steps"], state["done"], str(path.resolve()))
+    session = {
+        **circumstances(plan.spec.device),
+        "steps": {str(index): one.steps for index, one in before.items()},
+    }
+    if accept_changes:
+        session["accepted_changes"] = sorted(_changed(facts, now))
+    now["resumed"] = [*facts.get("resumed", []), session]
+    for name in ("status", "timing", "failures", "undefined_indicators"):
+        now.pop(name, None)
+    seconds = facts.get("timing", {}).get("seconds", 0.0)
+    return Session(plan, folder, now, before, seconds), data, held
+
+
+def _plan(
+    facts: Mapping[str, Any], classes: Sequence[type], workers: int | None, data_dir: str | None
+) -> Plan:
+    spec = RunSpec.from_json(facts["spec"])
+    if data_dir is not None:
+        spec = replace(spec, stream=replace(spec.stream, data_dir=data_dir))
+    division = Division(**facts["division"])
+    if workers is not None:
+        division = replace(division, workers=check_count("workers", workers))
+    given = {f"{one.__module__}:{one.__qualname__}": check_agent(one, one.__qualname__) for one in classes}
+    agents = {}
+    for agent in spec.agents:
+        if agent.name.startswith("__main__:") and agent.name not in given:
+            raise ResumeError(
+                f"'{agent.name}' was not in a module: go on from Python, with clbench.resume(folder, agents=[...])"
+            )
+        agents[agent.name] = given[agent.name] if agent.name in given else load_agent(agent.name)
+    return plan_of(spec, agents, division, facts["env"])
+
+
+def _changed(facts: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    before, after = sources_of(facts), sources_of(now)
+    return [name for name, checksum in before.items() if after.get(name) != checksum]
+
+
+def _refuse_changes(facts: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name in _changed(facts, now):
+        if name == "data":
+            raise DataError(
+                f"the images are not those that the run began with ({facts['data']['source']}, "
+                f"sha256 {facts['data']['sha256'][:8]}...): name their folder by --data-dir"
+            )
+        what = "the stream's file" if name == "stream" else f"the file of {name}"
+        raise ResumeError(f"{what} has changed since the run began: put it back, or {ACCEPT}")
+
+
+def _refuse_others(kept: Mapping[str, Any], expected: Mapping[str, Any], folder: RunFolder) -> None:
+    """Raise unless a state is of the job that run.json describes."""
+    for name, value in expected.items():
+        if kept.get(name) != value and name != "threads":
+            raise ResumeError(
+                f"'{folder.path}': run.json says other {name} than the states were made with: put it back, or {ACCEPT}"
+            )

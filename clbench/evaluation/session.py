@@ -1,0 +1,230 @@
+"""Carrying out a plan in a run folder, from its start or from where an earlier session got."""
+
+import contextlib
+import hashlib
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clbench import machine
+from clbench.data import LabelledData
+from clbench.data.sources import forget, is_loaded
+from clbench.errors import WriteError
+from clbench.evaluation.interrupting import Interrupted, interruptible
+from clbench.evaluation.jobs import Job, can_resume, cannot_resume
+from clbench.evaluation.plan import Plan
+from clbench.evaluation.pool import Pool, run_inline
+from clbench.evaluation.progress import Display, describe
+from clbench.evaluation.watch import Before, Watch
+from clbench.loading import source_of
+from clbench.observing import DEFINITIONS
+from clbench.plotting import curves, indicator_figures
+from clbench.registration import lookup
+from clbench.results import RunFolder
+
+
+@dataclass(frozen=True)
+class Session:
+    """A plan, the folder that it is carried out in, and what is there already.
+
+    Attributes:
+        plan: what to run.
+        folder: held by this process.
+        facts: run.json's content but for status and outcome.
+        before: what earlier sessions kept, by job.
+        seconds: that they took.
+    """
+
+    plan: Plan
+    folder: RunFolder
+    facts: Mapping[str, Any]
+    before: Mapping[int, Before] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def load_data(plan: Plan) -> tuple[Plan, LabelledData, bool]:
+    """Return the plan with its stream settled for the data, the data, and whether it was loaded before."""
+    stream_class, stream = lookup(plan.spec.stream.id).load(), plan.spec.stream
+    held = is_loaded(stream_class.data_key(stream))
+    data = stream_class.shared_data(stream, torch.device("cpu"))
+    spec = replace(plan.spec, stream=stream_class.resolve(stream, len(data)))
+    return replace(plan, spec=spec), data, held
+
+
+def carry_out(session: Session, display: Display, data: LabelledData, held: bool) -> Watch:
+    """Run what is left; finished tasks are in the run folder at every moment, and stay there whatever happens.
+
+    Args:
+        session: what and where.
+        display: shows how jobs get on.
+        data: the stream's.
+        held: whether this process needs the data for other things, too.
+
+    Raises:
+        Interrupted: by a signal, with all states kept.
+        WriteError: the folder cannot be written.
+    """
+    plan, folder, facts = session.plan, session.folder, session.facts
+    chance, status, started = 1 / data.num_classes, "interrupted", time.perf_counter()
+    folder.write_run({"status": "running", **facts})
+    with _scratch(folder.path) as scratch:
+        jobs = _jobs(session, "" if plan.inline else str(scratch))
+        watch = Watch(jobs, plan.division.workers, folder, display, session.before)
+        try:
+            watch.write()
+            if not plan.inline:
+                _hand_over(data, scratch)
+                if not held:
+                    forget(data)  # the workers map it; here it would only take memory
+                    del data
+            display.begin(plan.spec)
+            _tell_who_cannot_resume(plan, display)
+            left = [
+                index
+                for index in range(len(jobs))
+                if not (index in session.before and session.before[index].done)
+            ]
+            if plan.inline:
+                _run_inline(plan, [jobs[index] for index in left], left, watch)
+            else:
+                _run_in_processes(plan, [jobs[index] for index in left], left, watch, display, folder)
+            status = "failed" if watch.failures else "complete"
+        except Exception:
+            status = "failed"
+            raise
+        finally:
+            display.close()
+            outcome = {
+                "timing": {
+                    "seconds": round(session.seconds + time.perf_counter() - started, 3),
+                    "steps_per_second": {name: round(rate, 1) for name, rate in watch.rates().items()},
+                },
+                "failures": [
+                    {"agent": one.agent, "seeds": one.seeds, "error": one.error} for one in watch.failures
+                ],
+                "undefined_indicators": watch.undefined,
+            }
+            # A disk that is full is what ended the run: its error is the one to be seen.
+            with contextlib.suppress(WriteError) if sys.exc_info()[0] else contextlib.nullcontext():
+                folder.write_run({"status": status, **facts, **outcome})
+    names, title = [agent.name for agent in plan.spec.agents], describe(plan.spec)
+    records, indicators = watch.sorted_records(), watch.sorted_indicators()
+    folder.write_figure("curves", curves(records, names, title, chance))
+    for name, figure in indicator_figures(indicators, records, names, title).items():
+        folder.write_figure(name, figure)
+    if status == "complete":
+        folder.forget_states()
+    return watch
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Return the command that goes on with a run."""
+    return f"go on with: python -m clbench.evaluate --resume {folder}"
+
+
+def _jobs(session: Session, data: str) -> list[Job]:
+    sources = sources_of(session.facts)
+    jobs = []
+    for index, job in enumerate(session.plan.jobs(data)):
+        own = {"agent": sources[job.agent.name], "stream": sources["stream"], "data": sources["data"]}
+        kept = session.before.get(index)
+        states = str(session.folder.states(index).folder.resolve())
+        jobs.append(replace(job, sources=own, states=states, resume=kept.path if kept else ""))
+    return jobs
+
+
+def sources_of(facts: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the checksums that run.json has, of each agent, "stream" and "data"."""
+    agents = {name: one["sha256"] for name, one in facts["agents"].items()}
+    return {**agents, "stream": facts["stream"]["sha256"], "data": facts["data"]["sha256"]}
+
+
+def _run_inline(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> None:
+    news = ((indices[place], message) for place, message in run_inline(jobs, plan.classes))
+    with contextlib.closing(news):
+        watch.follow(news)
+
+
+def _run_in_processes(
+    plan: Plan, jobs: list[Job], indices: list[int], watch: Watch, display: Display, folder: RunFolder
+) -> None:
+    pool = Pool(jobs, plan.division.workers)
+    with contextlib.closing(pool), interruptible(pool.stop) as interruption:
+        watch.follow((indices[place], message) for place, message in pool.messages())
+    if interruption.signal is not None:
+        raise Interrupted(how_to_go_on(folder.path), interruption.signal)
+
+
+def _tell_who_cannot_resume(plan: Plan, display: Display) -> None:
+    for name, owner in plan.classes.items():
+        if not can_resume(owner):
+            display.note(cannot_resume(f"{name}: a seed", "it has no state_dict and load_state_dict"))
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Give a folder for what workers share; one that a killed session has left is taken over."""
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    path = Path(tempfile.gettempdir()) / f"clbench-{name}"
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise WriteError(f"cannot write {path} for the workers: {error.strerror or error}") from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _hand_over(data: LabelledData, scratch: Path) -> None:
+    """Write the data to where workers map it from."""
+    try:
+        data.save(scratch)
+    except OSError as error:
+        raise WriteError(f"cannot write {scratch} for the workers: {error.strerror or error}") from error
+
+
+def gather_facts(plan: Plan, data: LabelledData) -> dict[str, Any]:
+    """Return everything that is needed to repeat a run, and when and where it was made."""
+    return {
+        "spec": plan.spec.to_json(),
+        "env": plan.env,
+        "division": vars(plan.division),
+        "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
+        "data": data_facts(data),
+        "stream": source_of(lookup(plan.spec.stream.id).load()),
+        "indicator_definitions": DEFINITIONS,
+        **circumstances(plan.spec.device),
+    }
+
+
+def data_facts(data: LabelledData) -> dict[str, Any]:
+    """Return what run.json says of the data."""
+    return {"source": data.source, "size": len(data), "sha256": data.checksum}
+
+
+def circumstances(device: str) -> dict[str, Any]:
+    """Return command, time, versions, hardware and commit of this session."""
+    return {
+        "command": _command(),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": machine.versions(),
+        "hardware": machine.hardware(device),
+        "git": machine.git_state(Path.cwd()),
+    }
+
+
+def _command() -> list[str]:
+    """Return the command line as one would type it."""
+    program = Path(sys.argv[0])
+    started = ["python", "-m", "clbench.evaluate"] if program.name == "evaluate.py" else [program.name]
+    return [*started, *sys.argv[1:]]

@@ -1,0 +1,113 @@
+"""States as bytes: nested data with tensors and arrays, whole or recognisably damaged, and never code.
+
+A state is a line with the SHA-256 of what follows, then a safetensors file (https://huggingface.co/docs/safetensors):
+its tensors, and one more that holds the nesting as JSON. Reading one runs nothing that it contains.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from clbench.errors import StateError
+
+MAGIC = b"clbench-state-1 "
+TREE = "tree"
+TAG = "~"
+KINDS = "tensors, arrays, numbers, strings, bytes, None, lists, tuples and dicts"
+
+
+def to_bytes(data: Any) -> bytes:
+    """Return `data` as bytes that `from_bytes` gives back, with every bit of its numbers.
+
+    Args:
+        data: nested tensors, NumPy arrays and numbers, numbers, strings, bytes, None, lists, tuples and dicts.
+
+    Raises:
+        StateError: something else is in it; the text says where.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, torch.Tensor] = {}
+    tree = json.dumps(_encode(data, tensors, "state"))
+    tensors[TREE] = torch.frombuffer(bytearray(tree.encode()), dtype=torch.uint8)
+    try:
+        body = save(tensors)
+    except Exception as error:
+        raise StateError(f"the state has a tensor that cannot be kept: {error}") from error
+    return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def from_bytes(raw: bytes) -> Any:
+    """Return what `to_bytes` was given; tensors are on the CPU.
+
+    Raises:
+        StateError: the bytes are damaged, or no state.
+    """
+    from safetensors.torch import load
+
+    head, newline, body = raw.partition(b"\n")
+    if not newline or not head.startswith(MAGIC):
+        raise StateError("this is no state of this version")
+    if hashlib.sha256(body).hexdigest().encode() != head[len(MAGIC) :]:
+        raise StateError("the state is damaged: its checksum is another")
+    try:
+        tensors = load(body)
+        return _decode(json.loads(bytes(tensors[TREE].numpy())), tensors)
+    except Exception as error:
+        raise StateError(f"the state cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) is list:
+        return [_encode(item, tensors, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, torch.Tensor) and value.layout is torch.strided:
+        key = str(len(tensors))
+        # A copy: the format knows no views, nor two tensors in one memory.
+        tensors[key] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {TAG: "tensor", "key": key}
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
+        key, array = str(len(tensors)), np.array(value, order="C")
+        tensors[key] = (
+            torch.frombuffer(bytearray(array.tobytes()), dtype=torch.uint8) if array.size else _EMPTY
+        )
+        kind = "array" if isinstance(value, np.ndarray) else "number"
+        return {TAG: kind, "key": key, "dtype": array.dtype.str, "shape": list(array.shape)}
+    if isinstance(value, bytes):
+        return {TAG: "bytes", "hex": value.hex()}
+    if type(value) is tuple:
+        return {TAG: "tuple", "items": _encode(list(value), tensors, where)}
+    if isinstance(value, Mapping):
+        pairs = [
+            [_encode(key, tensors, f"a key of {where}"), _encode(item, tensors, f"{where}[{key!r}]")]
+            for key, item in value.items()
+        ]
+        return {TAG: "dict", "items": pairs}
+    raise StateError(f"{where} is a {type(value).__name__}: a state may hold {KINDS}")
+
+
+_EMPTY = torch.empty(0, dtype=torch.uint8)
+
+
+def _decode(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if isinstance(tree, list):
+        return [_decode(item, tensors) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    kind = tree[TAG]
+    if kind == "tensor":
+        return tensors[tree["key"]]
+    if kind in ("array", "number"):
+        raw = tensors[tree["key"]].numpy().tobytes()
+        array = np.frombuffer(raw, dtype=np.dtype(tree["dtype"])).reshape(tree["shape"]).copy()
+        return array if kind == "array" else array[()]
+    if kind == "bytes":
+        return bytes.fromhex(tree["hex"])
+    if kind == "tuple":
+        return tuple(_decode(tree["items"], tensors))
+    return {_decode(key, tensors): _decode(value, tensors) for key, value in tree["items"]}
