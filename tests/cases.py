@@ -1,6 +1,7 @@
 """Small settings that many tests share."""
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -33,6 +34,11 @@ def worker_processes(parent: int) -> set[int]:
     return {
         int(pid) for pid, ppid, args in rows if int(ppid) == parent and "clbench.evaluation.worker" in args
     }
+
+
+def heed_interrupts():
+    """For a child process: Ctrl-C counts, though the tests run in the background of a shell that ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def ends(pid: int, within: float = 10.0) -> bool:

@@ -17,7 +17,7 @@ from clbench.evaluation.cli import main
 from clbench.evaluation.jobs import Job
 from clbench.evaluation.progress import Lines, Live, Tally, clock
 from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec
-from tests.cases import ends, worker_processes
+from tests.cases import ends, heed_interrupts, worker_processes
 from tests.test_evaluation import PLAIN
 
 SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
@@ -138,6 +138,7 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     table = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "tasks.csv"
     deadline = time.time() + 90
@@ -148,7 +149,10 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path,
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err.strip() == "interrupted; finished tasks are kept in results/RandomLabelMNIST-v0-quick-1"
+    assert err.splitlines()[-1] == (
+        "interrupted; finished tasks are kept; go on with: "
+        "python -m clbench.evaluate --resume results/RandomLabelMNIST-v0-quick-1"
+    )
     assert len(table.read_text().splitlines()) > 3
     assert json.loads((table.parent / "run.json").read_text())["status"] == "interrupted"
     assert not list((tmp_path / "scratch").glob("clbench-*"))

@@ -199,7 +199,7 @@ class GlobalLabels(RandomLabel):
 
     def draw_task(self, rng, rows, previous):
         task = super().draw_task(rng, rows, previous)
-        task.targets[:] = np.random.randint(10, size=len(rows))  # noqa: NPY002
+        task.targets[:] = np.random.randint(10, size=len(rows))
         return task
 
 

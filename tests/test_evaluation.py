@@ -18,7 +18,7 @@ from clbench.errors import AgentError, OutputError
 from clbench.evaluation.api import carry_out
 from clbench.evaluation.jobs import Division
 from clbench.evaluation.plan import make_plan
-from clbench.evaluation.pool import run_in_processes
+from clbench.evaluation.pool import Pool
 from clbench.evaluation.progress import Silent
 from clbench.observing import DEFAULT
 from clbench.results import RunFolder
@@ -366,11 +366,12 @@ def test_closing_ends_all_processes(agent_file, tmp_path):
     data.save(tmp_path)
     jobs = made.jobs(str(tmp_path))
     jobs = [replace(job, stream=replace(job.stream, num_samples=5_000)) for job in jobs]
-    messages = run_in_processes(jobs, workers=2)
+    pool = Pool(jobs, workers=2)
+    messages = pool.messages()
     while next(messages)[1]["kind"] != "glimpse":
         pass
     assert len(worker_processes(os.getpid())) == 2
-    messages.close()
+    pool.close()
     assert not worker_processes(os.getpid())
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clbench.errors import AgentError
-from clbench.records import Glimpse, TaskRecord
+from clbench.records import Glimpse, Savepoint, TaskRecord
 from clbench.runner import Run, _LossError, _Meter
 from tests.cases import short_env, short_vec
 
@@ -117,9 +117,10 @@ class Failing(Guesser):
     ],
 )
 def test_a_failing_agent_is_placed_and_finished_tasks_are_kept(where, at, fault):
-    events = Run(short_env(), Failing(where, at), name="g", seeds=[4], interval=1e9)
+    events = iter(Run(short_env(), Failing(where, at), name="g", seeds=[4], interval=1e9))
     finished = next(events)
     assert finished.task == 0
+    assert next(events) == Savepoint(steps=6)
     with pytest.raises(AgentError, match=fault):
         next(events)
 

@@ -1,14 +1,13 @@
 """The command line of `python -m clbench.evaluate`."""
 
 import argparse
-import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from clbench.errors import ClbenchError, OptionError, UsageError, did_you_mean
+from clbench.command_line import Parser, run_command
+from clbench.errors import OptionError
 from clbench.evaluation.progress import Silent, default_display, make_console
 from clbench.registration import COMMON_OPTIONS
 from clbench.specs import PROTOCOLS
@@ -28,25 +27,9 @@ exit codes: 0 done; 1 a run failed, finished tasks are kept; 2 nothing was start
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, with the nearest option's name."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage."""
-        raise UsageError(f"{message} (--help shows all options)")
-
-    def known_options(self) -> list[str]:
-        """Return all option strings."""
-        return [text for action in self._actions for text in action.option_strings]
-
-    def flag_of(self, name: str) -> str:
-        """Return the option that sets the attribute `name`."""
-        return next(action.option_strings[0] for action in self._actions if action.dest == name)
-
-
-def build_parser() -> _Parser:
+def build_parser() -> Parser:
     """Return the parser; numbers are checked where they are used, so that messages are the same everywhere."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m clbench.evaluate",
         description="Run agents on a non-stationary stream and see whether they keep learning.",
         epilog=EPILOG,
@@ -123,25 +106,12 @@ def build_parser() -> _Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        return _main(arguments)
-    except (ClbenchError, KeyboardInterrupt) as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-        if isinstance(error, KeyboardInterrupt):
-            print("; ".join(["interrupted", *map(str, error.args)]), file=sys.stderr)
-            return 128 + getattr(error, "signal", signal.SIGINT)
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+    return run_command(_main, arguments)
 
 
 def _main(arguments: Sequence[str]) -> int:
     parser = build_parser()
-    options, unknown = parser.parse_known_intermixed_args(arguments)
-    if unknown:
-        name = unknown[0].partition("=")[0]
-        parser.error(f"no option '{name}'.{did_you_mean(name, parser.known_options())}")
+    options = parser.read(arguments)
     if options.list:
         from clbench.evaluation.report import print_list
 
@@ -154,7 +124,7 @@ def _main(arguments: Sequence[str]) -> int:
     return _report(options, _evaluate(options) if options.resume is None else _resume(options))
 
 
-def _refuse_beside_resume(parser: _Parser, options: argparse.Namespace) -> None:
+def _refuse_beside_resume(parser: Parser, options: argparse.Namespace) -> None:
     """A run's folder says what the run is."""
     free = ("resume", "accept_changes", "workers", "data_dir", "quiet", "debug")
     for name, value in vars(options).items():

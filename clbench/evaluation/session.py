@@ -127,7 +127,7 @@ def carry_out(session: Session, display: Display, data: LabelledData, held: bool
 
 def how_to_go_on(folder: Path) -> str:
     """Return the command that goes on with a run."""
-    return f"go on with: python -m clbench.evaluate --resume {folder}"
+    return f"finished tasks are kept; go on with: python -m clbench.evaluate --resume {folder}"
 
 
 def _jobs(session: Session, data: str) -> list[Job]:

@@ -1,0 +1,487 @@
+"""Runs that are broken off and gone on with."""
+
+import json
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import clbench
+from agents.perlayer import Agent as PerLayer
+from agents.reset import Agent as Reset
+from clbench.errors import DataError, ResumeError, StateError, WriteError
+from clbench.evaluation.cli import main
+from clbench.evaluation.jobs import Job
+from clbench.observing import Observer
+from clbench.records import Glimpse, Savepoint, TaskRecord
+from clbench.results import RunFolder, States
+from clbench.runner import Run
+from clbench.specs import AgentEntry, StreamSpec, plain
+from clbench.state import from_bytes, to_bytes
+from tests.cases import SHORT, ends, heed_interrupts, short_env, short_vec, worker_processes
+
+STREAM = StreamSpec("RandomLabelMNIST-v0", num_tasks=12, epochs_per_task=4, num_samples=600, batch_size=100)
+MEASURED = ("gradient_noise", "dormant_units", "critical_step_sizes")
+DROPOUT = '''
+import torch
+from torch import nn
+from clbench import PerLayerScheduler
+
+
+class Agent:
+    """Draws from the process's own generators, too; shows its network."""
+
+    def __init__(self, spec, seed, step_size=1e-3):
+        torch.manual_seed(seed)
+        self.model = nn.Sequential(nn.Linear(784, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=step_size)
+        self.scheduler = PerLayerScheduler(self.model, self.optimizer, every=5)
+
+    def act(self, obs):
+        self.inputs = torch.as_tensor(obs)
+        self.logits = self.model(self.inputs)
+        return self.logits
+
+    def learn(self, targets):
+        targets = torch.as_tensor(targets)
+        loss = nn.functional.cross_entropy(self.logits, targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.scheduler.step(nn.functional.cross_entropy, self.inputs, targets)
+        self.optimizer.step()
+        return loss
+
+    def state_dict(self):
+        return {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scheduler")}
+
+    def load_state_dict(self, state):
+        for name, own in state.items():
+            getattr(self, name).load_state_dict(own)
+'''
+FORGETFUL = """
+class Agent:
+    def __init__(self, spec, seed):
+        self.size = spec.batch_size
+
+    def act(self, obs):
+        import numpy
+        return numpy.zeros(self.size, int)
+
+    def learn(self, targets):
+        pass
+"""
+
+
+@pytest.fixture
+def dropout(tmp_path):
+    path = tmp_path / "dropout.py"
+    path.write_text(DROPOUT)
+    return path
+
+
+# In this process, stopped at any step.
+
+
+def plain_run(path, stop=lambda: False):
+    from clbench.loading import load_agent
+
+    env = short_env(num_tasks=3)
+    agent = load_agent(str(path))(env.agent_spec, 4)
+    return Run(env, agent, name="a", seeds=[4], observer=Observer(agent, "a", [4], MEASURED, 4), stop=stop)
+
+
+def vector_run(owner, stop=lambda: False, **arguments):
+    env = short_vec(2, num_tasks=3)
+    agent = owner(env.agent_spec, [4, 7], **arguments)
+    return Run(
+        env, agent, name="a", seeds=[4, 7], observer=Observer(agent, "a", [4, 7], MEASURED, 4), stop=stop
+    )
+
+
+RUNS = {
+    "plain": plain_run,
+    "scheduled": lambda path, stop: vector_run(PerLayer, stop, every=2),
+    "watched": lambda path, stop: vector_run(Reset, stop),
+}
+
+
+def events(run):
+    """What a run yields but for the time it took."""
+    found = []
+    for event in run:
+        if not isinstance(event, (Glimpse, Savepoint)):
+            values = {key: value for key, value in vars(event).items() if key != "seconds"}
+            found.append((type(event).__name__, repr(values)))
+    return found
+
+
+@pytest.mark.parametrize("kind", RUNS)
+@settings(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(stops=st.lists(st.integers(1, 17), min_size=1, max_size=3, unique=True))
+def test_a_run_stopped_at_any_steps_goes_on_as_if_never_stopped(kind, stops, dropout):
+    whole = events(RUNS[kind](dropout, lambda: False))
+    found, state = [], None
+    for stop in [*sorted(stops), 10**9]:
+        count = iter(range(state["steps"] + 1 if state else 1, 10**9))
+        run = RUNS[kind](dropout, lambda count=count, stop=stop: next(count) == stop)
+        if state is not None:
+            torch.rand(3)  # whatever else the process draws
+            run.load_state_dict(from_bytes(to_bytes(state)))
+        found += events(run)
+        state = run.state_dict()
+    assert found == whole
+
+
+def test_savepoints_come_after_each_task_and_where_it_stops():
+    env = short_vec(1)
+    agent = Reset(env.agent_spec, [0])
+    asked = iter([False, False, True])
+    run = Run(env, agent, name="a", seeds=[0], interval=1e9, stop=lambda: next(asked))
+    assert list(run) == [Savepoint(3, stopped=True)]
+    rest = Run(env, agent, name="a", seeds=[0], interval=1e9)
+    rest.load_state_dict(run.state_dict())
+    assert [type(one) for one in rest] == [TaskRecord, Savepoint, TaskRecord, Savepoint]
+
+
+# Killed.
+
+
+@pytest.mark.parametrize("kind", ["vectorised", "plain"])
+def test_killed_many_times_at_random_moments(kind, dropout, tmp_path):
+    many = kind == "vectorised"
+    entry = AgentEntry("agents.perlayer", {"every": 5}) if many else AgentEntry(str(dropout))
+    states = tmp_path / "states"
+    states.mkdir()
+    job = Job(
+        entry, many, (0, 3) if many else (3,), STREAM, "cpu", 1, states=str(states),
+        indicators=("gradient_noise", "critical_step_sizes"), indicators_every=7,
+    )  # fmt: skip
+    (tmp_path / "job.json").write_text(json.dumps(plain(job)))
+    chance = random.SystemRandom().randrange(10**6)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.killing", str(tmp_path / "job.json"), str(chance)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["same"], f"chance {chance}"
+    assert found["count"] > 100
+    assert found["kills"] >= 3, f"chance {chance}"
+    assert found["files"] <= 2
+
+
+def launch(*arguments, cwd):
+    return subprocess.Popen(
+        [sys.executable, "-m", "clbench.evaluate", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+
+
+def until(condition, within=120):
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path):
+    flags = [
+        "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "40", "--epochs", "8",
+        "--images", "600", "--batch-size", "100", "--seeds", "2", "--device", "cpu",
+    ]  # fmt: skip
+    whole = launch(*flags, "--out", "whole", cwd=tmp_path)
+    _, err = whole.communicate(timeout=240)
+    assert whole.returncode == 0, err
+    folder = Path("cut") / "RandomLabelMNIST-v0-quick-1"
+    table = tmp_path / folder / "tasks.csv"
+
+    def rows():
+        return len(table.read_text().splitlines()) if table.exists() else 0
+
+    command, said = [*flags, "--out", "cut"], ""
+    for number in (signal.SIGKILL, signal.SIGINT):
+        process, before = launch(*command, cwd=tmp_path), rows()
+        until(lambda before=before: rows() > before + 4)
+        time.sleep(random.uniform(0, 0.5))
+        workers = worker_processes(process.pid)
+        assert workers
+        in_use = subprocess.run(
+            [sys.executable, "-m", "clbench.evaluate", "--resume", str(folder)],
+            capture_output=True, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert in_use.returncode == 2
+        assert in_use.stderr == f"error: '{folder}' is in use by another process\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == (130 if number == signal.SIGINT else -9)
+        assert all(ends(pid) for pid in workers)
+        command = ["--resume", str(folder)]
+    assert said.splitlines()[-1].endswith(f"go on with: python -m clbench.evaluate --resume {folder}")
+    last = launch(*command, cwd=tmp_path)
+    out, err = last.communicate(timeout=240)
+    assert last.returncode == 0, err
+    assert err == ""
+    assert "agents.perlayer  done" in out
+    expected = tmp_path / "whole" / folder.name
+    assert (tmp_path / folder / "indicators.csv").read_bytes() == (expected / "indicators.csv").read_bytes()
+    ours, theirs = ([line.rpartition(",")[0] for line in (place / "tasks.csv").read_text().splitlines()]
+                    for place in (tmp_path / folder, expected))  # fmt: skip
+    assert ours == theirs
+    assert {path.name for path in (tmp_path / folder).iterdir()} == {path.name for path in expected.iterdir()}
+    facts = RunFolder(tmp_path / folder).read_run()
+    assert facts["status"] == "complete"
+    assert len(facts["resumed"]) == 2
+    assert facts["timing"]["steps_per_second"]["dropout.py"] > 0
+
+
+# Refusals, on a run that failed half-way.
+
+FAILING = DROPOUT.replace(
+    "        targets = torch.as_tensor(targets)\n",
+    "        self.steps = getattr(self, 'steps', 0) + 1\n"
+    "        if self.steps == 9:\n            raise RuntimeError('out of ideas')\n"
+    "        targets = torch.as_tensor(targets)\n",
+)
+
+
+@pytest.fixture
+def failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "failing.py").write_text(FAILING)
+    flags = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
+    assert main(["failing.py", "--seeds", "1", *flags, "--quiet"]) == 1
+    capsys.readouterr()
+    return next((tmp_path / "results").iterdir())
+
+
+def refused(capsys, *arguments):
+    assert main(["--resume", *map(str, arguments)]) == 2
+    return capsys.readouterr().err
+
+
+def test_a_changed_agent_is_refused_unless_told(failed, capsys):
+    newest = RunFolder(failed).states(0).newest()
+    assert newest is not None
+    assert newest[1]["steps"] == 6
+    with Path("failing.py").open("a") as file:
+        file.write("\n# better now\n")
+    assert "the file of failing.py has changed since the run began: put it back" in refused(capsys, failed)
+    assert main(["--resume", str(failed), "--accept-changes", "--quiet"]) == 0
+    facts = RunFolder(failed).read_run()
+    assert facts["resumed"][0]["accepted_changes"] == ["failing.py"]
+    assert facts["resumed"][0]["steps"] == {"0": 6}
+    assert len(RunFolder(failed).read_tasks()) == 2
+    assert "is complete: there is nothing to go on with" in refused(capsys, failed)
+
+
+def test_a_changed_spec_is_refused_unless_told(failed, capsys):
+    path = failed / "run.json"
+    facts = json.loads(path.read_text())
+    facts["spec"]["stream"]["num_tasks"] = 3
+    path.write_text(json.dumps(facts))
+    assert "run.json says other stream than the states were made with" in refused(capsys, failed)
+    assert main(["--resume", str(failed), "--accept-changes", "--quiet"]) == 0
+    assert len(RunFolder(failed).read_tasks()) == 3
+
+
+def test_other_images_are_refused(failed, capsys):
+    path = failed / "run.json"
+    path.write_text(path.read_text().replace('"sha256": "', '"sha256": "f'))
+    facts = json.loads(path.read_text())
+    facts["agents"]["failing.py"]["sha256"] = facts["agents"]["failing.py"]["sha256"][1:]
+    path.write_text(json.dumps(facts))
+    assert "the images are not those that the run began with (embedded," in refused(capsys, failed)
+    with pytest.raises(DataError, match="name their folder by --data-dir"):
+        clbench.resume(failed)
+
+
+def test_a_damaged_newest_state_falls_back_to_the_one_before(tmp_path):
+    states = States(tmp_path)
+    for steps in (6, 12, 18):
+        states.save(steps, {"steps": steps})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000012.state", "000000000018.state"]
+    newest = tmp_path / "000000000018.state"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    found = states.newest()
+    assert found is not None
+    assert found[1] == {"steps": 12}
+    (tmp_path / "000000000012.state").write_bytes(b"nonsense")
+    assert states.newest() is None
+    assert States(tmp_path / "nothing").newest() is None
+
+
+def test_a_damaged_state_costs_a_task_not_the_run(failed, capsys):
+    (path,) = (failed / "state" / "job-0").iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    assert main(["--resume", str(failed), "--quiet"]) == 1  # from the start: it fails at the same step
+    assert RunFolder(failed).read_run()["resumed"][0]["steps"] == {}
+    assert "step 3 of 6" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], r"'nowhere' holds no run"),
+        (["RUN", "--tasks", "3"], r"--tasks cannot be changed with --resume: the run's folder says it"),
+        (["RUN", "agents.l2"], r"agent 'agents.l2' cannot be changed with --resume"),
+        (["RUN", "--set", "a=1"], r"--set cannot be changed with --resume"),
+        (["RUN", "--workers", "0"], r"workers=0 is too small"),
+    ],
+)
+def test_usage(failed, capsys, arguments, said):
+    arguments = [str(failed) if one == "RUN" else one for one in arguments]
+    assert re.search(said, refused(capsys, *arguments))
+
+
+def test_accepting_changes_needs_a_run(capsys):
+    assert main(["agents.l2", "--accept-changes"]) == 2
+    assert "--accept-changes goes with --resume RUN" in capsys.readouterr().err
+
+
+def test_runs_of_before_there_were_states(failed, capsys):
+    path = failed / "run.json"
+    facts = json.loads(path.read_text())
+    del facts["division"]
+    path.write_text(json.dumps(facts))
+    assert "was made by a clbench that kept no states" in refused(capsys, failed)
+
+
+def test_an_agent_without_states_is_told_so_and_starts_its_seed_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "forgetful.py").write_text(FORGETFUL)
+    result = clbench.evaluate("forgetful.py", **SHORT, seeds=1, device="cpu")
+    told = (
+        "note: forgetful.py: a seed will start anew if the run is broken off and resumed: "
+        "it has no state_dict and load_state_dict"
+    )
+    assert told in capsys.readouterr().err
+    assert not (result.folder / "state").exists()
+
+
+def test_an_agent_whose_state_cannot_be_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = FORGETFUL + "    def state_dict(self):\n        return {'me': self}\n    load_state_dict = None\n"
+    (tmp_path / "odd.py").write_text(
+        text.replace("load_state_dict = None", "def load_state_dict(self, s): ...")
+    )
+    clbench.evaluate("odd.py", **SHORT, seeds=1, device="cpu")
+    err = capsys.readouterr().err
+    assert "odd.py (seed 0) will start anew if the run is broken off and resumed: " in err
+    assert "state['loop']['agent']['me'] is a Agent: a state may hold tensors" in err
+    assert err.count("start anew") == 1
+
+
+class InNoModule(PerLayer):
+    pass
+
+
+def test_classes_that_only_this_process_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(InNoModule, "__module__", "__main__")
+    monkeypatch.setattr(InNoModule, "learn", failing_once(PerLayer.learn))
+    with pytest.raises(clbench.ClbenchError, match="not today"):
+        clbench.evaluate(InNoModule, **SHORT, seeds=2, device="cpu", out=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    with pytest.raises(ResumeError, match=r"clbench.resume\(folder, agents=\[...\]\)"):
+        clbench.resume(folder)
+    evaluation = clbench.resume(folder, agents=[InNoModule])
+    assert len(evaluation.tasks) == 4
+    same = clbench.evaluate("agents.perlayer", **SHORT, seeds=2, device="cpu", out=tmp_path)
+    assert evaluation.tasks["accuracy"].tolist() == same.tasks["accuracy"].tolist()
+
+
+def failing_once(learn):
+    calls = iter(range(10**6))
+
+    def wrapped(self, targets):
+        if next(calls) == 8:
+            raise RuntimeError("not today")
+        return learn(self, targets)
+
+    return wrapped
+
+
+# Disks.
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_finished(tmp_path):
+    """Files may not grow over 20 MiB: tables and the embedded images fit, ten networks' states do not."""
+    flags = [
+        "agents.vanilla",
+        "--tasks",
+        "3",
+        "--epochs",
+        "2",
+        "--images",
+        "300",
+        "--batch-size",
+        "100",
+        "--device",
+        "cpu",
+    ]
+
+    def limit():
+        heed_interrupts()
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 20, 20 << 20))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "clbench.evaluate", *flags, "--seeds", "9,8,7,6,5,4,3,2,1,0", "--workers", "1"],
+        capture_output=True, text=True, check=False, cwd=tmp_path, preexec_fn=limit,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: cannot write '")
+    assert "File too large" in error
+    assert error.endswith("finished tasks are kept in results/RandomLabelMNIST-v0-quick-1")
+    folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
+    assert len(RunFolder(folder).read_tasks()) == 10
+    assert not list(folder.rglob("*.partial"))
+    assert RunFolder(folder).read_run()["status"] == "failed"
+
+
+def test_a_folder_that_can_no_longer_be_written(tmp_path, monkeypatch):
+    """After the first task every replacement of a file fails; the tables of before are whole."""
+    replace, calls = os.replace, []
+
+    def read_only(source, target):
+        calls.append(Path(target).name)
+        if calls.count("tasks.csv") > 2:
+            raise OSError(30, "Read-only file system")
+        replace(source, target)
+
+    monkeypatch.setattr("clbench.results.files.os.replace", read_only)
+    with pytest.raises(WriteError, match=r"cannot write '.*tasks.csv': Read-only file system"):
+        clbench.evaluate("agents.vanilla", **SHORT, seeds=1, device="cpu", out=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert [one.task for one in RunFolder(folder).read_tasks()] == [0]
+    assert not list(folder.rglob("*.partial"))
+    monkeypatch.undo()
+    assert len(clbench.resume(folder).tasks) == 2
+
+
+def test_a_state_that_cannot_be_read_is_an_error_of_its_own():
+    with pytest.raises(StateError, match="no state of this version"):
+        from_bytes(b"clbench-state-0 x\nx")
