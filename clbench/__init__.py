@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from clbench.registration import make as make
     from clbench.registration import make_vec as make_vec
     from clbench.registration import register as register
+    from clbench.results.loading import load_results as load_results
     from clbench.scheduling import PerLayerScheduler as PerLayerScheduler
     from clbench.specs import PROTOCOLS as PROTOCOLS
     from clbench.specs import StreamSpec as StreamSpec
@@ -41,6 +42,7 @@ _PUBLIC = {
     "evaluate": "clbench.evaluation.api",
     "indicators": "clbench.indicators",
     "load_images": "clbench.data",
+    "load_results": "clbench.results.loading",
     "make": "clbench.registration",
     "make_vec": "clbench.registration",
     "register": "clbench.registration",

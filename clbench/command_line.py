@@ -37,8 +37,8 @@ class Parser(argparse.ArgumentParser):
 def run_command(body: Callable[[Sequence[str]], int], arguments: Sequence[str] | None) -> int:
     """Run `body` on the command line's arguments; return the exit code.
 
-    0 or what `body` returns; 1 for an error on the way, 2 for one before anything was started, 128 and the signal's number
-    for an interruption. `--debug` among the arguments shows tracebacks.
+    0 or what `body` returns; 1 for an error on the way, 2 for one before anything was started, 128 and the
+    signal's number for an interruption. `--debug` among the arguments shows tracebacks.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:

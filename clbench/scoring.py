@@ -1,7 +1,7 @@
 """Records -> scores with intervals. Pure: nothing is read or written."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class Score:
         return 1 - self.last_tenth.mean / self.first_task.mean if self.first_task.mean else 0.0
 
 
+SCORES = tuple(item.name for item in fields(Score) if item.name not in ("agent", "seeds"))
+"""Names of the scores."""
+
+
 def score(agent: str, records: Iterable[TaskRecord], num_tasks: int) -> Score | None:
     """Return an agent's score over its seeds that finished all `num_tasks` tasks; None if none did.
 
@@ -59,28 +63,50 @@ def score(agent: str, records: Iterable[TaskRecord], num_tasks: int) -> Score | 
         >>> round(result.average_task_accuracy.mean, 3), round(result.slope.mean, 3)
         (0.6, -0.2)
     """
+    complete = finished(agent, records, num_tasks)
+    if not complete:
+        return None
+    estimates = {name: estimate(values) for name, values in seed_scores(complete.values()).items()}
+    return Score(agent=agent, seeds=len(complete), **estimates)
+
+
+def finished(agent: str, records: Iterable[TaskRecord], num_tasks: int) -> dict[int, list[TaskRecord]]:
+    """Return an agent's records by seed, in the order of tasks, of the seeds that finished all `num_tasks`."""
     seeds: dict[int, dict[int, TaskRecord]] = {}
     for record in records:
         if record.agent == agent:
             seeds.setdefault(record.seed, {})[record.task] = record
-    complete = [
-        [tasks[index] for index in range(num_tasks)] for tasks in seeds.values() if len(tasks) == num_tasks
-    ]
-    if not complete:
-        return None
-    accuracy = np.array([[record.accuracy for record in tasks] for tasks in complete])
-    final = np.array([[record.final_epoch_accuracy for record in tasks] for tasks in complete])
-    tenth = -(-num_tasks // 10)
-    return Score(
-        agent=agent,
-        seeds=len(complete),
-        average_task_accuracy=estimate(accuracy.mean(axis=1)),
-        first_task=estimate(accuracy[:, 0]),
-        last_task=estimate(accuracy[:, -1]),
-        last_tenth=estimate(accuracy[:, -tenth:].mean(axis=1)),
-        slope=estimate(_slopes(accuracy)),
-        final_epoch_accuracy=estimate(final.mean(axis=1)),
-    )
+    wanted = range(num_tasks)
+    return {
+        seed: [tasks[index] for index in wanted]
+        for seed, tasks in seeds.items()
+        if tasks.keys() == set(wanted)
+    }
+
+
+def seed_scores(seeds: Iterable[Sequence[TaskRecord]]) -> dict[str, np.ndarray]:
+    """Return each of `SCORES` as an array with a number per seed, in the order of `seeds`.
+
+    Args:
+        seeds: the records of each seed, in the order of tasks; equally many of each, at least one.
+
+    Examples:
+        >>> tasks = [TaskRecord("a", 0, task, 1, 0.8 - 0.2 * task, 1.0, 0.0, 0.0) for task in range(3)]
+        >>> seed_scores([tasks, tasks])["last_tenth"].round(3).tolist()
+        [0.4, 0.4]
+    """
+    seeds = list(seeds)
+    accuracy = np.array([[record.accuracy for record in tasks] for tasks in seeds])
+    final = np.array([[record.final_epoch_accuracy for record in tasks] for tasks in seeds])
+    tenth = -(-accuracy.shape[1] // 10)
+    return {
+        "average_task_accuracy": accuracy.mean(axis=1),
+        "first_task": accuracy[:, 0],
+        "last_task": accuracy[:, -1],
+        "last_tenth": accuracy[:, -tenth:].mean(axis=1),
+        "slope": _slopes(accuracy),
+        "final_epoch_accuracy": final.mean(axis=1),
+    }
 
 
 def estimate(values: Sequence[float] | np.ndarray) -> Estimate:

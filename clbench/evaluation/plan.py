@@ -87,7 +87,7 @@ def make_plan(
     rules = protocol(protocol_name)
     overrides = {name: value for name, value in overrides.items() if value is not None}
     stream_class = lookup(env).load()
-    settings = _settings(rules, stream_class.has_own_data(), overrides)
+    settings = protocol_settings(rules, stream_class.has_own_data(), overrides)
     by_protocol, stream = resolve(env, settings), resolve(env, {**settings, **overrides})
     inline = not all(importable(owner) for owner in (stream_class, *classes.values()))
     chosen = choose_device(device)
@@ -124,7 +124,7 @@ def plan_of(spec: RunSpec, classes: Mapping[str, type], division: Division, env:
     return Plan(spec, classes, division, modules, f"{owner.__module__}:{owner.__qualname__}", inline, env)
 
 
-def _settings(rules: Protocol, own_data: bool, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def protocol_settings(rules: Protocol, own_data: bool, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a protocol says about a stream: of one with data of its own, only the length."""
     settings: dict[str, Any] = {"num_tasks": rules.num_tasks, "epochs_per_task": rules.epochs_per_task}
     if not own_data:

@@ -1,6 +1,6 @@
 """Task accuracy over tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +49,7 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
     return figure
 
 
-def draw(axes: "Axes", by_task: dict[int, list[float]], index: int, label: str) -> None:
+def draw(axes: "Axes", by_task: Mapping[int, Sequence[float]], index: int, label: str) -> None:
     """Draw a line of means over seeds and its band; nothing if there are no tasks."""
     if not by_task:
         return

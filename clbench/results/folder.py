@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -103,6 +104,8 @@ class RunFolder:
             facts: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"'{self.path}' holds no run: {RUN} cannot be read ({error})") from error
+        if not isinstance(facts, dict):
+            raise DataError(f"'{self.path}' holds no run: {RUN} is no table of facts")
         version = facts.get("schema_version")
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise DataError(
@@ -111,20 +114,30 @@ class RunFolder:
         return facts
 
     def read_tasks(self) -> list[TaskRecord]:
-        """Return tasks.csv as records."""
+        """Return tasks.csv as records.
+
+        Raises:
+            DataError: the file is missing or damaged; says in which line.
+        """
         return self._read_csv(TASKS, TaskRecord)
 
     def read_indicators(self) -> list[IndicatorRecord]:
-        """Return indicators.csv as records; none if the run has none."""
+        """Return indicators.csv as records; none if the run has none.
+
+        Raises:
+            DataError: the file is damaged; says in which line.
+        """
         return self._read_csv(INDICATORS, IndicatorRecord) if (self.path / INDICATORS).exists() else []
 
     def _read_csv(self, name: str, kind: type[AnyRecord]) -> list[AnyRecord]:
-        converters = {item.name: CONVERTERS[str(item.type)] for item in fields(kind)}
-        with (self.path / name).open(newline="", encoding="utf-8") as file:
-            return [
-                kind(**{key: converters[key](value) for key, value in row.items() if key in converters})
-                for row in csv.DictReader(file)
-            ]
+        path = self.path / name
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return list(_records(path, file, kind))
+        except OSError as error:
+            raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"'{path}' is damaged: it is no text in UTF-8") from error
 
     def _write(self, name: str, write: Callable[[Path], object]) -> None:
         write_whole(self.path / name, write)
@@ -170,6 +183,33 @@ CONVERTERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
+def _records(path: Path, file: Iterable[str], kind: type[AnyRecord]) -> Iterator[AnyRecord]:
+    """Yield a record per row; columns that this version does not know are left out."""
+    wanted = {item.name: CONVERTERS[str(item.type)] for item in fields(kind)}
+    rows = csv.reader(file)
+    try:
+        header: list[str] = next(rows, [])
+        if missing := [name for name in wanted if name not in header]:
+            raise DataError(f"'{path}' is damaged: line 1 has no column '{missing[0]}'")
+        places = [(header.index(name), name, convert) for name, convert in wanted.items()]
+        for row in filter(None, rows):
+            if len(row) != len(header):
+                raise DataError(
+                    f"'{path}' is damaged: line {rows.line_num} has {len(row)} cells instead of {len(header)}"
+                )
+            values: dict[str, Any] = {}
+            for place, name, convert in places:
+                try:
+                    values[name] = convert(row[place])
+                except ValueError:
+                    raise DataError(
+                        f"'{path}' is damaged: line {rows.line_num} has {name} '{row[place]}', not a number"
+                    ) from None
+            yield kind(**values)
+    except csv.Error as error:
+        raise DataError(f"'{path}' is damaged: line {rows.line_num}: {error}") from error
+
+
 def columns(kind: type[Record]) -> list[str]:
     """Return the columns of a kind of record's file."""
     return [item.name for item in fields(kind)]
@@ -179,4 +219,5 @@ def frame(records: Iterable[Record], kind: type[Record] = TaskRecord) -> "pd.Dat
     """Return records of one kind as a pandas frame with the columns of their file."""
     import pandas as pd
 
-    return pd.DataFrame([asdict(record) for record in records], columns=columns(kind))
+    rows = map(attrgetter(*columns(kind)), records)
+    return pd.DataFrame(list(rows), columns=columns(kind))

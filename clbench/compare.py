@@ -1,0 +1,194 @@
+"""`python -m clbench.compare RUN ...`: several runs side by side."""
+
+import argparse
+import csv
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clbench.command_line import Parser, run_command
+from clbench.comparing import Comparison, Row, compare, entries_of
+from clbench.errors import OptionError
+from clbench.evaluation.progress import make_console
+from clbench.results import find_runs
+from clbench.results.files import write_whole
+from clbench.scoring import SCORES, Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+SUFFIXES = (".png", ".pdf", ".svg")
+WIDE = 200  # columns, where no terminal sets a width: a file or a pipe cuts nothing off
+DESCRIPTION = """\
+Compare agents of one run or several: each with a reference, seed by seed on the same streams.
+Runs of different streams, data or protocols are refused, unless --mix marks them as not the same."""
+EPILOG = """\
+examples:
+  python -m clbench.compare results/RandomLabelMNIST-v0-quick-1
+  python -m clbench.compare results/*-quick-* --reference agents.vanilla --out comparison.png
+  python -m clbench.compare results --agent agents.l2 --agent agents.perlayer --csv comparison.csv
+
+exit codes: 0 done; 1 a file could not be written; 2 nothing to compare
+"""
+
+
+def build_parser() -> Parser:
+    """Return the parser."""
+    parser = Parser(
+        prog="python -m clbench.compare",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("runs", nargs="*", metavar="RUN", help="run folder, or a folder with run folders in it")
+    add("--agent", action="append", default=[], metavar="NAME", help="only this agent; may be repeated")
+    add("--reference", metavar="RUN|AGENT", help="what others are compared with (default: the first entry)")
+    add("--score", default=SCORES[0], metavar="NAME", help=f"{', '.join(SCORES)} (default: %(default)s)")
+    add("--out", metavar="FILE", help=f"write a figure: {', '.join(SUFFIXES)} (default: none is drawn)")
+    add("--csv", metavar="FILE", help="write the table, with all intervals")
+    add("--mix", action="store_true", help="compare runs that are not the same, over the tasks they share")
+    add("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return run_command(_main, arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
+    parser = build_parser()
+    options = parser.read(arguments)
+    if not options.runs:
+        parser.error("no run given: name run folders")
+    if options.out is not None and Path(options.out).suffix not in SUFFIXES:
+        raise OptionError(f"--out '{options.out}': a figure's name ends in {', '.join(SUFFIXES)}")
+    entries = [
+        entry
+        for run in find_runs(*options.runs)
+        for entry in entries_of(run.name, run.facts, run.folder.read_tasks())
+    ]
+    found = compare(entries, options.reference, options.score, options.agent, options.mix)
+    _print(found)
+    if options.csv is not None:
+        write_whole(Path(options.csv), lambda path: _write_csv(path, found))
+        print(f"written: {options.csv}")
+    if options.out is not None:
+        kind = Path(options.out).suffix[1:]
+        write_whole(Path(options.out), lambda path: figure(found).savefig(path, format=kind))
+        print(f"written: {options.out}")
+    return 0
+
+
+def _print(comparison: Comparison) -> None:
+    console = make_console()
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(comparison.title, soft_wrap=True)
+    console.print()
+    console.print(table(comparison))
+    console.print()
+    for line in (*explanation(comparison), *(f"note: {note}" for note in comparison.notes)):
+        console.print(line, soft_wrap=True)
+
+
+def table(comparison: Comparison) -> "Table":
+    """Return the table: each entry's score and its differences to the reference."""
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    grid.add_column("\nentry", overflow="fold")
+    name, *others = comparison.scores
+    titles = [name.replace("_", " ").replace(" ", "\n", 1), f"{_short(name)}\ndifference"]
+    for title in ("\nseeds", *titles, *(f"{_short(other)}\ndiff." for other in others)):
+        grid.add_column(title, justify="right", no_wrap=True)
+    for row in comparison.rows:
+        if row.entry is comparison.reference:
+            cells = ["reference", *("" for _ in others)]
+        else:
+            cells = [_lines(row.differences[name], "+.3f")]
+            cells += [f"{_no_minus_zero(row.differences[other].mean):+.4f}" for other in others]
+        label = row.entry.label.replace(" (", "\n(", 1)
+        grid.add_row(label, str(len(row.seeds)), _lines(row.scores[name], ".3f"), *cells)
+    return grid
+
+
+def _short(score: str) -> str:
+    return {"average_task_accuracy": "average", "last_tenth": "last 10 %"}.get(score, score.replace("_", " "))
+
+
+def _lines(estimate: Estimate, style: str) -> str:
+    r"""Return mean and, below it, interval; the mean alone for a single seed.
+
+    >>> _lines(Estimate(0.5, 0.4, 0.6), "+.1f"), _lines(Estimate(0.5, math.nan, math.nan), ".1f")
+    ('+0.5\n[+0.4, +0.6]', '0.5')
+    """
+    mean, low, high = (f"{_no_minus_zero(one):{style}}" for one in vars(estimate).values())
+    return mean if math.isnan(estimate.low) else f"{mean}\n[{low}, {high}]"
+
+
+def _no_minus_zero(value: float) -> float:
+    return round(value, 4) + 0.0
+
+
+def explanation(comparison: Comparison) -> list[str]:
+    """Return the lines that say what differences and intervals are."""
+    few = min(len(row.seeds) for row in comparison.rows if row.entry is not comparison.reference)
+    where = "though not on the same streams" if comparison.not_the_same else "on the same streams"
+    lines = [
+        f"difference: the entry's score minus that of {comparison.reference.label}, seed by seed, {where};"
+        " mean over seeds [95 % bootstrap interval]"
+    ]
+    if few == 1:
+        lines.append("with one seed there is no interval: chance alone may make a difference")
+    else:
+        lines.append(f"with {few} seeds an interval is the least uncertainty there is, not all of it")
+    return lines
+
+
+def _write_csv(path: Path, comparison: Comparison) -> None:
+    rows = [_csv_row(row, comparison) for row in comparison.rows]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _csv_row(row: Row, comparison: Comparison) -> dict[str, Any]:
+    cells: dict[str, Any] = {
+        "entry": row.entry.label,
+        "run": row.entry.run,
+        "agent": row.entry.agent,
+        "reference": comparison.reference.label,
+        "seeds": " ".join(map(str, row.seeds)),
+        "num_tasks": comparison.num_tasks,
+    }
+    for name in comparison.scores:
+        for key, one in ((name, row.scores[name]), (f"{name}_difference", row.differences[name])):
+            values = {key: one.mean, f"{key}_low": one.low, f"{key}_high": one.high}
+            cells |= {column: "" if math.isnan(value) else value for column, value in values.items()}
+    return cells | {"not_the_same": comparison.not_the_same}
+
+
+def figure(comparison: Comparison) -> "Figure":
+    """Return accuracy curves and, beside them, the differences to the reference."""
+    from clbench import plotting
+
+    accuracies = {
+        row.entry.label: {
+            task: [tasks[task].accuracy for tasks in row.entry.seeds.values()]
+            for task in range(comparison.num_tasks)
+        }
+        for row in comparison.rows
+    }
+    differences = {row.entry.label: row.by_task for row in comparison.rows}
+    return plotting.comparison(accuracies, differences, comparison.reference.label, comparison.title)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

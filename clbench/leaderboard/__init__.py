@@ -1,0 +1,1 @@
+"""The leaderboard: submissions are made from runs, checked, repeated, ranked and shown."""

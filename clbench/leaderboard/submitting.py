@@ -1,0 +1,179 @@
+"""From a run to a submission's folder."""
+
+import hashlib
+import inspect
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clbench.errors import SubmissionError, WriteError, did_you_mean
+from clbench.leaderboard.checking import SUBMISSIONS, check_entry
+from clbench.leaderboard.cost import relative_cost
+from clbench.leaderboard.submission import DATA, SUBMISSION_VERSION, Submission, read_entry, scores_as_data
+from clbench.leaderboard.texts import check_licence, check_name, check_text, check_url
+from clbench.loading import load_agent
+from clbench.records import TaskRecord
+from clbench.results import RunFolder
+from clbench.scoring import score
+from clbench.specs import AgentEntry, RunSpec
+
+
+def submit(
+    run: Path,
+    folder: Path,
+    name: str,
+    *,
+    agent: str | None = None,
+    paper: str = "",
+    code: str = "",
+    contact: str = "",
+    licence: str = "MIT",
+    tuned: str = "",
+    replace_it: bool = False,
+) -> Submission:
+    """Make `folder/submissions/name/` from a complete run; nothing is written unless all is right.
+
+    Args:
+        run: a run's folder.
+        folder: the leaderboard's.
+        name: of the submission.
+        agent: which, if the run has several.
+        paper, code: web addresses.
+        contact: whom to ask.
+        licence: of the agent's source, an SPDX identifier.
+        tuned: how hyperparameters were tuned on this stream, if they were.
+        replace_it: an older submission of this name.
+
+    Raises:
+        SubmissionError: the run is not complete or not by a protocol, or a text is not as it must be.
+        WriteError: the folder cannot be written.
+    """
+    check_name(name)
+    check_url("--paper", paper)
+    check_url("--code", code)
+    check_text("--contact", contact)
+    check_text("--tuned", tuned, 400)
+    check_licence(licence)
+    target = folder / SUBMISSIONS / name
+    if target.exists() and not replace_it:
+        raise SubmissionError(f"'{target}' is there already: choose another name, or --replace it")
+    source = RunFolder(run)
+    facts = source.read_run()
+    if facts["status"] != "complete":
+        raise SubmissionError(
+            f"'{run}' is not complete but {facts['status']}: go on with it by --resume first"
+        )
+    spec = RunSpec.from_json(facts["spec"])
+    if spec.overrides:
+        raise SubmissionError(
+            f"'{run}' changed the protocol ({', '.join(spec.overrides)}): only whole ones are ranked"
+        )
+    entry = _choose(spec.agents, agent, run)
+    owner, text, file = _source(entry, facts)
+    reference = entry.name if not _is_path(entry.name) else _short(entry.name)
+    records = [replace(one, agent=reference) for one in source.read_tasks() if one.agent == entry.name]
+    found = score(reference, records, spec.stream.num_tasks)
+    if found is None or found.seeds < len(spec.seeds):
+        raise SubmissionError(f"'{run}' lacks tasks of {entry.name}")
+    stream = {key: value for key, value in spec.stream.to_json().items() if key != "data_dir"}
+    names = facts["agents"][entry.name]
+    submission = Submission(
+        schema_version=SUBMISSION_VERSION,
+        name=name,
+        agent={
+            "reference": reference,
+            "class": f"{Path(file).stem}:{names['class'].rpartition(':')[2]}",
+            "arguments": dict(entry.arguments),
+            "file": file,
+            "sha256": names["sha256"],
+        },
+        stream=stream,
+        protocol=spec.protocol,
+        seeds=list(spec.seeds),
+        scores=scores_as_data(found),
+        cost=relative_cost(spec, owner, entry.arguments),
+        tuned=tuned,
+        licence=licence,
+        paper=paper,
+        code=code,
+        contact=contact,
+        run=_run_facts(facts, spec),
+    )
+    _write(submission, records, text, target)
+    return submission
+
+
+def _choose(agents: Sequence[AgentEntry], wanted: str | None, run: Path) -> AgentEntry:
+    names = [agent.name for agent in agents]
+    if wanted is None and len(agents) > 1:
+        raise SubmissionError(f"'{run}' has several agents, name one by --agent: {', '.join(names)}")
+    for agent in agents:
+        if wanted in (None, agent.name):
+            return agent
+    assert wanted is not None
+    raise SubmissionError(
+        f"'{run}' has no agent '{wanted}'.{did_you_mean(wanted, names)} It has: {', '.join(names)}"
+    )
+
+
+def _source(entry: AgentEntry, facts: dict[str, Any]) -> tuple[type, str, str]:
+    """Return an agent's class, the text of its file, and the file's name."""
+    owner = load_agent(entry.name)
+    path = inspect.getsourcefile(owner)
+    if path is None or not Path(path).is_file():
+        raise SubmissionError(f"the source of {entry.name} is not in a file")
+    raw = Path(path).read_bytes()
+    if hashlib.sha256(raw).hexdigest() != facts["agents"][entry.name]["sha256"]:
+        raise SubmissionError(
+            f"{entry.name} has changed since the run was made: run it again, or put the file back"
+        )
+    return owner, raw.decode("utf-8"), Path(path).name
+
+
+def _is_path(name: str) -> bool:
+    return name.partition(":")[0].endswith(".py")
+
+
+def _short(name: str) -> str:
+    """Return a reference to a file without the folders it is in.
+
+    >>> _short("/home/me/agents/mine.py:Agent")
+    'mine.py:Agent'
+    """
+    place, colon, owner = name.partition(".py")
+    return f"{Path(place).name}{colon}{owner}"
+
+
+def _run_facts(facts: dict[str, Any], spec: RunSpec) -> dict[str, Any]:
+    command = [_short(one) if Path(one).is_absolute() and ".py" in one else one for one in facts["command"]]
+    return {
+        "command": [Path(one).name if Path(one).is_absolute() else one for one in command],
+        "started": facts["started"],
+        "versions": facts["versions"],
+        "hardware": facts["hardware"],
+        "device": spec.device,
+        "threads": spec.threads,
+        "git": facts["git"],
+        "data": facts["data"],
+    }
+
+
+def _write(submission: Submission, records: Sequence[TaskRecord], source: str, target: Path) -> None:
+    """Write the folder beside its place, check it as anyone will, and move it there."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
+            new = RunFolder(Path(scratch) / target.name)
+            new.path.mkdir()
+            new.write_tasks(records)
+            (new.path / DATA).write_text(submission.to_json(), encoding="utf-8")
+            (new.path / submission.agent["file"]).write_bytes(source.encode())
+            check_entry(read_entry(new.path))
+            if target.exists():
+                shutil.rmtree(target)
+            new.path.rename(target)
+    except OSError as error:
+        raise WriteError(f"cannot write '{target}': {error.strerror or error}") from error

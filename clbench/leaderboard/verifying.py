@@ -1,0 +1,119 @@
+"""Repeating a part of a submission, in a process of its own."""
+
+import contextlib
+import hashlib
+import inspect
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from clbench.errors import ClbenchError, SubmissionError
+from clbench.evaluation.jobs import Job
+from clbench.evaluation.pool import Pool
+from clbench.leaderboard.checking import SUBMISSIONS, check_entry
+from clbench.leaderboard.submission import Entry, read_entry
+from clbench.leaderboard.texts import check_name
+from clbench.loading import load_agent
+from clbench.registration import lookup
+from clbench.specs import AgentEntry, StreamSpec, check_count
+
+CLOSE = 0.01
+"""How far a repeated accuracy may be from the recorded one: other machines and versions round otherwise."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a repetition gave.
+
+    Attributes:
+        seed: which stream.
+        recorded: accuracies of the first tasks in the submission.
+        repeated: those found now.
+    """
+
+    seed: int
+    recorded: tuple[float, ...]
+    repeated: tuple[float, ...]
+
+    @property
+    def difference(self) -> float:
+        """The largest difference between a recorded accuracy and the repeated one."""
+        return max(abs(a - b) for a, b in zip(self.recorded, self.repeated, strict=True))
+
+    @property
+    def word(self) -> str:
+        """One of "identical", "close" (within `CLOSE`) and "different"."""
+        if self.difference == 0:
+            return "identical"
+        return "close" if self.difference <= CLOSE else "different"
+
+
+def verify(
+    folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str | None = None
+) -> tuple[Entry, Verdict]:
+    """Run the first tasks of one seed of a submission again. This runs the submission's code.
+
+    A learner that comes with clbench is taken from there if its file is the submitted one; else the submitted file
+    is run.
+
+    Raises:
+        SubmissionError: there is no such submission, seed or task, it does not pass its check, or its code fails.
+    """
+    entry = read_entry(folder / SUBMISSIONS / check_name(name))
+    check_entry(entry)
+    data = entry.submission
+    if seed not in data.seeds:
+        raise SubmissionError(f"'{name}' has no seed {seed}: it has 0 to {len(data.seeds) - 1}")
+    spec = StreamSpec(**{**data.stream, "data_dir": data_dir})
+    if check_count("tasks", tasks) > spec.num_tasks:
+        raise SubmissionError(f"'{name}' has {spec.num_tasks} tasks, not {tasks}")
+    scratch = Path(tempfile.mkdtemp(prefix="clbench-verify-"))
+    try:
+        repeated = _repeat(entry, spec, seed, tasks, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    recorded = [record.accuracy for record in entry.records if record.seed == seed][:tasks]
+    return entry, Verdict(seed, tuple(recorded), tuple(repeated))
+
+
+def _repeat(entry: Entry, spec: StreamSpec, seed: int, tasks: int, scratch: Path) -> list[float]:
+    reference = _reference(entry, scratch)
+    data = entry.submission
+    lookup(spec.id).load().shared_data(spec, torch.device("cpu")).save(scratch)
+    job = Job(
+        agent=AgentEntry(reference, data.agent["arguments"]),
+        vectorized=bool(getattr(load_agent(reference), "vectorized", False)),
+        seeds=(seed,),
+        stream=spec,
+        device=data.run["device"],
+        threads=data.run["threads"],
+        data=str(scratch),
+    )
+    found: list[float] = []
+    with contextlib.closing(Pool([job], workers=1)) as pool:
+        for _, message in pool.messages():
+            if message["kind"] == "failed":
+                raise SubmissionError(
+                    f"'{entry.name}' cannot be repeated: {' '.join(message['error'].split())}"
+                )
+            if message["kind"] == "task":
+                found.append(message["accuracy"])
+                if len(found) == tasks:
+                    break
+    return found
+
+
+def _reference(entry: Entry, scratch: Path) -> str:
+    """Return what to load the submitted agent by: its own name if that gives the same source, else the source."""
+    agent = entry.submission.agent
+    if not agent["reference"].partition(":")[0].endswith(".py"):
+        with contextlib.suppress(ClbenchError, TypeError, OSError):
+            path = inspect.getsourcefile(load_agent(agent["reference"]))
+            if path and hashlib.sha256(Path(path).read_bytes()).hexdigest() == agent["sha256"]:
+                return str(agent["reference"])
+    path = scratch / agent["file"]
+    path.write_bytes(entry.source.encode())
+    return f"{path}:{agent['class'].rpartition(':')[2]}"
