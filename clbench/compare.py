@@ -74,18 +74,19 @@ def _main(arguments: Sequence[str]) -> int:
         for entry in entries_of(run.name, run.facts, run.folder.read_tasks())
     ]
     found = compare(entries, options.reference, options.score, options.agent, options.mix)
-    _print(found)
+    written = []  # before anything is printed: whoever reads that may leave early
     if options.csv is not None:
         write_whole(Path(options.csv), lambda path: _write_csv(path, found))
-        print(f"written: {options.csv}")
+        written.append(options.csv)
     if options.out is not None:
         kind = Path(options.out).suffix[1:]
         write_whole(Path(options.out), lambda path: figure(found).savefig(path, format=kind))
-        print(f"written: {options.out}")
+        written.append(options.out)
+    _print(found, written)
     return 0
 
 
-def _print(comparison: Comparison) -> None:
+def _print(comparison: Comparison, written: Sequence[str]) -> None:
     console = make_console()
     if not console.is_terminal:
         console.width = WIDE
@@ -93,7 +94,8 @@ def _print(comparison: Comparison) -> None:
     console.print()
     console.print(table(comparison))
     console.print()
-    for line in (*explanation(comparison), *(f"note: {note}" for note in comparison.notes)):
+    notes = [f"note: {note}" for note in comparison.notes]
+    for line in (*explanation(comparison), *notes, *(f"written: {name}" for name in written)):
         console.print(line, soft_wrap=True)
 
 
@@ -104,17 +106,18 @@ def table(comparison: Comparison) -> "Table":
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     grid.add_column("\nentry", overflow="fold")
     name, *others = comparison.scores
+    digits = 4 if name == "slope" else 3
     titles = [name.replace("_", " ").replace(" ", "\n", 1), f"{_short(name)}\ndifference"]
     for title in ("\nseeds", *titles, *(f"{_short(other)}\ndiff." for other in others)):
         grid.add_column(title, justify="right", no_wrap=True)
     for row in comparison.rows:
-        if row.entry is comparison.reference:
+        if row.entry.label == comparison.reference.label:
             cells = ["reference", *("" for _ in others)]
         else:
-            cells = [_lines(row.differences[name], "+.3f")]
+            cells = [_lines(row.differences[name], f"+.{digits}f")]
             cells += [f"{_no_minus_zero(row.differences[other].mean):+.4f}" for other in others]
         label = row.entry.label.replace(" (", "\n(", 1)
-        grid.add_row(label, str(len(row.seeds)), _lines(row.scores[name], ".3f"), *cells)
+        grid.add_row(label, str(len(row.seeds)), _lines(row.scores[name], f".{digits}f"), *cells)
     return grid
 
 
@@ -138,16 +141,18 @@ def _no_minus_zero(value: float) -> float:
 
 def explanation(comparison: Comparison) -> list[str]:
     """Return the lines that say what differences and intervals are."""
-    few = min(len(row.seeds) for row in comparison.rows if row.entry is not comparison.reference)
     where = "though not on the same streams" if comparison.not_the_same else "on the same streams"
     lines = [
         f"difference: the entry's score minus that of {comparison.reference.label}, seed by seed, {where};"
         " mean over seeds [95 % bootstrap interval]"
     ]
-    if few == 1:
+    counts = {len(row.seeds) for row in comparison.others}
+    if 1 in counts:
         lines.append("with one seed there is no interval: chance alone may make a difference")
-    else:
-        lines.append(f"with {few} seeds an interval is the least uncertainty there is, not all of it")
+    if several := counts - {1}:
+        lines.append(
+            f"with {min(several)} seeds an interval is the least uncertainty there is, not all of it"
+        )
     return lines
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clbench.errors import DataError, OutputError, WriteError
@@ -62,6 +62,7 @@ def test_columns_of_indicators_are_those_of_the_schema():
     assert columns(IndicatorRecord) == wanted
 
 
+@settings(deadline=None)  # the first example loads pandas
 @given(records=INDICATORS)
 def test_indicators_come_back_to_float32(tmp_path_factory, records):
     folder = RunFolder.create(tmp_path_factory.mktemp("runs"), "r")
@@ -146,6 +147,47 @@ def test_reading_what_is_no_run(tmp_path):
     (tmp_path / "run.json").write_text('{"schema_version": 99}')
     with pytest.raises(DataError, match="schema version 99, this clbench knows 1: upgrade"):
         RunFolder(tmp_path).read_run()
+
+
+def test_a_run_json_that_is_no_table(tmp_path):
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(DataError, match="holds no run: run.json is no table of facts"):
+        RunFolder(tmp_path).read_run()
+
+
+HEADER = "agent,seed,task,steps,accuracy,final_epoch_accuracy,loss,seconds\n"
+ROW = "a,0,0,10,0.5,0.5,0.1,1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1 has no column 'agent'"),
+        (HEADER.replace("task,", ""), "line 1 has no column 'task'"),
+        (HEADER + ROW + ROW.replace("10", "ten"), "line 3 has steps 'ten', not a number"),
+        (HEADER + ROW.replace("0.1", "low"), "line 2 has loss 'low', not a number"),
+        (HEADER + ROW + ROW[:-8], "line 3 has 7 cells instead of 8"),
+        (HEADER + ROW.replace("1.0", "1.0,2"), "line 2 has 9 cells instead of 8"),
+        (HEADER + "x" * 200_000, "line 2: field larger than field limit"),
+    ],
+)
+def test_a_damaged_table_is_told_with_its_line(tmp_path, text, message):
+    (tmp_path / "tasks.csv").write_text(text)
+    with pytest.raises(DataError, match=f"tasks.csv' is damaged: {message}"):
+        RunFolder(tmp_path).read_tasks()
+
+
+def test_a_table_that_is_missing_or_no_text(tmp_path):
+    with pytest.raises(DataError, match="cannot read '.*tasks.csv': No such file"):
+        RunFolder(tmp_path).read_tasks()
+    (tmp_path / "indicators.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="indicators.csv' is damaged: it is no text in UTF-8"):
+        RunFolder(tmp_path).read_indicators()
+
+
+def test_unknown_columns_and_blank_lines_are_passed_over(tmp_path):
+    (tmp_path / "tasks.csv").write_text("new," + HEADER + "x," + ROW + "\n")
+    assert RunFolder(tmp_path).read_tasks() == [TaskRecord("a", 0, 0, 10, 0.5, 0.5, 0.1, 1.0)]
 
 
 def test_frame_has_the_columns_of_the_file():

@@ -207,9 +207,10 @@ def until(condition, within=120):
         time.sleep(0.02)
 
 
-def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path):
+def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     flags = [
-        "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "40", "--epochs", "8",
+        "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "20", "--epochs", "5",
         "--images", "600", "--batch-size", "100", "--seeds", "2", "--device", "cpu",
     ]  # fmt: skip
     whole = launch(*flags, "--out", "whole", cwd=tmp_path)
@@ -228,12 +229,8 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path):
         time.sleep(random.uniform(0, 0.5))
         workers = worker_processes(process.pid)
         assert workers
-        in_use = subprocess.run(
-            [sys.executable, "-m", "clbench.evaluate", "--resume", str(folder)],
-            capture_output=True, text=True, check=False, cwd=tmp_path,
-        )  # fmt: skip
-        assert in_use.returncode == 2
-        assert in_use.stderr == f"error: '{folder}' is in use by another process\n"
+        assert main(["--resume", str(folder)]) == 2
+        assert capsys.readouterr().err == f"error: '{folder}' is in use by another process\n"
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
         assert process.returncode == (130 if number == signal.SIGINT else -9)

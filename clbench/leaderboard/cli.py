@@ -37,7 +37,7 @@ def build_parser() -> Parser:
         assert isinstance(one, Parser)
         return one
 
-    one = command("submit", "make a submission from a complete run")
+    one = command("submit", "make a submission from a run")
     one.add_argument("run", metavar="RUN", help="folder of the run")
     one.add_argument("--name", required=True, help="of the submission: a-z, 0-9 and -")
     one.add_argument("--agent", metavar="NAME", help="which, if the run has several")

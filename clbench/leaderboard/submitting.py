@@ -34,7 +34,7 @@ def submit(
     tuned: str = "",
     replace_it: bool = False,
 ) -> Submission:
-    """Make `folder/submissions/name/` from a complete run; nothing is written unless all is right.
+    """Make `folder/submissions/name/` from a run; nothing is written unless all is right.
 
     Args:
         run: a run's folder.
@@ -48,7 +48,8 @@ def submit(
         replace_it: an older submission of this name.
 
     Raises:
-        SubmissionError: the run is not complete or not by a protocol, or a text is not as it must be.
+        SubmissionError: the agent's seeds and tasks are not complete, the run is not by a protocol, or a text is not as
+            it must be.
         WriteError: the folder cannot be written.
     """
     check_name(name)
@@ -62,10 +63,6 @@ def submit(
         raise SubmissionError(f"'{target}' is there already: choose another name, or --replace it")
     source = RunFolder(run)
     facts = source.read_run()
-    if facts["status"] != "complete":
-        raise SubmissionError(
-            f"'{run}' is not complete but {facts['status']}: go on with it by --resume first"
-        )
     spec = RunSpec.from_json(facts["spec"])
     if spec.overrides:
         raise SubmissionError(
@@ -77,7 +74,9 @@ def submit(
     records = [replace(one, agent=reference) for one in source.read_tasks() if one.agent == entry.name]
     found = score(reference, records, spec.stream.num_tasks)
     if found is None or found.seeds < len(spec.seeds):
-        raise SubmissionError(f"'{run}' lacks tasks of {entry.name}")
+        raise SubmissionError(
+            f"'{run}' lacks tasks of {entry.name}: go on with it by python -m clbench.evaluate --resume {run}"
+        )
     stream = {key: value for key, value in spec.stream.to_json().items() if key != "data_dir"}
     names = facts["agents"][entry.name]
     submission = Submission(

@@ -32,13 +32,15 @@ def comparison(
         if label != reference:
             draw(right, differences[label], index, label)
         else:
-            right.axhline(0, linewidth=1.8, zorder=1, **look(index))
+            right.axhline(0, linewidth=1.8, zorder=1.9, **look(index))
     left.set_ylim(0, 1.02)
     left.set_title("task accuracy (before each update)", fontsize=9, loc="left")
     right.set_title(f"difference to {reference}, same seeds", fontsize=9, loc="left")
     for axes in (left, right):
         axes.set_xlabel("task")
         tidy(axes)
+        if all(len(by_task) == 1 for by_task in accuracies.values()):
+            axes.set(xlim=(0.5, 1.5), xticks=[1])
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
     return figure

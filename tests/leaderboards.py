@@ -1,0 +1,113 @@
+"""Submissions made from nothing, for tests: whole runs of the quick protocol without any learning."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from clbench.leaderboard.checking import CHECKSUMS
+from clbench.leaderboard.submission import DATA, SUBMISSION_VERSION, TASKS, Submission, scores_as_data
+from clbench.records import TaskRecord
+from clbench.registration import resolve
+from clbench.results import RunFolder
+from clbench.scoring import score
+from clbench.specs import PROTOCOLS
+
+SOURCE = (
+    '"""A learner."""\n\n\nclass Agent:\n    def act(self, obs): ...\n\n    def learn(self, targets): ...\n'
+)
+
+
+def stream_spec(id="RandomLabelMNIST-v0", protocol="quick"):
+    rules = PROTOCOLS[protocol]
+    return resolve(
+        id,
+        {
+            "num_tasks": rules.num_tasks,
+            "epochs_per_task": rules.epochs_per_task,
+            "num_samples": rules.num_samples,
+            "source": rules.source,
+        },
+    )
+
+
+def records(agent, level=0.5, seeds=3, spec=None, chance=0):
+    """Records of a possible run: accuracies around a level, each a share of the task's predictions."""
+    spec = spec or stream_spec()
+    rng = np.random.default_rng(chance)
+    total, last = spec.steps_per_task * spec.batch_size, spec.steps_per_epoch * spec.batch_size
+    return [
+        TaskRecord(
+            agent, seed, task, spec.steps_per_task,
+            round((level + 0.01 * rng.random()) * total) / total, round(level * last) / last, 1.25, 9.5,
+        )
+        for seed in range(seeds)
+        for task in range(spec.num_tasks)
+    ]  # fmt: skip
+
+
+def write_submission(folder, name, level=0.5, id="RandomLabelMNIST-v0", protocol="quick", **changes):
+    """Write a submission that passes its check, but for `changes` in submission.json; return its folder."""
+    spec = stream_spec(id, protocol)
+    agent = f"{name.replace('-', '_')}.py:Agent"
+    source = SOURCE.replace("A learner", f"Learner {name}")
+    made = records(agent, level, spec=spec, chance=sum(name.encode()))
+    found = score(agent, made, spec.num_tasks)
+    assert found is not None
+    import hashlib
+
+    size, checksum = CHECKSUMS[spec.source]
+    data = Submission(
+        schema_version=SUBMISSION_VERSION,
+        name=name,
+        agent={
+            "reference": agent,
+            "class": f"{agent.partition('.')[0]}:Agent",
+            "arguments": {"step_size": 0.001},
+            "file": agent.partition(":")[0],
+            "sha256": hashlib.sha256(source.encode()).hexdigest(),
+        },
+        stream={key: value for key, value in spec.to_json().items() if key != "data_dir"},
+        protocol=protocol,
+        seeds=[0, 1, 2],
+        scores=scores_as_data(found),
+        cost={"relative_to_vanilla": 1.25, "rounds": 9},
+        tuned="",
+        licence="MIT",
+        paper="",
+        code="",
+        contact="",
+        run={
+            "command": ["python", "-m", "clbench.evaluate", agent, "--set", "step_size=0.001"],
+            "started": "2026-11-22T21:12:18+00:00",
+            "versions": {"clbench": "0.1.0", "torch": "2.15.0"},
+            "hardware": {"platform": "Linux", "processor": "none", "cores": 2},
+            "device": "cpu",
+            "threads": 1,
+            "git": None,
+            "data": {"source": spec.source, "size": size, "sha256": checksum},
+        },
+    )
+    place = Path(folder) / "submissions" / name
+    place.mkdir(parents=True)
+    RunFolder(place).write_tasks(made)
+    content = json.loads(data.to_json())
+    content.update(changes)
+    (place / DATA).write_text(json.dumps(content))
+    (place / agent.partition(":")[0]).write_text(source)
+    return place
+
+
+def edit(place, change):
+    """Change submission.json by a function of its data."""
+    data = json.loads((place / DATA).read_text())
+    change(data)
+    (place / DATA).write_text(json.dumps(data))
+
+
+def edit_tasks(place, old, new, count=1):
+    """Replace text in tasks.csv."""
+    path = place / TASKS
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, count))

@@ -1,0 +1,50 @@
+"""Run folders made by hand: no training."""
+
+from clbench.records import TaskRecord
+from clbench.results import RunFolder
+
+
+def facts(names=("a",), *, status="complete", protocol="quick", seeds=(0, 1, 2), data="0" * 64, **rest):
+    """run.json's content; `stream`, `spec` and `arguments` (of every agent) update parts of it."""
+    stream = {
+        "id": "RandomLabelMNIST-v0",
+        "num_tasks": 4,
+        "epochs_per_task": 40,
+        "batch_size": 256,
+        "num_samples": 5000,
+        "source": "embedded",
+        "data_dir": None,
+        "options": {"relabel_fraction": 1.0},
+        **rest.pop("stream", {}),
+    }
+    arguments = rest.pop("arguments", {})
+    spec = {
+        "agents": [{"name": name, "arguments": arguments} for name in names],
+        "stream": stream,
+        "protocol": protocol,
+        "overrides": {},
+        "seeds": list(seeds),
+        "device": "cpu",
+        "threads": 1,
+        **rest.pop("spec", {}),
+    }
+    return {"status": status, "spec": spec, "data": {"source": "embedded", "sha256": data}, **rest}
+
+
+def records(levels):
+    """Records of a table of accuracies, by agent and seed a row of tasks."""
+    return [
+        TaskRecord(agent, seed, task, 10, accuracy, accuracy / 2, 0.1, 1.0)
+        for agent, rows in levels.items()
+        for seed, row in rows.items()
+        for task, accuracy in enumerate(row)
+    ]
+
+
+def write(path, levels, **changes):
+    """Write a run folder and return it."""
+    path.mkdir(parents=True)
+    folder = RunFolder(path)
+    folder.write_run(facts(tuple(levels), **changes))
+    folder.write_tasks(records(levels))
+    return folder

@@ -1,0 +1,164 @@
+"""The command line of `python -m clbench.compare`."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clbench.compare import figure, main
+from clbench.comparing import compare, entries_of
+from clbench.results import RunFolder
+from clbench.scoring import score
+from tests.runs import facts, records, write
+from tests.test_comparing import A, B
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+
+
+@pytest.fixture
+def two(tmp_path):
+    write(tmp_path / "one", {"a": A, "b": B})
+    write(tmp_path / "two", {"a": B}, versions={"torch": "9"})
+    return [str(tmp_path / "one"), str(tmp_path / "two")]
+
+
+def cells(text):
+    return [line.split() for line in text.splitlines()]
+
+
+def test_a_table_with_differences_and_what_they_are(two, capsys):
+    assert main([two[0]]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    lines = printed.out.splitlines()
+    assert lines[0] == "RandomLabelMNIST-v0 · quick · 4 tasks x 40 epochs · 5,000 embedded images"
+    assert ["a", "3", "0.417", "reference"] in cells(printed.out)
+    assert ["b", "3", "0.642", "+0.225", "+0.3667", "+0.1167"] in cells(printed.out)
+    assert "[+0.175, +0.250]" in printed.out
+    assert "difference: the entry's score minus that of a, seed by seed, on the same streams" in printed.out
+    assert lines[-1] == "with 3 seeds an interval is the least uncertainty there is, not all of it"
+    assert max(map(len, lines[1:-2])) <= 80
+
+
+def test_entries_of_several_runs_in_one_folder(two, tmp_path, capsys):
+    assert main([str(tmp_path), "--reference", two[1], "--agent", "a", "--score", "slope"]) == 0
+    printed = capsys.readouterr().out
+    assert "(one)" in printed
+    assert "minus that of a (two)" in printed
+    assert "note: made under different circumstances: torch not set / 9" in printed
+    assert "\nb " not in printed
+
+
+def test_one_seed_has_no_interval(tmp_path, capsys):
+    write(tmp_path / "one", {"a": {0: A[0]}, "b": {0: B[0]}}, seeds=(0,))
+    assert main([str(tmp_path / "one")]) == 0
+    printed = capsys.readouterr().out
+    assert "[+" not in printed
+    assert "with one seed there is no interval" in printed
+    assert "least uncertainty" not in printed
+
+
+def test_a_figure_and_a_table_only_if_asked_for(two, tmp_path, capsys, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(two) == 0
+    assert list(Path.cwd().iterdir()) == []
+    assert main([*two, "--out", "c.svg", "--csv", "c.csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["written: c.csv", "written: c.svg"]
+    assert b"<svg" in Path("c.svg").read_bytes()
+    with open("c.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["entry"] for row in rows] == ["a (one)", "b", "a (two)"]
+    assert {row["reference"] for row in rows} == {"a (one)"}
+    assert rows[1]["seeds"] == "0 1 2"
+    assert float(rows[1]["average_task_accuracy_difference"]) == pytest.approx(0.225)
+    assert float(rows[1]["last_tenth_difference_low"]) == pytest.approx(0.3)
+    assert rows[1]["not_the_same"] == ""
+
+
+def test_mixed_outputs_are_marked(tmp_path, capsys):
+    write(tmp_path / "one", {"a": A})
+    write(tmp_path / "two", {"b": B}, protocol="paper")
+    runs = [str(tmp_path / "one"), str(tmp_path / "two")]
+    assert main(runs) == 2
+    assert "not the same: protocol quick / paper; --mix compares them" in capsys.readouterr().err
+    assert main([*runs, "--mix", "--csv", str(tmp_path / "c.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("not the same: protocol quick / paper · reference: ")
+    assert "though not on the same streams" in printed
+    with open(tmp_path / "c.csv", newline="") as file:
+        assert {row["not_the_same"] for row in csv.DictReader(file)} == {"protocol quick / paper"}
+    entries = [
+        entry
+        for agent, levels, protocol in (("a", A, "quick"), ("b", B, "paper"))
+        for entry in entries_of(agent, facts((agent,), protocol=protocol), records({agent: levels}))
+    ]
+    title = figure(compare(entries, mix=True)).get_suptitle()
+    assert title.startswith("not the same: protocol quick / paper")
+
+
+def test_the_figure_shows_accuracies_and_differences():
+    found = compare(entries_of("one", facts(("a", "b")), records({"a": A, "b": B})))
+    left, right = figure(found).axes
+    lines = {line.get_label(): line for line in left.get_lines()}
+    ours, theirs = (np.array(list(levels.values())) for levels in (B, A))
+    np.testing.assert_allclose(lines["a"].get_ydata(), theirs.mean(axis=0))
+    np.testing.assert_allclose(lines["b"].get_ydata(), ours.mean(axis=0))
+    zero, difference = right.get_lines()
+    assert list(zero.get_ydata()) == [0, 0]
+    np.testing.assert_allclose(difference.get_ydata(), (ours - theirs).mean(axis=0))
+    assert difference.get_color() == lines["b"].get_color()
+    assert len(right.collections) == 1
+    assert "difference to a" in right.get_title(loc="left")
+
+
+def test_a_single_task_has_a_figure():
+    levels = {"a": {0: [0.5], 1: [0.6]}, "b": {0: [0.7], 1: [0.7]}}
+    found = compare(
+        entries_of("one", facts(("a", "b"), seeds=(0, 1), stream={"num_tasks": 1}), records(levels))
+    )
+    assert [list(axes.get_xticks()) for axes in figure(found).axes] == [[1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no run given"),
+        (["nowhere"], "'nowhere' holds no run: there is no such folder"),
+        (["--mxi"], "no option '--mxi'. Did you mean '--mix'"),
+        (["nowhere", "--out", "x.jpg"], "--out 'x.jpg': a figure's name ends in .png, .pdf, .svg"),
+    ],
+)
+def test_errors_are_one_line(arguments, message, capsys):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error: {message}")
+    assert printed.err.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_written(two, tmp_path, capsys):
+    assert main([two[0], "--csv", str(tmp_path / "no" / "c.csv")]) == 1
+    assert "error: cannot write" in capsys.readouterr().err
+
+
+def test_a_damaged_table_is_named(two, capsys):
+    path = Path(two[0]) / "tasks.csv"
+    path.write_text(path.read_text().replace("0.4,0.2", "zero,0.2", 1))
+    assert main(two) == 2
+    assert f"error: '{path}' is damaged: line 3 has accuracy 'zero', not a number" in capsys.readouterr().err
+
+
+def test_kept_runs(capsys):
+    """Measured once: five agents beside the first; the second run is the first's vanilla again."""
+    runs = [str(RESULTS / f"RandomLabelMNIST-v0-quick-{number}") for number in (1, 2, 3)]
+    assert main([*runs, "--reference", "agents.vanilla (RandomLabelMNIST-v0-quick-1)"]) == 0
+    printed = cells(capsys.readouterr().out)
+    assert ["agents.reset", "3", "0.744", "+0.527", "+0.6390", "+0.0341"] in printed
+    assert ["agents.vanilla", "3", "0.217", "+0.000", "+0.0000", "+0.0000"] in printed
+    assert ["agents.perlayer", "3", "0.218", "+0.001", "-0.0007", "-0.0001"] in printed
+    kept = RunFolder(Path(runs[0])).read_tasks()
+    reset, vanilla = (score(f"agents.{name}", kept, 15) for name in ("reset", "vanilla"))
+    gain = reset.average_task_accuracy.mean - vanilla.average_task_accuracy.mean
+    assert f"{gain:+.3f}" == "+0.527"

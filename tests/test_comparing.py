@@ -1,0 +1,212 @@
+from itertools import product
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clbench.comparing import compare, entries_of
+from clbench.errors import UnknownNameError, UsageError
+from clbench.scoring import SCORES
+from tests.runs import facts, records
+
+A = {0: [0.8, 0.4, 0.3, 0.1], 1: [0.7, 0.5, 0.2, 0.2], 2: [0.9, 0.3, 0.3, 0.3]}
+B = {0: [0.8, 0.6, 0.7, 0.5], 1: [0.6, 0.7, 0.5, 0.5], 2: [0.9, 0.8, 0.4, 0.7]}
+
+
+def entries(levels, run="runs/one", **changes):
+    return entries_of(run, facts(tuple(levels), **changes), records(levels))
+
+
+def row_of(comparison, label):
+    (found,) = [row for row in comparison.rows if row.entry.label == label]
+    return found
+
+
+def test_differences_are_seed_by_seed():
+    found = compare(entries({"a": A, "b": B}))
+    ours, theirs = (np.array(list(rows.values())) for rows in (B, A))
+    differences = (ours - theirs).mean(axis=1)
+    row = row_of(found, "b")
+    assert (found.reference.label, row.seeds) == ("a", (0, 1, 2))
+    assert row.scores["average_task_accuracy"].mean == pytest.approx(ours.mean())
+    # All 27 resamples of the three differences, each equally likely.
+    means = [np.mean(chosen) for chosen in product(differences, repeat=3)]
+    low, high = np.percentile(means, [2.5, 97.5], method="inverted_cdf")
+    got = row.differences["average_task_accuracy"]
+    assert (got.mean, got.low, got.high) == pytest.approx((differences.mean(), low, high))
+    assert row.differences["last_tenth"].mean == pytest.approx((ours - theirs)[:, -1].mean())
+    slopes = [[scipy.stats.linregress(range(4), one).slope for one in rows] for rows in (ours, theirs)]
+    assert row.differences["slope"].mean == pytest.approx(np.subtract(*slopes).mean())
+    for task in range(4):
+        assert row.by_task[task] == pytest.approx((ours - theirs)[:, task])
+
+
+def test_pairing_takes_out_what_streams_have_in_common():
+    """Seeds far apart, the same gain on each: the difference is certain, the scores are not."""
+    low = {seed: [level] * 4 for seed, level in enumerate((0.125, 0.25, 0.5))}
+    high = {seed: [row[0] + 0.25] * 4 for seed, row in low.items()}
+    row = row_of(compare(entries({"low": low, "high": high})), "high")
+    got = row.differences["average_task_accuracy"]
+    assert (got.low, got.mean, got.high) == (0.25, 0.25, 0.25)
+    assert row.scores["average_task_accuracy"].high - row.scores["average_task_accuracy"].low > 0.2
+
+
+LEVELS = st.lists(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4), min_size=1, max_size=3).map(
+    lambda rows: dict(enumerate(rows))
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(LEVELS, LEVELS, st.sampled_from(SCORES))
+def test_differences_are_antisymmetric_and_zero_against_oneself(a, b, score):
+    both = entries({"a": a, "b": b})
+    one = row_of(compare(both, "a", score), "b")
+    other = row_of(compare(both, "b", score), "a")
+    for name in one.differences:
+        ours, theirs = one.differences[name], other.differences[name]
+        assert ours.mean == pytest.approx(-theirs.mean, abs=1e-12)
+        if len(one.seeds) > 1:
+            assert (ours.low, ours.high) == pytest.approx((-theirs.high, -theirs.low), abs=1e-9)
+        else:
+            assert np.isnan([ours.low, ours.high]).all()
+        itself = row_of(compare(both, "a", score), "a").differences[name]
+        assert itself.mean == 0
+    assert one.by_task == {task: [-value for value in values] for task, values in other.by_task.items()}
+
+
+def test_only_seeds_that_both_finished_and_it_says_which():
+    b = {1: B[1], 2: B[2][:3], 4: [0.5] * 4}
+    found = compare(entries({"a": A}) + entries({"b": b}, "runs/two", seeds=(1, 2, 4)))
+    row = row_of(found, "b")
+    assert row.seeds == (1,)
+    assert row.differences["average_task_accuracy"].mean == pytest.approx(np.mean(B[1]) - np.mean(A[1]))
+    assert row.scores["average_task_accuracy"].mean == pytest.approx((np.mean(B[1]) + 0.5) / 2)
+    assert found.notes == (
+        "b: 2 of 3 seeds finished",
+        "b is compared on seed 1: it has seeds 1, 4, a seeds 0, 1, 2",
+    )
+
+
+def test_no_seed_in_common():
+    both = entries({"a": A}) + entries({"b": {7: [0.5] * 4}}, "runs/two", seeds=(7,))
+    with pytest.raises(UsageError, match="b and a have no finished seed in common: seed 7 and seeds 0, 1, 2"):
+        compare(both)
+
+
+def test_unfinished_entries_are_left_out_with_a_note():
+    half = {"c": {0: [0.5]}}
+    running = entries(half, "runs/two", status="running")
+    found = compare(running + entries({"a": A, "b": B}))
+    assert [row.entry.label for row in found.rows] == ["a", "b"]
+    assert found.notes == ("c is left out: no seed finished all 4 tasks (running)",)
+    with pytest.raises(
+        UsageError, match="nothing to compare: of finished entries there is a only; c is left"
+    ):
+        compare(entries({"a": A}) + running)
+    with pytest.raises(UsageError, match="reference 'c' has no finished seed; there are: a, b"):
+        compare(running + entries({"a": A, "b": B}), "c")
+
+
+def test_labels_are_as_short_as_they_can_be():
+    three = [entries({"a": A}, run) for run in ("x/one", "x/two", "y/two")]
+    found = compare([*three[0], *three[1], *three[2], *entries({"b": B}, "x/one")])
+    labels = [row.entry.label for row in found.rows]
+    assert labels == ["a (one)", "a (x/two)", "a (y/two)", "b"]
+
+
+@pytest.mark.parametrize("name", ["a (two)", "x/two", "./x/two/", "two"])
+def test_a_reference_is_a_label_a_run_or_an_agent(name):
+    both = entries({"a": A}, "x/one") + entries({"a": B}, "x/two")
+    assert compare(both, name).reference.run == "x/two"
+    with pytest.raises(UsageError, match=r"reference 'a' may be any of 'a \(one\)', 'a \(two\)'"):
+        compare(both, "a")
+
+
+def test_agents_are_chosen_and_the_reference_stays():
+    all_of_them = entries({"a": A, "b": B, "vanilla": A})
+    found = compare(all_of_them, "vanilla", agents=["b"])
+    assert [row.entry.label for row in found.rows] == ["b", "vanilla"]
+    assert [row.entry.label for row in found.others] == ["b"]
+    assert len(compare(all_of_them, "a", agents=["b", "a"]).rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"agents": ["vanila"]}, "no agent in these runs 'vanila'. Did you mean 'vanilla'"),
+        ({"reference": "vanila"}, "no reference 'vanila'. Did you mean 'vanilla'"),
+        ({"score": "slop"}, "no score 'slop'. Did you mean 'slope'"),
+    ],
+)
+def test_unknown_names(arguments, message):
+    with pytest.raises(UnknownNameError, match=message):
+        compare(entries({"vanilla": A, "b": B}), **arguments)
+
+
+LONG = {0: [*A[0], 0.9], 1: [*A[1], 0.9], 2: [*A[2], 0.9]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "levels", "differs"),
+    [
+        ({"stream": {"num_tasks": 5}}, LONG, "num_tasks 4 / 5"),
+        (
+            {"stream": {"id": "PermutedMNIST-v0", "options": {}}},
+            B,
+            "stream RandomLabelMNIST-v0 / PermutedMNIST",
+        ),
+        ({"stream": {"options": {"relabel_fraction": 0.5}}}, B, "relabel_fraction 1.0 / 0.5"),
+        (
+            {"stream": {"epochs_per_task": 10, "batch_size": 16}},
+            B,
+            "epochs_per_task 40 / 10, batch_size 256 / 16",
+        ),
+        ({"stream": {"source": "torchvision"}}, B, "source embedded / torchvision"),
+        ({"protocol": "paper"}, B, "protocol quick / paper"),
+        ({"data": "a1" * 32}, B, "data checksum 000000000000 / a1a1a1a1a1a1"),
+    ],
+)
+def test_what_is_not_the_same_is_refused_unless_mixed(changes, levels, differs):
+    both = entries({"a": A}, "x/one") + entries({"b": levels}, "x/two", **changes)
+    with pytest.raises(
+        UsageError, match=f"'x/one' and 'x/two' are not the same: {differs}.*; --mix compares"
+    ):
+        compare(both)
+    found = compare(both, mix=True)
+    assert found.not_the_same.startswith(differs)
+    assert found.title.startswith(f"not the same: {differs}")
+
+
+def test_mixed_runs_are_compared_over_the_tasks_that_all_have():
+    both = entries({"a": A}) + entries({"b": LONG}, "runs/two", stream={"num_tasks": 5})
+    for reference in ("a", "b"):
+        found = compare(both, reference, mix=True)
+        assert found.num_tasks == 4
+        assert [list(row.by_task) for row in found.rows] == [[0, 1, 2, 3]] * 2
+        for row in found.rows:
+            assert row.scores["average_task_accuracy"].mean == pytest.approx(np.mean(list(A.values())))
+            assert row.differences["slope"].mean == pytest.approx(0, abs=1e-15)
+        assert "scores are over the tasks that all have, the first 4" in found.notes
+
+
+def test_where_and_from_which_folder_is_no_reason_to_refuse():
+    """Nor is it silent."""
+    other = {"spec": {"device": "cuda", "threads": 4}, "stream": {"data_dir": "/mnist"}}
+    one = entries({"a": A}, "x/one", arguments={"scheduler": "none"}, versions={"torch": "2.15.0"})
+    two = entries(
+        {"a": B}, "x/two", arguments={"scheduler": "per-layer"}, versions={"torch": "2.14.0"}, **other
+    )
+    found = compare(one + two)
+    assert found.not_the_same == ""
+    assert found.title == "RandomLabelMNIST-v0 · quick · 4 tasks x 40 epochs · 5,000 embedded images"
+    assert found.notes == (
+        "made under different circumstances: device cpu / cuda, threads 1 / 4, torch 2.15.0 / 2.14.0",
+        "a is not the same in all runs: scheduler none / per-layer",
+    )
+
+
+def test_what_was_changed_of_the_protocol_is_in_the_title():
+    found = compare(entries({"a": A, "b": B}, spec={"overrides": {"num_tasks": 4}}))
+    assert "quick (changed: num_tasks)" in found.title

@@ -1,0 +1,402 @@
+"""Submissions: what passes, what is refused, and that ranks, table and page say what is so."""
+
+import html
+import json
+import os
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clbench.data import load_images
+from clbench.errors import SubmissionError
+from clbench.leaderboard.building import BEGIN, END, build, page, tables
+from clbench.leaderboard.checking import CHECKSUMS, check_entry, read_all
+from clbench.leaderboard.cli import main
+from clbench.leaderboard.ranking import rank
+from clbench.leaderboard.submission import SUBMISSION_VERSION, read_entry
+from clbench.leaderboard.texts import check_name, check_text, check_url
+from tests.cases import full_mnist
+from tests.leaderboards import SOURCE, edit, edit_tasks, write_submission
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def place(tmp_path):
+    return write_submission(tmp_path, "plain-one")
+
+
+def checked(place):
+    entry = read_entry(place)
+    check_entry(entry)
+    return entry
+
+
+def set_at(*path, value):
+    """Return a change of nested data."""
+
+    def change(data):
+        for key in path[:-1]:
+            data = data[key]
+        data[path[-1]] = value
+
+    return change
+
+
+def test_a_whole_submission_passes(place):
+    entry = checked(place)
+    assert entry.name == "plain-one"
+    assert len(entry.records) == 45
+
+
+def test_checksums_are_those_of_the_images():
+    assert (len(load_images()), load_images().checksum) == CHECKSUMS["embedded"]
+
+
+@pytest.mark.skipif(full_mnist() is None, reason="CLBENCH_DATA_DIR names no full MNIST")
+def test_checksums_are_those_of_all_images():
+    data = load_images("torchvision", str(full_mnist()))
+    assert (len(data), data.checksum) == CHECKSUMS["torchvision"]
+
+
+# What submission.json may not say.
+
+BIDI, ZERO_WIDTH = "\u202e", "\u200b"
+SAYINGS = {
+    "later schema": (set_at("schema_version", value=SUBMISSION_VERSION + 1), "is later than 1: upgrade clbench"),
+    "no schema": (set_at("schema_version", value=True), "has no schema_version"),
+    "other name": (set_at("name", value="other"), "says the name 'other', the folder another"),
+    "unknown key": (set_at("score", value=1.0), "has 'score', which is nothing that it can have"),
+    "missing key": (lambda data: data.pop("licence"), "lacks 'licence'"),
+    "wrong kind": (set_at("seeds", value="0,1,2"), "'seeds' must be a list"),
+    "forged score": (
+        set_at("scores", "average_task_accuracy", "mean", value=0.99),
+        "average_task_accuracy mean is said to be 0.99, its records give 0.5",
+    ),
+    "forged interval": (set_at("scores", "slope", "high", value=1.0), "slope high is said to be 1.0"),
+    "boolean score": (set_at("scores", "slope", "high", value=True), "slope high is said to be True"),
+    "missing score": (lambda data: data["scores"].pop("slope"), "scores must have"),
+    "chosen seeds": (set_at("seeds", value=[0, 1, 7]), "nobody chooses the best ones"),
+    "twice a seed": (set_at("seeds", value=[0, 1, 1]), "nobody chooses the best ones"),
+    "few seeds": (set_at("seeds", value=[0, 1]), "2 seeds: the protocol wants at least 3"),
+    "more seeds than records": (set_at("seeds", value=[0, 1, 2, 3]), "of seeds 0 to 3, each once, in order"),
+    "no protocol": (set_at("protocol", value="quik"), "no protocol 'quik'. Did you mean 'quick'"),
+    "other protocol": (set_at("protocol", value="standard"), "in the protocol 'standard' it is"),
+    "no stream": (set_at("stream", "id", value="../x"), r"no stream '../x'"),
+    "changed stream": (set_at("stream", "num_tasks", value=5), "'num_tasks' is 5, in the protocol 'quick' it is 15"),
+    "easier labels": (set_at("stream", "options", value={"relabel_fraction": 0.1}), "'options' is"),
+    "other images": (set_at("run", "data", "sha256", value="0" * 64), "the images are not those of the source"),
+    "no licence": (set_at("licence", value=""), "licence '': give one of"),
+    "own licence": (set_at("licence", value="mine"), "licence 'mine': give one of"),
+    "free cost": (set_at("cost", "relative_to_vanilla", value=0), "both numbers must be above 0"),
+    "script in code": (set_at("code", value="javascript:alert(1)"), "is no plain web address"),
+    "quote in paper": (set_at("paper", value='https://a.b/"onload="x'), "is no plain web address"),
+    "look-alike host": (set_at("code", value="https://gith\u0443b.com/x"), "look-alike letters"),
+    "punycode host": (set_at("code", value="https://xn--github-2of.com/x"), "is no plain web address"),
+    "credentials": (set_at("code", value="https://me:secret@a.b/"), "is no plain web address"),
+    "formula": (set_at("contact", value="=HYPERLINK(0)"), "begins like a spreadsheet's formula"),
+    "formula again": (set_at("tuned", value="@SUM(1)"), "begins like a spreadsheet's formula"),
+    "right to left": (set_at("contact", value=f"me{BIDI}you"), "invisible or control character"),
+    "zero width": (set_at("tuned", value=f"grid{ZERO_WIDTH} search"), "invisible or control character"),
+    "look-alike": (set_at("contact", value="\u0430lice@example.org"), "mixes look-alike letters"),
+    "long contact": (set_at("contact", value="x" * 201), "at most 200 are allowed"),
+    "look-alike agent": (set_at("agent", "reference", value="\u0430gents.l2"), "only letters, digits"),
+    "path as agent": (set_at("agent", "reference", value="../../etc/passwd"), "only letters, digits"),
+    "script as agent": (set_at("agent", "reference", value="<script>"), "only letters, digits"),
+    "path as file": (set_at("agent", "file", value="../../setup.py"), "nothing else"),
+    "other hash": (set_at("agent", "sha256", value="0" * 64), "its SHA-256 is another"),
+    "no such class": (set_at("agent", "class", value="plain_one:Other"), "has no class 'Other'"),
+    "odd argument": (set_at("agent", "arguments", value={"a b": 1}), "is no argument's name"),
+    "formula argument": (set_at("agent", "arguments", value={"a": "=1+1"}), "spreadsheet's formula"),
+    "bidi command": (set_at("run", "command", value=[f"x{BIDI}"]), "invisible or control character"),
+    "no versions": (set_at("run", "versions", value={}), "must have clbench and torch"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("saying", SAYINGS)
+def test_what_is_said_must_be_so(place, saying):
+    change, fault = SAYINGS[saying]
+    edit(place, change)
+    with pytest.raises(Exception, match=fault) as caught:
+        checked(place)
+    assert type(caught.value).__module__ == "clbench.errors"
+
+
+RAW = {
+    "no JSON": ("{", "is no JSON"),
+    "no object": ("[]", "must be an object"),
+    "twice": ('{"name": "a", "name": "b"}', "says something twice"),
+    "NaN": ('{"cost": NaN}', "holds NaN: numbers must be finite"),
+    "infinity": ('{"cost": -Infinity}', "holds -Infinity"),
+    "overflow": ('{"cost": 1e999}', "not finite"),
+    "endless digits": ('{"cost": ' + "9" * 10_000 + "}", "is no JSON|lacks"),
+    "nested bomb": ("[" * 30_000 + "]" * 30_000, "is no JSON|nested too deeply"),
+    "nested objects": ('{"a":' * 20 + "1" + "}" * 20, "nested too deeply"),
+    "huge": ('{"a": "' + "x" * 70_000 + '"}', "has 70,009 bytes: at most 65,536"),
+    "not UTF-8": (b"\xff\xfe{}", "cannot be read as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("kind", RAW)
+def test_files_that_are_no_submission(place, kind):
+    text, fault = RAW[kind]
+    (place / "submission.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SubmissionError, match=fault):
+        checked(place)
+
+
+# What tasks.csv may not hold.
+
+ROW = "plain_one.py:Agent,0,0,760,"
+TABLES = {
+    "no header": ("agent,seed", "agent;seed", "must begin with agent,seed"),
+    "formula": ("plain_one.py:Agent", "=cmd|' /C calc'!A0", "the agent is not"),
+    "formula in a number": (ROW, "plain_one.py:Agent,=1+1,0,760,", "line 2: seed '=1.1' is no whole number"),
+    "other digits": (ROW, "plain_one.py:Agent,\u0660,0,760,", "is no whole number"),
+    "NaN": (",1.25,9.5", ",nan,9.5", "loss 'nan' is no number"),
+    "infinite": (",1.25,9.5", ",inf,9.5", "loss 'inf' is no number"),
+    "overflow": (",1.25,9.5", ",1e999,9.5", "loss '1e999' is no number"),
+    "negative": (",1.25,9.5", ",1.25,-9.5", "seconds '-9.5' is no number"),
+    "no time": (",1.25,9.5", ",1.25,0", "it took no time"),
+    "too good": (ROW, ROW + "1", "accuracy '10.5.*' is no number from 0 to 1"),
+    "cells too many": (",1.25,9.5", ",1.25,9.5,1", "9 cells instead of 8"),
+    "other steps": (ROW, "plain_one.py:Agent,0,0,759,", "759 steps, in this protocol it is 760"),
+    "a row missing": (
+        re.compile(r"\nplain_one.py:Agent,1,3,.*"),
+        "",
+        "must have tasks 0 to 14 of seeds 0 to 2",
+    ),
+    "quotes": (ROW, '"' + ROW, "is no table|cells instead of"),
+    "no share": (re.compile(r"760,0\.\d+"), "760,0.123456789", "is no share of 760 x 256 predictions"),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_must_be_possible(place, kind):
+    old, new, fault = TABLES[kind]
+    if isinstance(old, str):
+        edit_tasks(place, old, new)
+    else:
+        path = place / "tasks.csv"
+        path.write_text(old.sub(new, path.read_text(), count=1))
+    with pytest.raises(SubmissionError, match=fault):
+        checked(place)
+
+
+# What a folder may not be.
+
+
+def test_names_cannot_lead_elsewhere():
+    for name in ("..", "../x", "a/b", "A", "\u0430bc", "-a", "a-", "a b", "a" * 49, "", "con.", "<b>"):
+        with pytest.raises(SubmissionError, match="use 1 to 48 of a to z"):
+            check_name(name)
+    assert check_name("l2-per-layer") == "l2-per-layer"
+
+
+def test_links_folders_and_other_files_are_refused(place, tmp_path):
+    source = place / "plain_one.py"
+    outside = tmp_path / "outside.py"
+    outside.write_text(SOURCE)
+    for make, fault in (
+        (lambda: source.symlink_to(outside), "is no plain file"),
+        (lambda: os.link(outside, source), "is no plain file"),
+        (source.mkdir, "is no plain file"),
+        (lambda: os.mkfifo(source), "is no plain file"),
+        (lambda: None, "nothing else"),
+        (lambda: source.write_text("x" * 300_000), "has 300,000 bytes: at most 262,144"),
+        (lambda: (place / "bomb.yaml").write_text("a: &a [*a]"), "nothing else"),
+    ):
+        shutil.rmtree(source) if source.is_dir() else source.unlink(missing_ok=True)
+        make()
+        with pytest.raises(SubmissionError, match=fault):
+            checked(place)
+
+
+def test_more_files_than_there_may_be(place):
+    (place / "bomb.yaml").write_text("a: &a [*a]")
+    with pytest.raises(SubmissionError, match="one source file, nothing else"):
+        checked(place)
+
+
+def test_a_link_to_a_folder_is_no_submission(place, tmp_path):
+    (tmp_path / "submissions" / "linked").symlink_to(place)
+    found = dict(read_all(tmp_path))
+    assert "links are not followed" in str(found["linked"])
+    assert not isinstance(found["plain-one"], Exception)
+
+
+@pytest.mark.parametrize("source", ["def f(:\n", "x = " + "(" * 5_000, "\x00", "class Other: ..."])
+def test_sources_must_be_python_with_the_class(place, source):
+    (place / "plain_one.py").write_text(source)
+    import hashlib
+
+    edit(place, set_at("agent", "sha256", value=hashlib.sha256(source.encode()).hexdigest()))
+    with pytest.raises(SubmissionError, match=r"plain_one.py (is no Python|has no class)"):
+        checked(place)
+
+
+def test_duplicates_are_refused(tmp_path):
+    first = write_submission(tmp_path, "first")
+    second = tmp_path / "submissions" / "second"
+    shutil.copytree(first, second)
+    edit(second, set_at("name", value="second"))
+    found = dict(read_all(tmp_path))
+    assert "this is the same as 'first'" in str(found["second"])
+
+
+@given(st.text(max_size=80))
+def test_texts_that_pass_are_harmless_in_html_and_tables(text):
+    try:
+        check_text("contact", text)
+    except SubmissionError:
+        return
+    assert not text.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert text.isprintable() or " " in text or "\u00a0" in text or not text
+    assert html.unescape(html.escape(text)) == text
+
+
+@given(st.text(alphabet=st.characters(codec="ascii"), max_size=30))
+def test_addresses_that_pass_stay_inside_their_attribute(text):
+    try:
+        check_url("code", "https://example.org/" + text)
+    except SubmissionError:
+        return
+    assert not set(text) & set("\"'<>`()[]| ")
+
+
+# Ranks.
+
+
+def entries(tmp_path, **levels):
+    return [read_entry(write_submission(tmp_path, name, level)) for name, level in levels.items()]
+
+
+def test_who_cannot_be_told_apart_shares_a_rank(tmp_path):
+    found = rank(entries(tmp_path, a=0.5, b=0.8, c=0.5001, d=0.2))
+    assert (found[0].rank, found[0].entry.name) == (1, "b")
+    assert {row.entry.name: row.rank for row in found} == {"b": 1, "a": 2, "c": 2, "d": 4}
+
+
+def test_tuned_and_untuned_streams_and_protocols_are_ranked_apart(tmp_path):
+    entries = [
+        read_entry(write_submission(tmp_path, "free", 0.5)),
+        read_entry(write_submission(tmp_path, "tuned", 0.6, tuned="grid over step sizes")),
+        read_entry(write_submission(tmp_path, "moved", 0.7, id="PermutedMNIST-v0")),
+        read_entry(write_submission(tmp_path, "long", 0.4, protocol="standard")),
+    ]
+    for entry in entries:
+        check_entry(entry)
+    assert [row.rank for row in rank(entries)] == [1, 1, 1, 1]
+    assert [row.board[0] for row in rank(entries)] == ["PermutedMNIST-v0"] + ["RandomLabelMNIST-v0"] * 3
+    assert [row.board[1:] for row in rank(entries)[1:]] == [
+        ("standard", "untuned"), ("quick", "untuned"), ("quick", "tuned"),
+    ]  # fmt: skip
+
+
+# Table and page.
+
+
+def test_the_table_stands_between_its_markers(tmp_path):
+    (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    rows = rank(entries(tmp_path, a=0.5, b=0.8))
+    build(tmp_path, rows)
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert re.search(r"\| 1 \| b \| 0\.80\d \[0\.80\d, 0\.80\d\] \|", text)
+    build(tmp_path, rows)
+    assert (tmp_path / "README.md").read_text() == text
+    (tmp_path / "README.md").write_text("no markers")
+    with pytest.raises(SubmissionError, match="must have the line"):
+        build(tmp_path, rows)
+    assert (tmp_path / "README.md").read_text() == "no markers"
+
+
+def test_whatever_is_said_is_text_on_the_page(tmp_path):
+    entry = read_entry(write_submission(tmp_path, "a", 0.5))
+    nasty = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    said = replace(
+        entry.submission, contact=nasty, tuned=nasty, run={**entry.submission.run, "command": [nasty]}
+    )
+    text = page(rank([replace(entry, submission=said)]))
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert text.count(html.escape(nasty)) >= 2
+    assert text.count("<script>") == 1
+
+
+def test_the_page_asks_for_nothing(tmp_path):
+    text = page(rank(entries(tmp_path, a=0.5)))
+    assert "default-src 'none'" in text
+    assert not re.search(r"<link|@import|url\(|<iframe|fetch\(|<img", text)
+    assert re.findall(r'src="', text) == []
+    assert tables([]) == "No submissions yet.\n"
+
+
+# Command line.
+
+
+def test_check_tells_all_faults_and_build_refuses(tmp_path, capsys):
+    write_submission(tmp_path, "good", 0.5)
+    edit(write_submission(tmp_path, "bad", 0.6), set_at("licence", value="none"))
+    (tmp_path / "submissions" / "\u0430").mkdir()
+    folder = ["--folder", str(tmp_path)]
+    assert main(["check", *folder]) == 1
+    out, err = capsys.readouterr()
+    assert out == "3 submissions, 2 refused\n"
+    assert "error: bad: licence 'none': give one of" in err
+    assert "error: \\u0430: name '\\u0430': use" in err
+    assert main(["build", *folder]) == 1
+    assert "Nothing was built" in capsys.readouterr().err
+    assert not (tmp_path / "index.html").exists()
+    for name in ("bad", "\u0430"):
+        shutil.rmtree(tmp_path / "submissions" / name)
+    assert main(["check", *folder]) == 0
+    assert main(["build", *folder]) == 0
+    assert (tmp_path / "index.html").exists()
+
+
+def test_no_leaderboard_at_all(tmp_path, capsys):
+    assert main(["check", "--folder", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "0 submissions, all well\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "required: COMMAND"),
+        (["chekc"], "invalid choice: 'chekc'"),
+        (["submit", "nowhere"], "required: --name"),
+        (["submit", "nowhere", "--name", "a"], "'nowhere' holds no run"),
+        (["verify", "--tasks", "x", "a"], "invalid int value: 'x'"),
+    ],
+)
+def test_usage(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+# Formats of old.
+
+
+def test_todays_format_keeps_loading():
+    """Whatever comes later: a submission of schema 1 loads, passes and scores the same."""
+    found = dict(read_all(HERE / "data" / "leaderboard-1"))
+    entry = found["l2"]
+    assert not isinstance(entry, Exception), entry
+    check_entry(entry)
+    assert entry.submission.schema_version == 1
+    assert entry.submission.scores["average_task_accuracy"]["mean"] == pytest.approx(0.39217, abs=1e-5)
+    assert (
+        json.loads((HERE / "data/leaderboard-1/submissions/l2/submission.json").read_text())["licence"]
+        == "MIT"
+    )

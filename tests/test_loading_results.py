@@ -1,0 +1,141 @@
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import clbench
+from clbench.errors import DataError
+from clbench.records import IndicatorRecord, TaskRecord
+from clbench.results import RunFolder, columns
+from tests.runs import write
+from tests.test_comparing import A, B
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+
+
+def test_a_row_per_run_and_agent(tmp_path):
+    write(
+        tmp_path / "deep" / "one",
+        {"a": A, "b": B},
+        arguments={"step_size": 0.1, "scheduler": "per-layer"},
+        spec={"overrides": {"num_tasks": 4, "source": "embedded"}},
+        agents={"a": {"sha256": "aa"}, "b": {"sha256": "bb"}},
+        versions={"clbench": "0.1.0", "torch": "2.15.0"},
+        timing={"steps_per_second": {"a": 10.5}},
+        started="2026-11-22T16:04:32+00:00",
+    )
+    one, two = clbench.load_results(tmp_path).runs.to_dict("records")
+    assert math.isnan(two["steps_per_second"])
+    assert one == {
+        "run": (tmp_path / "deep" / "one").as_posix(),
+        "agent": "a",
+        "stream": "RandomLabelMNIST-v0",
+        "protocol": "quick",
+        "changed": "num_tasks, source",
+        "num_tasks": 4,
+        "epochs_per_task": 40,
+        "num_samples": 5000,
+        "batch_size": 256,
+        "source": "embedded",
+        "seeds": 3,
+        "device": "cpu",
+        "status": "complete",
+        "scheduler": "per-layer",
+        "arguments": '{"step_size": 0.1, "scheduler": "per-layer"}',
+        "agent_sha256": "aa",
+        "data_sha256": "0" * 64,
+        "steps_per_second": 10.5,
+        "clbench": "0.1.0",
+        "torch": "2.15.0",
+        "started": "2026-11-22T16:04:32+00:00",
+    }
+    assert (two["agent"], two["agent_sha256"]) == ("b", "bb")
+
+
+def test_tables_have_a_column_for_the_run(tmp_path):
+    folder = write(tmp_path / "one", {"a": A})
+    write(tmp_path / "two", {"b": B})
+    folder.write_indicators([IndicatorRecord("a", 0, 1, 5, "fc1", "step_size", 0.25)])
+    found = clbench.load_results(tmp_path / "one", str(tmp_path / "two"))
+    assert list(found.tasks.columns) == ["run", *columns(TaskRecord)]
+    assert found.tasks.run.unique().tolist() == [(tmp_path / name).as_posix() for name in ("one", "two")]
+    expected = pd.read_csv(tmp_path / "two" / "tasks.csv")
+    pd.testing.assert_frame_equal(
+        found.tasks[found.tasks.agent == "b"].drop(columns="run").reset_index(drop=True), expected
+    )
+    assert list(found.indicators.columns) == ["run", *columns(IndicatorRecord)]
+    assert found.indicators.values.tolist() == [
+        [(tmp_path / "one").as_posix(), "a", 0, 1, 5, "fc1", "step_size", 0.25]
+    ]
+    assert found.indicators is found.indicators
+
+
+def test_runs_without_rows_leave_dtypes_alone(tmp_path):
+    write(tmp_path / "empty", {"a": {}}, status="running")
+    empty = clbench.load_results(tmp_path)
+    assert empty.runs.status.tolist() == ["running"]
+    assert list(empty.tasks.columns) == ["run", *columns(TaskRecord)]
+    assert len(empty.indicators) == 0
+    write(tmp_path / "one", {"a": A})
+    assert clbench.load_results(tmp_path).tasks.task.dtype == "int64"
+
+
+def test_a_run_named_twice_is_there_once(tmp_path, monkeypatch):
+    write(tmp_path / "results" / "one", {"a": A})
+    monkeypatch.chdir(tmp_path)
+    found = clbench.load_results("results/one", tmp_path, "results", Path("results") / ".." / "results/one")
+    assert found.runs.run.tolist() == ["results/one"]
+    assert clbench.load_results().runs.run.tolist() == ["results/one"]
+
+
+def test_folders_without_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DataError, match="'results' holds no run: there is no such folder; name a folder that"
+    ):
+        clbench.load_results()
+    (tmp_path / "results").mkdir()
+    with pytest.raises(DataError, match="'results' holds no run: no run.json in or below it"):
+        clbench.load_results("results")
+
+
+def test_damaged_and_later_runs(tmp_path):
+    folder = write(tmp_path / "one", {"a": A})
+    facts = folder.read_run()
+    del facts["spec"]["stream"]["num_tasks"]
+    folder.write_run(facts)
+    with pytest.raises(DataError, match=r"one' holds a damaged run: run.json lacks 'num_tasks'"):
+        clbench.load_results(tmp_path)
+    folder.write_run({"status": "complete", "spec": "none"})
+    with pytest.raises(DataError, match="one' holds a damaged run: run.json is malformed"):
+        clbench.load_results(tmp_path)
+    (tmp_path / "one" / "run.json").write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(DataError, match="schema version 99, this clbench knows 1: upgrade"):
+        clbench.load_results(tmp_path)
+
+
+def test_a_damaged_table_is_told_when_it_is_read(tmp_path):
+    write(tmp_path / "one", {"a": A})
+    (tmp_path / "one" / "tasks.csv").write_text("agent,seed\na,0\n")
+    found = clbench.load_results(tmp_path)
+    assert len(found.runs) == 1
+    with pytest.raises(DataError, match="tasks.csv' is damaged: line 1 has no column 'task'"):
+        found.tasks  # noqa: B018
+
+
+def test_kept_runs_load():
+    found = clbench.load_results(RESULTS, RESULTS / "RandomLabelMNIST-v0-quick-1")
+    quick = found.runs[found.runs.protocol == "quick"]
+    assert quick.agent.tolist() == [
+        *("agents.vanilla", "agents.reset", "agents.crelu", "agents.l2", "agents.wasserstein"),
+        *("agents.vanilla", "agents.perlayer"),
+    ]
+    assert set(found.runs.status) == {"complete"}
+    last = found.runs[found.runs.agent == "agents.perlayer"].iloc[0]
+    assert (last.scheduler, last.num_samples) == ("per-layer", 5000)
+    means = found.tasks[found.tasks.run == last.run].groupby("seed").accuracy.mean()
+    kept = RunFolder(RESULTS / "RandomLabelMNIST-v0-quick-3").read_tasks()
+    assert means[0] == pytest.approx(sum(one.accuracy for one in kept if one.seed == 0) / 15)
+    assert set(found.indicators.run) <= set(found.runs.run)

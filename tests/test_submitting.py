@@ -1,0 +1,229 @@
+"""From a run to a submission, and its repetition."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import clbench
+from clbench.errors import SubmissionError
+from clbench.leaderboard import submitting
+from clbench.leaderboard.checking import CHECKSUMS
+from clbench.leaderboard.cli import main
+from clbench.leaderboard.cost import relative_cost
+from clbench.leaderboard.submission import read_entry
+from clbench.leaderboard.submitting import submit
+from clbench.leaderboard.verifying import Verdict
+from clbench.loading import load_agent, source_of
+from clbench.results import RunFolder
+from clbench.specs import PROTOCOLS, AgentEntry, Protocol, RunSpec
+from tests.leaderboards import edit_tasks, records, stream_spec
+
+TINY = Protocol("tiny", "embedded", 5_000, 2, 1, "tests")
+MINE = '''"""Guesses."""
+
+import numpy
+
+
+class Agent:
+    def __init__(self, spec, seed, guess=1):
+        self.size, self.guess = spec.batch_size, guess
+
+    def act(self, obs):
+        return numpy.full(self.size, self.guess)
+
+    def learn(self, targets):
+        pass
+'''
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A protocol that takes seconds; what is run, submitted and repeated is real."""
+    protocols = {**PROTOCOLS, "tiny": TINY}
+    for place in ("clbench.specs", "clbench.leaderboard.checking", "clbench.leaderboard.ranking"):
+        monkeypatch.setattr(f"{place}.PROTOCOLS", protocols)
+    monkeypatch.setattr("clbench.leaderboard.cost.ROUNDS", 2)
+    monkeypatch.setattr("clbench.leaderboard.cost.STEPS", 2)
+
+
+def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    run = clbench.evaluate(
+        ["agents.perlayer", str(tmp_path / "mine.py")], protocol="tiny", device="cpu", indicators="none"
+    )
+    flags = ["--code", "https://example.org/code", "--contact", "me", "--licence", "BSD-3-Clause"]
+    capsys.readouterr()
+    assert main(["submit", str(run.folder), "--name", "a"]) == 1
+    assert "has several agents, name one by --agent: agents.perlayer, " in capsys.readouterr().err
+    assert main(["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer", *flags]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "checked: 3 seeds x 2 tasks complete, scores recomputed, perlayer.py attached (sha256 "
+    )
+    assert (
+        main(
+            [
+                "submit",
+                str(run.folder),
+                "--name",
+                "mine",
+                "--agent",
+                str(tmp_path / "mine.py"),
+                "--tuned",
+                "by hand",
+            ]
+        )
+        == 0
+    )
+    ours, mine = (read_entry(Path("leaderboard/submissions") / name).submission for name in ("ours", "mine"))
+    assert ours.run["command"] == json.loads((run.folder / "run.json").read_text())["command"]
+    assert (mine.agent["reference"], mine.agent["class"], mine.tuned) == ("mine.py", "mine:Agent", "by hand")
+    assert str(tmp_path) not in json.dumps(vars(mine), default=dict)
+    assert ours.cost["relative_to_vanilla"] > 0
+    assert main(["check"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "ours", "--seed", "1", "--tasks", "2"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(": identical")
+    Path("mine.py").unlink()  # the attached source is enough
+    assert main(["verify", "mine"]) == 0
+    assert capsys.readouterr().out.startswith("seed 0, task 1: recorded 0.")
+    assert main(["build"]) == 0
+    assert "| 1 | [ours](https://example.org/code) | " in Path("leaderboard/README.md").read_text()
+    # Forged records pass all that is only read; what is repeated tells.
+    place = Path("leaderboard/submissions/mine")
+    forge(place)
+    assert main(["check"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "mine"]) == 1
+    assert ": different (by up to 0." in capsys.readouterr().out
+    for arguments, fault in (
+        (["verify", "nobody"], "is no folder"),
+        (["verify", "../ours"], "use 1 to 48 of a to z"),
+        (["verify", "ours", "--seed", "9"], "has no seed 9: it has 0 to 2"),
+        (["verify", "ours", "--tasks", "3"], "has 2 tasks, not 3"),
+        (["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer"], "is there already"),
+        (
+            ["submit", str(run.folder), "--name", "b", "--agent", "agents.perlayr"],
+            "Did you mean 'agents.perlayer'?",
+        ),
+    ):
+        assert main(arguments) == 1
+        assert fault in capsys.readouterr().err
+    assert main(["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer", "--replace"]) == 0
+    assert not list(Path("leaderboard/submissions").glob(".new-*"))
+
+
+def forge(place):
+    """Say better accuracies, and all scores to match."""
+    from clbench.leaderboard.submission import scores_as_data
+    from clbench.scoring import score
+
+    folder, total = RunFolder(place), 19 * 256
+    better = [
+        type(one)(**{**vars(one), "accuracy": (round(one.accuracy * total) + 400 + one.seed) / total})
+        for one in folder.read_tasks()
+    ]
+    folder.write_tasks(better)
+    data = json.loads((place / "submission.json").read_text())
+    found = score("mine.py", better, 2)
+    assert found is not None
+    data["scores"] = scores_as_data(found)
+    (place / "submission.json").write_text(json.dumps(data))
+
+
+def made_run(tmp_path, **changes):
+    """A run folder as `evaluate` leaves it, without having run."""
+    spec = RunSpec((AgentEntry("agents.vanilla"),), stream_spec(), "quick", {}, (0, 1, 2))
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    size, checksum = CHECKSUMS["embedded"]
+    facts = {
+        "status": "complete",
+        "spec": spec.to_json(),
+        "agents": {"agents.vanilla": source_of(load_agent("agents.vanilla"))},
+        "command": ["/usr/bin/thing", "/home/me/agents/x.py:Agent"],
+        "started": "now",
+        "versions": {"clbench": "0", "torch": "0"},
+        "hardware": {},
+        "git": None,
+        "data": {"source": "embedded", "size": size, "sha256": checksum},
+    }
+    facts.update(changes)
+    folder.write_run(facts)
+    folder.write_tasks(records("agents.vanilla"))
+    return folder.path
+
+
+@pytest.fixture
+def cheap(monkeypatch):
+    monkeypatch.setattr(submitting, "relative_cost", lambda *_: {"relative_to_vanilla": 1.0, "rounds": 9})
+
+
+def test_personal_paths_stay_at_home(tmp_path, cheap):
+    made = submit(made_run(tmp_path), tmp_path / "board", "vanilla")
+    assert made.run["command"] == ["thing", "x.py:Agent"]
+
+
+def test_a_changed_agent_is_not_submitted(tmp_path, cheap):
+    agent = {"class": "agents.vanilla:Agent", "file": "vanilla.py", "sha256": "0" * 64}
+    with pytest.raises(SubmissionError, match="agents.vanilla has changed since the run was made"):
+        submit(made_run(tmp_path, agents={"agents.vanilla": agent}), tmp_path, "vanilla")
+
+
+def test_incomplete_and_changed_runs_are_not_submitted(tmp_path, cheap):
+    run = made_run(tmp_path)
+    lines = (run / "tasks.csv").read_text().splitlines(keepends=True)
+    (run / "tasks.csv").write_text("".join(lines[:-1]))
+    with pytest.raises(
+        SubmissionError, match="lacks tasks of agents.vanilla: go on with it by python -m clbench"
+    ):
+        submit(run, tmp_path, "vanilla")
+    facts = json.loads((run / "run.json").read_text())
+    facts["spec"]["overrides"] = {"num_tasks": 2}
+    (run / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(SubmissionError, match=r"changed the protocol \(num_tasks\)"):
+        submit(run, tmp_path, "vanilla")
+    assert not (tmp_path / "submissions").exists()
+
+
+def test_what_would_not_pass_is_not_written(tmp_path, cheap):
+    run = made_run(tmp_path)
+    edit_tasks(run, "agents.vanilla,0,0,760,", "agents.vanilla,0,0,761,")
+    with pytest.raises(SubmissionError, match="761 steps, in this protocol it is 760"):
+        submit(run, tmp_path, "vanilla")
+    assert list((tmp_path / "submissions").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ({"paper": "ftp://x"}, "--paper 'ftp://x' is no plain web address"),
+        ({"contact": "=1"}, "--contact '=1' begins like a spreadsheet"),
+        ({"licence": "mine"}, "licence 'mine': give one of"),
+        ({"tuned": "\n"}, "--tuned"),
+    ],
+)
+def test_words_are_checked_first(tmp_path, words, fault):
+    with pytest.raises(SubmissionError, match=fault):
+        submit(tmp_path / "nowhere", tmp_path, "a", **words)
+
+
+def test_cost_is_that_of_the_same_agent_and_of_a_dearer_one(tiny):
+    spec = RunSpec((), stream_spec(), "quick", {}, (0, 1))
+    vanilla = load_agent("agents.vanilla")
+
+    class Twice(vanilla):
+        def act(self, obs):
+            for _ in range(20):
+                super().act(obs)
+            return super().act(obs)
+
+    assert relative_cost(spec, Twice, {})["relative_to_vanilla"] > 1.5
+
+
+def test_verdicts():
+    assert Verdict(0, (0.5, 0.25), (0.5, 0.25)).word == "identical"
+    assert Verdict(0, (0.5, 0.25), (0.5, 0.255)).word == "close"
+    assert Verdict(0, (0.5, 0.25), (0.6, 0.25)).word == "different"
