@@ -17,18 +17,23 @@ from torch.utils.data import DataLoader, TensorDataset
 import clbench
 from clbench.evaluation.cli import build_parser
 from clbench.loading import load_agent
+from clbench.records import TaskRecord
+from clbench.runner import Run
+from clbench.state import from_bytes, to_bytes
 from tests import oracles
 from tests.cases import SHORT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
+SHELL = [
     line.strip()
     for block in re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
-    if "clbench.evaluate" in line
+    if "-m clbench." in line
 ]
+COMMANDS = [line for line in SHELL if "clbench.evaluate" in line]
+OTHER_COMMANDS = [line for line in SHELL if "clbench.evaluate" not in line]
 
 
 def block(marker):
@@ -135,15 +140,51 @@ def test_the_scheduled_agent_example_runs(tmp_path):
     assert rows[["step", "layer"]].to_numpy().tolist() == [[40, "0"], [40, "2"]]
 
 
+def test_the_lasting_agent_example_goes_on(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(block("class Agent:") + block("class LastingAgent(Agent)"))
+    env = clbench.make("RandomLabelMNIST-v0", **SHORT)
+    owner = load_agent(f"{path}:LastingAgent")
+    one = Run(env, owner(env.agent_spec, 0), name="a", seeds=[0], stop=lambda: True)
+    list(one)
+    rest = Run(env, owner(env.agent_spec, 0), name="a", seeds=[0])
+    rest.load_state_dict(from_bytes(to_bytes(one.state_dict())))
+    whole = Run(env, owner(env.agent_spec, 0), name="a", seeds=[0])
+    found = [[event.loss for event in run if isinstance(event, TaskRecord)] for run in (rest, whole)]
+    assert found[0] == found[1]
+
+
+def test_the_results_example_reads_the_kept_runs(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    scope = {}
+    exec(compile(block("clbench.load_results("), "README.md", "exec"), scope)
+    shown = capsys.readouterr().out
+    assert "docs/results/RandomLabelMNIST-v0-quick-1" in shown
+    assert "agents.wasserstein" in shown
+    assert set(scope["tasks"].run) <= set(scope["quick"].run)
+
+
 def test_every_python_block_is_run_above():
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 10
+
+
+@pytest.mark.parametrize("command", OTHER_COMMANDS)
+def test_other_commands_parse(command):
+    from clbench.compare import build_parser as compare
+    from clbench.leaderboard.cli import build_parser as leaderboard
+
+    for name, parser in (("clbench.compare ", compare), ("clbench.leaderboard ", leaderboard)):
+        if name in command:
+            parser().parse_args(shlex.split(command.rpartition(name)[2], comments=True))
+            return
+    pytest.fail(f"no such command: {command}")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command):
     _, _, arguments = command.rpartition("clbench.evaluate ")
     options = build_parser().parse_args(shlex.split(arguments, comments=True))
-    assert options.agents or options.list
+    assert options.agents or options.list or options.resume
     for agent in options.agents:
         if agent.startswith("agents."):
             load_agent(agent)
@@ -269,6 +310,15 @@ def test_the_readme_says_how_python_is_run():
     done = subprocess.run(
         [sys.executable, "-m", "clbench.evaluate", "--help"], capture_output=True, text=True, check=True
     )
-    for option in ("--protocol", "--seeds", "--set", "--data-dir", "--scheduler", "--indicators"):
+    for option in (
+        "--resume",
+        "--accept-changes",
+        "--protocol",
+        "--seeds",
+        "--set",
+        "--data-dir",
+        "--scheduler",
+        "--indicators",
+    ):
         assert option in done.stdout
         assert option in README

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,7 +211,7 @@ def until(condition, within=120):
 def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = [
-        "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "20", "--epochs", "5",
+        "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "14", "--epochs", "3",
         "--images", "600", "--batch-size", "100", "--seeds", "2", "--device", "cpu",
     ]  # fmt: skip
     whole = launch(*flags, "--out", "whole", cwd=tmp_path)
@@ -261,17 +262,30 @@ FAILING = DROPOUT.replace(
     "        self.steps = getattr(self, 'steps', 0) + 1\n"
     "        if self.steps == 9:\n            raise RuntimeError('out of ideas')\n"
     "        targets = torch.as_tensor(targets)\n",
+).replace(
+    "    def load_state_dict(self, state):\n",
+    "    def load_state_dict(self, state):\n        self.steps = 9\n",
 )
 
 
-@pytest.fixture
-def failed(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "failing.py").write_text(FAILING)
+@pytest.fixture(scope="module")
+def failed_once(tmp_path_factory):
+    """A folder with an agent and a run of it that failed half-way."""
+    place = tmp_path_factory.mktemp("failed")
+    (place / "failing.py").write_text(FAILING)
     flags = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
-    assert main(["failing.py", "--seeds", "1", *flags, "--quiet"]) == 1
-    capsys.readouterr()
-    return next((tmp_path / "results").iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert main(["failing.py", "--seeds", "1", *flags, "--quiet"]) == 1
+    return place
+
+
+@pytest.fixture
+def failed(failed_once, tmp_path, monkeypatch, capsys):
+    place = tmp_path / "copy"
+    shutil.copytree(failed_once, place)
+    monkeypatch.chdir(place)
+    return next((place / "results").iterdir())
 
 
 def refused(capsys, *arguments):
@@ -306,9 +320,8 @@ def test_a_changed_spec_is_refused_unless_told(failed, capsys):
 
 def test_other_images_are_refused(failed, capsys):
     path = failed / "run.json"
-    path.write_text(path.read_text().replace('"sha256": "', '"sha256": "f'))
     facts = json.loads(path.read_text())
-    facts["agents"]["failing.py"]["sha256"] = facts["agents"]["failing.py"]["sha256"][1:]
+    facts["data"]["sha256"] = "f" * 64
     path.write_text(json.dumps(facts))
     assert "the images are not those that the run began with (embedded," in refused(capsys, failed)
     with pytest.raises(DataError, match="name their folder by --data-dir"):

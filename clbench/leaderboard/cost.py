@@ -14,7 +14,7 @@ from clbench.loading import load_agent
 from clbench.specs import RunSpec
 
 VANILLA = "agents.vanilla"
-ROUNDS = 9
+ROUNDS = 5
 STEPS = 40  # of a round: as many as between two decisions of a scheduler
 
 
