@@ -67,7 +67,21 @@ def take_up(
     for name in ("status", "timing", "failures", "undefined_indicators"):
         now.pop(name, None)
     seconds = facts.get("timing", {}).get("seconds", 0.0)
-    return Session(plan, folder, now, before, seconds), data, held
+    return Session(plan, folder, now, before, seconds, _notes(facts, session)), data, held
+
+
+def _notes(facts: Mapping[str, Any], session: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what people should know of a run that goes on elsewhere, or later."""
+    changes = [
+        f"{name} was {facts[kind].get(name)}, now it is {session[kind].get(name)}"
+        for kind, names in (
+            ("versions", ("clbench", "torch", "numpy")),
+            ("hardware", ("processor", "accelerator")),
+        )
+        for name in names
+        if facts[kind].get(name) != session[kind].get(name)
+    ]
+    return (f"the rest may be rounded otherwise than before: {'; '.join(changes)}",) if changes else ()
 
 
 def _plan(

@@ -41,6 +41,7 @@ class Session:
         facts: run.json's content but for status and outcome.
         before: what earlier sessions kept, by job.
         seconds: that they took.
+        notes: what people should know before it goes on.
     """
 
     plan: Plan
@@ -48,6 +49,7 @@ class Session:
     facts: Mapping[str, Any]
     before: Mapping[int, Before] = field(default_factory=dict)
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def load_data(plan: Plan) -> tuple[Plan, LabelledData, bool]:
@@ -86,7 +88,8 @@ def carry_out(session: Session, display: Display, data: LabelledData, held: bool
                     forget(data)  # the workers map it; here it would only take memory
                     del data
             display.begin(plan.spec)
-            _tell_who_cannot_resume(plan, display)
+            for text in (*session.notes, *_who_cannot_resume(plan)):
+                display.note(text)
             left = [
                 index
                 for index in range(len(jobs))
@@ -163,10 +166,12 @@ def _run_in_processes(
         raise Interrupted(how_to_go_on(folder.path), interruption.signal)
 
 
-def _tell_who_cannot_resume(plan: Plan, display: Display) -> None:
-    for name, owner in plan.classes.items():
-        if not can_resume(owner):
-            display.note(cannot_resume(f"{name}: a seed", "it has no state_dict and load_state_dict"))
+def _who_cannot_resume(plan: Plan) -> list[str]:
+    return [
+        cannot_resume(f"{name}: a seed", "it has no state_dict and load_state_dict")
+        for name, owner in plan.classes.items()
+        if not can_resume(owner)
+    ]
 
 
 @contextlib.contextmanager
