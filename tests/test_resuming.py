@@ -351,6 +351,25 @@ def test_a_damaged_state_costs_a_task_not_the_run(failed, capsys):
     assert "step 3 of 6" in capsys.readouterr().err
 
 
+def test_a_run_killed_while_it_draws_only_draws(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clbench.evaluation.session.curves", killed)
+        with pytest.raises(KeyboardInterrupt, match="go on with: python -m clbench.evaluate --resume"):
+            clbench.evaluate("agents.vanilla", **SHORT, seeds=1, device="cpu", out=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert RunFolder(folder).read_run()["status"] == "interrupted"
+    tables = (folder / "tasks.csv").read_bytes()
+    monkeypatch.setattr("clbench.evaluation.pool._start", killed)  # no worker is needed
+    clbench.resume(folder)
+    assert (folder / "tasks.csv").read_bytes() == tables
+    assert RunFolder(folder).read_run()["status"] == "complete"
+    assert (folder / "curves.png").exists()
+    assert not (folder / "state").exists()
+
+
 def test_other_versions_are_told(failed, capsys):
     path = failed / "run.json"
     facts = json.loads(path.read_text())

@@ -99,6 +99,7 @@ def carry_out(session: Session, display: Display, data: LabelledData, held: bool
                 _run_inline(plan, [jobs[index] for index in left], left, watch)
             else:
                 _run_in_processes(plan, [jobs[index] for index in left], left, watch, display, folder)
+            _draw(watch, plan, folder, chance)
             status = "failed" if watch.failures else "complete"
         except Exception:
             status = "failed"
@@ -118,14 +119,17 @@ def carry_out(session: Session, display: Display, data: LabelledData, held: bool
             # A disk that is full is what ended the run: its error is the one to be seen.
             with contextlib.suppress(WriteError) if sys.exc_info()[0] else contextlib.nullcontext():
                 folder.write_run({"status": status, **facts, **outcome})
+    if status == "complete":
+        folder.forget_states()
+    return watch
+
+
+def _draw(watch: Watch, plan: Plan, folder: RunFolder, chance: float) -> None:
     names, title = [agent.name for agent in plan.spec.agents], describe(plan.spec)
     records, indicators = watch.sorted_records(), watch.sorted_indicators()
     folder.write_figure("curves", curves(records, names, title, chance))
     for name, figure in indicator_figures(indicators, records, names, title).items():
         folder.write_figure(name, figure)
-    if status == "complete":
-        folder.forget_states()
-    return watch
 
 
 def how_to_go_on(folder: Path) -> str:
