@@ -230,7 +230,9 @@ def test_a_link_to_a_folder_is_no_submission(place, tmp_path):
     assert not isinstance(found["plain-one"], Exception)
 
 
-@pytest.mark.parametrize("source", ["def f(:\n", "x = " + "(" * 5_000, "\x00", "class Other: ..."])
+@pytest.mark.parametrize(
+    "source", ["def f(:\n", "x = " + "(" * 5_000, "x = " + "1+" * 120_000 + "1", "\x00", "class Other: ..."]
+)
 def test_sources_must_be_python_with_the_class(place, source):
     (place / "plain_one.py").write_text(source)
     import hashlib
