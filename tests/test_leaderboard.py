@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from clbench.leaderboard.cli import main
 from clbench.leaderboard.ranking import rank
 from clbench.leaderboard.submission import SUBMISSION_VERSION, read_entry
 from clbench.leaderboard.texts import check_name, check_text, check_url
+from clbench.scoring import Estimate
 from tests.cases import full_mnist
 from tests.leaderboards import SOURCE, edit, edit_tasks, write_submission
 
@@ -282,6 +284,25 @@ def test_who_cannot_be_told_apart_shares_a_rank(tmp_path):
     found = rank(entries(tmp_path, a=0.5, b=0.8, c=0.5001, d=0.2))
     assert (found[0].rank, found[0].entry.name) == (1, "b")
     assert {row.entry.name: row.rank for row in found} == {"b": 1, "a": 2, "c": 2, "d": 4}
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 0.3), st.floats(0, 0.3)), min_size=1, max_size=6, unique=True
+    )
+)
+def test_a_rank_counts_who_is_surely_better(bounds):
+    intervals = [Estimate(mean, mean - down, mean + up) for mean, down, up in bounds]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clbench.leaderboard.ranking.board_of", lambda entry: ("s", "quick", "untuned"))
+        patch.setattr("clbench.leaderboard.ranking._average", lambda entry: entry.interval)
+        made = [SimpleNamespace(name=str(index), interval=one) for index, one in enumerate(intervals)]
+        found = rank(made)
+    for row in found:
+        better = [one for one in intervals if one.low > row.entry.interval.high]
+        assert row.rank == 1 + len(better)
+    assert found[0].rank == 1
+    assert [row.rank for row in found] == sorted(row.rank for row in found)
 
 
 def test_tuned_and_untuned_streams_and_protocols_are_ranked_apart(tmp_path):

@@ -47,8 +47,9 @@ def board_of(entry: Entry) -> tuple[str, str, str]:
 def rank(entries: Iterable[Entry]) -> list[Row]:
     """Return rows, board by board, best first.
 
-    Entries are ordered by average task accuracy. One whose interval reaches that of the best entry of the rank above it
-    shares that rank; the next rank counts all who stand before it.
+    An entry's rank is one more than the number of entries of its board whose interval of average task accuracy lies
+    wholly above its own; so those that cannot be told apart from the best share rank 1. Of one rank the higher mean comes
+    first.
     """
     boards: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
@@ -59,14 +60,12 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
 
 
 def _ranked(entries: Sequence[Entry]) -> list[Row]:
-    rows: list[Row] = []
-    best, place = None, 1
-    ordered = sorted(entries, key=lambda entry: (-_average(entry).mean, entry.name))
-    for index, entry in enumerate(ordered):
-        if best is None or _average(entry).high < best.low:
-            best, place = _average(entry), index + 1
-        rows.append(Row(place, entry))
-    return rows
+    estimates = [_average(entry) for entry in entries]
+    rows = [
+        Row(1 + sum(other.low > own.high for other in estimates), entry)
+        for entry, own in zip(entries, estimates, strict=True)
+    ]
+    return sorted(rows, key=lambda row: (row.rank, -_average(row.entry).mean, row.entry.name))
 
 
 def _average(entry: Entry) -> Estimate:
