@@ -48,8 +48,8 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
     """Return rows, board by board, best first.
 
     An entry's rank is one more than the number of entries of its board whose interval of average task accuracy lies
-    wholly above its own; so those that cannot be told apart from the best share rank 1. Of one rank the higher mean comes
-    first.
+    wholly above its own; so those that cannot be told apart from the best share rank 1. Of one rank the higher mean
+    comes first.
     """
     boards: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
