@@ -112,7 +112,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def source_of(agent: type) -> dict[str, str | None]:
-    """Return where an agent's class is defined, and the SHA-256 of that file.
+    """Return where an agent's class is defined, the SHA-256 of that file, and that of its package's files, if any.
 
     The file is given relative to the working folder; of one elsewhere, the name alone.
     """
@@ -121,10 +121,22 @@ def source_of(agent: type) -> dict[str, str | None]:
     except (TypeError, OSError):  # a class typed into a notebook or a shell
         path = None
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else None
+    package = _digest_of_package(agent, Path(path).parent) if path else None
     if path:
         inside = Path(path).is_relative_to(Path.cwd())
         path = Path(path).relative_to(Path.cwd()).as_posix() if inside else Path(path).name
-    return {"class": f"{agent.__module__}:{agent.__qualname__}", "file": path, "sha256": digest}
+    own = f"{agent.__module__}:{agent.__qualname__}"
+    return {"class": own, "file": path, "sha256": digest, "package_sha256": package}
+
+
+def _digest_of_package(agent: type, folder: Path) -> str | None:
+    """Return one SHA-256 over the files beside an agent's, if they are a package: it may be built on them."""
+    if not getattr(sys.modules.get(agent.__module__), "__package__", None):
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def bundled_agents() -> dict[str, str]:
@@ -198,6 +210,13 @@ def _load_module(place: str, reference: str) -> ModuleType:
     raise UnknownNameError(
         f"no agent '{reference}'.{did_you_mean(reference, bundled_agents())} (--list shows all)"
     )
+
+
+def bundled_file(reference: str) -> Path | None:
+    """Return the file of a learner that comes with clbench, without importing it; None if there is no such one."""
+    package, _, name = reference.partition(":")[0].rpartition(".")
+    path = _bundled_folder() / f"{name}.py"
+    return path if package == BUNDLED and name.isidentifier() and path.is_file() else None
 
 
 def _bundled_folder() -> Path:

@@ -115,6 +115,12 @@ SAYINGS = {
     "no such class": (set_at("agent", "class", value="plain_one:Other"), "has no class 'Other'"),
     "odd argument": (set_at("agent", "arguments", value={"a b": 1}), "is no argument's name"),
     "formula argument": (set_at("agent", "arguments", value={"a": "=1+1"}), "spreadsheet's formula"),
+    "huge cost": (set_at("cost", "rounds", value=10**400), "both numbers must be above 0"),
+    "huge score": (set_at("scores", "slope", "high", value=10**400), "slope high is said to be 1000"),
+    "null beside the stream": (set_at("stream", "extra", value=None), "'extra' is None, in the protocol"),
+    "other device": (set_at("run", "device", value="mpsx"), "must be cpu, mps, cuda or cuda:N"),
+    "no threads": (set_at("run", "threads", value=0), "from 1 to 1024"),
+    "full-width formula": (set_at("tuned", value="\uff1d1+1"), "begins like a spreadsheet's formula"),
     "bidi command": (set_at("run", "command", value=[f"x{BIDI}"]), "invisible or control character"),
     "no versions": (set_at("run", "versions", value={}), "must have clbench and torch"),
 }  # fmt: skip
@@ -194,7 +200,7 @@ def test_tables_must_be_possible(place, kind):
 
 
 def test_names_cannot_lead_elsewhere():
-    for name in ("..", "../x", "a/b", "A", "\u0430bc", "-a", "a-", "a b", "a" * 49, "", "con.", "<b>"):
+    for name in ("..", "../x", "a/b", "A", "\u0430bc", "-a", "a-", "a b", "a" * 49, "", "con", "lpt1", "<b>"):
         with pytest.raises(SubmissionError, match="use 1 to 48 of a to z"):
             check_name(name)
     assert check_name("l2-per-layer") == "l2-per-layer"
@@ -233,7 +239,7 @@ def test_a_link_to_a_folder_is_no_submission(place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "source", ["def f(:\n", "x = " + "(" * 5_000, "x = " + "1+" * 120_000 + "1", "\x00", "class Other: ..."]
+    "source", ["def f(:\n", "x = " + "(" * 5_000, "x = " + "1+" * 120_000 + "1", "class Other: ..."]
 )
 def test_sources_must_be_python_with_the_class(place, source):
     (place / "plain_one.py").write_text(source)
@@ -242,6 +248,34 @@ def test_sources_must_be_python_with_the_class(place, source):
     edit(place, set_at("agent", "sha256", value=hashlib.sha256(source.encode()).hexdigest()))
     with pytest.raises(SubmissionError, match=r"plain_one.py (is no Python|has no class)"):
         checked(place)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (f"x = 1  # {BIDI}x", "line 1 holds an invisible or control character"),
+        (f"x{ZERO_WIDTH} = 1", "line 1 holds an invisible"),
+        ("# -*- coding: utf-7 -*-", "says that it is not UTF-8 but utf-7"),
+    ],
+)
+def test_sources_hold_what_their_readers_see(place, line, fault):
+    import hashlib
+
+    source = f"{line}\n{SOURCE}"
+    (place / "plain_one.py").write_text(source)
+    edit(place, set_at("agent", "sha256", value=hashlib.sha256(source.encode()).hexdigest()))
+    with pytest.raises(SubmissionError, match=fault):
+        checked(place)
+
+
+def test_a_fault_of_ours_hides_no_other_submission(tmp_path, monkeypatch):
+    write_submission(tmp_path, "a", 0.5)
+
+    def broken(*_):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("clbench.leaderboard.checking.check_entry", broken)
+    assert "cannot be checked: ZeroDivisionError: oh" in str(dict(read_all(tmp_path))["a"])
 
 
 def test_duplicates_are_refused(tmp_path):
@@ -294,7 +328,9 @@ def test_who_cannot_be_told_apart_shares_a_rank(tmp_path):
 def test_a_rank_counts_who_is_surely_better(bounds):
     intervals = [Estimate(mean, mean - down, mean + up) for mean, down, up in bounds]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clbench.leaderboard.ranking.board_of", lambda entry: ("s", "quick", "untuned"))
+        patch.setattr(
+            "clbench.leaderboard.ranking.board_of", lambda entry: ("PermutedMNIST-v0", "quick", "untuned")
+        )
         patch.setattr("clbench.leaderboard.ranking._average", lambda entry: entry.interval)
         made = [SimpleNamespace(name=str(index), interval=one) for index, one in enumerate(intervals)]
         found = rank(made)
@@ -315,8 +351,8 @@ def test_tuned_and_untuned_streams_and_protocols_are_ranked_apart(tmp_path):
     for entry in entries:
         check_entry(entry)
     assert [row.rank for row in rank(entries)] == [1, 1, 1, 1]
-    assert [row.board[0] for row in rank(entries)] == ["PermutedMNIST-v0"] + ["RandomLabelMNIST-v0"] * 3
-    assert [row.board[1:] for row in rank(entries)[1:]] == [
+    assert [row.board[0] for row in rank(entries)] == ["RandomLabelMNIST-v0"] * 3 + ["PermutedMNIST-v0"]
+    assert [row.board[1:] for row in rank(entries)[:3]] == [
         ("standard", "untuned"), ("quick", "untuned"), ("quick", "tuned"),
     ]  # fmt: skip
 

@@ -22,7 +22,8 @@ from agents.perlayer import Agent as PerLayer
 from agents.reset import Agent as Reset
 from clbench.errors import DataError, ResumeError, StateError, WriteError
 from clbench.evaluation.cli import main
-from clbench.evaluation.jobs import Job
+from clbench.evaluation.jobs import Job, can_resume
+from clbench.evaluation.pool import Pool
 from clbench.observing import Observer
 from clbench.records import Glimpse, Savepoint, TaskRecord
 from clbench.results import RunFolder, States
@@ -299,7 +300,7 @@ def test_a_changed_agent_is_refused_unless_told(failed, capsys):
     assert newest[1]["steps"] == 6
     with Path("failing.py").open("a") as file:
         file.write("\n# better now\n")
-    assert "the file of failing.py has changed since the run began: put it back" in refused(capsys, failed)
+    assert "the code of failing.py has changed since the run began: put it back" in refused(capsys, failed)
     assert main(["--resume", str(failed), "--accept-changes", "--quiet"]) == 0
     facts = RunFolder(failed).read_run()
     assert facts["resumed"][0]["accepted_changes"] == ["failing.py"]
@@ -316,6 +317,7 @@ def test_a_changed_spec_is_refused_unless_told(failed, capsys):
     assert "run.json says other stream than the states were made with" in refused(capsys, failed)
     assert main(["--resume", str(failed), "--accept-changes", "--quiet"]) == 0
     assert len(RunFolder(failed).read_tasks()) == 3
+    assert RunFolder(failed).read_run()["resumed"][0]["accepted_changes"] == ["stream of job 0"]
 
 
 def test_other_images_are_refused(failed, capsys):
@@ -431,6 +433,32 @@ def test_an_agent_whose_state_cannot_be_kept(tmp_path, monkeypatch, capsys):
     assert "odd.py (seed 0) will start anew if the run is broken off and resumed: " in err
     assert "state['loop']['agent']['me'] is a Agent: a state may hold tensors" in err
     assert err.count("start anew") == 1
+
+
+def test_weights_alone_are_no_state():
+    """What an agent inherits from `nn.Module` knows nothing of its optimizer."""
+
+    class Inheriting(torch.nn.Module):
+        def act(self, obs): ...
+        def learn(self, targets): ...
+
+    class Own(Inheriting):
+        def state_dict(self): ...
+        def load_state_dict(self, state): ...
+
+    assert not can_resume(Inheriting)
+    assert can_resume(Own)
+    assert can_resume(PerLayer)
+
+
+def test_a_stop_meets_a_worker_that_is_just_ending():
+    pool = Pool([], workers=1)
+    ended = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, text=True)
+    ended.communicate()
+    pool._running[0] = ended
+    pool.stop()
+    pool._inbox.put((0, None))
+    assert list(pool.messages()) == []
 
 
 class InNoModule(PerLayer):

@@ -115,6 +115,27 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     assert not list(Path("leaderboard/submissions").glob(".new-*"))
 
 
+def test_code_that_is_repeated_cannot_answer_for_it(tiny, tmp_path, capsys):
+    """A submission that ends the process that loads it ends a worker, and is told."""
+    import hashlib
+
+    from tests.leaderboards import SOURCE, edit, write_submission
+
+    place = write_submission(tmp_path, "leaving")
+    source = "import os\nos._exit(0)\n" + SOURCE
+    (place / "leaving.py").write_text(source)
+    edit(place, lambda data: data["agent"].update(sha256=hashlib.sha256(source.encode()).hexdigest()))
+    assert main(["check", "--folder", str(tmp_path)]) == 0
+    assert main(["verify", "leaving", "--folder", str(tmp_path)]) == 1
+    assert "'leaving' cannot be repeated: " in capsys.readouterr().err
+
+
+def test_a_run_gone_on_with_after_a_change_is_not_submitted(tmp_path, cheap):
+    run = made_run(tmp_path, resumed=[{"accepted_changes": ["agents.vanilla"]}])
+    with pytest.raises(SubmissionError, match="was gone on with after a change"):
+        submit(run, tmp_path, "vanilla")
+
+
 def forge(place):
     """Say better accuracies, and all scores to match."""
     from clbench.leaderboard.submission import scores_as_data

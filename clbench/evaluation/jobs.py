@@ -4,10 +4,12 @@ import importlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from clbench.agent import AgentSpec
 from clbench.data import LabelledData
@@ -33,7 +35,7 @@ class Job:
 
     Attributes:
         agent: reference and arguments.
-        vectorized: whether the agent trains its seeds in lockstep.
+        vectorized: whether the agent trains its seeds in lockstep; None to see when it is loaded.
         seeds: one seed for a plain agent.
         stream: fully resolved.
         device: where the learner runs.
@@ -49,7 +51,7 @@ class Job:
     """
 
     agent: AgentEntry
-    vectorized: bool
+    vectorized: bool | None
     seeds: tuple[int, ...]
     stream: StreamSpec
     device: str
@@ -163,8 +165,11 @@ def run_job(
             register(job.stream.id, job.stream_class)
         if job.data:
             remember(STREAMS[job.stream.id].load().data_key(job.stream), LabelledData.open(Path(job.data)))
+        owner = agent_class or load_agent(job.agent.name)
+        if job.vectorized is None:
+            job = replace(job, vectorized=bool(getattr(owner, "vectorized", False)))
         env = _environment(job)
-        agent = _construct(agent_class or load_agent(job.agent.name), job, env.agent_spec)
+        agent = _construct(owner, job, env.agent_spec)
         observer = None
         if job.indicators:
             observer = Observer(agent, job.agent.name, job.seeds, job.indicators, job.indicators_every)
@@ -244,8 +249,10 @@ class Keeper:
 
 
 def can_resume(agent: type) -> bool:
-    """Tell whether an agent can give its state and take it up again."""
-    return all(callable(getattr(agent, name, None)) for name in ("state_dict", "load_state_dict"))
+    """Tell whether an agent can give its state and take it up again; what a module inherits is its weights alone."""
+    names = ("state_dict", "load_state_dict")
+    inherited = any(getattr(agent, name, None) is getattr(nn.Module, name) for name in names)
+    return not inherited and all(callable(getattr(agent, name, None)) for name in names)
 
 
 def cannot_resume(who: str, why: str) -> str:

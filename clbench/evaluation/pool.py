@@ -90,7 +90,7 @@ class Pool:
     def _pass_on_the_stop(self) -> None:
         for process in self._running.values():
             assert process.stdin is not None
-            with contextlib.suppress(OSError):  # it is ending
+            with contextlib.suppress(OSError, ValueError):  # it is ending, or has ended
                 process.stdin.write("stop\n")
                 process.stdin.flush()
 

@@ -45,7 +45,8 @@ def take_up(
     }
     if not accept_changes:
         _refuse_changes(facts, now)
-    before = {}
+    before: dict[int, Before] = {}
+    accepted = set(_changed(facts, now))
     for index, job in enumerate(plan.jobs("")):
         found = folder.states(index).newest()
         if found is None:
@@ -54,15 +55,23 @@ def take_up(
         sources = sources_of(now)
         own = {"agent": sources[job.agent.name], "stream": sources["stream"], "data": sources["data"]}
         expected = replace(job, sources=own).identity()
-        if not accept_changes:
-            _refuse_others(state["job"], expected, folder)
-        before[index] = Before(state["records"], state["steps"], state["done"], str(path.resolve()))
+        other = _differences(state["job"], expected)
+        if other and not accept_changes:
+            raise ResumeError(
+                f"'{folder.path}': run.json says other {other[0]} than the states were made with: "
+                f"put it back, or {ACCEPT}"
+            )
+        accepted |= {f"{name} of job {index}" for name in other if name != "sources"}
+        done = state["steps"] == job.stream.num_tasks * job.stream.steps_per_task
+        if "seeds" in other or (state["loop"] is None and not done):
+            continue  # it is of no use: the job starts anew
+        before[index] = Before(state["records"], state["steps"], done, str(path.resolve()))
     session = {
         **circumstances(plan.spec.device),
         "steps": {str(index): one.steps for index, one in before.items()},
     }
     if accept_changes:
-        session["accepted_changes"] = sorted(_changed(facts, now))
+        session["accepted_changes"] = sorted(accepted)
     now["resumed"] = [*facts.get("resumed", []), session]
     for name in ("status", "timing", "failures", "undefined_indicators"):
         now.pop(name, None)
@@ -116,14 +125,10 @@ def _refuse_changes(facts: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 f"the images are not those that the run began with ({facts['data']['source']}, "
                 f"sha256 {facts['data']['sha256'][:8]}...): name their folder by --data-dir"
             )
-        what = "the stream's file" if name == "stream" else f"the file of {name}"
+        what = "the stream's file" if name == "stream" else f"the code of {name}"
         raise ResumeError(f"{what} has changed since the run began: put it back, or {ACCEPT}")
 
 
-def _refuse_others(kept: Mapping[str, Any], expected: Mapping[str, Any], folder: RunFolder) -> None:
-    """Raise unless a state is of the job that run.json describes."""
-    for name, value in expected.items():
-        if kept.get(name) != value and name != "threads":
-            raise ResumeError(
-                f"'{folder.path}': run.json says other {name} than the states were made with: put it back, or {ACCEPT}"
-            )
+def _differences(kept: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Return in what a state's job is another than the one that run.json describes."""
+    return [name for name, value in expected.items() if kept.get(name) != value]

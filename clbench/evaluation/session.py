@@ -150,8 +150,8 @@ def _jobs(session: Session, data: str) -> list[Job]:
 
 def sources_of(facts: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the checksums that run.json has, of each agent, "stream" and "data"."""
-    agents = {name: one["sha256"] for name, one in facts["agents"].items()}
-    return {**agents, "stream": facts["stream"]["sha256"], "data": facts["data"]["sha256"]}
+    own = {name: one.get("package_sha256") or one["sha256"] for name, one in facts["agents"].items()}
+    return {**own, "stream": facts["stream"]["sha256"], "data": facts["data"]["sha256"]}
 
 
 def _run_inline(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> None:

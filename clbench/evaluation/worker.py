@@ -21,6 +21,8 @@ def main() -> None:
     os.dup2(2, 1)
     request = json.loads(orders.readline())
     stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job, by a batch system
+        signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_listen, args=(orders, stop), daemon=True).start()
     sys.path[:] = request["path"]
     import numpy as np

@@ -145,16 +145,18 @@ def _row(row: Row) -> str:
         ("slope", slope.mean, f"{slope.mean:+.4f}"),
         ("cost", data.cost["relative_to_vanilla"], f"{data.cost['relative_to_vanilla']:.2f}"),
     ]
-    numbers = [f'<td class="{kind}" data-value="{value:.9g}">{text}</td>' for kind, value, text in cells]
-    name = f'<th scope="row" data-value="{_safe(data.name)}"><details><summary>{_safe(data.name)}</summary>'
-    name += f"<dl>{details}</dl></details></th>"
-    place = "".join(f'<td data-value="{_safe(value)}">{_safe(value)}</td>' for value in row.board)
-    curve = f'<td class="curve" data-value="{row.curve[-1]:.9g}">{_curve(row)}</td>'
+    numbers = [
+        f'<td role="cell" class="{kind}" data-value="{value:.9g}">{text}</td>' for kind, value, text in cells
+    ]
+    name = f'<th role="rowheader" scope="row" data-value="{_safe(data.name)}"><details>'
+    name += f"<summary>{_safe(data.name)}</summary><dl>{details}</dl></details></th>"
+    place = "".join(f'<td role="cell" data-value="{_safe(value)}">{_safe(value)}</td>' for value in row.board)
+    curve = f'<td role="cell" class="curve" data-value="{row.curve[-1]:.9g}">{_curve(row)}</td>'
     attributes = (
         f'data-stream="{_safe(stream)}" data-protocol="{_safe(protocol)}" data-track="{_safe(track)}"'
     )
     body = f"{numbers[0]}{name}{''.join(numbers[1:])}{curve}{place}"
-    return f'<tr {attributes}>{body}<td class="links">{anchors}</td></tr>'
+    return f'<tr role="row" {attributes}>{body}<td role="cell" class="links">{anchors}</td></tr>'
 
 
 def _bar(estimate: Estimate) -> str:

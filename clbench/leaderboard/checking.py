@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from clbench.leaderboard.texts import (
     check_licence,
     check_name,
     check_reference,
+    check_source,
     check_source_name,
     check_text,
     check_url,
@@ -30,6 +31,7 @@ SUBMISSIONS = "submissions"
 AGENT_KEYS = {"reference", "class", "arguments", "file", "sha256"}
 RUN_KEYS = {"command", "started", "versions", "hardware", "device", "threads", "git", "data"}
 TOLERANCE = 1e-9
+DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 LIST_CLASSES = """
 import ast, sys
 for node in ast.parse(sys.stdin.buffer.read()).body:
@@ -60,6 +62,8 @@ def read_all(folder: Path) -> Iterator[tuple[str, Entry | ClbenchError]]:
             yield entry.name, entry
         except ClbenchError as error:
             yield path.name, error
+        except Exception as error:  # a fault of ours must not hide the other submissions
+            yield path.name, SubmissionError(f"it cannot be checked: {type(error).__name__}: {error}")
 
 
 def check_entry(entry: Entry) -> None:
@@ -94,6 +98,7 @@ def _check_agent(agent: Mapping[str, Any], source: str) -> None:
         raise SubmissionError(
             f"{agent['file']} is not the source that the run was made with: its SHA-256 is another"
         )
+    check_source(agent["file"], source)
     arguments = agent["arguments"]
     if not isinstance(arguments, dict) or len(json.dumps(arguments)) > 4_000:
         raise SubmissionError("agent: 'arguments' must be a small object")
@@ -134,8 +139,12 @@ def _check_run(run: Mapping[str, Any]) -> None:
         kind = list if name == "command" else dict
         if not isinstance(run[name], kind):
             raise SubmissionError(f"run: '{name}' must be a {kind.__name__}")
-    if not isinstance(run["device"], str) or not isinstance(run["started"], str):
-        raise SubmissionError("run: 'device' and 'started' must be strings")
+    if not isinstance(run["device"], str) or not DEVICE.fullmatch(run["device"]):
+        raise SubmissionError("run: 'device' must be cpu, mps, cuda or cuda:N")
+    if type(run["threads"]) is not int or not 1 <= run["threads"] <= 1_024:
+        raise SubmissionError("run: 'threads' must be a whole number from 1 to 1024")
+    if not isinstance(run["started"], str):
+        raise SubmissionError("run: 'started' must be a string")
     if "torch" not in run["versions"] or "clbench" not in run["versions"]:
         raise SubmissionError("run: 'versions' must have clbench and torch")
 
@@ -165,7 +174,7 @@ def _check_spec(stream: Mapping[str, Any], name: str, run: Mapping[str, Any]) ->
     expected = resolve(stream["id"], protocol_settings(rules, owner.has_own_data(), {}))
     wanted = {key: value for key, value in expected.to_json().items() if key != "data_dir"}
     for key in {**wanted, **stream}:
-        if stream.get(key) != wanted.get(key):
+        if key not in wanted or stream.get(key) != wanted[key]:
             raise SubmissionError(
                 f"stream: {ascii(key)[:40]} is {ascii(stream.get(key))[:40]}, "
                 f"in the protocol '{name}' it is {wanted.get(key)!r}"
@@ -235,7 +244,7 @@ def _expect_keys(what: str, data: Any, keys: set[str]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def _marks(entry: Entry) -> list[object]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from clbench.leaderboard.submission import Entry
+from clbench.registration import STREAMS
 from clbench.scoring import Estimate
 from clbench.specs import PROTOCOLS
 
@@ -54,8 +55,11 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
     boards: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
         boards.setdefault(board_of(entry), []).append(entry)
-    protocols = list(PROTOCOLS)
-    order = sorted(boards, key=lambda board: (board[0], -protocols.index(board[1]), board[2] == "tuned"))
+    streams, protocols = list(STREAMS), list(PROTOCOLS)
+    order = sorted(
+        boards,
+        key=lambda board: (streams.index(board[0]), -protocols.index(board[1]), board[2] == "tuned"),
+    )
     return [row for board in order for row in _ranked(boards[board])]
 
 

@@ -68,6 +68,8 @@ def submit(
         raise SubmissionError(
             f"'{run}' changed the protocol ({', '.join(spec.overrides)}): only whole ones are ranked"
         )
+    if any(session.get("accepted_changes") for session in facts.get("resumed", ())):
+        raise SubmissionError(f"'{run}' was gone on with after a change (--accept-changes): run it anew")
     entry = _choose(spec.agents, agent, run)
     owner, text, file = _source(entry, facts)
     reference = entry.name if not _is_path(entry.name) else _short(entry.name)

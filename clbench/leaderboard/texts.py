@@ -9,6 +9,14 @@ from clbench.errors import SubmissionError
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
 REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,198}(?::[A-Za-z_][A-Za-z0-9_]{0,98})?")
 SOURCE = re.compile(r"[A-Za-z0-9_]{1,80}\.py")
+COOKIE = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
+}  # on Windows
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for a formula
 LICENCES = (
     "AGPL-3.0-only", "AGPL-3.0-or-later", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "EUPL-1.2",
@@ -20,7 +28,7 @@ LICENCES = (
 
 def check_name(name: str) -> str:
     """Return a submission's name: lower-case ASCII letters, digits and hyphens, which no other letter looks like."""
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or name in RESERVED:
         raise SubmissionError(
             f"name {_shown(name)}: use 1 to 48 of a to z, 0 to 9 and '-', beginning and ending with a letter or digit"
         )
@@ -36,7 +44,7 @@ def check_text(what: str, text: str, longest: int = 200) -> str:
     for character in text:
         if unicodedata.category(character)[0] == "C" or unicodedata.category(character) in ("Zl", "Zp"):
             raise SubmissionError(f"{what} {_shown(text)} holds an invisible or control character")
-    if text.startswith(FORMULA):
+    if unicodedata.normalize("NFKC", text).startswith(FORMULA):
         raise SubmissionError(f"{what} {_shown(text)} begins like a spreadsheet's formula")
     _check_script(what, text)
     return text
@@ -90,6 +98,17 @@ def check_source_name(name: str) -> str:
             f"source file {_shown(name)}: name it with letters, digits and _, ending in .py"
         )
     return name
+
+
+def check_source(name: str, source: str) -> None:
+    """Raise unless a source holds nothing but what its reader sees, and is read as UTF-8."""
+    for number, line in enumerate(source.split("\n"), start=1):
+        for character in line.rstrip("\r"):
+            if unicodedata.category(character)[0] == "C" and character != "\t":
+                raise SubmissionError(f"{name}, line {number} holds an invisible or control character")
+        cookie = COOKIE.match(line) if number <= 2 else None
+        if cookie and cookie[1].lower() not in ("utf-8", "utf8"):
+            raise SubmissionError(f"{name} says that it is not UTF-8 but {cookie[1][:40]}")
 
 
 def _check_script(what: str, text: str) -> None:

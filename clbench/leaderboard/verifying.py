@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import inspect
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from pathlib import Path
 
 import torch
 
-from clbench.errors import ClbenchError, SubmissionError
+from clbench.envs.vector import check_device
+from clbench.errors import DeviceError, SubmissionError
 from clbench.evaluation.jobs import Job
 from clbench.evaluation.pool import Pool
 from clbench.leaderboard.checking import SUBMISSIONS, check_entry
 from clbench.leaderboard.submission import Entry, read_entry
 from clbench.leaderboard.texts import check_name
-from clbench.loading import load_agent
+from clbench.loading import bundled_file
 from clbench.registration import lookup
 from clbench.specs import AgentEntry, StreamSpec, check_count
 
@@ -80,15 +80,14 @@ def verify(
 
 
 def _repeat(entry: Entry, spec: StreamSpec, seed: int, tasks: int, scratch: Path) -> list[float]:
-    reference = _reference(entry, scratch)
     data = entry.submission
     lookup(spec.id).load().shared_data(spec, torch.device("cpu")).save(scratch)
     job = Job(
-        agent=AgentEntry(reference, data.agent["arguments"]),
-        vectorized=bool(getattr(load_agent(reference), "vectorized", False)),
+        agent=AgentEntry(_reference(entry, scratch), data.agent["arguments"]),
+        vectorized=None,
         seeds=(seed,),
         stream=spec,
-        device=data.run["device"],
+        device=_device(data.run["device"]),
         threads=data.run["threads"],
         data=str(scratch),
     )
@@ -100,20 +99,29 @@ def _repeat(entry: Entry, spec: StreamSpec, seed: int, tasks: int, scratch: Path
                     f"'{entry.name}' cannot be repeated: {' '.join(message['error'].split())}"
                 )
             if message["kind"] == "task":
-                found.append(message["accuracy"])
+                found.append(float(message["accuracy"]))
                 if len(found) == tasks:
-                    break
-    return found
+                    return found
+    raise SubmissionError(f"'{entry.name}' cannot be repeated: it ended after {len(found)} tasks")
+
+
+def _device(name: str) -> str:
+    """Return the device that a run was made on if this machine has one like it, else the CPU."""
+    try:
+        return str(check_device(name.partition(":")[0]))
+    except DeviceError:
+        return "cpu"
 
 
 def _reference(entry: Entry, scratch: Path) -> str:
-    """Return what to load the submitted agent by: its own name if that gives the same source, else the source."""
+    """Return what a worker loads the submitted agent by; nothing of it is loaded here.
+
+    The name of a learner that comes with clbench if that is the same source, else a copy of the source.
+    """
     agent = entry.submission.agent
-    if not agent["reference"].partition(":")[0].endswith(".py"):
-        with contextlib.suppress(ClbenchError, TypeError, OSError):
-            path = inspect.getsourcefile(load_agent(agent["reference"]))
-            if path and hashlib.sha256(Path(path).read_bytes()).hexdigest() == agent["sha256"]:
-                return str(agent["reference"])
+    path = bundled_file(agent["reference"])
+    if path is not None and hashlib.sha256(path.read_bytes()).hexdigest() == agent["sha256"]:
+        return str(agent["reference"])
     path = scratch / agent["file"]
     path.write_bytes(entry.source.encode())
     return f"{path}:{agent['class'].rpartition(':')[2]}"

@@ -26,7 +26,19 @@ def write_whole(path: Path, write: Callable[[Path], object], lasting: bool = Fal
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
         os.replace(partial, path)
+        if lasting:
+            _sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise WriteError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the disk has a folder's names, where a folder can be opened for that."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

@@ -66,7 +66,7 @@ class RunFolder:
         """Write run.json."""
         data = {"schema_version": SCHEMA_VERSION, **facts}
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-        self._write(RUN, lambda path: path.write_text(text, encoding="utf-8"))
+        self._write(RUN, lambda path: path.write_text(text, encoding="utf-8"), lasting=True)
 
     def write_tasks(self, records: Iterable[TaskRecord]) -> None:
         """Write tasks.csv; floats keep all their digits."""
@@ -139,8 +139,8 @@ class RunFolder:
         except UnicodeDecodeError as error:
             raise DataError(f"'{path}' is damaged: it is no text in UTF-8") from error
 
-    def _write(self, name: str, write: Callable[[Path], object]) -> None:
-        write_whole(self.path / name, write)
+    def _write(self, name: str, write: Callable[[Path], object], lasting: bool = False) -> None:
+        write_whole(self.path / name, write, lasting)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
