@@ -1,0 +1,13 @@
+"""New weights and optimizer state at each task boundary: what a fresh network can do."""
+
+from .learner import Learner
+
+
+class Agent(Learner):
+    """Forgets everything at a boundary; the reference that a learner should not fall below."""
+
+    def begin_task(self, task: int) -> None:
+        """Start over at every task but the first, for which the network is new."""
+        if task > 0:
+            self.initialise()
+        super().begin_task(task)
