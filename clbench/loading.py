@@ -48,6 +48,11 @@ def check_agent(value: Any, reference: str) -> type:
     return value
 
 
+def is_vectorized(agent: type) -> bool:
+    """Tell whether an agent trains all its seeds in lockstep."""
+    return bool(getattr(agent, "vectorized", False))
+
+
 def parameters(agent: type) -> dict[str, Any]:
     """Return the constructor arguments that `--set` may name, with their defaults.
 

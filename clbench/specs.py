@@ -2,7 +2,7 @@
 
 import dataclasses
 import numbers
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -68,6 +68,10 @@ class StreamSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON data; `StreamSpec(**data)` is its inverse."""
         return plain(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the spec as plain JSON data but for where files lie: what must be equal for equal streams."""
+        return {name: value for name, value in self.to_json().items() if name != "data_dir"}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_stream_spec, (self.to_json(),))
@@ -184,7 +188,7 @@ def check_count(name: str, value: object) -> int:
     return int(value)
 
 
-def check_choice(what: str, name: str, choices: Mapping[str, Any]) -> None:
+def check_choice(what: str, name: str, choices: Collection[str]) -> None:
     """Raise `UnknownNameError` with the nearest match unless `name` is one of `choices`."""
     if name not in choices:
         known = f" There are: {', '.join(choices)}." if choices else ""

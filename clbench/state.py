@@ -73,9 +73,7 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
         return {TAG: "tensor", "key": key}
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
         key, array = str(len(tensors)), np.array(value, order="C")
-        tensors[key] = (
-            torch.frombuffer(bytearray(array.tobytes()), dtype=torch.uint8) if array.size else _EMPTY
-        )
+        tensors[key] = torch.from_numpy(array.reshape(-1).view(np.uint8))
         kind = "array" if isinstance(value, np.ndarray) else "number"
         return {TAG: kind, "key": key, "dtype": array.dtype.str, "shape": list(array.shape)}
     if isinstance(value, bytes):
@@ -89,9 +87,6 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
         ]
         return {TAG: "dict", "items": pairs}
     raise StateError(f"{where} is a {type(value).__name__}: a state may hold {KINDS}")
-
-
-_EMPTY = torch.empty(0, dtype=torch.uint8)
 
 
 def _decode(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:

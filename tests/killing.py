@@ -55,7 +55,7 @@ def main():
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         kept = states.newest()
-        if kept is not None and kept[1]["done"]:
+        if kept is not None and kept[1]["steps"] == job.total_steps:
             break
         kills += 1
     resumed = [timeless(message) for message in kept[1]["records"]]

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from clbench.comparing.entries import Entry, check_known, chosen, labelled, reference_of
+from clbench.comparing.entries import Entry, chosen, labelled, reference_of
 from clbench.comparing.sameness import circumstances, differing, listed, refusal, settings
 from clbench.errors import UsageError
 from clbench.scoring import SCORES, Estimate, estimate, seed_scores
+from clbench.specs import check_choice
 
 BESIDE = ("last_tenth", "slope")  # compared whatever the score is
 
@@ -92,7 +93,7 @@ def compare(
         UsageError: nothing to compare, runs that are not the same, or no seed in common.
         UnknownNameError: no such agent or reference.
     """
-    check_known("score", score, SCORES)
+    check_choice("score", score, SCORES)
     picked = chosen(labelled(entries), agents, reference)
     done = [entry for entry in picked if entry.seeds]
     notes = [

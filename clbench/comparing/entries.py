@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from clbench.errors import UnknownNameError, UsageError, did_you_mean
+from clbench.errors import UsageError
 from clbench.records import TaskRecord
 from clbench.scoring import finished
+from clbench.specs import check_choice
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def chosen(entries: Sequence[Entry], agents: Sequence[str], reference: str | Non
         UnknownNameError: no entry has such an agent.
     """
     for name in agents:
-        check_known("agent in these runs", name, (entry.agent for entry in entries))
+        check_choice("agent in these runs", name, dict.fromkeys(entry.agent for entry in entries))
     own = [entry for entry in entries if not agents or entry.agent in agents]
     if reference is not None and not _meant(own, reference):
         own += _meant(entries, reference)
@@ -93,7 +94,7 @@ def reference_of(entries: Sequence[Entry], name: str | None) -> Entry:
         raise UsageError(f"reference '{name}' may be any of {which}: give one of these labels")
     if _meant(entries, name):
         raise UsageError(f"reference '{name}' has no finished seed; there are: {', '.join(labels)}")
-    check_known("reference", name, labels)
+    check_choice("reference", name, labels)
     raise AssertionError(name)
 
 
@@ -103,12 +104,3 @@ def _meant(entries: Iterable[Entry], name: str) -> list[Entry]:
     return [entry for entry in entries if entry.label == name] or [
         entry for entry in entries if entry.agent == name or folder in (entry.run, PurePath(entry.run).name)
     ]
-
-
-def check_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Raise `UnknownNameError` with the nearest match unless `name` is one of `known`."""
-    known = list(dict.fromkeys(known))
-    if name not in known:
-        raise UnknownNameError(
-            f"no {what} '{name}'.{did_you_mean(name, known)} There are: {', '.join(known)}."
-        )

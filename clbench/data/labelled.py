@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clbench.errors import DataError
+from clbench.errors import DataError, WriteError
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +69,18 @@ class LabelledData:
         return dataclasses.replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
 
     def save(self, folder: Path) -> None:
-        """Write the data into `folder`, from where `open` maps it: processes then share the memory."""
-        np.save(folder / "inputs.npy", self.inputs.cpu().numpy())
-        np.save(folder / "labels.npy", self.labels.cpu().numpy())
+        """Write the data into `folder`, from where `open` maps it: processes then share the memory.
+
+        Raises:
+            WriteError: the folder cannot be written.
+        """
         facts = {name: getattr(self, name) for name in ("num_classes", "source", "checksum")}
-        (folder / "facts.json").write_text(json.dumps(facts))
+        try:
+            np.save(folder / "inputs.npy", self.inputs.cpu().numpy())
+            np.save(folder / "labels.npy", self.labels.cpu().numpy())
+            (folder / "facts.json").write_text(json.dumps(facts))
+        except OSError as error:
+            raise WriteError(f"cannot write {folder} for the workers: {error.strerror or error}") from error
 
     @classmethod
     def open(cls, folder: Path) -> "LabelledData":

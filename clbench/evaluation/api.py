@@ -11,8 +11,7 @@ from clbench.evaluation.interrupting import Interrupted
 from clbench.evaluation.plan import AgentLike, Plan, make_plan
 from clbench.evaluation.progress import Display, Silent, default_display
 from clbench.evaluation.resuming import take_up
-from clbench.evaluation.session import Session, gather_facts, how_to_go_on, load_data
-from clbench.evaluation.session import carry_out as run_session
+from clbench.evaluation.session import Session, gather_facts, how_to_go_on, load_data, run_session
 from clbench.evaluation.watch import Failure, Watch
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, frame

@@ -15,7 +15,7 @@ from clbench.agent import AgentSpec
 from clbench.data import LabelledData
 from clbench.data.sources import remember
 from clbench.errors import AgentError, ClbenchError, WriteError
-from clbench.loading import load_agent
+from clbench.loading import is_vectorized, load_agent
 from clbench.observing import Observer
 from clbench.records import Glimpse, IndicatorRecord, Savepoint, TaskRecord, Undefined
 from clbench.registration import STREAMS, register
@@ -79,12 +79,17 @@ class Job:
             }
         )
 
+    @property
+    def total_steps(self) -> int:
+        """Lockstep steps of the whole job."""
+        return self.stream.num_tasks * self.stream.steps_per_task
+
     def identity(self) -> dict[str, Any]:
         """Return what a state must be of, to be gone on from by this job."""
         what = plain(self)
         for name in ("data", "states", "resume", "modules", "stream_class"):
             del what[name]
-        del what["stream"]["data_dir"]  # the images are told by their checksum
+        what["stream"] = self.stream.identity()
         return what
 
 
@@ -167,8 +172,8 @@ def run_job(
             remember(STREAMS[job.stream.id].load().data_key(job.stream), LabelledData.open(Path(job.data)))
         owner = agent_class or load_agent(job.agent.name)
         if job.vectorized is None:
-            job = replace(job, vectorized=bool(getattr(owner, "vectorized", False)))
-        env = _environment(job)
+            job = replace(job, vectorized=is_vectorized(owner))
+        env = environment(job.stream, len(job.seeds) if job.vectorized else None, job.device)
         agent = _construct(owner, job, env.agent_spec)
         observer = None
         if job.indicators:
@@ -225,26 +230,19 @@ class Keeper:
 
     def save(self, steps: int) -> Iterator[Message]:
         """Keep a state; of an agent that cannot, the end only. Yield a note the first time that it cannot."""
-        end = steps == self._job.stream.num_tasks * self._job.stream.steps_per_task
+        end = steps == self._job.total_steps
         if self._states is None or not (self._whole or end):
             return
-        state = {
-            "job": self._job.identity(),
-            "records": self._records,
-            "steps": steps,
-            "done": end,
-            "loop": None,
-        }
         try:
-            self._states.save(steps, state if end else {**state, "loop": self._loop.state_dict()})
-        except ClbenchError as error:
-            if isinstance(error, WriteError):
-                raise
-            self._whole = False
-            yield {"kind": "note", "text": cannot_resume(describe_job(self._job), str(error))}
+            loop = None if end else self._loop.state_dict()
+            state = {"job": self._job.identity(), "records": self._records, "steps": steps, "loop": loop}
+            self._states.save(steps, state)
+        except WriteError:
+            raise
         except Exception as error:
             self._whole = False
-            reason = f"state_dict raised {type(error).__name__}: {error}"
+            known = isinstance(error, ClbenchError)
+            reason = str(error) if known else f"state_dict raised {type(error).__name__}: {error}"
             yield {"kind": "note", "text": cannot_resume(describe_job(self._job), reason)}
 
 
@@ -265,15 +263,22 @@ def describe_job(job: Job) -> str:
     return f"{job.agent.name} (seed{'s' if len(job.seeds) > 1 else ''} {', '.join(map(str, job.seeds))})"
 
 
-def _environment(job: Job) -> Any:
+def environment(stream: StreamSpec, lockstep: int | None, device: str) -> Any:
+    """Return the environment of a resolved stream.
+
+    Args:
+        stream: the spec.
+        lockstep: how many seeds a vectorised agent trains; None for a plain agent's one.
+        device: where the learner runs.
+    """
     from clbench.envs.single import StreamEnv
     from clbench.envs.vector import StreamVectorEnv
 
-    overrides = {key: value for key, value in job.stream.to_json().items() if key not in ("id", "options")}
-    overrides.update(job.stream.options)
-    if job.vectorized:
-        return StreamVectorEnv(job.stream.id, num_envs=len(job.seeds), device=job.device, **overrides)
-    return StreamEnv(job.stream.id, agent_device=job.device, **overrides)
+    overrides = {key: value for key, value in stream.to_json().items() if key not in ("id", "options")}
+    overrides.update(stream.options)
+    if lockstep is None:
+        return StreamEnv(stream.id, agent_device=device, **overrides)
+    return StreamVectorEnv(stream.id, num_envs=lockstep, device=device, **overrides)
 
 
 def _construct(agent_class: type, job: Job, spec: AgentSpec) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from clbench.envs.vector import check_device
 from clbench.errors import LoadError, OptionError, UnknownNameError
 from clbench.evaluation.jobs import Division, Job, divide, importable, split
-from clbench.loading import check_agent, check_arguments, load_agent, parameters
+from clbench.loading import check_agent, check_arguments, is_vectorized, load_agent, parameters
 from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.registration import lookup, resolve
@@ -186,11 +186,6 @@ def choose_device(name: str) -> str:
     if torch.cuda.is_available():
         return str(check_device("cuda"))
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def is_vectorized(agent: type) -> bool:
-    """Tell whether an agent trains all its seeds in lockstep."""
-    return bool(getattr(agent, "vectorized", False))
 
 
 def _resolve_agents(

@@ -8,10 +8,9 @@ from clbench.data import LabelledData
 from clbench.errors import DataError, ResumeError
 from clbench.evaluation.jobs import Division
 from clbench.evaluation.plan import Plan, plan_of
-from clbench.evaluation.session import Session, circumstances, data_facts, load_data, sources_of
+from clbench.evaluation.session import Session, circumstances, jobs_of, load_data, sources_of, what_runs
 from clbench.evaluation.watch import Before
-from clbench.loading import check_agent, load_agent, source_of
-from clbench.registration import lookup
+from clbench.loading import check_agent, load_agent
 from clbench.results import RunFolder
 from clbench.specs import RunSpec, check_count
 
@@ -36,33 +35,24 @@ def take_up(
     if "division" not in facts:
         raise ResumeError(f"'{folder.path}' was made by a clbench that kept no states: start it anew")
     plan, data, held = load_data(_plan(facts, classes, workers, data_dir))
-    now = {
-        **facts,
-        "spec": plan.spec.to_json(),
-        "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
-        "data": data_facts(data),
-        "stream": source_of(lookup(plan.spec.stream.id).load()),
-    }
+    now = {**facts, **what_runs(plan, data)}
     if not accept_changes:
         _refuse_changes(facts, now)
     before: dict[int, Before] = {}
     accepted = set(_changed(facts, now))
-    for index, job in enumerate(plan.jobs("")):
+    for index, job in enumerate(jobs_of(plan, now)):
         found = folder.states(index).newest()
         if found is None:
             continue
         path, state = found
-        sources = sources_of(now)
-        own = {"agent": sources[job.agent.name], "stream": sources["stream"], "data": sources["data"]}
-        expected = replace(job, sources=own).identity()
-        other = _differences(state["job"], expected)
+        other = _differences(state["job"], job.identity())
         if other and not accept_changes:
             raise ResumeError(
                 f"'{folder.path}': run.json says other {other[0]} than the states were made with: "
                 f"put it back, or {ACCEPT}"
             )
         accepted |= {f"{name} of job {index}" for name in other if name != "sources"}
-        done = state["steps"] == job.stream.num_tasks * job.stream.steps_per_task
+        done = state["steps"] == job.total_steps
         if "seeds" in other or (state["loop"] is None and not done):
             continue  # it is of no use: the job starts anew
         before[index] = Before(state["records"], state["steps"], done, str(path.resolve()))

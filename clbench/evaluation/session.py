@@ -61,7 +61,7 @@ def load_data(plan: Plan) -> tuple[Plan, LabelledData, bool]:
     return replace(plan, spec=spec), data, held
 
 
-def carry_out(session: Session, display: Display, data: LabelledData, held: bool) -> Watch:
+def run_session(session: Session, display: Display, data: LabelledData, held: bool) -> Watch:
     """Run what is left; finished tasks are in the run folder at every moment, and stay there whatever happens.
 
     Args:
@@ -83,7 +83,7 @@ def carry_out(session: Session, display: Display, data: LabelledData, held: bool
         try:
             watch.write()
             if not plan.inline:
-                _hand_over(data, scratch)
+                data.save(scratch)
                 if not held:
                     forget(data)  # the workers map it; here it would only take memory
                     del data
@@ -138,14 +138,19 @@ def how_to_go_on(folder: Path) -> str:
 
 
 def _jobs(session: Session, data: str) -> list[Job]:
-    sources = sources_of(session.facts)
     jobs = []
-    for index, job in enumerate(session.plan.jobs(data)):
-        own = {"agent": sources[job.agent.name], "stream": sources["stream"], "data": sources["data"]}
+    for index, job in enumerate(jobs_of(session.plan, session.facts, data)):
         kept = session.before.get(index)
         states = str(session.folder.states(index).folder.resolve())
-        jobs.append(replace(job, sources=own, states=states, resume=kept.path if kept else ""))
+        jobs.append(replace(job, states=states, resume=kept.path if kept else ""))
     return jobs
+
+
+def jobs_of(plan: Plan, facts: Mapping[str, Any], data: str = "") -> list[Job]:
+    """Return a plan's jobs, with the checksums that run.json has of what they run."""
+    sources = sources_of(facts)
+    shared = {name: sources[name] for name in ("stream", "data")}
+    return [replace(job, sources={"agent": sources[job.agent.name], **shared}) for job in plan.jobs(data)]
 
 
 def sources_of(facts: Mapping[str, Any]) -> dict[str, str | None]:
@@ -194,31 +199,25 @@ def _scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _hand_over(data: LabelledData, scratch: Path) -> None:
-    """Write the data to where workers map it from."""
-    try:
-        data.save(scratch)
-    except OSError as error:
-        raise WriteError(f"cannot write {scratch} for the workers: {error.strerror or error}") from error
-
-
 def gather_facts(plan: Plan, data: LabelledData) -> dict[str, Any]:
     """Return everything that is needed to repeat a run, and when and where it was made."""
     return {
-        "spec": plan.spec.to_json(),
+        **what_runs(plan, data),
         "env": plan.env,
         "division": vars(plan.division),
-        "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
-        "data": data_facts(data),
-        "stream": source_of(lookup(plan.spec.stream.id).load()),
         "indicator_definitions": DEFINITIONS,
         **circumstances(plan.spec.device),
     }
 
 
-def data_facts(data: LabelledData) -> dict[str, Any]:
-    """Return what run.json says of the data."""
-    return {"source": data.source, "size": len(data), "sha256": data.checksum}
+def what_runs(plan: Plan, data: LabelledData) -> dict[str, Any]:
+    """Return what run.json says of spec, agents, stream and data, with their checksums."""
+    return {
+        "spec": plan.spec.to_json(),
+        "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
+        "data": {"source": data.source, "size": len(data), "sha256": data.checksum},
+        "stream": source_of(lookup(plan.spec.stream.id).load()),
+    }
 
 
 def circumstances(device: str) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def _check_spec(stream: Mapping[str, Any], name: str, run: Mapping[str, Any]) ->
     check_choice("stream", stream["id"], STREAMS)
     owner, rules = lookup(stream["id"]).load(), protocol(name)
     expected = resolve(stream["id"], protocol_settings(rules, owner.has_own_data(), {}))
-    wanted = {key: value for key, value in expected.to_json().items() if key != "data_dir"}
+    wanted = expected.identity()
     for key in {**wanted, **stream}:
         if key not in wanted or stream.get(key) != wanted[key]:
             raise SubmissionError(

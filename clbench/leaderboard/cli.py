@@ -115,7 +115,7 @@ def _check(options: argparse.Namespace, folder: Path) -> int:
 def _verify(options: argparse.Namespace, folder: Path) -> int:
     from clbench.leaderboard.verifying import verify
 
-    _, verdict = verify(folder, options.name, options.seed, options.tasks, options.data_dir)
+    verdict = verify(folder, options.name, options.seed, options.tasks, options.data_dir)
     first = "task 1" if options.tasks == 1 else f"tasks 1-{options.tasks}"
     recorded, repeated = (
         " ".join(f"{value:.4f}" for value in values) for values in (verdict.recorded, verdict.repeated)

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from clbench.envs.single import StreamEnv
-from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import AgentError
-from clbench.loading import load_agent
+from clbench.evaluation.jobs import environment
+from clbench.loading import is_vectorized, load_agent
 from clbench.specs import RunSpec
 
 VANILLA = "agents.vanilla"
@@ -32,13 +31,12 @@ def relative_cost(spec: RunSpec, owner: type, arguments: Mapping[str, Any]) -> d
     Raises:
         AgentError: the agent raised.
     """
-    vectorized = bool(getattr(owner, "vectorized", False))
-    seeds = spec.seeds if vectorized else spec.seeds[:1]
+    seeds = spec.seeds if is_vectorized(owner) else spec.seeds[:1]
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        own = _stints(spec, owner, arguments, vectorized, seeds)
-        vanilla = _stints(spec, load_agent(VANILLA), {}, True, seeds)
+        own = _stints(spec, owner, arguments, seeds)
+        vanilla = _stints(spec, load_agent(VANILLA), {}, seeds)
         next(own), next(vanilla)  # warms up
         ratios = [next(own) / next(vanilla) for _ in range(ROUNDS)]
     except Exception as error:
@@ -49,20 +47,14 @@ def relative_cost(spec: RunSpec, owner: type, arguments: Mapping[str, Any]) -> d
 
 
 def _stints(
-    spec: RunSpec, owner: type, arguments: Mapping[str, Any], vectorized: bool, seeds: tuple[int, ...]
+    spec: RunSpec, owner: type, arguments: Mapping[str, Any], seeds: tuple[int, ...]
 ) -> Iterator[float]:
     """Yield the seconds that the next 40 steps take, again and again."""
-    overrides = {key: value for key, value in spec.stream.to_json().items() if key not in ("id", "options")}
-    overrides.update(spec.stream.options)
-    device = spec.device if vectorized else "cpu"
-    env: Any
-    if vectorized:
-        env = StreamVectorEnv(spec.stream.id, num_envs=len(seeds), device=device, **overrides)
-    else:
-        env = StreamEnv(spec.stream.id, agent_device=spec.device, **overrides)
-    agent: Any = owner(env.agent_spec, seeds if vectorized else seeds[0], **arguments)
+    lockstep = is_vectorized(owner)
+    env = environment(spec.stream, len(seeds) if lockstep else None, spec.device)
+    agent: Any = owner(env.agent_spec, seeds if lockstep else seeds[0], **arguments)
     begin_task = getattr(agent, "begin_task", lambda task: None)
-    obs, info = env.reset(seed=list(seeds) if vectorized else seeds[0])
+    obs, info = env.reset(seed=list(seeds) if lockstep else seeds[0])
     while True:
         started = time.perf_counter()
         for _ in range(STEPS):

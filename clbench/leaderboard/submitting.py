@@ -72,14 +72,13 @@ def submit(
         raise SubmissionError(f"'{run}' was gone on with after a change (--accept-changes): run it anew")
     entry = _choose(spec.agents, agent, run)
     owner, text, file = _source(entry, facts)
-    reference = entry.name if not _is_path(entry.name) else _short(entry.name)
+    reference = Path(entry.name).name  # of a file, without the folders that it is in
     records = [replace(one, agent=reference) for one in source.read_tasks() if one.agent == entry.name]
     found = score(reference, records, spec.stream.num_tasks)
     if found is None or found.seeds < len(spec.seeds):
         raise SubmissionError(
             f"'{run}' lacks tasks of {entry.name}: go on with it by python -m clbench.evaluate --resume {run}"
         )
-    stream = {key: value for key, value in spec.stream.to_json().items() if key != "data_dir"}
     names = facts["agents"][entry.name]
     submission = Submission(
         schema_version=SUBMISSION_VERSION,
@@ -91,7 +90,7 @@ def submit(
             "file": file,
             "sha256": names["sha256"],
         },
-        stream=stream,
+        stream=spec.stream.identity(),
         protocol=spec.protocol,
         seeds=list(spec.seeds),
         scores=scores_as_data(found),
@@ -134,24 +133,9 @@ def _source(entry: AgentEntry, facts: dict[str, Any]) -> tuple[type, str, str]:
     return owner, raw.decode("utf-8"), Path(path).name
 
 
-def _is_path(name: str) -> bool:
-    return name.partition(":")[0].endswith(".py")
-
-
-def _short(name: str) -> str:
-    """Return a reference to a file without the folders it is in.
-
-    >>> _short("/home/me/agents/mine.py:Agent")
-    'mine.py:Agent'
-    """
-    place, colon, owner = name.partition(".py")
-    return f"{Path(place).name}{colon}{owner}"
-
-
 def _run_facts(facts: dict[str, Any], spec: RunSpec) -> dict[str, Any]:
-    command = [_short(one) if Path(one).is_absolute() and ".py" in one else one for one in facts["command"]]
     return {
-        "command": [Path(one).name if Path(one).is_absolute() else one for one in command],
+        "command": [Path(one).name if Path(one).is_absolute() else one for one in facts["command"]],
         "started": facts["started"],
         "versions": facts["versions"],
         "hardware": facts["hardware"],

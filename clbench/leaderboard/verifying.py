@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +50,7 @@ class Verdict:
         return "close" if self.difference <= CLOSE else "different"
 
 
-def verify(
-    folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str | None = None
-) -> tuple[Entry, Verdict]:
+def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str | None = None) -> Verdict:
     """Run the first tasks of one seed of a submission again. This runs the submission's code.
 
     A learner that comes with clbench is taken from there if its file is the submitted one; else the submitted file
@@ -70,13 +67,10 @@ def verify(
     spec = StreamSpec(**{**data.stream, "data_dir": data_dir})
     if check_count("tasks", tasks) > spec.num_tasks:
         raise SubmissionError(f"'{name}' has {spec.num_tasks} tasks, not {tasks}")
-    scratch = Path(tempfile.mkdtemp(prefix="clbench-verify-"))
-    try:
-        repeated = _repeat(entry, spec, seed, tasks, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="clbench-verify-", ignore_cleanup_errors=True) as scratch:
+        repeated = _repeat(entry, spec, seed, tasks, Path(scratch))
     recorded = [record.accuracy for record in entry.records if record.seed == seed][:tasks]
-    return entry, Verdict(seed, tuple(recorded), tuple(repeated))
+    return Verdict(seed, tuple(recorded), tuple(repeated))
 
 
 def _repeat(entry: Entry, spec: StreamSpec, seed: int, tasks: int, scratch: Path) -> list[float]:
