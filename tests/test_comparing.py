@@ -207,6 +207,15 @@ def test_where_and_from_which_folder_is_no_reason_to_refuse():
     )
 
 
+def test_another_code_of_the_stream_is_told():
+    one, two = entries({"a": A}, "x/one"), entries({"b": B}, "x/two")
+    for (entry,), code in ((one, "a" * 64), (two, "b" * 64)):
+        entry.facts["stream"] = {"sha256": code}
+    assert compare(one + two).notes == (
+        f"made under different circumstances: stream's code {'a' * 12} / {'b' * 12}",
+    )
+
+
 def test_what_was_changed_of_the_protocol_is_in_the_title():
     found = compare(entries({"a": A, "b": B}, spec={"overrides": {"num_tasks": 4}}))
     assert "quick (changed: num_tasks)" in found.title

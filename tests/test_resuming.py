@@ -1,5 +1,6 @@
 """Runs that are broken off and gone on with."""
 
+import itertools
 import json
 import os
 import random
@@ -225,9 +226,9 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypat
         return len(table.read_text().splitlines()) if table.exists() else 0
 
     command, said = [*flags, "--out", "cut"], ""
-    for number in (signal.SIGKILL, signal.SIGINT):
+    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
         process, before = launch(*command, cwd=tmp_path), rows()
-        until(lambda before=before: rows() > before + 4)
+        until(lambda before=before: rows() > before + 3)
         time.sleep(random.uniform(0, 0.5))
         workers = worker_processes(process.pid)
         assert workers
@@ -252,7 +253,7 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypat
     assert {path.name for path in (tmp_path / folder).iterdir()} == {path.name for path in expected.iterdir()}
     facts = RunFolder(tmp_path / folder).read_run()
     assert facts["status"] == "complete"
-    assert len(facts["resumed"]) == 2
+    assert len(facts["resumed"]) == 3
     assert facts["timing"]["steps_per_second"]["dropout.py"] > 0
 
 
@@ -466,25 +467,32 @@ class InNoModule(PerLayer):
 
 
 def test_classes_that_only_this_process_has(tmp_path, monkeypatch):
+    expected = clbench.evaluate("agents.perlayer", **SHORT, seeds=2, device="cpu", out=tmp_path / "whole")
     monkeypatch.setattr(InNoModule, "__module__", "__main__")
-    monkeypatch.setattr(InNoModule, "learn", failing_once(PerLayer.learn))
+    monkeypatch.setattr(InNoModule, "learn", disturbed(PerLayer.learn, {8: "error", 11: "signal"}))
     with pytest.raises(clbench.ClbenchError, match="not today"):
-        clbench.evaluate(InNoModule, **SHORT, seeds=2, device="cpu", out=tmp_path)
-    (folder,) = tmp_path.iterdir()
+        clbench.evaluate(InNoModule, **SHORT, seeds=2, device="cpu", out=tmp_path / "cut")
+    (folder,) = (tmp_path / "cut").iterdir()
     with pytest.raises(ResumeError, match=r"clbench.resume\(folder, agents=\[...\]\)"):
         clbench.resume(folder)
+    with pytest.raises(KeyboardInterrupt, match="go on with"):
+        clbench.resume(folder, agents=[InNoModule])
+    _, state = RunFolder(folder).states(0).newest()
+    assert state["steps"] % 4  # kept after the step in progress, in the middle of a task
     evaluation = clbench.resume(folder, agents=[InNoModule])
-    assert len(evaluation.tasks) == 4
-    same = clbench.evaluate("agents.perlayer", **SHORT, seeds=2, device="cpu", out=tmp_path)
-    assert evaluation.tasks["accuracy"].tolist() == same.tasks["accuracy"].tolist()
+    assert evaluation.tasks["accuracy"].tolist() == expected.tasks["accuracy"].tolist()
 
 
-def failing_once(learn):
-    calls = iter(range(10**6))
+def disturbed(learn, calls):
+    """`learn`, but at those calls, counted over all agents, it fails or the process is sent SIGTERM."""
+    count = itertools.count()
 
     def wrapped(self, targets):
-        if next(calls) == 8:
+        happens = calls.get(next(count))
+        if happens == "error":
             raise RuntimeError("not today")
+        if happens == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
         return learn(self, targets)
 
     return wrapped

@@ -65,6 +65,7 @@ def _machine(facts: Mapping[str, Any]) -> dict[str, str]:
         "torch": fact(facts, "versions", "torch"),
         "clbench": fact(facts, "versions", "clbench"),
         "processor": fact(facts, "hardware", "processor"),
+        "stream's code": fact(facts, "stream", "sha256"),
     }
     return {name: _text(value) for name, value in found.items()}
 

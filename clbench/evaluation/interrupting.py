@@ -28,8 +28,8 @@ class Interruption:
 
 
 @contextlib.contextmanager
-def interruptible(stop: Callable[[], None]) -> Iterator[Interruption]:
-    """Let the first SIGINT or SIGTERM call `stop` instead of raising; the second raises KeyboardInterrupt.
+def interruptible(stop: Callable[[], None] = lambda: None) -> Iterator[Interruption]:
+    """Let the first SIGINT or SIGTERM be noted and call `stop` instead of raising; the second raises KeyboardInterrupt.
 
     Signals that are ignored stay so (`nohup`). Outside the main thread, where handlers cannot be set, nothing changes.
     """

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import IO
 
 from clbench.evaluation.jobs import Job, Message, describe_job, run_job
@@ -33,11 +33,13 @@ GRACE = 5.0  # seconds that a worker gets to leave after its last message
 
 
 def run_inline(
-    jobs: Sequence[Job], classes: Mapping[str, type]
+    jobs: Sequence[Job], classes: Mapping[str, type], stop: Callable[[], bool]
 ) -> Generator[tuple[int, Message], None, None]:
     """Run jobs in this process, one after another: for classes that no other process could import."""
     for index, job in enumerate(jobs):
-        for message in run_job(job, classes[job.agent.name]):
+        if stop():
+            return
+        for message in run_job(job, classes[job.agent.name], stop):
             yield index, message
 
 

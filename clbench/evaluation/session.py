@@ -18,7 +18,7 @@ from clbench import machine
 from clbench.data import LabelledData
 from clbench.data.sources import forget, is_loaded
 from clbench.errors import WriteError
-from clbench.evaluation.interrupting import Interrupted, interruptible
+from clbench.evaluation.interrupting import Interrupted, Interruption, interruptible
 from clbench.evaluation.jobs import Job, can_resume, cannot_resume
 from clbench.evaluation.plan import Plan
 from clbench.evaluation.pool import Pool, run_inline
@@ -95,10 +95,10 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
                 for index in range(len(jobs))
                 if not (index in session.before and session.before[index].done)
             ]
-            if plan.inline:
-                _run_inline(plan, [jobs[index] for index in left], left, watch)
-            else:
-                _run_in_processes(plan, [jobs[index] for index in left], left, watch, display, folder)
+            run = _run_inline if plan.inline else _run_in_processes
+            interruption = run(plan, [jobs[index] for index in left], left, watch)
+            if interruption.signal is not None:
+                raise Interrupted(how_to_go_on(folder.path), interruption.signal)
             _draw(watch, plan, folder, chance)
             status = "failed" if watch.failures else "complete"
         except Exception:
@@ -159,20 +159,19 @@ def sources_of(facts: Mapping[str, Any]) -> dict[str, str | None]:
     return {**own, "stream": facts["stream"]["sha256"], "data": facts["data"]["sha256"]}
 
 
-def _run_inline(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> None:
-    news = ((indices[place], message) for place, message in run_inline(jobs, plan.classes))
-    with contextlib.closing(news):
-        watch.follow(news)
+def _run_inline(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> Interruption:
+    with interruptible() as interruption:
+        news = run_inline(jobs, plan.classes, lambda: interruption.signal is not None)
+        with contextlib.closing(news):
+            watch.follow((indices[place], message) for place, message in news)
+    return interruption
 
 
-def _run_in_processes(
-    plan: Plan, jobs: list[Job], indices: list[int], watch: Watch, display: Display, folder: RunFolder
-) -> None:
+def _run_in_processes(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> Interruption:
     pool = Pool(jobs, plan.division.workers)
     with contextlib.closing(pool), interruptible(pool.stop) as interruption:
         watch.follow((indices[place], message) for place, message in pool.messages())
-    if interruption.signal is not None:
-        raise Interrupted(how_to_go_on(folder.path), interruption.signal)
+    return interruption
 
 
 def _who_cannot_resume(plan: Plan) -> list[str]:
