@@ -1,5 +1,7 @@
 """L2 regularisation: weights are drawn towards zero."""
 
+from collections.abc import Sequence
+
 import torch
 
 from .adam import Tensors
@@ -18,3 +20,8 @@ class Agent(RegularizedLearner):
         """Return strength/2 * ||theta||^2 of each seed, `(S,)`."""
         squares = [value.square().flatten(1).sum(dim=1) for value in parameters.values()]
         return self.strength / 2 * torch.stack(squares).sum(dim=0)
+
+    @torch.no_grad()
+    def penalty_gradients(self) -> Sequence[torch.Tensor]:
+        """Return strength * theta."""
+        return [self.strength * value for value in self.parameters.values()]

@@ -23,7 +23,8 @@ class Learner:
     """Trains one network per seed on stacked parameters: mean cross-entropy, Adam.
 
     Each seed's arithmetic is its own: training S seeds together or apart gives the same numbers.
-    Subclasses say what they add by `make_network`, `penalty` and `begin_task`.
+    Subclasses say what they add by `make_network`, `penalty` (and `penalty_gradients`, where that is quicker) and
+    `begin_task`.
 
     Args:
         spec: the stream to learn on.
@@ -170,24 +171,29 @@ class Learner:
         # On a CPU, S matrix products are faster than one batched product (benchmarks/step.py).
         return torch.device(self.spec.device).type != "cpu"
 
+    def penalty_gradients(self) -> Sequence[torch.Tensor] | None:
+        """Return the penalty's gradient for each parameter, `(S, ...)` in new memory; None without a penalty.
+
+        By autograd; a learner that knows them in closed form may say so.
+        """
+        penalty = self.penalty(self.parameters)
+        return None if penalty is None else torch.autograd.grad(penalty.sum(), list(self.parameters.values()))
+
     def _gradients(self, losses: torch.Tensor) -> list[Any]:
         """Return the gradients of losses plus penalties, for each parameter stacked or seed by seed."""
-        parameters, penalty = list(self.parameters.values()), self.penalty(self.parameters)
         if self._stacked:
-            return list(
-                torch.autograd.grad((losses if penalty is None else losses + penalty).sum(), parameters)
-            )
-        leaves = [own[name] for name in self.parameters for own in self._own]
-        apart = torch.autograd.grad(losses.sum(), leaves)
-        count = len(self.seeds)
-        gradients: list[Any] = [apart[at : at + count] for at in range(0, len(apart), count)]
-        if penalty is None:
+            gradients: list[Any] = list(torch.autograd.grad(losses.sum(), list(self.parameters.values())))
+        else:
+            leaves = [own[name] for name in self.parameters for own in self._own]
+            apart, count = torch.autograd.grad(losses.sum(), leaves), len(self.seeds)
+            gradients = [apart[at : at + count] for at in range(0, len(apart), count)]
+        penalties = self.penalty_gradients()
+        if penalties is None:
             return gradients
-        stacked = torch.autograd.grad(penalty.sum(), parameters)
-        for total, own in zip(stacked, gradients, strict=True):
+        for total, own in zip(penalties, gradients, strict=True):
             for place, gradient in enumerate(own):
                 total[place].add_(gradient)
-        return list(stacked)
+        return list(penalties)
 
     def _call(self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = functional_call(self.model, {**parameters, **buffers}, (inputs,))

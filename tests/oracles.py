@@ -40,7 +40,9 @@ def wasserstein_penalty(parameters, initial, strength: float):
     """strength * sum over tensors of ||sort(theta) - sort(theta_0)||^2, by autograd through sort."""
     total = torch.zeros((), dtype=parameters[0].dtype)
     for value, start in zip(parameters, initial, strict=True):
-        total = total + ((value.flatten().sort().values - start.flatten().sort().values) ** 2).sum()
+        total = (
+            total + ((value.flatten().sort(stable=True).values - start.flatten().sort().values) ** 2).sum()
+        )
     return strength * total
 
 

@@ -2,8 +2,12 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from torch import nn
 from torch.nn import functional as F
 
@@ -204,6 +208,41 @@ def test_wasserstein_gradient_in_closed_form():
         ranks = flat.argsort().argsort()
         expected = 2 * 0.3 * (flat - agent.initial[name][0][ranks])
         torch.testing.assert_close(gradient.flatten(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("module", [l2, wasserstein])
+def test_gradients_of_penalties_are_those_of_autograd(module):
+    agent = module.Agent(SPEC, [0, 1], strength=0.3)
+    train(agent, 3, seeds=2)
+    expected = torch.autograd.grad(agent.penalty(agent.parameters).sum(), list(agent.parameters.values()))
+    for ours, theirs in zip(agent.penalty_gradients(), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def check_ranks(values):
+    """`by_rank` gives each value its place in a stable sort."""
+    places = torch.arange(values.shape[1], dtype=torch.float32).expand(values.shape).contiguous()
+    expected = values.sort(dim=1, stable=True).indices.argsort(dim=1)
+    assert torch.equal(wasserstein.by_rank(values, places), expected.float())
+    assert torch.equal(wasserstein.by_rank(values.double(), places), expected.float())
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=40),
+        elements=st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0, -1.0]),
+    )
+)
+def test_sorting_by_digits_is_a_stable_sort(values):
+    check_ranks(torch.from_numpy(values))
+
+
+def test_sorting_by_digits_of_weights_that_move():
+    values = torch.randn(2, 50_000, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        values = (values + 1e-3 * torch.randn_like(values)).round(decimals=4)  # with ties
+        check_ranks(values)
 
 
 def test_reset_is_a_fresh_network_with_fresh_optimizer_state():
