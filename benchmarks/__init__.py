@@ -1,1 +1,1 @@
-"""Speed, measured side by side in one process. Nothing here is a test."""
+"""What clbench costs, as ratios measured side by side: `python -m benchmarks`."""

