@@ -55,6 +55,29 @@ class IndicatorRecord:
 
 
 @dataclass(frozen=True)
+class ProfileRecord:
+    """Where time went in one process; a row of profile.csv.
+
+    Attributes:
+        agent: the agent's name.
+        seeds: those that the process trained, with blanks.
+        kind: "part" of the loop, or "operator" of PyTorch, recorded over a few steps only.
+        name: of the part or operator.
+        calls: how many.
+        seconds: wall time of a part; of an operator CPU time, or on a GPU the device's, without what it calls.
+        share: of the seconds of its kind.
+    """
+
+    agent: str
+    seeds: str
+    kind: str
+    name: str
+    calls: int
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True)
 class Undefined:
     """An indicator that an agent has no values of, said once.
 

@@ -1,7 +1,7 @@
 """`clbench.evaluate`: agents on a stream, from request to run folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from clbench.evaluation.progress import Display, Silent, default_display
 from clbench.evaluation.resuming import take_up
 from clbench.evaluation.session import Session, gather_facts, how_to_go_on, load_data, run_session
 from clbench.evaluation.watch import Failure, Watch
-from clbench.records import IndicatorRecord, TaskRecord
+from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results import RunFolder, frame
 from clbench.scoring import Score, score
 from clbench.specs import RunSpec
@@ -35,6 +35,7 @@ class Evaluation:
         failures: what went wrong, if anything.
         indicator_records: what was measured.
         undefined: what could not be measured, by agent and indicator, and why.
+        profile: where the time went, if that was asked for.
     """
 
     spec: RunSpec
@@ -45,6 +46,7 @@ class Evaluation:
     failures: tuple[Failure, ...]
     indicator_records: tuple[IndicatorRecord, ...] = ()
     undefined: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    profile: tuple[ProfileRecord, ...] = ()
 
     @property
     def indicators(self) -> "pd.DataFrame":
@@ -89,6 +91,7 @@ def evaluate(
     workers: int | None = None,
     indicators: str | Sequence[str] | None = None,
     indicators_every: int | None = None,
+    profile: bool = False,
     out: str | Path = "results",
     progress: bool = False,
 ) -> Evaluation:
@@ -106,6 +109,7 @@ def evaluate(
         workers: processes at a time; by default as many as make the run quickest.
         indicators: names, "all" or "none"; by default those that cost next to nothing.
         indicators_every: measure every so many steps of a task, beside its last.
+        profile: write where the time goes into profile.csv.
         out: folder in which a new run folder is made.
         progress: show what is running, as the command line does.
 
@@ -137,6 +141,7 @@ def evaluate(
         indicators,
         indicators_every,
     )
+    plan = replace(plan, profile=profile)
     return _or_raise(carry_out(plan, Path(out), default_display() if progress else Silent()))
 
 
@@ -147,6 +152,7 @@ def resume(
     workers: int | None = None,
     data_dir: str | None = None,
     accept_changes: bool = False,
+    profile: bool = False,
     progress: bool = False,
 ) -> Evaluation:
     """Go on with a run that was broken off; on the same machine it ends as if it had never been.
@@ -157,6 +163,7 @@ def resume(
         workers: processes at a time; by default as many as before.
         data_dir: where the images lie now.
         accept_changes: go on although an agent, the stream or the spec has changed since.
+        profile: write where the time of this session goes.
         progress: show what is running, as the command line does.
 
     Raises:
@@ -171,6 +178,7 @@ def resume(
         workers=workers,
         data_dir=data_dir,
         accept_changes=accept_changes,
+        profile=profile,
     )
     return _or_raise(evaluation)
 
@@ -200,12 +208,14 @@ def go_on(
     workers: int | None = None,
     data_dir: str | None = None,
     accept_changes: bool = False,
+    profile: bool = False,
 ) -> Evaluation:
     """Go on with the run in the folder `path`."""
     folder = RunFolder(path)
     folder.read_run()  # complains if there is none
     with folder.in_use():
         session, data, held = take_up(folder, classes, workers, data_dir, accept_changes)
+        session = replace(session, plan=replace(session.plan, profile=profile))
         return _evaluation(session.plan, folder, _run(session, display, data, held))
 
 
@@ -231,4 +241,5 @@ def _evaluation(plan: Plan, folder: RunFolder, watch: Watch) -> Evaluation:
         failures=tuple(watch.failures),
         indicator_records=tuple(watch.sorted_indicators()),
         undefined=watch.undefined,
+        profile=tuple(watch.profiles),
     )

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,8 @@ def build_parser() -> Parser:
     add(
         "--resume",
         metavar="RUN",
-        help="go on with a run that was broken off; beside it only --workers, --data-dir, --quiet and --debug",
+        help="go on with a run that was broken off; beside it only --workers, --data-dir, --profile, --quiet "
+        "and --debug",
     )
     add(
         "--accept-changes",
@@ -98,6 +100,7 @@ def build_parser() -> Parser:
         help="with --resume: although agent, stream or spec have changed",
     )
     add("--out", default="results", metavar="DIR", help="where run folders are made (default: %(default)s)")
+    add("--profile", action="store_true", help="write where the time goes into profile.csv")
     add("--quiet", action="store_true", help="print the run folder's path, nothing else")
     add("--list", action="store_true", help="list streams, protocols and agents")
     add("--debug", action="store_true", help="show tracebacks")
@@ -126,7 +129,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 def _refuse_beside_resume(parser: Parser, options: argparse.Namespace) -> None:
     """A run's folder says what the run is."""
-    free = ("resume", "accept_changes", "workers", "data_dir", "quiet", "debug")
+    free = ("resume", "accept_changes", "workers", "data_dir", "profile", "quiet", "debug")
     for name, value in vars(options).items():
         if name not in free and value != parser.get_default(name) and value != []:
             what = f"agent '{value[0]}'" if name == "agents" else parser.flag_of(name)
@@ -142,6 +145,7 @@ def _resume(options: argparse.Namespace) -> "Evaluation":
         workers=options.workers,
         data_dir=options.data_dir,
         accept_changes=options.accept_changes,
+        profile=options.profile,
     )
 
 
@@ -172,6 +176,7 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
         options.indicators,
         options.indicators_every,
     )
+    plan = replace(plan, profile=options.profile)
     return carry_out(plan, Path(options.out), Silent() if options.quiet else default_display())
 
 

@@ -15,6 +15,7 @@ from clbench.agent import AgentSpec
 from clbench.data import LabelledData
 from clbench.data.sources import remember
 from clbench.errors import AgentError, ClbenchError, WriteError
+from clbench.evaluation.profiling import Profile
 from clbench.loading import is_vectorized, load_agent
 from clbench.observing import Observer
 from clbench.records import Glimpse, IndicatorRecord, Savepoint, TaskRecord, Undefined
@@ -48,6 +49,7 @@ class Job:
         resume: file of the state to go on from, "" to start anew.
         indicators: what is measured.
         indicators_every: measured every so many steps; None for a task's last only.
+        profile: whether to find out where the time goes.
     """
 
     agent: AgentEntry
@@ -64,6 +66,7 @@ class Job:
     resume: str = ""
     indicators: tuple[str, ...] = ()
     indicators_every: int | None = None
+    profile: bool = False
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Job":
@@ -87,7 +90,7 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """Return what a state must be of, to be gone on from by this job."""
         what = plain(self)
-        for name in ("data", "states", "resume", "modules", "stream_class"):
+        for name in ("data", "states", "resume", "modules", "stream_class", "profile"):
             del what[name]
         what["stream"] = self.stream.identity()
         return what
@@ -156,7 +159,7 @@ def split(seeds: Sequence[int], parts: int) -> list[tuple[int, ...]]:
 def run_job(
     job: Job, agent_class: type | None = None, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Message]:
-    """Run a job; yield messages: "started", then those of `KINDS`, then "done", "stopped" or "failed".
+    """Run a job; yield messages: "started", then those of `KINDS`, "profile", and "done", "stopped" or "failed".
 
     Args:
         job: what to run.
@@ -164,24 +167,7 @@ def run_job(
         stop: asked after every step; when it says true, the job keeps its state and ends.
     """
     try:
-        for module in job.modules:
-            importlib.import_module(module)
-        if job.stream.id not in STREAMS:
-            register(job.stream.id, job.stream_class)
-        if job.data:
-            remember(STREAMS[job.stream.id].load().data_key(job.stream), LabelledData.open(Path(job.data)))
-        owner = agent_class or load_agent(job.agent.name)
-        if job.vectorized is None:
-            job = replace(job, vectorized=is_vectorized(owner))
-        env = environment(job.stream, len(job.seeds) if job.vectorized else None, job.device)
-        agent = _construct(owner, job, env.agent_spec)
-        observer = None
-        if job.indicators:
-            observer = Observer(agent, job.agent.name, job.seeds, job.indicators, job.indicators_every)
-        loop = Run(env, agent, name=job.agent.name, seeds=job.seeds, observer=observer, stop=stop)
-        keeper = Keeper(job, loop, can_resume(type(agent)))
-        if job.resume:
-            keeper.take_up()
+        loop, keeper, profile = _prepare(job, agent_class, stop)
         yield {"kind": "started"}
         stopped = False
         for event in loop:
@@ -192,6 +178,8 @@ def run_job(
                 message = {"kind": KINDS[type(event)], **vars(event)}
                 keeper.note(message)
                 yield message
+        if profile is not None:
+            yield profile.message()
         yield {"kind": "stopped" if stopped else "done"}
     except Exception as error:
         text = (
@@ -200,6 +188,33 @@ def run_job(
             else f"{describe_job(job)}: {type(error).__name__}: {error}"
         )
         yield {"kind": "failed", "error": text, "traceback": traceback.format_exc()}
+
+
+def _prepare(job: Job, agent_class: type | None, stop: Callable[[], bool]) -> tuple[Run, Any, Profile | None]:
+    """Return a job's loop, at its start or where it goes on, the keeper of its states, and what times both."""
+    for module in job.modules:
+        importlib.import_module(module)
+    if job.stream.id not in STREAMS:
+        register(job.stream.id, job.stream_class)
+    if job.data:
+        remember(STREAMS[job.stream.id].load().data_key(job.stream), LabelledData.open(Path(job.data)))
+    owner = agent_class or load_agent(job.agent.name)
+    if job.vectorized is None:
+        job = replace(job, vectorized=is_vectorized(owner))
+    env = environment(job.stream, len(job.seeds) if job.vectorized else None, job.device)
+    agent = _construct(owner, job, env.agent_spec)
+    observer: Any = None
+    if job.indicators:
+        observer = Observer(agent, job.agent.name, job.seeds, job.indicators, job.indicators_every)
+    whole = can_resume(type(agent))
+    profile = Profile(job.device) if job.profile else None
+    if profile is not None:
+        env, agent, observer = profile.env(env), profile.agent(agent), observer and profile.observer(observer)
+    loop = Run(env, agent, name=job.agent.name, seeds=job.seeds, observer=observer, stop=stop)
+    keeper = Keeper(job, loop, whole)
+    if job.resume:
+        keeper.take_up()
+    return loop, profile.keeper(keeper) if profile is not None else keeper, profile
 
 
 class Keeper:

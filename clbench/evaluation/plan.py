@@ -31,6 +31,7 @@ class Plan:
         stream_class: "module:Class", to register it from if they do not.
         inline: run in this process, since no other could import the classes.
         env: the stream as the user named it.
+        profile: whether to find out where the time goes.
     """
 
     spec: RunSpec
@@ -40,6 +41,7 @@ class Plan:
     stream_class: str
     inline: bool
     env: str
+    profile: bool = False
 
     def jobs(self, data: str) -> list[Job]:
         """Return the jobs, agent by agent; `data` is the folder that workers map the data from."""
@@ -60,6 +62,7 @@ class Plan:
                     data=data,
                     indicators=self.spec.indicators,
                     indicators_every=self.spec.indicators_every,
+                    profile=self.profile,
                 )
                 for seeds in split(self.spec.seeds, parts)
             ]

@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(64 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(512 << 20),
+    "KINETO_LOG_LEVEL": "99",  # PyTorch's profiler says when it starts and stops
 }
 
 

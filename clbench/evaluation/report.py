@@ -42,8 +42,30 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
         console.print(f"\n{agent}, last task, medians over decisions and seeds:")
         console.print(steps)
         console.print()
+    for agent, shares in parts_of(evaluation).items():
+        console.print(
+            f"{agent} spent {', '.join(f'{share:.0%} on {name}' for name, share in shares)}".replace(
+                "%", " %"
+            )
+        )
     files = sorted(path.name for path in evaluation.folder.iterdir() if path.is_file())
     console.print(f"{evaluation.folder}/   {'  '.join(files)}", soft_wrap=True)
+
+
+def parts_of(evaluation: Evaluation) -> dict[str, list[tuple[str, float]]]:
+    """Return each agent's parts of the loop with their shares of the time, the greatest first, if it was profiled."""
+    found: dict[str, dict[str, float]] = {}
+    for record in evaluation.profile:
+        if record.kind == "part":
+            own = found.setdefault(record.agent, {})
+            own[record.name] = own.get(record.name, 0.0) + record.seconds
+    return {
+        agent: [
+            (name, seconds / sum(own.values()))
+            for name, seconds in sorted(own.items(), key=lambda pair: -pair[1])
+        ]
+        for agent, own in found.items()
+    }
 
 
 def table(evaluation: Evaluation) -> Table:

@@ -100,6 +100,8 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
             if interruption.signal is not None:
                 raise Interrupted(how_to_go_on(folder.path), interruption.signal)
             _draw(watch, plan, folder, chance)
+            if plan.profile:
+                folder.write_profile(watch.profiles)
             status = "failed" if watch.failures else "complete"
         except Exception:
             status = "failed"

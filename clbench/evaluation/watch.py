@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from clbench.evaluation.jobs import Job, Message
 from clbench.evaluation.progress import Display, Tally
-from clbench.records import IndicatorRecord, TaskRecord
+from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results import RunFolder
 
 
@@ -62,6 +62,7 @@ class Watch:
         self._indicators: list[IndicatorRecord] = []
         self.failures: list[Failure] = []
         self.undefined: dict[str, dict[str, str]] = {}
+        self.profiles: list[ProfileRecord] = []
         for index, kept in before.items():
             for message in kept.records:
                 self._take(index, message)
@@ -82,7 +83,7 @@ class Watch:
                 self._take(index, message)
                 if kind == "task" and message["seed"] == job.seeds[-1]:
                     self.write()
-                if kind not in ("indicator", "undefined"):
+                if kind not in ("indicator", "undefined", "profile"):
                     self._display.update(tally)
 
     def write(self) -> None:
@@ -97,6 +98,10 @@ class Watch:
         values = {key: value for key, value in message.items() if key != "kind"}
         if message["kind"] == "indicator":
             self._indicators.append(IndicatorRecord(**values))
+            return
+        if message["kind"] == "profile":
+            who = (tally.name, " ".join(map(str, job.seeds)))
+            self.profiles += [ProfileRecord(*who, **row) for row in message["rows"]]
             return
         if message["kind"] == "undefined":
             self.undefined.setdefault(tally.name, {})[message["indicator"]] = message["reason"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from clbench.errors import DataError, OutputError, ResumeError, WriteError
-from clbench.records import SCHEMA_VERSION, IndicatorRecord, TaskRecord
+from clbench.records import SCHEMA_VERSION, IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.files import write_whole
 from clbench.results.states import States
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-RUN, TASKS, INDICATORS, STATE = "run.json", "tasks.csv", "indicators.csv", "state"
-Record = TaskRecord | IndicatorRecord
+RUN, TASKS, INDICATORS, PROFILE, STATE = "run.json", "tasks.csv", "indicators.csv", "profile.csv", "state"
+Record = TaskRecord | IndicatorRecord | ProfileRecord
 AnyRecord = TypeVar("AnyRecord", TaskRecord, IndicatorRecord)
 
 
@@ -76,6 +76,10 @@ class RunFolder:
         """Write indicators.csv; nine digits are all that a float32 has."""
         rows = ({**asdict(record), "value": f"{record.value:.9g}"} for record in records)
         self._write_csv(INDICATORS, IndicatorRecord, rows)
+
+    def write_profile(self, records: Iterable[ProfileRecord]) -> None:
+        """Write profile.csv."""
+        self._write_csv(PROFILE, ProfileRecord, (asdict(record) for record in records))
 
     def _write_csv(self, name: str, kind: type[Record], rows: Iterable[Mapping[str, Any]]) -> None:
         text = io.StringIO()

@@ -1,0 +1,113 @@
+"""Where a run's time goes."""
+
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+import clbench
+from clbench.evaluation.cli import main
+from clbench.evaluation.jobs import Job, run_job
+from clbench.evaluation.profiling import LEARN, MEASURE, PREDICT, REST, SAVE, STREAM, WINDOW, Profile
+from clbench.specs import AgentEntry, StreamSpec
+
+STREAM_SPEC = StreamSpec(
+    "RandomLabelMNIST-v0", num_tasks=2, epochs_per_task=8, num_samples=500, batch_size=100
+)
+STEPS = 2 * 8 * 5
+
+
+class Sleeper:
+    """Takes its time to learn, and none to predict; no module of PyTorch, without `begin_task`."""
+
+    def __init__(self, spec, seed):
+        self.spec = spec
+
+    def act(self, obs):
+        return torch.zeros(len(obs), dtype=torch.int64)
+
+    def learn(self, targets):
+        time.sleep(0.005)
+
+
+def profile_of(agent, agent_class=None, **changes):
+    job = Job(AgentEntry(agent), None, (0,), STREAM_SPEC, "cpu", 1, profile=True, **changes)
+    messages = list(run_job(job, agent_class))
+    assert messages[-1] == {"kind": "done"}, messages[-1]
+    (found,) = [message for message in messages if message["kind"] == "profile"]
+    return pd.DataFrame(found["rows"]), messages
+
+
+def test_parts_are_the_whole_and_time_is_counted_where_it_arises():
+    started = time.perf_counter()
+    rows, _ = profile_of("sleeper", Sleeper)
+    took = time.perf_counter() - started
+    parts = rows[rows.kind == "part"].set_index("name")
+    assert list(parts.index) == [STREAM, PREDICT, LEARN, MEASURE, SAVE, REST]
+    assert parts.share.sum() == pytest.approx(1, abs=1e-4)
+    assert parts.seconds.sum() < took
+    outside = STEPS - len(WINDOW)
+    assert parts.calls[PREDICT] == parts.calls[LEARN] == outside
+    assert parts.seconds[LEARN] >= 0.005 * outside
+    assert parts.seconds[LEARN] > parts.seconds.drop(LEARN).max()
+
+
+def test_operators_are_those_of_the_window():
+    rows, messages = profile_of("agents.vanilla", indicators=("gradient_norm",))
+    operators = rows[rows.kind == "operator"].set_index("name")
+    # Three layers forward, by `addmm`; nothing else uses it.
+    assert operators.calls["aten::addmm"] == 3 * len(WINDOW)
+    assert operators.share.sum() <= 1
+    assert operators.seconds.is_monotonic_decreasing
+    parts = rows[rows.kind == "part"].set_index("name")
+    assert parts.calls[MEASURE] > 0
+    assert any(message["kind"] == "indicator" for message in messages)
+
+
+def test_a_job_shorter_than_the_window():
+    short = StreamSpec("RandomLabelMNIST-v0", num_tasks=1, epochs_per_task=6, num_samples=500, batch_size=100)
+    assert WINDOW.start < 30 < WINDOW.stop
+    job = Job(AgentEntry("agents.vanilla"), None, (0,), short, "cpu", 1, profile=True)
+    rows = list(run_job(job))[-2]["rows"]
+    assert {row["kind"] for row in rows} == {"part", "operator"}
+
+
+def test_what_is_watched_is_otherwise_what_it_was():
+    inner = Sleeper(None, 0)
+    watched = Profile("cpu").agent(inner)
+    assert watched.spec is None
+    assert not hasattr(watched, "begin_task")
+
+
+def test_profile_of_a_run_from_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["agents.vanilla", "--tasks", "2", "--epochs", "6", "--images", "600", "--batch-size", "100",
+             "--seeds", "2", "--device", "cpu"]  # fmt: skip
+    assert main([*flags, "--profile"]) == 0
+    assert "agents.vanilla spent " in " ".join(capsys.readouterr().out.split())
+    folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
+    table = pd.read_csv(folder / "profile.csv", dtype={"seeds": str})
+    assert set(table.agent) == {"agents.vanilla"}
+    assert sorted(" ".join(table.seeds.unique()).split()) == ["0", "1"]
+    assert set(table.kind) == {"part", "operator"}
+    assert main(flags) == 0
+    assert "spent" not in capsys.readouterr().out
+    without = folder.parent / "RandomLabelMNIST-v0-quick-2"
+    assert not (without / "profile.csv").exists()
+    one, two = (pd.read_csv(place / "tasks.csv").drop(columns="seconds") for place in (folder, without))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_profile_from_python(tmp_path):
+    found = clbench.evaluate(
+        Sleeper,
+        num_tasks=1,
+        epochs_per_task=8,
+        num_samples=500,
+        batch_size=100,
+        seeds=1,
+        profile=True,
+        out=tmp_path,
+    )
+    assert max(found.profile, key=lambda row: row.seconds * (row.kind == "part")).name == LEARN
