@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from benchmarks.measuring import Row
 from clbench.evaluation.pool import ENVIRONMENT
 from clbench.machine import hardware, versions
 
-SECTIONS: Mapping[str, Callable[[int, str], Iterator[Row]]] = {
+SECTIONS: dict[str, Callable[[int, str], Iterator[Row]]] = {
     "steps": steps.rows,
     "learners": learners.rows,
     "lockstep": lockstep.rows,
@@ -33,7 +33,9 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder for DEVICE.json")
+    parser.add_argument(
+        "--out", type=Path, help="folder for DEVICE.json (default: docs/benchmarks; with --only nowhere)"
+    )
     options = parser.parse_args()
     wanted = options.only or [*SECTIONS, "memory"]
     rows: list[Row] = []
@@ -58,10 +60,12 @@ def main() -> None:
     elif "memory" in wanted and Path("/proc/self/smaps_rollup").exists():
         facts["memory"] = memory.peak_of_an_evaluation()
         print(f"peak of all processes: {facts['memory']['peak_mib']:,} MiB  ({facts['memory']['command']})")
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{options.device.partition(':')[0]}.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n")
-    print(path)
+    folder = options.out or (None if options.only else Path("docs/benchmarks"))
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{options.device.partition(':')[0]}.json"
+        path.write_text(json.dumps(facts, indent=1) + "\n")
+        print(path)
 
 
 def heading() -> str:
