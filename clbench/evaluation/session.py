@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shlex
 import shutil
 import sys
 import tempfile
@@ -136,7 +137,7 @@ def _draw(watch: Watch, plan: Plan, folder: RunFolder, chance: float) -> None:
 
 def how_to_go_on(folder: Path) -> str:
     """Return the command that goes on with a run."""
-    return f"finished tasks are kept; go on with: python -m clbench.evaluate --resume {folder}"
+    return f"finished tasks are kept; go on with: python -m clbench.evaluate --resume {shlex.quote(str(folder))}"
 
 
 def _jobs(session: Session, data: str) -> list[Job]:
