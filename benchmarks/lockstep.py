@@ -1,4 +1,4 @@
-"""S seeds in lockstep against S separate runs (f): in one process, and by the command line on all cores."""
+"""S seeds in lockstep against S by themselves, and whole evaluations of three seeds against one after another (f)."""
 
 import os
 import subprocess
@@ -9,37 +9,46 @@ from typing import Any
 
 from benchmarks.loops import apart, ours
 from benchmarks.measuring import Row, compare, ratio_row, seconds, take_turns, threads
+from clbench.machine import cores
 
-COMMAND = ["agents.vanilla", "--tasks", "3", "--epochs", "40", "--indicators", "none", "--quiet"]
+COMMAND = ["agents.vanilla", "--tasks", "2", "--indicators", "none", "--quiet"]
 
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
-    """Measure steps, then whole evaluations of three seeds."""
+    """Compare steps, in one process."""
     with threads(1):
         for seeds in (1, 3, 9, 27):
-            loops = {"lockstep": ours(seeds=seeds, device=device), "apart": apart(seeds, device)}
-            times = take_turns(loops, max(3, rounds // 3), max(2, 30 // seeds), device)
+            loops = {
+                "S seeds in lockstep": ours(seeds=seeds, device=device),
+                "S seeds apart": apart(seeds, device),
+            }
+            times = take_turns(loops, max(5, rounds // 3), max(2, 30 // seeds), device)
             setting = f"S={seeds}, {'1 thread' if device == 'cpu' else device}"
-            yield compare("lockstep", setting, times, "apart", "lockstep")
-    if device == "cpu":
-        yield from evaluations(max(2, rounds // 6))
+            yield compare("lockstep", setting, times, "S seeds apart", "S seeds in lockstep")
 
 
-def evaluations(rounds: int) -> Iterator[Row]:
-    """Compare `evaluate` on three seeds with one after another, on all cores each and on one core each."""
-    evaluate(["0"])  # compiles what there is to compile
-    together, all_cores, one_core = [], [], []
-    for _ in range(rounds):
+def evaluations(rounds: int, device: str) -> Iterator[Row]:
+    """Compare `evaluate` on three seeds with one seed after another: all cores each, and one core each.
+
+    Starting up and drawing figures count; one after another they come three times.
+    """
+    if device != "cpu":
+        return
+    evaluate(["0,"])  # compiles what there is to compile
+    together: list[float] = []
+    apart: dict[str, list[float]] = {"all cores each": []}
+    if hasattr(os, "sched_setaffinity"):
+        apart["one core each"] = []
+    for _ in range(max(2, rounds // 5)):
         together.append(seconds(lambda: evaluate(["0,1,2"])) * 1e3)
-        all_cores.append(seconds(lambda: evaluate(["0,", "1,", "2,"])) * 1e3)
-        one_core.append(seconds(lambda: evaluate(["0,", "1,", "2,"], preexec_fn=on_one_core)) * 1e3)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    setting = f"evaluate, {cores} cores"
-    for name, base in (("one core each", one_core), ("all cores each", all_cores)):
+        for name, found in apart.items():
+            limit = on_one_core if name == "one core each" else None
+            found.append(seconds(lambda: evaluate(["0,", "1,", "2,"], limit)) * 1e3)  # noqa: B023
+    for name, found in apart.items():
         yield ratio_row(
-            "lockstep",
-            setting,
-            zip(base, together, strict=True),
+            "evaluate",
+            f"{cores()} cores, ms a run",
+            zip(found, together, strict=True),
             f"three seeds one after another, {name}",
             "three seeds in one run",
             target=">= 1.6" if name == "one core each" else "",

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 import clbench
 from agents.learner import Learner
 from agents.vanilla import Agent as Vanilla
+from clbench.records import Glimpse, Savepoint
+from clbench.runner import Run
 
 BATCH = 256
 SIZES = (784, 256, 256, 10)
@@ -40,8 +42,16 @@ def research(device: str = "cpu", workers: int = 2) -> Iterator[None]:
         )
         dataset = torchvision.datasets.MNIST(root, train=True, transform=transform)
     dataset.targets = torch.randint(10, (len(dataset),))
+    as_many_as_mnist: torch.utils.data.ConcatDataset[Any] = torch.utils.data.ConcatDataset(
+        [dataset] * 12
+    )  # epochs, and so their overhead, as long as there
     loader = torch.utils.data.DataLoader(
-        dataset, BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+        as_many_as_mnist,
+        BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
     )
     network = make_network().to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
@@ -100,43 +110,41 @@ def bare(seeds: int = 1, device: str = "cpu") -> Iterator[None]:
 def ours(
     kind: type[Learner] = Vanilla, seeds: int | Sequence[int] = 1, device: str = "cpu", **arguments: Any
 ) -> Iterator[None]:
-    """Train one of our learners on its stream, S seeds in lockstep."""
+    """Train one of our learners on its stream, S seeds in lockstep, by the loop that evaluations run.
+
+    On a CPU it says after every step how it gets on; an evaluation does so twice a second.
+    """
     roots = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     while True:
         envs = clbench.make_vec("RandomLabelMNIST-v0", len(roots), device=device)
         agent = kind(envs.agent_spec, roots, **arguments)
-        right = torch.zeros(len(roots), dtype=torch.float64, device=device)
-        obs, info = envs.reset(seed=roots)
-        done = False
-        while not done:
-            if info["boundary"]:
-                agent.begin_task(info["task"])
-            predictions = agent.act(obs)
-            obs, rewards, ended, _, info = envs.step(predictions)
-            agent.learn(info["targets"])
-            right += rewards
-            done = ended.all()
-            yield
+        loop = Run(envs, agent, name="ours", seeds=roots, interval=0.0)
+        yield from (None for event in loop if isinstance(event, (Glimpse, Savepoint)))
 
 
 def apart(seeds: int, device: str = "cpu") -> Iterator[None]:
-    """Train S seeds of vanilla, each by itself, in turns."""
+    """Train S seeds of vanilla by themselves, S steps of one and then S steps of the next."""
     loops = [ours(seeds=[seed], device=device) for seed in range(seeds)]
-    while True:
-        for loop in loops:
+    for loop in itertools.cycle(loops):
+        for _ in range(seeds):
             next(loop)
         yield
 
 
 def products(seeds: int = 1, device: str = "cpu") -> Iterator[None]:
-    """Compute a step's matrix products and nothing else: what no implementation can do without."""
+    """Compute a step's matrix products and nothing else, each seed on memory of its own."""
     layers = list(itertools.pairwise(SIZES))
-    inputs = [torch.randn(BATCH, size, device=device) for size in SIZES]
-    weights = [torch.randn(out, into, device=device) for into, out in layers]
-    outputs = [torch.empty(BATCH, size, device=device) for size in SIZES]
-    gradients = [torch.empty_like(weight) for weight in weights]
+    sets = [
+        (
+            [torch.randn(BATCH, size, device=device) for size in SIZES],
+            [torch.randn(out, into, device=device) for into, out in layers],
+            [torch.empty(BATCH, size, device=device) for size in SIZES],
+            [torch.empty(out, into, device=device) for into, out in layers],
+        )
+        for _ in range(seeds)
+    ]
     while True:
-        for _ in range(seeds):
+        for inputs, weights, outputs, gradients in sets:
             for index, weight in enumerate(weights):
                 torch.mm(inputs[index], weight.t(), out=outputs[index + 1])
             for index in reversed(range(len(weights))):

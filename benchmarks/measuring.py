@@ -64,7 +64,11 @@ def take_turns(
     found: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in variants} for clock in CLOCKS}
     others = 0.0
     for turn in range(rounds + 1):
-        for name, loop in variants.items():
+        names = list(variants)
+        for name in (
+            names[turn % len(names) :] + names[: turn % len(names)]
+        ):  # none always follows the same one
+            loop = variants[name]
             started = (time.perf_counter(), time.process_time())
             for _ in range(steps):
                 next(loop)
@@ -90,7 +94,6 @@ def compare(
     what: str,
     against: str,
     clock: str = "wall",
-    times_against: float = 1.0,
     target: str = "",
 ) -> Row:
     """Return the ratio of two variants of the same turns.
@@ -102,19 +105,10 @@ def compare(
         what: numerator.
         against: denominator.
         clock: which times.
-        times_against: multiplies the denominator.
         target: ditto.
     """
     pairs = zip(times[clock][what], times[clock][against], strict=True)
-    return ratio_row(
-        section,
-        setting,
-        [(own, base * times_against) for own, base in pairs],
-        what,
-        against if times_against == 1 else f"{times_against:g} x {against}",
-        clock,
-        target,
-    )
+    return ratio_row(section, setting, pairs, what, against, clock, target)
 
 
 def ratio_row(
@@ -129,9 +123,9 @@ def ratio_row(
     """Return the row for pairs of milliseconds, one of each round."""
     pairs = list(pairs)
     ratios = [own / base for own, base in pairs]
-    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     median, unit = statistics.median(ratios), statistics.median(own for own, _ in pairs)
-    median, low, high, unit = (round(value, 4) for value in (median, low, high, unit))
+    median, low, high, unit = (float(f"{value:.4g}") for value in (median, low, high, unit))
     return Row(section, what, against, setting, clock, median, low, high, unit, target)
 
 

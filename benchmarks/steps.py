@@ -17,26 +17,29 @@ def rows(rounds: int, device: str) -> Iterator[Row]:
 
 
 def _rows(rounds: int, device: str, count: int, seeds: int) -> Iterator[Row]:
+    where = f"{count} thread{'s' if count > 1 else ''}" if device == "cpu" else device
+    setting = f"S={seeds}, {where}"
+    if seeds == 1:
+        times = take_turns(
+            {"research script": research(device), "clbench": ours(device=device)},
+            rounds,
+            30,
+            device,
+            "research script",
+        )
+        for clock, target in (("cpu", ">= 3" if device == "cpu" else ""), ("wall", "")):
+            yield compare("steps", setting, times, "research script", "clbench", clock, target)
     loops = {
         "clbench": ours(seeds=seeds, device=device),
         "bare loop": bare(seeds, device),
         "matrix products": products(seeds, device),
     }
-    if seeds == 1:
-        loops = {"research script": research(device), **loops}
-    times = take_turns(loops, rounds, 30, device, workers="research script")
-    where = f"{count} thread{'s' if count > 1 else ''}" if device == "cpu" else device
-    setting = f"S={seeds}, {where}"
-    if seeds == 1:
-        for clock, target in (("cpu", ">= 3" if device == "cpu" else ""), ("wall", "")):
-            yield compare("steps", setting, times, "research script", "clbench", clock, target=target)
+    times = take_turns(loops, rounds, 30, device)
     yield compare(
         "steps", setting, times, "clbench", "bare loop", target="<= 1.15" if device == "cpu" else ""
     )
     aim = ">= 0.65" if device == "cpu" and count == 2 else ""
     yield compare("steps", setting, times, "matrix products", "clbench", target=aim)
-    if device != "cpu":
-        yield compare("steps", setting, times, "clbench", "matrix products")
 
 
 def busy_share(device: str, seeds: int, steps: int = 200) -> float:

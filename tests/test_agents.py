@@ -219,6 +219,22 @@ def test_gradients_of_penalties_are_those_of_autograd(module):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
+def test_another_penalty_than_the_parents_has_gradients_of_its_own():
+    class Lasso(l2.Agent):
+        def penalty(self, parameters):
+            """Of weights alone; linear, so that autograd's gradient is an expanded number."""
+            return self.strength * parameters["fc1.weight"].flatten(1).sum(dim=1)
+
+    agent, plain = Lasso(SPEC, [0, 1], strength=0.3), vanilla.Agent(SPEC, [0, 1])
+    first, *others = agent.penalty_gradients()
+    assert (first == 0.3).all()
+    assert not any(other.any() for other in others)
+    for one in (agent, plain):
+        train(one, 1, seeds=2)
+    assert not torch.equal(agent.parameters["fc1.weight"], plain.parameters["fc1.weight"])
+    assert torch.equal(agent.parameters["out.weight"], plain.parameters["out.weight"])
+
+
 def check_ranks(values):
     """`by_rank` gives each value its place in a stable sort."""
     places = torch.arange(values.shape[1], dtype=torch.float32).expand(values.shape).contiguous()

@@ -100,7 +100,7 @@ def test_unfinished_entries_are_left_out_with_a_note():
     running = entries(half, "runs/two", status="running")
     found = compare(running + entries({"a": A, "b": B}))
     assert [row.entry.label for row in found.rows] == ["a", "b"]
-    assert found.notes == ("c is left out: no seed finished all 4 tasks (running)",)
+    assert found.notes == ("c is left out: no seed has all 4 tasks (run's status: running)",)
     with pytest.raises(
         UsageError, match="nothing to compare: of finished entries there is a only; c is left"
     ):

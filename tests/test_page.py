@@ -84,6 +84,17 @@ def test_it_opens_on_one_board_and_filters(page):
     assert len(names(page)) == 5
 
 
+def test_a_column_of_one_value_is_not_shown(page):
+    shown = {text: header(page, text).is_displayed() for text in ("Rank", "Track")}
+    assert shown == {"Rank": True, "Track": True}
+    titles = page.find_elements("css selector", "thead th")
+    assert [one.get_attribute("class") for one in titles if not one.is_displayed()] == ["stream", "protocol"]
+    choose(page, "stream", "")
+    choose(page, "track", "untuned")
+    assert header(page, "Stream").is_displayed()
+    assert [one.get_attribute("class") for one in titles if not one.is_displayed()] == ["protocol", "track"]
+
+
 def test_headers_sort_both_ways_and_say_so(page):
     choose(page, "stream", "")
     header(page, "Submission").find_element("tag name", "button").click()

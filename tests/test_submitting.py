@@ -99,7 +99,12 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     assert main(["verify", "mine"]) == 1
     assert ": different (by up to 0." in capsys.readouterr().out
     for arguments, fault in (
-        (["verify", "nobody"], "is no folder"),
+        (["verify", "nobody"], "no submission 'nobody' in 'leaderboard/submissions'."),
+        (["verify", "our"], "Did you mean 'ours'?"),
+        (
+            ["submit", str(run.folder), "--name", "twin", "--agent", "agents.perlayer"],
+            "'ours' has the results already, and each is ranked once",
+        ),
         (["verify", "../ours"], "use 1 to 48 of a to z"),
         (["verify", "ours", "--seed", "9"], "has no seed 9: it has 0 to 2"),
         (["verify", "ours", "--tasks", "3"], "has 2 tasks, not 3"),
@@ -197,11 +202,15 @@ def test_incomplete_and_changed_runs_are_not_submitted(tmp_path, cheap):
     run = made_run(tmp_path)
     lines = (run / "tasks.csv").read_text().splitlines(keepends=True)
     (run / "tasks.csv").write_text("".join(lines[:-1]))
-    with pytest.raises(
-        SubmissionError, match="lacks tasks of agents.vanilla: go on with it by python -m clbench"
-    ):
+    with pytest.raises(SubmissionError, match="is complete, but its tables are not what the run wrote"):
         submit(run, tmp_path, "vanilla")
     facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}))
+    with pytest.raises(
+        SubmissionError,
+        match="lacks tasks of agents.vanilla; finished tasks are kept; go on with: python -m clbench",
+    ):
+        submit(run, tmp_path, "vanilla")
     facts["spec"]["overrides"] = {"num_tasks": 2}
     (run / "run.json").write_text(json.dumps(facts))
     with pytest.raises(SubmissionError, match=r"changed the protocol \(num_tasks\)"):

@@ -97,7 +97,7 @@ def compare(
     picked = chosen(labelled(entries), agents, reference)
     done = [entry for entry in picked if entry.seeds]
     notes = [
-        f"{entry.label} is left out: no seed finished all {entry.num_tasks} tasks ({entry.facts['status']})"
+        f"{entry.label} is left out: no seed has all {entry.num_tasks} tasks (run's status: {entry.facts['status']})"
         for entry in picked
         if not entry.seeds
     ]

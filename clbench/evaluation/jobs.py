@@ -166,6 +166,7 @@ def run_job(
         agent_class: if it cannot be loaded by its name.
         stop: asked after every step; when it says true, the job keeps its state and ends.
     """
+    profile: Profile | None = None
     try:
         loop, keeper, profile = _prepare(job, agent_class, stop)
         yield {"kind": "started"}
@@ -188,6 +189,9 @@ def run_job(
             else f"{describe_job(job)}: {type(error).__name__}: {error}"
         )
         yield {"kind": "failed", "error": text, "traceback": traceback.format_exc()}
+    finally:
+        if profile is not None:
+            profile.close()
 
 
 def _prepare(job: Job, agent_class: type | None, stop: Callable[[], bool]) -> tuple[Run, Any, Profile | None]:

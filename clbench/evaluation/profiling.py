@@ -23,7 +23,7 @@ class Profile:
     """
 
     def __init__(self, device: str) -> None:
-        self._wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+        self._wait = _waiting(device)
         self._device = device
         self.seconds = dict.fromkeys((STREAM, PREDICT, LEARN, MEASURE, SAVE), 0.0)
         self.calls = dict.fromkeys(self.seconds, 0)
@@ -87,10 +87,10 @@ class Profile:
 
     def message(self) -> dict[str, Any]:
         """Return what was found, as a message: rows of kind "part" and "operator"."""
-        self._close()
+        self.close()
         whole = time.perf_counter() - self._started - self._left_out
         seconds = {**self.seconds, REST: max(0.0, whole - sum(self.seconds.values()))}
-        calls = {**self.calls, REST: self._step}
+        calls = {**self.calls, REST: self.calls[PREDICT]}
         parts = [_row("part", name, calls[name], value, whole) for name, value in seconds.items()]
         return {"kind": "profile", "rows": [*parts, *self._operators]}
 
@@ -103,10 +103,11 @@ class Profile:
             self._recorder = torch.profiler.profile(activities=kinds)
             self._recorder.__enter__()
         elif self._step == WINDOW.stop:
-            self._close()
+            self.close()
         self._step += 1
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the window, if it is open."""
         if self._recorder is None:
             return
         self._recorder.__exit__(None, None, None)
@@ -124,6 +125,13 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+def _waiting(device: str) -> Callable[[], Any]:
+    """Return what waits for a device."""
+    if device.startswith("cuda"):
+        return lambda: torch.cuda.synchronize(device)
+    return torch.mps.synchronize if device.startswith("mps") else lambda: None
 
 
 def _operators(recorder: Any, on_device: bool, most: int = 20) -> list[dict[str, Any]]:

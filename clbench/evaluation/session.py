@@ -98,11 +98,11 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
             ]
             run = _run_inline if plan.inline else _run_in_processes
             interruption = run(plan, [jobs[index] for index in left], left, watch)
+            if plan.profile:
+                folder.write_profile(watch.profiles)
             if interruption.signal is not None:
                 raise Interrupted(how_to_go_on(folder.path), interruption.signal)
             _draw(watch, plan, folder, chance)
-            if plan.profile:
-                folder.write_profile(watch.profiles)
             status = "failed" if watch.failures else "complete"
         except Exception:
             status = "failed"
@@ -137,7 +137,9 @@ def _draw(watch: Watch, plan: Plan, folder: RunFolder, chance: float) -> None:
 
 def how_to_go_on(folder: Path) -> str:
     """Return the command that goes on with a run."""
-    return f"finished tasks are kept; go on with: python -m clbench.evaluate --resume {shlex.quote(str(folder))}"
+    return (
+        f"finished tasks are kept; go on with: python -m clbench.evaluate --resume {shlex.quote(str(folder))}"
+    )
 
 
 def _jobs(session: Session, data: str) -> list[Job]:
@@ -206,6 +208,7 @@ def gather_facts(plan: Plan, data: LabelledData) -> dict[str, Any]:
     return {
         **what_runs(plan, data),
         "env": plan.env,
+        "profile": plan.profile,
         "division": vars(plan.division),
         "indicator_definitions": DEFINITIONS,
         **circumstances(plan.spec.device),

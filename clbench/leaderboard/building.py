@@ -150,7 +150,10 @@ def _row(row: Row) -> str:
     ]
     name = f'<th role="rowheader" scope="row" data-value="{_safe(data.name)}"><details>'
     name += f"<summary>{_safe(data.name)}</summary><dl>{details}</dl></details></th>"
-    place = "".join(f'<td role="cell" data-value="{_safe(value)}">{_safe(value)}</td>' for value in row.board)
+    place = "".join(
+        f'<td role="cell" class="{kind}" data-value="{_safe(value)}">{_safe(value)}</td>'
+        for kind, value in zip(("stream", "protocol", "track"), row.board, strict=True)
+    )
     curve = f'<td role="cell" class="curve" data-value="{row.curve[-1]:.9g}">{_curve(row)}</td>'
     attributes = (
         f'data-stream="{_safe(stream)}" data-protocol="{_safe(protocol)}" data-track="{_safe(track)}"'

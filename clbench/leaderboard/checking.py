@@ -24,7 +24,6 @@ from clbench.leaderboard.texts import (
 )
 from clbench.records import TaskRecord
 from clbench.registration import STREAMS, lookup, resolve
-from clbench.scoring import score
 from clbench.specs import PROTOCOLS, StreamSpec, check_choice, protocol
 
 SUBMISSIONS = "submissions"
@@ -61,7 +60,7 @@ def read_all(folder: Path) -> Iterator[tuple[str, Entry | ClbenchError]]:
             for key in _marks(entry):
                 other = seen.setdefault(key, entry.name)
                 if other != entry.name:
-                    raise SubmissionError(f"this is the same as '{other}'")
+                    raise SubmissionError(f"it has {key[-2]} that '{other}' has, too: remove one of the two")
             yield entry.name, entry
         except ClbenchError as error:
             yield path.name, error
@@ -83,9 +82,7 @@ def check_entry(entry: Entry) -> None:
     spec = _check_spec(data.stream, data.protocol, data.run)
     _check_seeds(data.seeds, protocol(data.protocol).seeds)
     _check_records(entry.records, spec, data.seeds, data.agent["reference"], data.run["device"])
-    found = score(data.agent["reference"], entry.records, spec.num_tasks)
-    assert found is not None  # all seeds are complete
-    _check_scores(data.scores, scores_as_data(found))
+    _check_scores(data.scores, scores_as_data(entry.scores))
     _check_cost(data.cost)
 
 
@@ -252,13 +249,24 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 
-def _marks(entry: Entry) -> list[object]:
-    """Return what no two submissions may share."""
+def refuse_twin(entry: Entry, folder: Path) -> None:
+    """Raise `SubmissionError` if another submission under `folder` is of the same agent or has the same results.
+
+    Those that cannot be read are passed over: `check` tells of them.
+    """
+    for path in sorted((folder / SUBMISSIONS).glob("[!.]*")):
+        try:
+            theirs = _marks(read_entry(path)) if path.name != entry.name else []
+        except (ClbenchError, KeyError):
+            continue
+        for key in filter(theirs.__contains__, _marks(entry)):
+            raise SubmissionError(f"'{path.name}' has {key[-2]} already, and each is ranked once")
+
+
+def _marks(entry: Entry) -> list[tuple[Any, ...]]:
+    """Return what no two submissions may share: stream, protocol, what it is in words, and itself."""
     data = entry.submission
     place = (data.stream["id"], data.protocol)
     accuracies = tuple(record.accuracy for record in entry.records)
-    arguments = json.dumps(data.agent["arguments"], sort_keys=True)
-    return [
-        (*place, "results", accuracies),
-        (*place, "agent", data.agent["sha256"], data.agent["class"], arguments),
-    ]
+    own = (data.agent["sha256"], data.agent["class"], json.dumps(data.agent["arguments"], sort_keys=True))
+    return [(*place, "the results", accuracies), (*place, "the agent and the arguments", own)]

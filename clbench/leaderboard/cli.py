@@ -88,6 +88,7 @@ def _submit(options: argparse.Namespace, folder: Path) -> int:
         licence=options.licence,
         tuned=options.tuned,
         replace_it=options.replace,
+        say=lambda text: print(text, file=sys.stderr, flush=True),
     )
     seeds, tasks = len(made.seeds), made.stream["num_tasks"]
     print(
@@ -95,7 +96,7 @@ def _submit(options: argparse.Namespace, folder: Path) -> int:
         f"(sha256 {made.agent['sha256'][:4]}..., {made.licence}), a step costs "
         f"{made.cost['relative_to_vanilla']:.2f} of vanilla's"
     )
-    print(f"wrote {folder}/submissions/{made.name}/   next: build, commit it and open a pull request")
+    print(f"wrote {folder}/submissions/{made.name}/   next: check, build, commit it and open a pull request")
     return 0
 
 

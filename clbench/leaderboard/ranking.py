@@ -27,8 +27,9 @@ class Row:
         return board_of(self.entry)
 
     def score(self, name: str) -> Estimate:
-        """Return one of the submission's scores."""
-        return Estimate(**self.entry.submission.scores[name])
+        """Return one of the submission's scores, as its records give it."""
+        found: Estimate = getattr(self.entry.scores, name)
+        return found
 
     @property
     def curve(self) -> list[float]:
@@ -64,13 +65,9 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
 
 
 def _ranked(entries: Sequence[Entry]) -> list[Row]:
-    estimates = [_average(entry) for entry in entries]
+    estimates = [entry.scores.average_task_accuracy for entry in entries]
     rows = [
         Row(1 + sum(other.low > own.high for other in estimates), entry)
         for entry, own in zip(entries, estimates, strict=True)
     ]
-    return sorted(rows, key=lambda row: (row.rank, -_average(row.entry).mean, row.entry.name))
-
-
-def _average(entry: Entry) -> Estimate:
-    return Estimate(**entry.submission.scores["average_task_accuracy"])
+    return sorted(rows, key=lambda row: (row.rank, -row.score("average_task_accuracy").mean, row.entry.name))

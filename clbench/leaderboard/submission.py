@@ -1,6 +1,7 @@
 """A submission as data: what its folder holds, and how that is read without trusting it."""
 
 import csv
+import functools
 import io
 import json
 import math
@@ -15,7 +16,7 @@ from clbench.errors import SubmissionError
 from clbench.leaderboard.texts import check_name
 from clbench.records import TaskRecord
 from clbench.results import columns
-from clbench.scoring import Estimate, Score
+from clbench.scoring import Estimate, Score, score
 from clbench.specs import plain
 
 SUBMISSION_VERSION = 1
@@ -84,6 +85,19 @@ class Entry:
     def name(self) -> str:
         """The submission's name."""
         return self.submission.name
+
+    @functools.cached_property
+    def scores(self) -> Score:
+        """What the records give, whatever the submission says; ranks and tables are made of it.
+
+        Raises:
+            SubmissionError: no seed has all tasks.
+        """
+        data = self.submission
+        found = score(data.agent["reference"], self.records, data.stream["num_tasks"])
+        if found is None:
+            raise SubmissionError(f"{TASKS}: no seed has all tasks")
+        return found
 
 
 def read_entry(folder: Path) -> Entry:

@@ -4,15 +4,23 @@ import hashlib
 import inspect
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clbench.errors import SubmissionError, WriteError, did_you_mean
-from clbench.leaderboard.checking import SUBMISSIONS, check_entry
+from clbench.evaluation.session import how_to_go_on
+from clbench.leaderboard.checking import SUBMISSIONS, check_entry, refuse_twin
 from clbench.leaderboard.cost import relative_cost
-from clbench.leaderboard.submission import DATA, SUBMISSION_VERSION, Submission, read_entry, scores_as_data
+from clbench.leaderboard.submission import (
+    DATA,
+    SUBMISSION_VERSION,
+    Entry,
+    Submission,
+    read_entry,
+    scores_as_data,
+)
 from clbench.leaderboard.texts import check_licence, check_name, check_text, check_url
 from clbench.loading import load_agent
 from clbench.records import TaskRecord
@@ -33,6 +41,7 @@ def submit(
     licence: str = "MIT",
     tuned: str = "",
     replace_it: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Submission:
     """Make `folder/submissions/name/` from a run; nothing is written unless all is right.
 
@@ -46,6 +55,7 @@ def submit(
         licence: of the agent's source, an SPDX identifier.
         tuned: how hyperparameters were tuned on this stream, if they were.
         replace_it: an older submission of this name.
+        say: is told what takes long.
 
     Raises:
         SubmissionError: the agent's seeds and tasks are not complete, the run is not by a protocol, or a text is not as
@@ -76,9 +86,11 @@ def submit(
     records = [replace(one, agent=reference) for one in source.read_tasks() if one.agent == entry.name]
     found = score(reference, records, spec.stream.num_tasks)
     if found is None or found.seeds < len(spec.seeds):
-        raise SubmissionError(
-            f"'{run}' lacks tasks of {entry.name}: go on with it by python -m clbench.evaluate --resume {run}"
-        )
+        if facts["status"] == "complete":
+            raise SubmissionError(
+                f"'{run}' is complete, but its tables are not what the run wrote: run it anew"
+            )
+        raise SubmissionError(f"'{run}' lacks tasks of {entry.name}; {how_to_go_on(run)}")
     names = facts["agents"][entry.name]
     submission = Submission(
         schema_version=SUBMISSION_VERSION,
@@ -94,7 +106,7 @@ def submit(
         protocol=spec.protocol,
         seeds=list(spec.seeds),
         scores=scores_as_data(found),
-        cost=relative_cost(spec, owner, entry.arguments),
+        cost={},
         tuned=tuned,
         licence=licence,
         paper=paper,
@@ -102,6 +114,9 @@ def submit(
         contact=contact,
         run=_run_facts(facts, spec),
     )
+    refuse_twin(Entry(submission, tuple(records), text), folder)
+    say("the run is complete; measuring what a step costs takes about a minute")
+    submission = replace(submission, cost=relative_cost(spec, owner, entry.arguments))
     _write(submission, records, text, target)
     return submission
 

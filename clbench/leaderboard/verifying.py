@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from clbench.envs.vector import check_device
-from clbench.errors import DeviceError, SubmissionError
+from clbench.errors import DeviceError, SubmissionError, did_you_mean
 from clbench.evaluation.jobs import Job
 from clbench.evaluation.pool import Pool
 from clbench.leaderboard.checking import SUBMISSIONS, check_entry
@@ -59,8 +59,15 @@ def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str
     Raises:
         SubmissionError: there is no such submission, seed or task, it does not pass its check, or its code fails.
     """
-    entry = read_entry(folder / SUBMISSIONS / check_name(name))
-    check_entry(entry)
+    place = folder / SUBMISSIONS / check_name(name)
+    if not place.is_dir():
+        there = sorted(path.name for path in place.parent.glob("[!.]*"))
+        raise SubmissionError(f"no submission '{name}' in '{place.parent}'.{did_you_mean(name, there)}")
+    try:
+        entry = read_entry(place)
+        check_entry(entry)
+    except SubmissionError as error:
+        raise SubmissionError(f"{name}: {error}") from error
     data = entry.submission
     if seed not in data.seeds:
         raise SubmissionError(f"'{name}' has no seed {seed}: it has 0 to {len(data.seeds) - 1}")

@@ -106,8 +106,10 @@ class RunFolder:
         """
         try:
             facts: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise DataError(f"'{self.path}' holds no run: there is no {RUN}") from error
         except (OSError, ValueError) as error:
-            raise DataError(f"'{self.path}' holds no run: {RUN} cannot be read ({error})") from error
+            raise DataError(f"'{self.path}': {RUN} cannot be read ({error})") from error
         if not isinstance(facts, dict):
             raise DataError(f"'{self.path}' holds no run: {RUN} is no table of facts")
         version = facts.get("schema_version")

@@ -1,5 +1,6 @@
 "use strict";
 (() => {
+  const table = document.querySelector("table");
   const body = document.querySelector("tbody");
   const rows = Array.from(body.rows);
   const headers = Array.from(document.querySelectorAll("thead th"));
@@ -11,6 +12,7 @@
       row.hidden = filters.some((filter) => filter.value && row.dataset[filter.id] !== filter.value);
       count += row.hidden ? 0 : 1;
     }
+    for (const filter of filters) table.classList.toggle(`one-${filter.id}`, filter.value !== "");
     document.getElementById("count").textContent = count === 1 ? "1 row" : `${count} rows`;
     document.getElementById("none").hidden = count > 0;
   };
