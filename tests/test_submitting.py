@@ -1,6 +1,11 @@
 """From a run to a submission, and its repetition."""
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +19,10 @@ from clbench.leaderboard.cost import relative_cost
 from clbench.leaderboard.submission import read_entry
 from clbench.leaderboard.submitting import submit
 from clbench.leaderboard.verifying import Verdict
-from clbench.loading import load_agent, source_of
+from clbench.loading import bundled_file, load_agent, source_of
 from clbench.results import RunFolder
 from clbench.specs import PROTOCOLS, AgentEntry, Protocol, RunSpec
-from tests.leaderboards import edit_tasks, records, stream_spec
+from tests.leaderboards import SOURCE, edit, edit_tasks, records, stream_spec, write_submission
 
 TINY = Protocol("tiny", "embedded", 5_000, 2, 1, "tests")
 MINE = '''"""Guesses."""
@@ -120,12 +125,41 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     assert not list(Path("leaderboard/submissions").glob(".new-*"))
 
 
+def test_an_earlier_source_of_a_learner_that_comes_with_clbench_is_repeated(tmp_path):
+    from clbench.leaderboard.submission import Entry
+    from clbench.leaderboard.verifying import _reference
+
+    place = write_submission(tmp_path, "earlier")
+    data = read_entry(place).submission
+    source = bundled_file("agents.l2").read_text()
+    for text in (source, source + "\n# of old\n"):
+        agent = {
+            **data.agent,
+            "reference": "agents.l2",
+            "class": "l2:Agent",
+            "file": "l2.py",
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        found = _reference(Entry(replace(data, agent=agent), (), text), scratch)
+        if text is source:
+            assert found == "agents.l2"
+            continue
+        assert found == "clbench_earlier_agents.l2:Agent"
+        loaded = subprocess.run(
+            [sys.executable, "-c", f"from clbench.loading import load_agent; print(load_agent('{found}'))"],
+            env={**os.environ, "PYTHONPATH": f"{scratch}{os.pathsep}{Path.cwd()}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert loaded.stdout == "<class 'clbench_earlier_agents.l2.Agent'>\n"
+        assert "# of old" in (scratch / "clbench_earlier_agents" / "l2.py").read_text()
+
+
 def test_code_that_is_repeated_cannot_answer_for_it(tiny, tmp_path, capsys):
     """A submission that ends the process that loads it ends a worker, and is told."""
-    import hashlib
-
-    from tests.leaderboards import SOURCE, edit, write_submission
-
     place = write_submission(tmp_path, "leaving")
     source = "import os\nos._exit(0)\n" + SOURCE
     (place / "leaving.py").write_text(source)

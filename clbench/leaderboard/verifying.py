@@ -2,7 +2,10 @@
 
 import contextlib
 import hashlib
+import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from clbench.loading import bundled_file
 from clbench.registration import lookup
 from clbench.specs import AgentEntry, StreamSpec, check_count
 
+EARLIER = "clbench_earlier_agents"
 CLOSE = 0.01
 """How far a repeated accuracy may be from the recorded one: other machines and versions round otherwise."""
 
@@ -54,7 +58,7 @@ def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str
     """Run the first tasks of one seed of a submission again. This runs the submission's code.
 
     A learner that comes with clbench is taken from there if its file is the submitted one; else the submitted file
-    is run.
+    is run, with what it imports of clbench as that is now.
 
     Raises:
         SubmissionError: there is no such submission, seed or task, it does not pass its check, or its code fails.
@@ -93,7 +97,7 @@ def _repeat(entry: Entry, spec: StreamSpec, seed: int, tasks: int, scratch: Path
         data=str(scratch),
     )
     found: list[float] = []
-    with contextlib.closing(Pool([job], workers=1)) as pool:
+    with _on_path(scratch), contextlib.closing(Pool([job], workers=1)) as pool:
         for _, message in pool.messages():
             if message["kind"] == "failed":
                 raise SubmissionError(
@@ -117,12 +121,27 @@ def _device(name: str) -> str:
 def _reference(entry: Entry, scratch: Path) -> str:
     """Return what a worker loads the submitted agent by; nothing of it is loaded here.
 
-    The name of a learner that comes with clbench if that is the same source, else a copy of the source.
+    The name of a learner that comes with clbench if that is the same source; of an earlier source of one, a copy among
+    the files that it imports; else a copy of the source.
     """
     agent = entry.submission.agent
-    path = bundled_file(agent["reference"])
-    if path is not None and hashlib.sha256(path.read_bytes()).hexdigest() == agent["sha256"]:
+    path, name = bundled_file(agent["reference"]), agent["class"].rpartition(":")[2]
+    if path is None:
+        own = scratch / agent["file"]
+        own.write_bytes(entry.source.encode())
+        return f"{own}:{name}"
+    if hashlib.sha256(path.read_bytes()).hexdigest() == agent["sha256"]:
         return str(agent["reference"])
-    path = scratch / agent["file"]
-    path.write_bytes(entry.source.encode())
-    return f"{path}:{agent['class'].rpartition(':')[2]}"
+    shutil.copytree(path.parent, scratch / EARLIER, ignore=shutil.ignore_patterns("__pycache__"))
+    (scratch / EARLIER / path.name).write_bytes(entry.source.encode())
+    return f"{EARLIER}.{path.stem}:{name}"
+
+
+@contextlib.contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    """Let workers, which look for modules where this process does, look in `folder`, too."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
