@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 import torch
 
-import clbench
 from clbench.evaluation import profiling
 from clbench.evaluation.cli import main
 from clbench.evaluation.jobs import Job, run_job
@@ -91,23 +90,27 @@ def test_what_is_watched_is_otherwise_what_it_was():
     assert not hasattr(watched, "begin_task")
 
 
+def test_profiling_changes_nothing():
+    def accuracies(profile):
+        job = Job(AgentEntry("agents.vanilla"), None, (0,), STREAM_SPEC, "cpu", 1, profile=profile)
+        return [message["accuracy"] for message in run_job(job) if message["kind"] == "task"]
+
+    assert accuracies(True) == accuracies(False)
+
+
 def test_profile_of_a_run_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    flags = ["agents.vanilla", "--tasks", "2", "--epochs", "6", "--images", "600", "--batch-size", "100",
-             "--seeds", "2", "--device", "cpu"]  # fmt: skip
+    flags = ["agents.vanilla", "--tasks", "1", "--epochs", "6", "--images", "600", "--batch-size", "100",
+             "--seeds", "1", "--device", "cpu"]  # fmt: skip
     assert main([*flags, "--profile"]) == 0
     assert "agents.vanilla spent " in " ".join(capsys.readouterr().out.split())
-    folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
+    (folder,) = (tmp_path / "results").iterdir()
     table = pd.read_csv(folder / "profile.csv", dtype={"seeds": str})
     assert set(table.agent) == {"agents.vanilla"}
-    assert sorted(" ".join(table.seeds.unique()).split()) == ["0", "1"]
+    assert set(table.seeds) == {"0"}
     assert set(table.kind) == {"part", "operator"}
-    assert main(flags) == 0
-    assert "spent" not in capsys.readouterr().out
-    without = folder.parent / "RandomLabelMNIST-v0-quick-2"
-    assert not (without / "profile.csv").exists()
-    one, two = (pd.read_csv(place / "tasks.csv").drop(columns="seconds") for place in (folder, without))
-    pd.testing.assert_frame_equal(one, two)
+    assert set(table[table.kind == "part"].name) == {STREAM, PREDICT, LEARN, MEASURE, SAVE, REST}
+    assert RunFolder(folder).read_run()["profile"] is True
 
 
 def test_a_failure_within_the_window_ends_it():
@@ -122,12 +125,3 @@ def test_a_failure_within_the_window_ends_it():
     job = Job(AgentEntry("failing"), None, (0,), STREAM_SPEC, "cpu", 1, profile=True)
     assert list(run_job(job, Failing))[-1]["kind"] == "failed"
     assert not torch.autograd._profiler_enabled()
-
-
-def test_profile_from_python(tmp_path):
-    short = {"num_tasks": 1, "epochs_per_task": 8, "num_samples": 500, "batch_size": 100, "seeds": 1}
-    found = clbench.evaluate("agents.vanilla", **short, profile=True, out=tmp_path)
-    shares = {row.name: row.share for row in found.profile if row.kind == "part"}
-    assert set(shares) == {STREAM, PREDICT, LEARN, MEASURE, SAVE, REST}
-    assert RunFolder(found.folder).read_run()["profile"] is True
-    assert clbench.evaluate("agents.vanilla", **short, out=tmp_path).profile == ()
