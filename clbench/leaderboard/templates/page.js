@@ -7,12 +7,15 @@
   const filters = ["stream", "protocol", "track"].map((id) => document.getElementById(id));
 
   const show = () => {
-    let count = 0;
     for (const row of rows) {
       row.hidden = filters.some((filter) => filter.value && row.dataset[filter.id] !== filter.value);
-      count += row.hidden ? 0 : 1;
     }
-    for (const filter of filters) table.classList.toggle(`one-${filter.id}`, filter.value !== "");
+    const shown = rows.filter((row) => !row.hidden);
+    const count = shown.length;
+    for (const { id } of filters) {
+      const values = new Set(shown.map((row) => row.dataset[id]));
+      table.classList.toggle(`one-${id}`, values.size < 2);
+    }
     document.getElementById("count").textContent = count === 1 ? "1 row" : `${count} rows`;
     document.getElementById("none").hidden = count > 0;
   };
@@ -42,7 +45,13 @@
     });
   });
 
-  for (const filter of filters.slice(0, 2)) filter.selectedIndex = Math.min(1, filter.length - 1);
+  let left = rows;
+  for (const filter of filters.slice(0, 2)) {
+    const share = (value) => left.filter((row) => row.dataset[filter.id] === value).length;
+    const values = Array.from(filter.options, (option) => option.value);
+    filter.value = values.reduce((best, value) => (share(value) > share(best) ? value : best));
+    left = left.filter((row) => !filter.value || row.dataset[filter.id] === filter.value);
+  }
   for (const filter of filters) filter.addEventListener("change", show);
   const form = document.getElementById("filters");
   form.addEventListener("submit", (event) => event.preventDefault());
