@@ -213,8 +213,8 @@ def until(condition, within=120):
 def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = [
-        "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "14", "--epochs", "3",
-        "--images", "600", "--batch-size", "100", "--seeds", "2", "--device", "cpu",
+        "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "50", "--epochs", "3",
+        "--images", "600", "--batch-size", "100", "--seeds", "1", "--device", "cpu",
     ]  # fmt: skip
     whole = launch(*flags, "--out", "whole", cwd=tmp_path)
     _, err = whole.communicate(timeout=240)
