@@ -1,7 +1,6 @@
 """Indicators and the scheduler's decisions against loops, and against a task's time (g)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
 from torch.nn import functional as F
@@ -9,16 +8,13 @@ from torch.nn import functional as F
 import clbench
 from agents.vanilla import Agent as Vanilla
 from benchmarks.loops import make_network
-from benchmarks.measuring import Row, ratio_row, seconds, threads
+from benchmarks.measuring import Row, milliseconds, ratio_row, setting
 from clbench.indicators import gradient_noise
+from clbench.machine import threads
 from clbench.observing import ALL, DEFAULT, Observer
 from clbench.scheduling import PerLayerScheduler
 
 STANDARD_STEPS = 23_400  # of a task
-LOOPED = {
-    "gradient noise": "256 backward passes",
-    "a decision of the scheduler": "256 backward passes, 100 products a layer",
-}
 
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
@@ -42,37 +38,25 @@ def decisions(rounds: int, device: str) -> Iterator[Row]:
         F.cross_entropy(model(inputs), targets).backward()
         optimizer.step()
     scheduler = PerLayerScheduler(model, optimizer, every=1)
-    pairs: dict[str, tuple[Callable[[], object], Callable[[], object], str]] = {
+    pairs: dict[str, tuple[str, Callable[[], object], Callable[[], object]]] = {
         "gradient noise": (
+            "256 backward passes",
             lambda: looped_noise(model, inputs, targets),
             lambda: gradient_noise(model, F.cross_entropy, inputs, targets),
-            ">= 150",
         ),
         "a decision of the scheduler": (
+            "256 backward passes, 100 products a layer",
             lambda: looped_decision(model, inputs, targets),
             lambda: scheduler.step(F.cross_entropy, inputs, targets),
-            ">= 150",
         ),
     }
-    for name, (looped, direct, target) in pairs.items():
-        waited(direct, device)
+    for name, (how, looped, direct) in pairs.items():
+        milliseconds(direct, device)
         found = [
-            (waited(looped, device), sum(waited(direct, device) for _ in range(10)) / 10)
+            (milliseconds(looped, device), sum(milliseconds(direct, device) for _ in range(10)) / 10)
             for _ in range(rounds)
         ]
-        setting = f"S=1, {'1 thread' if device == 'cpu' else device}"
-        yield ratio_row("indicators", setting, found, f"{name}, {LOOPED[name]}", name, target=target)
-
-
-def waited(action: Callable[[], object], device: str) -> float:
-    """Return milliseconds until an action is done on its device."""
-
-    def whole() -> None:
-        action()
-        if device.startswith("cuda"):
-            torch.cuda.synchronize(device)
-
-    return seconds(whole) * 1e3
+        yield ratio_row("indicators", setting(1, device), found, f"{name}, {how}", name, target=">= 150")
 
 
 def looped_decision(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:
@@ -118,26 +102,32 @@ def task_end(rounds: int, device: str, label: str, indicators: tuple[str, ...]) 
     envs = clbench.make_vec("RandomLabelMNIST-v0", 1, device=device)
     agent = Vanilla(envs.agent_spec, [0])
     obs, _ = envs.reset(seed=0)
-    for _ in range(400):
-        shown = obs
-        obs, _, _, _, info = envs.step(agent.act(shown))
-        agent.learn(info["targets"])
-    targets = info["targets"]
 
-    def steps() -> None:
+    def train(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the last batch and its targets."""
         nonlocal obs
-        for _ in range(40):
-            obs, _, _, _, info = envs.step(agent.act(obs))
+        for _ in range(steps):
+            shown = obs
+            obs, _, _, _, info = envs.step(agent.act(shown))
             agent.learn(info["targets"])
+        return shown, info["targets"]
 
+    shown, targets = train(400)
     found = []
     for _ in range(rounds):
-        step = waited(steps, device) / 40
+        step = milliseconds(lambda: train(40), device) / 40
         agent.act(shown)
         observer = Observer(agent, "vanilla", [0], indicators, None)
-        ours = waited(lambda: list(observer.observe(shown, targets, 0, 1, last=True)), device)  # noqa: B023
+        ours = milliseconds(
+            lambda: list(observer.observe(shown, targets, 0, 1, last=True)),  # noqa: B023
+            device,
+        )
         found.append((ours, step * STANDARD_STEPS))
-    setting = f"S=1, {'1 thread' if device == 'cpu' else device}"
-    aim = "<= 0.02" if indicators == ALL else ""
-    made = ratio_row("indicators", setting, found, f"indicators at a task's end, {label}", "a standard task")
-    return replace(made, target=aim)
+    return ratio_row(
+        "indicators",
+        setting(1, device),
+        found,
+        f"indicators at a task's end, {label}",
+        "a standard task",
+        target="<= 0.02" if indicators == ALL else "",
+    )

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from agents import batchnorm, crelu, deep_linear, l2, leaky_relu, reset, vanilla, wasserstein
 from benchmarks.loops import ours
-from benchmarks.measuring import Row, compare, take_turns, threads
+from benchmarks.measuring import Row, compare, setting, take_turns
+from clbench.machine import threads
 
 OTHERS = (reset, l2, wasserstein, crelu, leaky_relu, deep_linear, batchnorm)
 K = 40
@@ -20,11 +21,13 @@ def rows(rounds: int, device: str) -> Iterator[Row]:
                 "per-layer scheduler": ours(seeds=seeds, device=device, scheduler="per-layer"),
             }
             times = take_turns(loops, rounds, K, device)
-            setting = f"S={seeds}, {'1 thread' if device == 'cpu' else device}"
-            yield compare("scheduler", setting, times, "per-layer scheduler", "vanilla", target="<= 1.10")
+            yield compare(
+                "scheduler", setting(seeds, device), times, "per-layer scheduler", "vanilla", target="<= 1.10"
+            )
         loops = {module.__name__: ours(module.Agent, device=device) for module in (vanilla, *OTHERS)}
         times = take_turns(loops, rounds, K, device)
-        setting = f"S=1, {'1 thread' if device == 'cpu' else device}"
         for module in OTHERS:
             aim = "<= 2" if module is wasserstein else ""
-            yield compare("learners", setting, times, module.__name__, vanilla.__name__, target=aim)
+            yield compare(
+                "learners", setting(1, device), times, module.__name__, vanilla.__name__, target=aim
+            )

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks.loops import apart, ours
-from benchmarks.measuring import Row, compare, ratio_row, seconds, take_turns, threads
-from clbench.machine import cores
+from benchmarks.measuring import Row, compare, milliseconds, ratio_row, setting, take_turns
+from clbench.machine import cores, threads
 
 COMMAND = ["agents.vanilla", "--tasks", "2", "--indicators", "none", "--quiet"]
 
@@ -23,8 +23,7 @@ def rows(rounds: int, device: str) -> Iterator[Row]:
                 "S seeds apart": apart(seeds, device),
             }
             times = take_turns(loops, max(5, rounds // 3), max(2, 30 // seeds), device)
-            setting = f"S={seeds}, {'1 thread' if device == 'cpu' else device}"
-            yield compare("lockstep", setting, times, "S seeds apart", "S seeds in lockstep")
+            yield compare("lockstep", setting(seeds, device), times, "S seeds apart", "S seeds in lockstep")
 
 
 def evaluations(rounds: int, device: str) -> Iterator[Row]:
@@ -35,23 +34,23 @@ def evaluations(rounds: int, device: str) -> Iterator[Row]:
     if device != "cpu":
         return
     evaluate(["0,"])  # compiles what there is to compile
-    together: list[float] = []
-    apart: dict[str, list[float]] = {"all cores each": []}
+    ways: dict[str, tuple[Callable[[], Any] | None, str]] = {"all cores each": (None, "")}
     if hasattr(os, "sched_setaffinity"):
-        apart["one core each"] = []
+        ways["one core each"] = (on_one_core, ">= 1.6")
+    together: list[float] = []
+    apart: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(max(2, rounds // 5)):
-        together.append(seconds(lambda: evaluate(["0,1,2"])) * 1e3)
-        for name, found in apart.items():
-            limit = on_one_core if name == "one core each" else None
-            found.append(seconds(lambda: evaluate(["0,", "1,", "2,"], limit)) * 1e3)  # noqa: B023
-    for name, found in apart.items():
+        together.append(milliseconds(lambda: evaluate(["0,1,2"])))
+        for name, (limit, _) in ways.items():
+            apart[name].append(milliseconds(lambda: evaluate(["0,", "1,", "2,"], limit)))  # noqa: B023
+    for name, (_, target) in ways.items():
         yield ratio_row(
             "evaluate",
             f"{cores()} cores, ms a run",
-            zip(found, together, strict=True),
+            zip(apart[name], together, strict=True),
             f"three seeds one after another, {name}",
             "three seeds in one run",
-            target=">= 1.6" if name == "one core each" else "",
+            target=target,
         )
 
 

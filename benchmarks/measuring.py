@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from clbench.machine import wait_for
 
 Loop = Iterator[object]
 
@@ -64,16 +64,12 @@ def take_turns(
     found: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in variants} for clock in CLOCKS}
     others = 0.0
     for turn in range(rounds + 1):
-        names = list(variants)
-        for name in (
-            names[turn % len(names) :] + names[: turn % len(names)]
-        ):  # none always follows the same one
-            loop = variants[name]
+        first = turn % len(variants)  # so that none always follows the same one
+        for name, loop in [*variants.items()][first:] + [*variants.items()][:first]:
             started = (time.perf_counter(), time.process_time())
             for _ in range(steps):
                 next(loop)
-            if device.startswith("cuda"):
-                torch.cuda.synchronize(device)
+            wait_for(device)
             wall, cpu = (
                 now - then
                 for now, then in zip((time.perf_counter(), time.process_time()), started, strict=True)
@@ -129,22 +125,22 @@ def ratio_row(
     return Row(section, what, against, setting, clock, median, low, high, unit, target)
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """Return how long an action takes."""
+def milliseconds(action: Callable[[], object], device: str = "cpu") -> float:
+    """Return how long an action takes until it is done on its device."""
     started = time.perf_counter()
     action()
-    return time.perf_counter() - started
+    wait_for(device)
+    return (time.perf_counter() - started) * 1e3
 
 
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let PyTorch use so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def setting(seeds: int, device: str, count: int = 1) -> str:
+    """Return seeds and device in words, of a CPU its threads.
+
+    >>> setting(3, "cpu", 2), setting(1, "cuda")
+    ('S=3, 2 threads', 'S=1, cuda')
+    """
+    where = f"{count} thread{'s' if count > 1 else ''}" if device == "cpu" else device
+    return f"S={seeds}, {where}"
 
 
 def family(root: int) -> list[int]:

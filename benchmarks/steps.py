@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.loops import bare, ours, products, research
-from benchmarks.measuring import Row, compare, take_turns, threads
+from benchmarks.measuring import Row, compare, setting, take_turns
+from clbench.machine import threads
 
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
@@ -17,8 +18,7 @@ def rows(rounds: int, device: str) -> Iterator[Row]:
 
 
 def _rows(rounds: int, device: str, count: int, seeds: int) -> Iterator[Row]:
-    where = f"{count} thread{'s' if count > 1 else ''}" if device == "cpu" else device
-    setting = f"S={seeds}, {where}"
+    where = setting(seeds, device, count)
     if seeds == 1:
         times = take_turns(
             {"research script": research(device), "clbench": ours(device=device)},
@@ -28,18 +28,16 @@ def _rows(rounds: int, device: str, count: int, seeds: int) -> Iterator[Row]:
             "research script",
         )
         for clock, target in (("cpu", ">= 3" if device == "cpu" else ""), ("wall", "")):
-            yield compare("steps", setting, times, "research script", "clbench", clock, target)
+            yield compare("steps", where, times, "research script", "clbench", clock, target)
     loops = {
         "clbench": ours(seeds=seeds, device=device),
         "bare loop": bare(seeds, device),
         "matrix products": products(seeds, device),
     }
     times = take_turns(loops, rounds, 30, device)
-    yield compare(
-        "steps", setting, times, "clbench", "bare loop", target="<= 1.15" if device == "cpu" else ""
-    )
+    yield compare("steps", where, times, "clbench", "bare loop", target="<= 1.15" if device == "cpu" else "")
     aim = ">= 0.65" if device == "cpu" and count == 2 else ""
-    yield compare("steps", setting, times, "matrix products", "clbench", target=aim)
+    yield compare("steps", where, times, "matrix products", "clbench", target=aim)
 
 
 def busy_share(device: str, seeds: int, steps: int = 200) -> float:

@@ -1,8 +1,10 @@
-"""Facts about this machine and installation that a run records."""
+"""Facts about this machine and installation that a run records; its threads, and waiting for its devices."""
 
+import contextlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,6 +25,29 @@ def cores() -> int:
     """Return how many CPU cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many CPU threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def wait_for(device: str) -> None:
+    """Return when a device has done what it was given; the CPU always has."""
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    elif device.startswith("mps"):
+        torch.mps.synchronize()
 
 
 def versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.loops import write_idx
 from clbench.data import LabelledData, embedded, load_images, mnist
 from clbench.data.sources import load_once
 from clbench.errors import DataError, UnknownNameError
@@ -140,12 +141,6 @@ def test_variable_that_names_a_wrong_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv(mnist.DATA_DIR_VARIABLE, str(tmp_path))
     with pytest.raises(DataError, match="unset CLBENCH_DATA_DIR"):
         mnist.load()
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """The IDX format: magic number with dtype and rank, sizes, bytes (yann.lecun.com/exdb/mnist)."""
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
 @pytest.fixture

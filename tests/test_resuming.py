@@ -552,7 +552,7 @@ def test_a_folder_that_can_no_longer_be_written(tmp_path, monkeypatch):
         clbench.evaluate("agents.vanilla", **SHORT, seeds=1, device="cpu", out=tmp_path)
     (folder,) = tmp_path.iterdir()
     assert [one.task for one in RunFolder(folder).read_tasks()] == [0]
-    assert not list(folder.rglob("*.partial"))
+    assert not list(folder.glob("*.partial"))  # a worker ended in the middle of a state may leave its own
     monkeypatch.undo()
     assert len(clbench.resume(folder).tasks) == 2
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from clbench.machine import wait_for
+
 STREAM, PREDICT, LEARN, MEASURE, SAVE = "stream and scoring", "predict", "learn", "indicators", "states"
 REST = "the loop itself"
 WINDOW = range(20, 40)
@@ -23,14 +25,13 @@ class Profile:
     """
 
     def __init__(self, device: str) -> None:
-        self._wait = _waiting(device)
         self._device = device
         self.seconds = dict.fromkeys((STREAM, PREDICT, LEARN, MEASURE, SAVE), 0.0)
         self.calls = dict.fromkeys(self.seconds, 0)
         self._operators: list[dict[str, Any]] = []
         self._step = 0
         self._recorder: Any = None
-        self._left_out = 0.0
+        self._opened = self._left_out = 0.0
         self._started = time.perf_counter()
 
     def timed(self, part: str, action: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +42,7 @@ class Profile:
             try:
                 return action(*arguments, **named)
             finally:
-                self._wait()
+                wait_for(self._device)
                 if self._recorder is None:
                     self.seconds[part] += time.perf_counter() - started
                     self.calls[part] += 1
@@ -52,14 +53,10 @@ class Profile:
         """Return a generator function as one that gives a list."""
         return self.timed(part, lambda *arguments: list(action(*arguments)))
 
-    def watch(self, inner: Any, **methods: Callable[..., Any]) -> Any:
-        """Return something that is `inner`, but for those methods."""
-        return _Watched(inner, methods)
-
     def env(self, env: Any) -> Any:
         """Return an environment that is timed."""
-        timed = {name: self.timed(STREAM, getattr(env, name)) for name in ("reset", "step", "restore")}
-        return self.watch(env, **timed)
+        names = ("reset", "step", "restore")
+        return _Watched(env, {name: self.timed(STREAM, getattr(env, name)) for name in names})
 
     def agent(self, agent: Any) -> Any:
         """Return an agent that is timed; its steps open and close the window."""
@@ -72,18 +69,16 @@ class Profile:
         methods = {"act": opening, "learn": self.timed(LEARN, agent.learn)}
         if hasattr(agent, "begin_task"):
             methods["begin_task"] = self.timed(LEARN, agent.begin_task)
-        return self.watch(agent, **methods)
+        return _Watched(agent, methods)
 
     def observer(self, observer: Any) -> Any:
         """Return an observer that is timed."""
         names = ("begin_task", "observe", "end_task")
-        return self.watch(
-            observer, **{name: self.timed_list(MEASURE, getattr(observer, name)) for name in names}
-        )
+        return _Watched(observer, {name: self.timed_list(MEASURE, getattr(observer, name)) for name in names})
 
     def keeper(self, keeper: Any) -> Any:
         """Return a keeper of states that is timed."""
-        return self.watch(keeper, save=self.timed_list(SAVE, keeper.save))
+        return _Watched(keeper, {"save": self.timed_list(SAVE, keeper.save)})
 
     def message(self) -> dict[str, Any]:
         """Return what was found, as a message: rows of kind "part" and "operator"."""
@@ -125,13 +120,6 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
-
-
-def _waiting(device: str) -> Callable[[], Any]:
-    """Return what waits for a device."""
-    if device.startswith("cuda"):
-        return lambda: torch.cuda.synchronize(device)
-    return torch.mps.synchronize if device.startswith("mps") else lambda: None
 
 
 def _operators(recorder: Any, on_device: bool, most: int = 20) -> list[dict[str, Any]]:

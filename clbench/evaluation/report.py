@@ -35,19 +35,13 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
         console.print()
     for score in evaluation.scores:
         if score.share_lost >= LOSS_WORTH_SAYING:
-            console.print(
-                f"{score.agent} lost {score.share_lost:.0%} of its first-task accuracy.".replace("%", " %")
-            )
+            console.print(f"{score.agent} lost {percent(score.share_lost)} of its first-task accuracy.")
     for agent, steps in step_tables(evaluation).items():
         console.print(f"\n{agent}, last task, medians over decisions and seeds:")
         console.print(steps)
         console.print()
     for agent, shares in parts_of(evaluation).items():
-        console.print(
-            f"{agent} spent {', '.join(f'{share:.0%} on {name}' for name, share in shares)}".replace(
-                "%", " %"
-            )
-        )
+        console.print(f"{agent} spent {', '.join(f'{percent(share)} on {name}' for name, share in shares)}")
     files = sorted(path.name for path in evaluation.folder.iterdir() if path.is_file())
     console.print(f"{evaluation.folder}/   {'  '.join(files)}", soft_wrap=True)
 
@@ -112,9 +106,18 @@ def step_tables(evaluation: Evaluation) -> dict[str, Table]:
         tables[agent].add_row(
             layer,
             *(short(medians.get((agent, layer, name), math.nan)) for name in list(STEPS)[:-1]),
-            "-" if math.isnan(above) else f"{above:.0%}".replace("%", " %"),
+            "-" if math.isnan(above) else percent(above),
         )
     return tables
+
+
+def percent(share: float) -> str:
+    """Return a share in whole percent.
+
+    >>> percent(0.256)
+    '26 %'
+    """
+    return f"{100 * share:.0f} %"
 
 
 def short(value: float) -> str:

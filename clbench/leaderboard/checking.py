@@ -30,9 +30,8 @@ SUBMISSIONS = "submissions"
 AGENT_KEYS = {"reference", "class", "arguments", "file", "sha256"}
 RUN_KEYS = {"command", "started", "versions", "hardware", "device", "threads", "git", "data"}
 TOLERANCE = 1e-9
-RESAMPLING = (
-    0.05  # of an interval's width: its ends are drawn at random, by another version of NumPy in another way
-)
+RESAMPLING = 0.05
+"""How far an interval's ends may be off, as a share of its width: another NumPy may draw other resamples."""
 DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 LIST_CLASSES = """
 import ast, sys

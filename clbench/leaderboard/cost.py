@@ -5,11 +5,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-
 from clbench.errors import AgentError
 from clbench.evaluation.jobs import environment
 from clbench.loading import is_vectorized, load_agent
+from clbench.machine import threads, wait_for
 from clbench.specs import RunSpec
 
 VANILLA = "agents.vanilla"
@@ -32,17 +31,14 @@ def relative_cost(spec: RunSpec, owner: type, arguments: Mapping[str, Any]) -> d
         AgentError: the agent raised.
     """
     seeds = spec.seeds if is_vectorized(owner) else spec.seeds[:1]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        own = _stints(spec, owner, arguments, seeds)
-        vanilla = _stints(spec, load_agent(VANILLA), {}, seeds)
-        next(own), next(vanilla)  # warms up
-        ratios = [next(own) / next(vanilla) for _ in range(ROUNDS)]
+        with threads(1):
+            own = _stints(spec, owner, arguments, seeds)
+            vanilla = _stints(spec, load_agent(VANILLA), {}, seeds)
+            next(own), next(vanilla)  # warms up
+            ratios = [next(own) / next(vanilla) for _ in range(ROUNDS)]
     except Exception as error:
         raise AgentError(f"the agent's cost cannot be measured: {type(error).__name__}: {error}") from error
-    finally:
-        torch.set_num_threads(before)
     return {"relative_to_vanilla": round(statistics.median(ratios), 3), "rounds": ROUNDS}
 
 
@@ -62,6 +58,5 @@ def _stints(
                 begin_task(info["task"])
             obs, _, _, _, info = env.step(agent.act(obs))
             agent.learn(info["targets"])
-        if spec.device.startswith("cuda"):
-            torch.cuda.synchronize()
+        wait_for(spec.device)
         yield time.perf_counter() - started

@@ -10,13 +10,8 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
 REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,198}(?::[A-Za-z_][A-Za-z0-9_]{0,98})?")
 SOURCE = re.compile(r"[A-Za-z0-9_]{1,80}\.py")
 COOKIE = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
-RESERVED = {
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)),
-}  # on Windows
+PORTS = [f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)]
+RESERVED = {"con", "prn", "aux", "nul", *PORTS}  # on Windows
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for a formula
 LICENCES = (
     "AGPL-3.0-only", "AGPL-3.0-or-later", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "EUPL-1.2",
