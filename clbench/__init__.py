@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clbench.specs import StreamSpec as StreamSpec
     from clbench.streams import Stream as Stream
     from clbench.streams import Task as Task
+    from clbench.sweeping.api import sweep as sweep
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ _PUBLIC = {
     "make_vec": "clbench.registration",
     "register": "clbench.registration",
     "resume": "clbench.evaluation.api",
+    "sweep": "clbench.sweeping.api",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

@@ -45,6 +45,10 @@ class ResumeError(UsageError):
     """A run cannot be gone on with: it is in use, finished, of a changed agent, or no run."""
 
 
+class InUseError(ResumeError):
+    """A run's folder is held by another process."""
+
+
 class SubmissionError(ClbenchError, ValueError):
     """A submission to the leaderboard is not what it must be."""
 

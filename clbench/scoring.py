@@ -134,6 +134,17 @@ def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     return Estimate(mean, float(interval.low), float(interval.high))
 
 
+def ranks(estimates: Sequence[Estimate]) -> list[int]:
+    """Return each one's rank: one more than the number of those whose interval lies wholly above its own.
+
+    Those that cannot be told apart from the best share rank 1; without intervals nothing can be told apart.
+
+    >>> ranks([Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.8, 1.0), Estimate(0.7, 0.5, 0.9)])
+    [2, 1, 1]
+    """
+    return [1 + sum(other.low > own.high for other in estimates) for own in estimates]
+
+
 def _slopes(accuracy: np.ndarray) -> np.ndarray:
     """Least-squares slope per task of each row; 0 for a single task."""
     tasks = accuracy.shape[1]

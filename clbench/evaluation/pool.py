@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import IO
 
 from clbench.evaluation.jobs import Job, Message, describe_job, run_job
@@ -47,23 +47,21 @@ def run_inline(
 class Pool:
     """Each job in a process of its own, at most `workers` at a time.
 
-    Beside a job's own messages there are "output" (a line that the process wrote to standard output
-    or standard error) and, when a process ends without a word, "failed".
+    A job is taken from `jobs` when there is a worker for it. Beside a job's own messages there are "output"
+    (a line that the process wrote to standard output or standard error) and, when a process ends without a
+    word, "failed".
     """
 
-    def __init__(self, jobs: Sequence[Job], workers: int) -> None:
-        self._jobs, self._workers = jobs, workers
+    def __init__(self, jobs: Iterable[Job], workers: int) -> None:
+        self._waiting, self._workers = enumerate(jobs), workers
         self._inbox: _Inbox = queue.SimpleQueue()
-        self._waiting = list(range(len(jobs)))
         self._running: dict[int, subprocess.Popen[str]] = {}
         self._listeners: list[threading.Thread] = []
         self._stopping = False
 
     def messages(self) -> Iterator[tuple[int, Message]]:
         """Yield (job index, message) until no job is left."""
-        while self._running or (self._waiting and not self._stopping):
-            while self._waiting and not self._stopping and len(self._running) < self._workers:
-                self._launch(self._waiting.pop(0))
+        while self._fill():
             index, message = self._inbox.get()
             if index is None:
                 self._pass_on_the_stop()
@@ -84,9 +82,18 @@ class Pool:
         for listener in self._listeners:
             listener.join()
 
-    def _launch(self, index: int) -> None:
-        process = self._running[index] = _start(self._jobs[index])
-        arguments = (index, self._jobs[index], process, self._inbox)
+    def _fill(self) -> bool:
+        """Start jobs while there are free workers; tell whether any job is running."""
+        while not self._stopping and len(self._running) < self._workers:
+            found = next(self._waiting, None)
+            if found is None:
+                break
+            self._launch(*found)
+        return bool(self._running)
+
+    def _launch(self, index: int, job: Job) -> None:
+        process = self._running[index] = _start(job)
+        arguments = (index, job, process, self._inbox)
         self._listeners.append(threading.Thread(target=_listen, args=arguments, daemon=True))
         self._listeners[-1].start()
 

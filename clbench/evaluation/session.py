@@ -75,56 +75,73 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
         Interrupted: by a signal, with all states kept.
         WriteError: the folder cannot be written.
     """
+    plan, folder, chance = session.plan, session.folder, 1 / data.num_classes
+    with (
+        _scratch(folder.path) as scratch,
+        contextlib.closing(display),
+        under_way(session, display, "" if plan.inline else str(scratch), chance) as (watch, left),
+    ):
+        if not plan.inline:
+            data.save(scratch)
+            if not held:
+                forget(data)  # the workers map it; here it would only take memory
+                del data
+        display.begin(plan.spec)
+        for text in (*session.notes, *who_cannot_resume(plan)):
+            display.note(text)
+        run = _run_inline if plan.inline else _run_in_processes
+        interruption = run(plan, list(left.values()), list(left), watch)
+        if plan.profile:
+            folder.write_profile(watch.profiles)
+        if interruption.signal is not None:
+            raise Interrupted(how_to_go_on(folder.path), interruption.signal)
+    return watch
+
+
+@contextlib.contextmanager
+def under_way(
+    session: Session, display: Display, data: str, chance: float
+) -> Iterator[tuple[Watch, dict[int, Job]]]:
+    """Open a session: give what follows its jobs, and those that are left to run, by number.
+
+    At the end of the block figures are drawn; run.json says how it ended, whatever ended it.
+
+    Args:
+        session: what and where.
+        display: shows how jobs get on.
+        data: folder that workers map the stream's data from, "" for jobs of this process.
+        chance: accuracy of guessing.
+    """
     plan, folder, facts = session.plan, session.folder, session.facts
-    chance, status, started = 1 / data.num_classes, "interrupted", time.perf_counter()
+    status, started = "interrupted", time.perf_counter()
     folder.write_run({"status": "running", **facts})
-    with _scratch(folder.path) as scratch:
-        jobs = _jobs(session, "" if plan.inline else str(scratch))
-        watch = Watch(jobs, plan.division.workers, folder, display, session.before)
-        try:
-            watch.write()
-            if not plan.inline:
-                data.save(scratch)
-                if not held:
-                    forget(data)  # the workers map it; here it would only take memory
-                    del data
-            display.begin(plan.spec)
-            for text in (*session.notes, *_who_cannot_resume(plan)):
-                display.note(text)
-            left = [
-                index
-                for index in range(len(jobs))
-                if not (index in session.before and session.before[index].done)
-            ]
-            run = _run_inline if plan.inline else _run_in_processes
-            interruption = run(plan, [jobs[index] for index in left], left, watch)
-            if plan.profile:
-                folder.write_profile(watch.profiles)
-            if interruption.signal is not None:
-                raise Interrupted(how_to_go_on(folder.path), interruption.signal)
-            _draw(watch, plan, folder, chance)
-            status = "failed" if watch.failures else "complete"
-        except Exception:
-            status = "failed"
-            raise
-        finally:
-            display.close()
-            outcome = {
-                "timing": {
-                    "seconds": round(session.seconds + time.perf_counter() - started, 3),
-                    "steps_per_second": {name: round(rate, 1) for name, rate in watch.rates().items()},
-                },
-                "failures": [
-                    {"agent": one.agent, "seeds": one.seeds, "error": one.error} for one in watch.failures
-                ],
-                "undefined_indicators": watch.undefined,
-            }
-            # A disk that is full is what ended the run: its error is the one to be seen.
-            with contextlib.suppress(WriteError) if sys.exc_info()[0] else contextlib.nullcontext():
-                folder.write_run({"status": status, **facts, **outcome})
+    jobs = _jobs(session, data)
+    watch = Watch(jobs, plan.division.workers, folder, display, session.before)
+    finished = {index for index, kept in session.before.items() if kept.done}
+    try:
+        watch.write()
+        yield watch, {index: job for index, job in enumerate(jobs) if index not in finished}
+        _draw(watch, plan, folder, chance)
+        status = "failed" if watch.failures else "complete"
+    except Exception:
+        status = "failed"
+        raise
+    finally:
+        outcome = {
+            "timing": {
+                "seconds": round(session.seconds + time.perf_counter() - started, 3),
+                "steps_per_second": {name: round(rate, 1) for name, rate in watch.rates().items()},
+            },
+            "failures": [
+                {"agent": one.agent, "seeds": one.seeds, "error": one.error} for one in watch.failures
+            ],
+            "undefined_indicators": watch.undefined,
+        }
+        # A disk that is full is what ended the run: its error is the one to be seen.
+        with contextlib.suppress(WriteError) if sys.exc_info()[0] else contextlib.nullcontext():
+            folder.write_run({"status": status, **facts, **outcome})
     if status == "complete":
         folder.forget_states()
-    return watch
 
 
 def _draw(watch: Watch, plan: Plan, folder: RunFolder, chance: float) -> None:
@@ -160,8 +177,14 @@ def jobs_of(plan: Plan, facts: Mapping[str, Any], data: str = "") -> list[Job]:
 
 def sources_of(facts: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the checksums that run.json has, of each agent, "stream" and "data"."""
-    own = {name: one.get("package_sha256") or one["sha256"] for name, one in facts["agents"].items()}
+    own = {name: code_of(one) for name, one in facts["agents"].items()}
     return {**own, "stream": facts["stream"]["sha256"], "data": facts["data"]["sha256"]}
+
+
+def code_of(source: Mapping[str, Any]) -> str | None:
+    """Return the checksum of an agent's code, or of its package's, in what `clbench.loading.source_of` says."""
+    checksum: str | None = source.get("package_sha256") or source["sha256"]
+    return checksum
 
 
 def _run_inline(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> Interruption:
@@ -179,7 +202,8 @@ def _run_in_processes(plan: Plan, jobs: list[Job], indices: list[int], watch: Wa
     return interruption
 
 
-def _who_cannot_resume(plan: Plan) -> list[str]:
+def who_cannot_resume(plan: Plan) -> list[str]:
+    """Return notes on the agents whose states cannot be kept."""
     return [
         cannot_resume(f"{name}: a seed", "it has no state_dict and load_state_dict")
         for name, owner in plan.classes.items()
@@ -239,5 +263,6 @@ def circumstances(device: str) -> dict[str, Any]:
 def _command() -> list[str]:
     """Return the command line as one would type it."""
     program = Path(sys.argv[0])
-    started = ["python", "-m", "clbench.evaluate"] if program.name == "evaluate.py" else [program.name]
+    ours = program.name in ("evaluate.py", "sweep.py")
+    started = ["python", "-m", f"clbench.{program.stem}"] if ours else [program.name]
     return [*started, *sys.argv[1:]]

@@ -65,26 +65,34 @@ class Watch:
         self.profiles: list[ProfileRecord] = []
         for index, kept in before.items():
             for message in kept.records:
-                self._take(index, message)
+                self._record(index, message)
             self._tallies[jobs[index].agent.name].begin_with(index, jobs[index], kept.steps, kept.done)
 
     def follow(self, messages: Iterable[tuple[int, Message]]) -> None:
         """Take messages until there are no more."""
+        self.show()
+        for index, message in messages:
+            self.take(index, message)
+
+    def show(self) -> None:
+        """Show all agents as they stand."""
         for tally in self._tallies.values():
             self._display.update(tally)
-        for index, message in messages:
-            job = self._jobs[index]
-            kind, tally = message["kind"], self._tallies[job.agent.name]
-            if kind == "output":
-                self._display.output(tally.name, message["line"])
-            elif kind == "note":
-                self._display.note(message["text"])
-            else:
-                self._take(index, message)
-                if kind == "task" and message["seed"] == job.seeds[-1]:
-                    self.write()
-                if kind not in ("indicator", "undefined", "profile"):
-                    self._display.update(tally)
+
+    def take(self, index: int, message: Message) -> None:
+        """Take a message of job number `index`."""
+        job = self._jobs[index]
+        kind, tally = message["kind"], self._tallies[job.agent.name]
+        if kind == "output":
+            self._display.output(tally.name, message["line"])
+        elif kind == "note":
+            self._display.note(message["text"])
+        else:
+            self._record(index, message)
+            if kind == "task" and message["seed"] == job.seeds[-1]:
+                self.write()
+            if kind not in ("indicator", "undefined", "profile"):
+                self._display.update(tally)
 
     def write(self) -> None:
         """Write the tables as they stand."""
@@ -92,7 +100,7 @@ class Watch:
         if self._indicators:
             self._folder.write_indicators(self.sorted_indicators())
 
-    def _take(self, index: int, message: Message) -> None:
+    def _record(self, index: int, message: Message) -> None:
         job = self._jobs[index]
         tally = self._tallies[job.agent.name]
         values = {key: value for key, value in message.items() if key != "kind"}

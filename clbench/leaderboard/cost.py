@@ -9,7 +9,7 @@ from clbench.errors import AgentError
 from clbench.evaluation.jobs import environment
 from clbench.loading import is_vectorized, load_agent
 from clbench.machine import threads, wait_for
-from clbench.specs import RunSpec
+from clbench.specs import RunSpec, StreamSpec
 
 VANILLA = "agents.vanilla"
 ROUNDS = 5
@@ -33,8 +33,8 @@ def relative_cost(spec: RunSpec, owner: type, arguments: Mapping[str, Any]) -> d
     seeds = spec.seeds if is_vectorized(owner) else spec.seeds[:1]
     try:
         with threads(1):
-            own = _stints(spec, owner, arguments, seeds)
-            vanilla = _stints(spec, load_agent(VANILLA), {}, seeds)
+            own = stints(spec.stream, owner, arguments, seeds, spec.device)
+            vanilla = stints(spec.stream, load_agent(VANILLA), {}, seeds, spec.device)
             next(own), next(vanilla)  # warms up
             ratios = [next(own) / next(vanilla) for _ in range(ROUNDS)]
     except Exception as error:
@@ -42,12 +42,12 @@ def relative_cost(spec: RunSpec, owner: type, arguments: Mapping[str, Any]) -> d
     return {"relative_to_vanilla": round(statistics.median(ratios), 3), "rounds": ROUNDS}
 
 
-def _stints(
-    spec: RunSpec, owner: type, arguments: Mapping[str, Any], seeds: tuple[int, ...]
+def stints(
+    stream: StreamSpec, owner: type, arguments: Mapping[str, Any], seeds: tuple[int, ...], device: str
 ) -> Iterator[float]:
-    """Yield the seconds that the next 40 steps take, again and again."""
+    """Yield the seconds that the next 40 steps of an agent take, again and again."""
     lockstep = is_vectorized(owner)
-    env = environment(spec.stream, len(seeds) if lockstep else None, spec.device)
+    env = environment(stream, len(seeds) if lockstep else None, device)
     agent: Any = owner(env.agent_spec, seeds if lockstep else seeds[0], **arguments)
     begin_task = getattr(agent, "begin_task", lambda task: None)
     obs, info = env.reset(seed=list(seeds) if lockstep else seeds[0])
@@ -58,5 +58,5 @@ def _stints(
                 begin_task(info["task"])
             obs, _, _, _, info = env.step(agent.act(obs))
             agent.learn(info["targets"])
-        wait_for(spec.device)
+        wait_for(device)
         yield time.perf_counter() - started

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from clbench.leaderboard.submission import Entry
 from clbench.registration import STREAMS
-from clbench.scoring import Estimate
+from clbench.scoring import Estimate, ranks
 from clbench.specs import PROTOCOLS
 
 
@@ -49,8 +49,7 @@ def board_of(entry: Entry) -> tuple[str, str, str]:
 def rank(entries: Iterable[Entry]) -> list[Row]:
     """Return rows, board by board, best first.
 
-    An entry's rank is one more than the number of entries of its board whose interval of average task accuracy lies
-    wholly above its own; so those that cannot be told apart from the best share rank 1. Of one rank the higher mean
+    Ranks are by the intervals of average task accuracy, see `clbench.scoring.ranks`; of one rank the higher mean
     comes first.
     """
     boards: dict[tuple[str, str, str], list[Entry]] = {}
@@ -66,8 +65,5 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
 
 def _ranked(entries: Sequence[Entry]) -> list[Row]:
     estimates = [entry.scores.average_task_accuracy for entry in entries]
-    rows = [
-        Row(1 + sum(other.low > own.high for other in estimates), entry)
-        for entry, own in zip(entries, estimates, strict=True)
-    ]
+    rows = [Row(place, entry) for place, entry in zip(ranks(estimates), entries, strict=True)]
     return sorted(rows, key=lambda row: (row.rank, -row.score("average_task_accuracy").mean, row.entry.name))

@@ -3,3 +3,4 @@
 from clbench.plotting.comparison import comparison as comparison
 from clbench.plotting.curves import curves as curves
 from clbench.plotting.indicators import indicator_figures as indicator_figures
+from clbench.plotting.sensitivity import sensitivity as sensitivity

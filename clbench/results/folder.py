@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clbench.errors import DataError, OutputError, ResumeError, WriteError
+from clbench.errors import DataError, InUseError, OutputError, WriteError
 from clbench.records import SCHEMA_VERSION, IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.files import write_whole
 from clbench.results.states import States
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RUN, TASKS, INDICATORS, PROFILE, STATE = "run.json", "tasks.csv", "indicators.csv", "profile.csv", "state"
+LOG = "failures.log"
 Record = TaskRecord | IndicatorRecord | ProfileRecord
 AnyRecord = TypeVar("AnyRecord", TaskRecord, IndicatorRecord)
 
@@ -145,6 +146,13 @@ class RunFolder:
         except UnicodeDecodeError as error:
             raise DataError(f"'{path}' is damaged: it is no text in UTF-8") from error
 
+    def write_log(self, text: str) -> None:
+        """Write why the run failed, with tracebacks; "" for a run that did not."""
+        if text:
+            self._write(LOG, lambda path: path.write_text(text, encoding="utf-8"))
+        else:
+            (self.path / LOG).unlink(missing_ok=True)
+
     def _write(self, name: str, write: Callable[[Path], object], lasting: bool = False) -> None:
         write_whole(self.path / name, write, lasting)
 
@@ -153,7 +161,7 @@ class RunFolder:
         """Hold the folder for this process; the system lets go of it however the process ends.
 
         Raises:
-            ResumeError: another process holds it.
+            InUseError: another process holds it.
             WriteError: the folder cannot be written.
         """
         from filelock import FileLock, Timeout
@@ -163,7 +171,7 @@ class RunFolder:
             (self.path / STATE).mkdir(exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
-            raise ResumeError(f"'{self.path}' is in use by another process") from None
+            raise InUseError(f"'{self.path}' is in use by another process") from None
         except OSError as error:
             raise WriteError(f"cannot write '{self.path}': {error.strerror or error}") from error
         try:
@@ -174,6 +182,10 @@ class RunFolder:
     def states(self, job: int) -> States:
         """Return where the states of job number `job` are kept."""
         return States(self.path / STATE / f"job-{job}")
+
+    def has_states(self) -> bool:
+        """Tell whether there is any state to go on from."""
+        return any((self.path / STATE).glob("job-*/*"))
 
     def forget_states(self) -> None:
         """Delete all states: the run is complete, and whoever holds it keeps holding it."""

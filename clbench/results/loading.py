@@ -94,11 +94,15 @@ class Results:
         """A row per run and agent: what was run, on what, and how far it got (`status`).
 
         `changed` names what was changed of the protocol, `seeds` counts, `arguments` is JSON; `scheduler` is
-        "none" where an agent has no such argument. What a run does not say is missing, as in pandas.
+        "none" where an agent has no such argument. What a run does not say is missing, as in pandas. Arguments and
+        stream options that a sweep has varied have columns of their own, such as `arguments.step_size`.
         """
         import pandas as pd
 
-        return pd.DataFrame([row for run in self.kept for row in _rows(run)], columns=list(COLUMNS))
+        swept = (name for run in self.kept for name in fact(run.facts, "sweep", "varied", default=()))
+        varied = [name for name in dict.fromkeys(swept) if "." in name]
+        rows = [row for run in self.kept for row in _rows(run, varied)]
+        return pd.DataFrame(rows, columns=[*COLUMNS, *varied])
 
     @cached_property
     def tasks(self) -> "pd.DataFrame":
@@ -164,7 +168,7 @@ def load_results(*folders: str | Path) -> Results:
     return Results(tuple(find_runs(*folders)))
 
 
-def _rows(run: KeptRun) -> Iterator[dict[str, Any]]:
+def _rows(run: KeptRun, varied: Iterable[str]) -> Iterator[dict[str, Any]]:
     facts, spec = run.facts, run.facts["spec"]
     for agent in spec["agents"]:
         name, arguments = agent["name"], agent["arguments"]
@@ -186,7 +190,17 @@ def _rows(run: KeptRun) -> Iterator[dict[str, Any]]:
             "clbench": fact(facts, "versions", "clbench"),
             "torch": fact(facts, "versions", "torch"),
             "started": fact(facts, "started"),
+            **{key: setting(facts, name, key) for key in varied},
         }
+
+
+def setting(facts: Mapping[str, Any], agent: str, name: str) -> Any:
+    """Return what an agent of a run was given: of "arguments.NAME" or "options.NAME"; None if it has no such thing."""
+    table, _, key = name.partition(".")
+    if table == "options":
+        return fact(facts, "spec", "stream", "options", key)
+    (own,) = [one for one in facts["spec"]["agents"] if one["name"] == agent]
+    return own["arguments"].get(key)
 
 
 def fact(facts: Mapping[str, Any], *path: str, default: Any = None) -> Any:

@@ -1,0 +1,141 @@
+"""The command line of `python -m clbench.sweep`."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clbench.command_line import Parser, run_command
+from clbench.errors import OptionError
+from clbench.evaluation.progress import count, make_console
+from clbench.specs import check_count
+from clbench.sweeping.api import checked_selection, run_missing, shard_of
+from clbench.sweeping.board import Board, default_board
+from clbench.sweeping.cells import Cell, Sweep, read_sweep
+from clbench.sweeping.estimate import amount_left, steps_of
+from clbench.sweeping.folder import SweepFolder
+from clbench.sweeping.local import Local, divided, workers_for
+from clbench.sweeping.report import make_report
+from clbench.sweeping.tables import cells_table, print_failures, print_report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DESCRIPTION = """\
+Run what is missing of a sweep: agents with arguments on streams, each combination in a run folder of its own.
+Cells that are finished are left alone, unfinished ones are gone on with, failed ones are tried again."""
+EPILOG = """\
+examples:
+  python -m clbench.sweep examples/sweep.toml --dry-run
+  python -m clbench.sweep examples/sweep.toml --select-seeds 0,1 --report-seeds 2,3,4
+  python -m clbench.sweep examples/sweep.toml --shard 2/8
+
+exit codes: 0 done; 1 a cell failed, all else is done; 2 nothing was started;
+130 interrupted by Ctrl-C, 143 ended by SIGTERM, both after the step in progress: the same command goes on
+"""
+
+
+def build_parser() -> Parser:
+    """Return the parser."""
+    parser = Parser(
+        prog="python -m clbench.sweep",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("file", metavar="SWEEP.toml", help="settings, [[grid]] and [[cell]] tables")
+    add(
+        "--out",
+        default="results",
+        metavar="DIR",
+        help="where the sweep's folder is made (default: %(default)s)",
+    )
+    add("--dry-run", action="store_true", help="say what would run and how long it takes; start nothing")
+    add("--report", action="store_true", help="rank what is finished; run nothing")
+    add("--shard", metavar="I/N", help="run every N-th cell of the file only, from the I-th")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes at a time (default: cores, or 1 on an accelerator)",
+    )
+    add("--select-seeds", metavar="A,B,...", help="seeds on which the best cell of each agent is chosen ...")
+    add("--report-seeds", metavar="C,D,...", help="... and others, on which it is judged")
+    add(
+        "--accept-changes",
+        action="store_true",
+        help="go on with unfinished cells although agent or stream have changed",
+    )
+    add("--quiet", action="store_true", help="print the sweep's folder, nothing else")
+    add("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return run_command(_main, arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
+    options = build_parser().read(arguments)
+    sweep = read_sweep(options.file)
+    selection = checked_selection(sweep, _seeds(options.select_seeds), _seeds(options.report_seeds))
+    cells = shard_of(sweep.cells, _shard(options.shard))
+    folder, console, failures = SweepFolder(Path(options.out) / sweep.name), make_console(), dict[str, str]()
+    if not options.report:
+        workers = workers_for(cells) if options.workers is None else check_count("workers", options.workers)
+        if not options.quiet:
+            _announce(console, sweep, cells, folder, workers)
+        if options.dry_run:
+            console.print(cells_table(cells, folder))
+            return 0
+        failures = run_missing(
+            sweep,
+            cells,
+            folder,
+            Local(workers, options.accept_changes),
+            Board if options.quiet else default_board,
+            f"python -m clbench.sweep {shlex.join(arguments)}",
+        )
+    report = make_report(sweep, folder, selection)
+    if options.quiet:
+        print(folder.path)
+    else:
+        print_report(console, report)
+    print_failures(sweep, failures, folder)
+    return 1 if failures else 0
+
+
+def _announce(
+    console: "Console", sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, workers: int
+) -> None:
+    runs = sum(len(cell.plan.spec.seeds) for cell in cells)
+    steps = sum(map(steps_of, cells))
+    part = f" of {len(sweep.cells)}" if len(cells) < len(sweep.cells) else ""
+    console.print(
+        f"{sweep.name} · {count(len(cells), 'cell')}{part} · {count(runs, 'run')} (cell x seed) · {steps:,} steps",
+        soft_wrap=True,
+    )
+    console.print(str(amount_left(divided(cells, workers), folder, workers)), soft_wrap=True)
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.rstrip(",").split(",")]
+    except ValueError:
+        raise OptionError(f"'{text}': name seeds with commas, such as 0,1") from None
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None:
+        raise OptionError(f"--shard '{text}': give I/N, such as 1/4")
+    return int(found[1]), int(found[2])

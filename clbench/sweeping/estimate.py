@@ -1,0 +1,124 @@
+"""How much a sweep is: runs, steps, and an estimate of time that says what it is based on."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from clbench.data.sources import SOURCES
+from clbench.evaluation.plan import Plan
+from clbench.evaluation.progress import clock, count
+from clbench.evaluation.session import load_data
+from clbench.leaderboard.cost import STEPS, stints
+from clbench.machine import threads
+from clbench.registration import lookup
+from clbench.specs import StreamSpec
+from clbench.sweeping.cells import Cell
+from clbench.sweeping.folder import SweepFolder
+
+Kind = tuple[str, str, int, int, str]  # agent, stream, batch size, seeds, device
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What is left of a sweep.
+
+    Attributes:
+        cells: not finished.
+        steps: of single seeds' learners, in those cells; steps that an unfinished cell has done count, too.
+        seconds: that they take.
+        basis: what the estimate is based on, in words.
+    """
+
+    cells: int
+    steps: int
+    seconds: float
+    basis: str
+
+    def __str__(self) -> str:
+        """In one line."""
+        if not self.cells:
+            return "left: nothing"
+        return f"left: {count(self.cells, 'cell')}, {self.steps:,} steps, about {clock(self.seconds)} {self.basis}"
+
+
+def steps_of(cell: Cell) -> int:
+    """Return the steps of all seeds' learners; data is loaded only if a stream has its own and all of it is wanted."""
+    stream = settled(cell.plan)
+    return len(cell.plan.spec.seeds) * stream.num_tasks * stream.steps_per_task
+
+
+def settled(plan: Plan) -> StreamSpec:
+    """Return a plan's stream with its number of images."""
+    stream = plan.spec.stream
+    if stream.num_samples is not None:
+        return stream
+    owner = lookup(stream.id).load()
+    if owner.has_own_data():
+        return load_data(plan)[0].spec.stream
+    return owner.resolve(stream, SOURCES[stream.source].size)
+
+
+def amount_left(cells: Sequence[Cell], folder: SweepFolder, workers: int) -> Amount:
+    """Return what is left of `cells`, divided as they are going to run.
+
+    A cell's steps/s are those of finished cells in the folder of the same agent, stream, batch size, seeds and
+    device; where there are none, some steps are measured here and now, on one thread.
+
+    Args:
+        cells: all of the sweep, or of a shard.
+        folder: the sweep's.
+        workers: processes at a time.
+    """
+    finished = [cell for cell in cells if folder.is_complete(cell)]
+    left = [cell for cell in cells if cell not in finished]
+    rates = _rates(finished, folder)
+    bases = [f"the steps/s of {count(len(finished), 'finished cell')}"] if rates else []
+    to_measure = {kind(cell): cell for cell in left if kind(cell) not in rates}
+    measured = {own: rate for own, cell in to_measure.items() if (rate := _measure(cell))}
+    if measured:
+        agents = ", ".join(dict.fromkeys(own[0] for own in measured))
+        bases.append(f"{STEPS} steps measured now of {agents}, without indicators and start-up")
+    rates |= measured
+    if unknown := dict.fromkeys(own[0] for own in to_measure if own not in rates):
+        bases.append(f"leaving out {', '.join(unknown)}, whose steps cannot be measured")
+    steps = {cell.key: steps_of(cell) for cell in left}
+    work = sum(steps[cell.key] / rates[kind(cell)] for cell in left if kind(cell) in rates)
+    jobs = sum(len(cell.plan.jobs("")) for cell in left)
+    seconds = work / min(workers, jobs) if jobs else 0.0
+    basis = f"on {count(workers, 'worker')}, by {'; '.join(bases)}"
+    return Amount(len(left), sum(steps.values()), seconds, basis)
+
+
+def kind(cell: Cell) -> Kind:
+    """Return what cells have in common whose steps take equally long, more or less."""
+    spec = cell.plan.spec
+    return cell.agent.name, spec.stream.id, spec.stream.batch_size, len(spec.seeds), spec.device
+
+
+def _rates(cells: Iterable[Cell], folder: SweepFolder) -> dict[Kind, float]:
+    """Return steps per second of one process, mean over the finished cells of a kind."""
+    found: dict[Kind, list[float]] = {}
+    for cell in cells:
+        facts = folder.facts(cell) or {}
+        rate = facts["timing"]["steps_per_second"][cell.agent.name]
+        if rate:
+            found.setdefault(kind(cell), []).append(rate / facts["division"]["workers"])
+    return {own: sum(rates) / len(rates) for own, rates in found.items()}
+
+
+def _measure(cell: Cell) -> float | None:
+    """Return steps per second of a job of a cell, on embedded images if the stream has no data of its own.
+
+    None for an agent that raises: what is wrong shows when the cell runs.
+    """
+    plan, stream = cell.plan, cell.plan.spec.stream
+    if not lookup(stream.id).load().has_own_data():
+        stream = replace(stream, source="embedded", num_samples=SOURCES["embedded"].size, data_dir=None)
+    stream = replace(stream, num_tasks=2 * STEPS)  # so that it does not end
+    job, owner = plan.jobs("")[0], plan.classes[cell.agent.name]
+    try:
+        with threads(job.threads):
+            turns = stints(stream, owner, cell.agent.arguments, job.seeds, job.device)
+            next(turns)  # warms up
+            return len(job.seeds) * STEPS / next(turns)
+    except Exception:
+        return None

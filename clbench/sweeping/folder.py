@@ -1,0 +1,76 @@
+"""A sweep's folder: run folders of its cells, a copy of the sweep file, and what is made of all of them."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clbench.errors import DataError, OutputError
+from clbench.results import LOG, RUN, RunFolder
+from clbench.results.files import write_whole
+from clbench.sweeping.cells import Cell, Sweep
+
+
+class SweepFolder:
+    """Where a sweep's cells are. Several processes may work in one: each cell is held by who runs it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def keep(self, sweep: Sweep) -> None:
+        """Make the folder and keep a copy of the sweep file.
+
+        Raises:
+            OutputError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to the output folder '{self.path}': {error.strerror or error}"
+            ) from error
+        with self.held():
+            write_whole(
+                self.path / sweep.copy_name, lambda path: path.write_text(sweep.source, encoding="utf-8")
+            )
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no other process write what is made of all cells."""
+        from filelock import FileLock
+
+        with FileLock(self.path / ".lock"):
+            yield
+
+    def find(self, cell: Cell) -> RunFolder | None:
+        """Return a cell's folder if there is one, under whatever name its key ends."""
+        return next((RunFolder(path) for path in self.path.glob(f"*-{cell.key}") if path.is_dir()), None)
+
+    def make(self, cell: Cell) -> RunFolder:
+        """Return a cell's folder, which is made if need be."""
+        path = self.path / cell.folder_name
+        found = self.find(cell)
+        if found is None:
+            path.mkdir(exist_ok=True)
+        return found or RunFolder(path)
+
+    def facts(self, cell: Cell) -> dict[str, Any] | None:
+        """Return run.json's content of a cell that was begun, else None.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        found = self.find(cell)
+        return found.read_run() if found is not None and (found.path / RUN).exists() else None
+
+    def is_complete(self, cell: Cell) -> bool:
+        """Tell whether a cell is finished; a damaged run.json says nothing of the kind."""
+        with contextlib.suppress(DataError):
+            facts = self.facts(cell)
+            return facts is not None and facts.get("status") == "complete"
+        return False
+
+    def log(self, cell: Cell) -> Path | None:
+        """Return the file that says why a cell failed, if it did."""
+        found = self.find(cell)
+        return found.path / LOG if found is not None and (found.path / LOG).exists() else None

@@ -1,0 +1,147 @@
+"""Cells of a sweep ranked, and the best of each agent chosen on some seeds and judged on others. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from clbench.comparing import Entry
+from clbench.comparing.sameness import differing, listed, settings
+from clbench.errors import OptionError
+from clbench.scoring import SCORES, Estimate, estimate, ranks, seed_scores
+
+SCORE = SCORES[0]
+SAME = "chosen and judged on the same seeds"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which seeds choose and which judge.
+
+    Attributes:
+        choosing: seeds that cells are ranked and chosen on; None for all that a cell has.
+        judging: seeds that the chosen ones are reported on; None for the same.
+    """
+
+    choosing: tuple[int, ...] | None = None
+    judging: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.choosing is None) != (self.judging is None):
+            raise OptionError("--select-seeds and --report-seeds go together: one chooses, the other judges")
+        both = set(self.choosing or ()) & set(self.judging or ())
+        if both:
+            raise OptionError(f"seed {min(both)} can choose or judge, not both")
+
+    @property
+    def same(self) -> bool:
+        """Whether the seeds that choose also judge."""
+        return self.choosing is None
+
+    def __str__(self) -> str:
+        """In words, for every output."""
+        if self.choosing is None or self.judging is None:
+            return SAME
+        return f"chosen on {_seeds(self.choosing)}, judged on {_seeds(self.judging)}"
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A cell in its place.
+
+    Attributes:
+        rank: among the cells of the same stream, data and protocol, see `clbench.scoring.ranks`.
+        entry: the cell.
+        on: in what its stream, data and protocol are not those of all cells, in words.
+        score: average task accuracy on the seeds that choose.
+        judged: the same on the seeds that judge.
+        chosen: whether it is the best of its agent, there, on the seeds that choose.
+    """
+
+    rank: int
+    entry: Entry
+    on: str
+    score: Estimate
+    judged: Estimate
+    chosen: bool
+
+
+def ranking(entries: Sequence[Entry], selection: Selection) -> tuple[list[Ranked], list[str]]:
+    """Return the cells that have all seeds asked for, best first, and a note on each that has not.
+
+    Cells of different streams, data or protocols are ranked apart.
+
+    Args:
+        entries: a cell each, under labels of their own.
+        selection: which seeds choose and which judge.
+    """
+    notes, groups = [], dict[str, list[Entry]]()
+    setups = [settings(entry.facts) for entry in entries]
+    names = list(differing(setups))
+    for entry, setup in zip(entries, setups, strict=True):
+        wanted = (
+            _planned(entry) if selection.same else {*(selection.choosing or ()), *(selection.judging or ())}
+        )
+        if lacking := wanted - set(entry.seeds):
+            notes.append(f"{entry.label} is left out: {_seeds(lacking)} not finished or not run")
+            continue
+        on = listed({name: [setup[name]] for name in names if name in setup})
+        groups.setdefault(on, []).append(entry)
+    return [row for on, group in groups.items() for row in _ranked(group, on, selection)], notes
+
+
+def _ranked(entries: Sequence[Entry], on: str, selection: Selection) -> list[Ranked]:
+    scores = [_score(entry, selection.choosing) for entry in entries]
+    judged = [_score(entry, selection.judging) for entry in entries]
+    best: dict[str, tuple[float, str]] = {}
+    for entry, score in zip(entries, scores, strict=True):
+        if entry.agent not in best or score.mean > best[entry.agent][0]:
+            best[entry.agent] = (score.mean, entry.label)
+    rows = [
+        Ranked(place, entry, on, score, own, best[entry.agent][1] == entry.label)
+        for place, entry, score, own in zip(ranks(scores), entries, scores, judged, strict=True)
+    ]
+    return sorted(rows, key=lambda row: (row.rank, -row.score.mean))
+
+
+def sensitivity(rows: Iterable[Ranked], argument: str) -> dict[str, dict[str, dict[object, Estimate]]]:
+    """Return by stream, agent and value of an argument: the score, as judged, with other arguments at their best.
+
+    Which cell is best at a value is chosen on the seeds that choose. Agents with one value only are left out.
+    """
+    best: dict[str, dict[str, dict[object, Ranked]]] = {}
+    for row in rows:
+        arguments = _arguments(row.entry)
+        if argument in arguments:
+            value = arguments[argument]
+            value = str(value) if isinstance(value, list) else value
+            own = best.setdefault(row.on, {}).setdefault(row.entry.agent, {})
+            if value not in own or row.score.mean > own[value].score.mean:
+                own[value] = row
+    found = {
+        on: {
+            agent: {value: row.judged for value, row in values.items()}
+            for agent, values in agents.items()
+            if len(values) > 1
+        }
+        for on, agents in best.items()
+    }
+    return {on: agents for on, agents in found.items() if agents}
+
+
+def _arguments(entry: Entry) -> Mapping[str, object]:
+    (agent,) = entry.facts["spec"]["agents"]
+    found: Mapping[str, object] = agent["arguments"]
+    return found
+
+
+def _planned(entry: Entry) -> set[int]:
+    return set(entry.facts["spec"]["seeds"])
+
+
+def _score(entry: Entry, seeds: Iterable[int] | None) -> Estimate:
+    chosen = entry.seeds if seeds is None else seeds
+    return estimate(seed_scores([entry.seeds[seed] for seed in chosen])[SCORE])
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    numbers = sorted(seeds)
+    return f"seed{'s' if len(numbers) != 1 else ''} {', '.join(map(str, numbers))}"

@@ -1,0 +1,121 @@
+"""What is made of a sweep's cells: ranking.csv, sensitivity figures, and the table that is shown."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clbench.comparing import Entry, entries_of
+from clbench.results.files import write_whole
+from clbench.results.loading import setting
+from clbench.sweeping.cells import Sweep
+from clbench.sweeping.folder import SweepFolder
+from clbench.sweeping.ranking import SCORE, Ranked, Selection, ranking, sensitivity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RANKING = "ranking.csv"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A sweep's ranking, as far as its cells are finished.
+
+    Attributes:
+        rows: best first, stream by stream.
+        selection: which seeds chose and which judged.
+        notes: a line each on cells that are left out.
+        written: files.
+    """
+
+    rows: tuple[Ranked, ...]
+    selection: Selection
+    notes: tuple[str, ...]
+    written: tuple[Path, ...]
+
+
+def make_report(sweep: Sweep, folder: SweepFolder, selection: Selection) -> Report:
+    """Rank the sweep's cells that are in its folder, and write table and figures there."""
+    rows, notes = ranking(_entries(sweep, folder), selection)
+    written = []
+    with folder.held():
+        table = ranking_frame(rows, sweep, selection)
+        path = folder.path / RANKING
+        write_whole(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
+        written.append(path)
+        for name in sweep.varied:
+            if name.startswith("arguments.") and (path_of := _draw(rows, name, sweep, folder, selection)):
+                written.append(path_of)
+    return Report(tuple(rows), selection, tuple(notes), tuple(written))
+
+
+def _entries(sweep: Sweep, folder: SweepFolder) -> list[Entry]:
+    """Return the cells that were begun, as the entries of a comparison, labelled as in the sweep."""
+    entries = []
+    for cell in sweep.cells:
+        facts, found = folder.facts(cell), folder.find(cell)
+        if facts is not None and found is not None:
+            (entry,) = entries_of(found.path.as_posix(), facts, found.read_tasks())
+            entries.append(Entry(cell.label, entry.run, entry.agent, facts, entry.seeds))
+    return entries
+
+
+def _draw(
+    rows: Sequence[Ranked], name: str, sweep: Sweep, folder: SweepFolder, selection: Selection
+) -> Path | None:
+    """Write the figure of an argument, if any agent has two values of it."""
+    from clbench import plotting
+
+    argument = name.partition(".")[2]
+    scores = sensitivity(rows, argument)
+    if not scores:
+        return None
+    path = folder.path / f"sensitivity-{argument}.png"
+    title = f"{sweep.name} · {argument}, other arguments at their best · {selection}"
+    figure = plotting.sensitivity(scores, argument, title)
+    write_whole(path, lambda partial: figure.savefig(partial, format="png"))
+    return path
+
+
+def ranking_frame(rows: Sequence[Ranked], sweep: Sweep, selection: Selection) -> "pd.DataFrame":
+    """Return the ranking as a frame: a row per cell, with a column for each varied argument and option."""
+    import pandas as pd
+
+    names = [name for name in sweep.varied if "." in name]
+    columns = [
+        "rank",
+        "cell",
+        "agent",
+        "on",
+        *names,
+        "seeds",
+        SCORE,
+        f"{SCORE}_low",
+        f"{SCORE}_high",
+        "chosen",
+    ]
+    columns += ["reported", "reported_low", "reported_high", "selection", "same_seeds"]
+    return pd.DataFrame([_row(row, names, selection) for row in rows], columns=columns)
+
+
+def _row(row: Ranked, names: Sequence[str], selection: Selection) -> dict[str, Any]:
+    entry, shown = row.entry, row.judged if row.chosen else None
+    return {
+        "rank": row.rank,
+        "cell": entry.label,
+        "agent": entry.agent,
+        "on": row.on,
+        **{name: setting(entry.facts, entry.agent, name) for name in names},
+        "seeds": " ".join(map(str, selection.choosing or sorted(entry.seeds))),
+        SCORE: row.score.mean,
+        f"{SCORE}_low": row.score.low,
+        f"{SCORE}_high": row.score.high,
+        "chosen": row.chosen,
+        "reported": shown.mean if shown else math.nan,
+        "reported_low": shown.low if shown else math.nan,
+        "reported_high": shown.high if shown else math.nan,
+        "selection": str(selection),
+        "same_seeds": selection.same,
+    }

@@ -1,0 +1,149 @@
+"""From a sweep file to the settings of its cells: grids crossed, names checked."""
+
+import itertools
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clbench.errors import OptionError, UnknownNameError, did_you_mean
+from clbench.registration import COMMON_OPTIONS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TABLES = ("arguments", "options")
+LISTS = ("seeds", "indicators")  # whose values are lists: they are never crossed
+SETTINGS = (
+    *("agent", "env", "protocol", "seeds", *COMMON_OPTIONS, "options", "arguments", "scheduler"),
+    *("indicators", "indicators_every", "device"),
+)
+TEXTS = ("agent", "env", "protocol", "device", "source", "data_dir", "arguments.scheduler")
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a sweep file asks for.
+
+    Attributes:
+        name: of the sweep, and of its folder.
+        cells: where in the file each is asked for, and its settings: "agent", "arguments.step_size", ...
+    """
+
+    name: str
+    cells: tuple[tuple[str, Settings], ...]
+
+
+def read_request(path: Path) -> Request:
+    """Return what a sweep file in TOML asks for; a file without a name has its own.
+
+    Raises:
+        OptionError: it cannot be read.
+        UsageError: see `request_of`.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"cannot read the sweep file '{path}': {error.strerror or error}") from error
+    except ValueError as error:
+        raise OptionError(f"'{path}' is no TOML: {error}") from error
+    return request_of({"name": path.stem, **data})
+
+
+def request_of(data: Mapping[str, Any]) -> Request:
+    """Return what a mapping of a sweep file's shape asks for.
+
+    Settings at the top hold for all cells. Of a table in `grid`, lists are crossed; a table in `cell` is one cell.
+
+    Raises:
+        UnknownNameError: there is no such setting; the text has the nearest one.
+        OptionError: a setting has an impossible value.
+
+    >>> grid = {"agent": ["agents.l2", "agents.vanilla"], "arguments": {"step_size": [0.1, 0.2]}}
+    >>> request = request_of({"name": "steps", "seeds": 2, "grid": [grid]})
+    >>> len(request.cells), request.cells[1]
+    (4, ('[[grid]] 1', {'seeds': 2, 'agent': 'agents.l2', 'arguments.step_size': 0.2}))
+    """
+    name = data.get("name", "sweep")
+    if not (isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name)):
+        raise OptionError(
+            f"name={name!r}: a sweep's name is that of its folder: letters, digits, '_', '.', '-'"
+        )
+    tables = {kind: _tables(data, kind) for kind in ("grid", "cell")}
+    shared = {key: value for key, value in data.items() if key not in ("name", *tables)}
+    top = _flat(shared, "at the top", known=("name", *tables, *SETTINGS))
+    cells = []
+    for kind, listed in tables.items():
+        for number, table in enumerate(listed, 1):
+            where = f"[[{kind}]] {number}"
+            own = {**top, **_flat(table, where)}
+            for settings in _crossed(own, where) if kind == "grid" else [own]:
+                _check(settings, where)
+                cells.append((where, settings))
+    if not cells:
+        raise OptionError("the sweep has no cells: give [[grid]] or [[cell]] tables")
+    return Request(name, tuple(cells))
+
+
+def _tables(data: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    found = data.get(kind, [])
+    if not (isinstance(found, (list, tuple)) and all(isinstance(table, Mapping) for table in found)):
+        raise OptionError(f"{kind} must be a list of tables: write [[{kind}]], not [{kind}]")
+    return list(found)
+
+
+def _flat(table: Mapping[str, Any], where: str, known: tuple[str, ...] = SETTINGS) -> Settings:
+    """Return a table with `arguments` and `options` as settings of their own: "arguments.step_size"."""
+    flat: Settings = {}
+    for key, value in table.items():
+        if key not in known:
+            raise UnknownNameError(
+                f"{where}: no setting '{key}'.{did_you_mean(key, known)} There are: {', '.join(known)}."
+            )
+        if key in TABLES:
+            if not isinstance(value, Mapping):
+                raise OptionError(f"{where}: {key}={value!r}: write {key}.NAME = VALUE")
+            flat |= {f"{key}.{name}": one for name, one in value.items()}
+        elif key == "scheduler":  # as on the command line, short for the argument
+            flat["arguments.scheduler"] = value
+        else:
+            flat[key] = value
+    return flat
+
+
+def _crossed(table: Settings, where: str) -> Iterator[Settings]:
+    """Yield every combination of the values that are lists; the last one listed changes first."""
+    axes = [
+        list(value) if isinstance(value, (list, tuple)) and name not in LISTS else [value]
+        for name, value in table.items()
+    ]
+    for name, axis in zip(table, axes, strict=True):
+        if not axis:
+            raise OptionError(f"{where}: {name} is an empty list")
+    for values in itertools.product(*axes):
+        yield dict(zip(table, values, strict=True))
+
+
+def _check(settings: Settings, where: str) -> None:
+    if "agent" not in settings:
+        raise OptionError(f'{where}: no agent; for example: agent = "agents.vanilla"')
+    for name in TEXTS:
+        value = settings.get(name, "")
+        if isinstance(value, (list, tuple)):
+            raise OptionError(f"{where}: {name}={value!r} is a list: only a [[grid]] crosses lists")
+        if not (isinstance(value, str) or (name == "agent" and isinstance(value, type))):
+            raise OptionError(f"{where}: {name}={value!r} is not a string")
+    for name in LISTS:
+        kind = int if name == "seeds" else str
+        value = settings.get(name, kind())
+        listed = list(value) if isinstance(value, (list, tuple)) else [value]
+        if not all(isinstance(one, kind) for one in listed):
+            raise OptionError(
+                f"{where}: {name}={value!r}: give {'whole numbers' if kind is int else 'names'}"
+            )
