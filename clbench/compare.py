@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from clbench.command_line import Parser, run_command
 from clbench.comparing import Comparison, Row, compare, entries_of
 from clbench.errors import OptionError
-from clbench.evaluation.progress import make_console
+from clbench.evaluation.progress import make_wide_console
 from clbench.results import find_runs
 from clbench.results.files import write_whole
 from clbench.scoring import SCORES, Estimate
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SUFFIXES = (".png", ".pdf", ".svg")
-WIDE = 200  # columns, where no terminal sets a width: a file or a pipe cuts nothing off
 DESCRIPTION = """\
 Compare agents of one run or several: each with a reference, seed by seed on the same streams.
 Runs of different streams, data or protocols are refused, unless --mix marks them as not the same."""
@@ -87,9 +86,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _print(comparison: Comparison, written: Sequence[str]) -> None:
-    console = make_console()
-    if not console.is_terminal:
-        console.width = WIDE
+    console = make_wide_console()
     console.print(comparison.title, soft_wrap=True)
     console.print()
     console.print(table(comparison))

@@ -375,10 +375,10 @@ def test_closing_ends_all_processes(agent_file, tmp_path):
     assert not worker_processes(os.getpid())
 
 
-def test_evaluate_module_does_not_hide_the_function():
+def test_modules_do_not_hide_functions_of_their_name():
     script = (
-        "import clbench.evaluate, clbench; from clbench import evaluate;"
-        "print(callable(clbench.evaluate), clbench.evaluate is evaluate)"
+        "import clbench.evaluate, clbench.sweep, clbench; from clbench import evaluate, sweep;"
+        "print(callable(evaluate), clbench.evaluate is evaluate, callable(sweep), clbench.sweep is sweep)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["True", "True"], done.stderr
+    assert done.stdout.split() == ["True"] * 4, done.stderr

@@ -236,6 +236,14 @@ def make_console() -> "Console":
     return Console(highlight=False, markup=False)
 
 
+def make_wide_console() -> "Console":
+    """Return a console for tables: where no terminal sets a width, in a file or a pipe, nothing is cut off."""
+    console = make_console()
+    if not console.is_terminal:
+        console.width = 200
+    return console
+
+
 def describe(spec: RunSpec) -> str:
     """Return stream, protocol and size of a run in one line."""
     stream = spec.stream

@@ -17,27 +17,32 @@ COLUMNS = 3
 
 
 def sensitivity(
-    scores: Mapping[str, Mapping[str, Mapping[object, Estimate]]], name: str, title: str
+    scores: Mapping[str, Mapping[str, Mapping[object, Estimate]]],
+    agents: Sequence[str],
+    name: str,
+    title: str,
 ) -> "Figure":
     """Return the figure of scores against a hyperparameter: a panel per stream, a line per agent.
 
     Args:
         scores: by stream, agent and value, with intervals.
+        agents: names, in the order of the legend.
         name: of the hyperparameter.
         title: what was run, and what is shown.
     """
     columns = min(COLUMNS, len(scores))
     rows = -(-len(scores) // columns)
     figure = new_figure(max(6.0, 4 * columns), 1.0 + 3.2 * rows, title)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-    agents = list(dict.fromkeys(agent for of_agents in scores.values() for agent in of_agents))
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
     values = list(dict.fromkeys(value for own in scores.values() for one in own.values() for value in one))
     for axes, (on, of_agents) in zip(grid, scores.items(), strict=False):
         _scale(axes, values)
-        for agent, estimates in of_agents.items():
-            _draw(axes, estimates, agents.index(agent), agent, values)
+        for index, agent in enumerate(agents):
+            if agent in of_agents:
+                _draw(axes, of_agents[agent], index, agent, values)
         axes.set_title(on, fontsize=9, loc="left")
         axes.set_xlabel(name)
+        axes.tick_params(labelbottom=True)
     for axes in grid[len(scores) :]:
         axes.set_axis_off()
     for axes in grid[::columns]:
@@ -62,7 +67,8 @@ def _draw(
     means = np.array([one.mean for _, one in points])
     ends = np.array([[one.low, one.high] for _, one in points])
     beyond = np.nan_to_num(np.abs(ends - means[:, None])).T
-    axes.errorbar(where, means, yerr=beyond, marker="o", markersize=4, capsize=3, label=label, **look(index))
+    style = look(index) | ({} if _numeric(values) else {"linestyle": "none"})  # nothing lies between names
+    axes.errorbar(where, means, yerr=beyond, marker="o", markersize=4, capsize=3, label=label, **style)
 
 
 def _places(values: Sequence[object]) -> list[float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clbench.command_line import Parser, run_command
 from clbench.errors import OptionError
-from clbench.evaluation.progress import count, make_console
+from clbench.evaluation.progress import count, make_wide_console
 from clbench.specs import check_count
 from clbench.sweeping.api import checked_selection, run_missing, shard_of
 from clbench.sweeping.board import Board, default_board
@@ -85,7 +85,11 @@ def _main(arguments: Sequence[str]) -> int:
     sweep = read_sweep(options.file)
     selection = checked_selection(sweep, _seeds(options.select_seeds), _seeds(options.report_seeds))
     cells = shard_of(sweep.cells, _shard(options.shard))
-    folder, console, failures = SweepFolder(Path(options.out) / sweep.name), make_console(), dict[str, str]()
+    folder, console, failures = (
+        SweepFolder(Path(options.out) / sweep.name),
+        make_wide_console(),
+        dict[str, str](),
+    )
     if not options.report:
         workers = workers_for(cells) if options.workers is None else check_count("workers", options.workers)
         if not options.quiet:

@@ -76,7 +76,7 @@ def amount_left(cells: Sequence[Cell], folder: SweepFolder, workers: int) -> Amo
     measured = {own: rate for own, cell in to_measure.items() if (rate := _measure(cell))}
     if measured:
         agents = ", ".join(dict.fromkeys(own[0] for own in measured))
-        bases.append(f"{STEPS} steps measured now of {agents}, without indicators and start-up")
+        bases.append(f"{STEPS} steps measured now of {agents}, indicators left out")
     rates |= measured
     if unknown := dict.fromkeys(own[0] for own in to_measure if own not in rates):
         bases.append(f"leaving out {', '.join(unknown)}, whose steps cannot be measured")
@@ -84,7 +84,7 @@ def amount_left(cells: Sequence[Cell], folder: SweepFolder, workers: int) -> Amo
     work = sum(steps[cell.key] / rates[kind(cell)] for cell in left if kind(cell) in rates)
     jobs = sum(len(cell.plan.jobs("")) for cell in left)
     seconds = work / min(workers, jobs) if jobs else 0.0
-    basis = f"on {count(workers, 'worker')}, by {'; '.join(bases)}"
+    basis = f"on {count(workers, 'worker')} and some seconds a cell, by {'; '.join(bases)}"
     return Amount(len(left), sum(steps.values()), seconds, basis)
 
 

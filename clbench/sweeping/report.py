@@ -74,7 +74,8 @@ def _draw(
         return None
     path = folder.path / f"sensitivity-{argument}.png"
     title = f"{sweep.name} · {argument}, other arguments at their best · {selection}"
-    figure = plotting.sensitivity(scores, argument, title)
+    agents = list(dict.fromkeys(cell.agent.name for cell in sweep.cells))
+    figure = plotting.sensitivity(scores, agents, argument, title)
     write_whole(path, lambda partial: figure.savefig(partial, format="png"))
     return path
 

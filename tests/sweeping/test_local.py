@@ -1,0 +1,212 @@
+"""Cells run on this machine: in worker processes, or quicker, the same jobs in this one."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+import clbench
+from clbench import machine
+from clbench.evaluation.jobs import run_job
+from clbench.evaluation.session import load_data
+from clbench.results import RunFolder
+from clbench.sweeping.board import Board
+from clbench.sweeping.cells import read_sweep
+from clbench.sweeping.folder import SweepFolder
+from clbench.sweeping.local import Local, divided, workers_for
+from tests.cases import ends, heed_interrupts, worker_processes
+from tests.sweeping.conftest import STEPS, TINY
+
+SWEEP = {**TINY, "grid": [STEPS]}
+FAILING = '''
+import pathlib
+import numpy
+
+
+class Agent:
+    """Fails while there is no file beside this one called "ready"."""
+
+    def __init__(self, spec, seed, step_size=1e-3):
+        self.size = spec.batch_size
+
+    def act(self, obs):
+        if not (pathlib.Path(__file__).parent / "ready").exists():
+            raise RuntimeError("not ready")
+        return numpy.zeros(self.size, int)
+
+    def learn(self, targets):
+        pass
+'''
+
+
+def frame(result):
+    """All of a sweep's tasks with what was varied, but for the times and the folders above."""
+    runs = result.results.runs[["run", "status", "arguments.step_size"]]
+    tasks = result.results.tasks.merge(runs).drop(columns="seconds")
+    tasks["run"] = tasks["run"].str.rpartition("/")[2]
+    return tasks.sort_values(["run", "seed", "task"]).reset_index(drop=True)
+
+
+def snapshot(folder):
+    return {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name in ("run.json", "tasks.csv")
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A sweep of four cells through worker processes."""
+    return clbench.sweep(SWEEP, out=tmp_path_factory.mktemp("whole"), workers=2)
+
+
+def test_each_cell_is_a_run_folder(whole):
+    assert whole.failures == {}
+    assert sorted(path.name for path in whole.folder.iterdir() if path.is_file()) == [
+        ".lock", "ranking.csv", "sensitivity-step_size.png", "sweep.json",
+    ]  # fmt: skip
+    runs = whole.results.runs
+    assert set(runs["status"]) == {"complete"}
+    assert sorted(zip(runs["agent"], runs["arguments.step_size"], strict=True)) == [
+        ("agents.reset", 1e-3), ("agents.reset", 1e-2), ("agents.vanilla", 1e-3), ("agents.vanilla", 1e-2),
+    ]  # fmt: skip
+    assert len(whole.results.tasks) == 4 * 3 * 2
+    for run in runs["run"]:
+        facts = RunFolder(whole.folder.parent / run).read_run()
+        assert facts["spec"]["threads"] == 1
+        assert facts["sweep"] == {"name": "tiny", "varied": ["agent", "arguments.step_size"]}
+
+
+def test_a_cell_is_what_its_jobs_give_alone(whole):
+    cell = next(one for one in whole.sweep.cells if one.label == "agents.reset step_size=0.01")
+    (job,) = load_data(cell.plan)[0].jobs("")
+    alone = {(one["seed"], one["task"]): one["accuracy"] for one in run_job(job) if one["kind"] == "task"}
+    found = frame(whole).query("agent == 'agents.reset' and `arguments.step_size` == 0.01")
+    assert dict(zip(zip(found["seed"], found["task"], strict=True), found["accuracy"], strict=True)) == alone
+
+
+def test_a_second_call_runs_nothing_and_a_changed_file_what_is_new(whole, monkeypatch, inline):
+    before = snapshot(whole.folder)
+    again = clbench.sweep(SWEEP, out=whole.folder.parent)
+    assert snapshot(whole.folder) == before
+    assert frame(again).equals(frame(whole))
+    more = {**SWEEP, "seeds": 3, "grid": [STEPS, {"agent": "agents.l2", "num_tasks": 1}]}
+    grown = clbench.sweep(more, out=whole.folder.parent)
+    assert before.items() <= snapshot(whole.folder).items()
+    assert len(grown.results.runs) == 5
+    assert '"agents.l2"' in (whole.folder / "sweep.json").read_text()
+
+
+def test_shards_give_the_same_frame(whole, tmp_path, inline):
+    one = clbench.sweep(SWEEP, out=tmp_path, shard=(1, 2))
+    assert len(one.results.runs) == 2
+    both = clbench.sweep(SWEEP, out=tmp_path, shard=(2, 2))
+    four = frame(whole)
+    assert frame(both).equals(four[four["agent"] != "agents.l2"].reset_index(drop=True))
+    with pytest.raises(clbench.ClbenchError, match="shard 3/2: give I/N"):
+        clbench.sweep(SWEEP, out=tmp_path, shard=(3, 2))
+
+
+def test_a_failing_cell_stops_no_other_and_is_tried_again(tmp_path, inline):
+    agent = tmp_path / "failing.py"
+    agent.write_text(FAILING)
+    what = {**TINY, "cell": [{"agent": str(agent), "seeds": 1}, {"agent": "agents.vanilla", "seeds": 1}]}
+    first = clbench.sweep(what, out=tmp_path)
+    (label,) = first.failures
+    assert "not ready" in first.failures[label]
+    (log,) = first.folder.glob("*/failures.log")
+    assert "RuntimeError: not ready" in log.read_text()
+    assert "Traceback" in log.read_text()
+    assert sorted(first.results.runs["status"]) == ["complete", "failed"]
+    assert list(first.ranking["agent"]) == ["agents.vanilla"]
+    agent.write_text(FAILING + "\n# mended\n")
+    (tmp_path / "ready").touch()
+    second = clbench.sweep(what, out=tmp_path)
+    assert second.failures == {}
+    assert set(second.results.runs["status"]) == {"complete"}
+    assert not log.exists()
+
+
+def test_a_cell_that_another_process_runs_is_left_to_it(tmp_path, inline):
+    sweep = read_sweep({**TINY, "cell": [{"agent": "agents.vanilla"}]})
+    folder = SweepFolder(tmp_path / "tiny")
+    folder.keep(sweep)
+    board = Board({cell.label: 1 for cell in sweep.cells}, [])
+    with folder.make(sweep.cells[0]).in_use():
+        Local()(sweep, sweep.cells, folder, board)
+    assert list(board.states.values()) == ["running elsewhere"]
+    Local()(sweep, sweep.cells, folder, board)
+    assert list(board.states.values()) == ["done"]
+    Local()(sweep, sweep.cells, folder, board)  # as if another process had been faster
+    assert not list(tmp_path.glob("*/*/state"))
+
+
+def test_a_changed_agent_is_refused_for_a_cell_that_has_got_somewhere(tmp_path, inline, capsys):
+    agent = tmp_path / "mine.py"
+    agent.write_text(FAILING.replace('"ready").exists()', '"ready").exists() and self.size'))
+    (tmp_path / "ready").touch()
+    what = {**TINY, "seeds": 1, "cell": [{"agent": str(agent)}]}
+    done = clbench.sweep(what, out=tmp_path)
+    agent.write_text(agent.read_text() + "# changed\n")
+    clbench.sweep(what, out=tmp_path)
+    assert "has changed since 1 of its cells finished" in capsys.readouterr().err
+    (run,) = done.results.runs["run"]
+    folder = RunFolder(tmp_path / run)
+    folder.write_run({**folder.read_run(), "status": "failed"})
+    folder.states(0).save(1, {"steps": 1})
+    refused = clbench.sweep(what, out=tmp_path)
+    assert "the code of" in next(iter(refused.failures.values()))
+
+
+def launch(*arguments, cwd):
+    return subprocess.Popen(
+        [sys.executable, "-m", "clbench.sweep", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+
+
+def test_interrupted_and_finished_by_a_second_call(tmp_path, monkeypatch, inline):
+    lines = [f"{key} = {value!r}" for key, value in {**TINY, "num_tasks": 25, "seeds": 1}.items()]
+    grid = '[[grid]]\nagent = "agents.vanilla"\narguments.step_size = [1e-3, 1e-2]\n'
+    (tmp_path / "tiny.toml").write_text("\n".join([*lines, grid]))
+    process = launch("tiny.toml", "--workers", "1", "--out", "cut", cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not any(len(path.read_text()) > 200 for path in tmp_path.glob("cut/tiny/*/tasks.csv")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    workers = worker_processes(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == (
+        "interrupted; finished tasks are kept; go on with python -m clbench.sweep tiny.toml --workers 1 --out cut"
+    )
+    assert all(ends(pid) for pid in workers)
+    (begun,) = clbench.load_results(tmp_path / "cut").runs.to_dict("records")
+    assert begun["status"] == "interrupted"
+    monkeypatch.chdir(tmp_path)
+    gone_on = clbench.sweep("tiny.toml", out="cut")
+    assert "resumed" in RunFolder(tmp_path / begun["run"]).read_run()
+    assert (tmp_path / "cut" / "tiny" / "sweep.toml").read_text() == (tmp_path / "tiny.toml").read_text()
+    assert frame(gone_on).equals(frame(clbench.sweep("tiny.toml", out="whole")))
+
+
+def test_never_more_processes_than_cores_of_one_thread_each(monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    cells = read_sweep({**TINY, "grid": [STEPS], "cell": [{"agent": "agents.l2", "seeds": 2}]}).cells
+    assert workers_for(cells) == 4
+    for few in (1, 2, 5):
+        found = divided(cells[:few], 4)
+        assert {cell.plan.division.threads for cell in found} == {1}
+        assert all(cell.plan.division.workers <= 4 for cell in found)
+        assert sum(len(cell.plan.jobs("")) for cell in found) >= min(4, 3 * few)
+    plan = cells[0].plan
+    elsewhere = replace(cells[0], plan=replace(plan, spec=replace(plan.spec, device="cuda")))
+    assert workers_for([elsewhere, *cells]) == 1
