@@ -54,6 +54,17 @@ def test_a_row_per_run_and_agent(tmp_path):
     assert (two["agent"], two["agent_sha256"]) == ("b", "bb")
 
 
+def test_what_a_sweep_varied_has_columns_of_its_own(tmp_path):
+    varied = ["agent", "num_tasks", "arguments.step_size", "options.relabel_fraction", "arguments.strength"]
+    write(tmp_path / "one", {"a": A}, arguments={"step_size": 0.1}, sweep={"name": "s", "varied": varied[:3]})
+    write(tmp_path / "two", {"b": B}, arguments={"strength": 2}, sweep={"name": "s", "varied": varied})
+    runs = clbench.load_results(tmp_path).runs
+    assert list(runs.columns[-3:]) == varied[2:]
+    assert runs["options.relabel_fraction"].tolist() == [1.0, 1.0]
+    assert runs["arguments.step_size"].fillna(0).tolist() == [0.1, 0]
+    assert runs["arguments.strength"].fillna(0).tolist() == [0, 2]
+
+
 def test_tables_have_a_column_for_the_run(tmp_path):
     folder = write(tmp_path / "one", {"a": A})
     write(tmp_path / "two", {"b": B})

@@ -1,8 +1,9 @@
 import numpy as np
 
-from clbench.plotting import curves, indicator_figures
+from clbench.plotting import curves, indicator_figures, sensitivity
 from clbench.plotting.style import COLOURS
 from clbench.records import IndicatorRecord, TaskRecord
+from clbench.scoring import Estimate
 
 
 def records(agent, level, tasks=4):
@@ -110,3 +111,34 @@ def test_bounds_show_what_binds_and_cut_what_does_not(tmp_path):
 
 def test_no_records_are_no_figures():
     assert indicator_figures([], records("a", 0.9), ["a"], "title") == {}
+
+
+def panel(values, agents=("a", "b")):
+    own = {value: Estimate(0.5, 0.4, 0.7) for value in values}
+    return sensitivity({"": dict.fromkeys(agents, own)}, agents, "step_size", "title").axes[0]
+
+
+def test_sensitivity_has_a_line_per_agent_with_intervals():
+    single = {0.1: Estimate(0.5, 0.4, 0.7), 0.2: Estimate(0.6, np.nan, np.nan)}
+    panels = {"num_tasks 2": {"b": single}, "num_tasks 3": {"a": single, "b": single}}
+    figure = sensitivity(panels, ["a", "b"], "step_size", "title")
+    left, right = figure.axes
+    assert [len(axes.containers) for axes in (left, right)] == [1, 2]
+    line, _, (bars,) = left.containers[0]
+    np.testing.assert_array_equal(line.get_xydata(), [[0.1, 0.5], [0.2, 0.6]])
+    np.testing.assert_allclose([ends[:, 1] for ends in bars.get_segments()], [[0.4, 0.7], [0.6, 0.6]])
+    assert line.get_color() == right.containers[1][0].get_color() != right.containers[0][0].get_color()
+    assert sorted(text.get_text() for text in figure.legends[0].get_texts()) == ["a", "b"]
+    assert left.get_title(loc="left") == "num_tasks 2"
+
+
+def test_sensitivity_is_logarithmic_where_values_are(tmp_path):
+    assert panel([1e-4, 1e-3, 1e-2]).get_xscale() == "log"
+    assert panel([1, 2, 3]).get_xscale() == "linear"
+    with_zero = panel([0, 1e-3, 1e-2])
+    assert with_zero.get_xscale() == "symlog"
+    assert [text.get_text() for text in with_zero.get_xticklabels()] == ["0", "0.001", "0.01"]
+    names = panel(["none", "per-layer"])
+    assert [text.get_text() for text in names.get_xticklabels()] == ["none", "per-layer"]
+    assert {line.get_linestyle() for line in names.get_lines()} == {"None"}
+    panel([True, False]).figure.savefig(tmp_path / "figure.png")

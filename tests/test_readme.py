@@ -168,12 +168,19 @@ def test_every_python_block_is_run_above():
     assert len(BLOCKS) == 10
 
 
+def test_the_sweep_file_is_the_one_that_is_shown():
+    (shown,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert shown == (ROOT / "examples" / "sweep.toml").read_text()
+
+
 @pytest.mark.parametrize("command", OTHER_COMMANDS)
 def test_other_commands_parse(command):
     from clbench.compare import build_parser as compare
     from clbench.leaderboard.cli import build_parser as leaderboard
+    from clbench.sweeping.cli import build_parser as sweep
 
-    for name, parser in (("clbench.compare ", compare), ("clbench.leaderboard ", leaderboard)):
+    parsers = {"clbench.compare ": compare, "clbench.leaderboard ": leaderboard, "clbench.sweep ": sweep}
+    for name, parser in parsers.items():
         if name in command:
             parser().parse_args(shlex.split(command.rpartition(name)[2], comments=True))
             return

@@ -145,8 +145,7 @@ def run_missing(
         OutputError: the folder cannot be written.
     """
     folder.keep(sweep)
-    finished = [cell for cell in cells if folder.is_complete(cell)]
-    left = [cell for cell in cells if cell not in finished]
+    finished, left = folder.sorted_out(cells)
     board = board_for({cell.label: steps_of(cell) for cell in cells}, [cell.label for cell in finished])
     try:
         for text in dict.fromkeys([*sweep.notes, *_changed(finished, folder), *_anew(left)]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clbench.evaluation.progress import Silent, Tally, clock, make_console
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 FINISHED, FAILED, ELSEWHERE, RUNNING, WAITING = "done", "failed", "running elsewhere", "running", "waiting"
 ROWS = 20  # cells shown at a time
@@ -59,7 +59,8 @@ class Board:
     def steps_per_second(self) -> float:
         """Steps of single seeds' learners per second of wall time, start-up of processes and all."""
         steps = sum(tally.steps - self._before[label] for label, tally in self._tallies.items())
-        return steps / (time.perf_counter() - self._started)
+        seconds = time.perf_counter() - self._started
+        return steps / seconds if seconds else 0.0
 
     @property
     def seconds_left(self) -> float | None:
@@ -101,7 +102,8 @@ class LiveBoard(Board):
         self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=4)
         self._live.start()
 
-    def _table(self) -> "Table":
+    def _table(self) -> "Group":
+        from rich.console import Group
         from rich.table import Table
 
         grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -113,8 +115,7 @@ class LiveBoard(Board):
             grid.add_row(label, *_row(tally))
         if len(running) > ROWS:
             grid.add_row(f"... and {len(running) - ROWS} more")
-        grid.caption, grid.caption_justify, grid.caption_style = self.summary, "left", "none"
-        return grid
+        return Group(grid, self.summary)
 
     def output(self, label: str, line: str) -> None:
         """Print the line above the table."""

@@ -68,8 +68,7 @@ def amount_left(cells: Sequence[Cell], folder: SweepFolder, workers: int) -> Amo
         folder: the sweep's.
         workers: processes at a time.
     """
-    finished = [cell for cell in cells if folder.is_complete(cell)]
-    left = [cell for cell in cells if cell not in finished]
+    finished, left = folder.sorted_out(cells)
     rates = _rates(finished, folder)
     bases = [f"the steps/s of {count(len(finished), 'finished cell')}"] if rates else []
     to_measure = {kind(cell): cell for cell in left if kind(cell) not in rates}

@@ -1,7 +1,7 @@
 """A sweep's folder: run folders of its cells, a copy of the sweep file, and what is made of all of them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,13 @@ class SweepFolder:
             facts = self.facts(cell)
             return facts is not None and facts.get("status") == "complete"
         return False
+
+    def sorted_out(self, cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
+        """Return the cells that are finished, and those that are not."""
+        finished, left = list[Cell](), list[Cell]()
+        for cell in cells:
+            (finished if self.is_complete(cell) else left).append(cell)
+        return finished, left
 
     def log(self, cell: Cell) -> Path | None:
         """Return the file that says why a cell failed, if it did."""

@@ -27,6 +27,9 @@ class Selection:
     def __post_init__(self) -> None:
         if (self.choosing is None) != (self.judging is None):
             raise OptionError("--select-seeds and --report-seeds go together: one chooses, the other judges")
+        for flag, seeds in (("select", self.choosing), ("report", self.judging)):
+            if seeds == ():
+                raise OptionError(f"--{flag}-seeds names no seed")
         both = set(self.choosing or ()) & set(self.judging or ())
         if both:
             raise OptionError(f"seed {min(both)} can choose or judge, not both")

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.comparing import Entry, entries_of
+from clbench.errors import DataError
 from clbench.results.files import write_whole
+from clbench.results.folder import TASKS
 from clbench.results.loading import setting
 from clbench.sweeping.cells import Sweep
 from clbench.sweeping.folder import SweepFolder
@@ -37,7 +39,13 @@ class Report:
 
 
 def make_report(sweep: Sweep, folder: SweepFolder, selection: Selection) -> Report:
-    """Rank the sweep's cells that are in its folder, and write table and figures there."""
+    """Rank the sweep's cells that are in its folder, and write table and figures there.
+
+    Raises:
+        DataError: there is no such folder, or a damaged run in it.
+    """
+    if not folder.path.is_dir():
+        raise DataError(f"'{folder.path}': nothing of this sweep has been run yet")
     rows, notes = ranking(_entries(sweep, folder), selection)
     written = []
     with folder.held():
@@ -57,8 +65,9 @@ def _entries(sweep: Sweep, folder: SweepFolder) -> list[Entry]:
     for cell in sweep.cells:
         facts, found = folder.facts(cell), folder.find(cell)
         if facts is not None and found is not None:
-            (entry,) = entries_of(found.path.as_posix(), facts, found.read_tasks())
-            entries.append(Entry(cell.label, entry.run, entry.agent, facts, entry.seeds))
+            begun = (found.path / TASKS).exists()  # else it is being opened just now
+            (entry,) = entries_of(found.path.as_posix(), facts, found.read_tasks() if begun else [])
+            entries.append(replace(entry, label=cell.label))
     return entries
 
 

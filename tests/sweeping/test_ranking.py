@@ -1,0 +1,92 @@
+"""Ranks, choosing on some seeds and judging on others, sensitivity."""
+
+import re
+
+import numpy as np
+import pytest
+
+from clbench.comparing import Entry
+from clbench.errors import OptionError
+from clbench.scoring import estimate, finished
+from clbench.sweeping.ranking import SAME, Selection, ranking, sensitivity
+from tests.runs import facts, records
+
+
+def entry(label, agent, levels, num_tasks=2, **arguments):
+    """A cell whose seeds have these accuracies in all tasks."""
+    rows = records({agent: {seed: [level] * num_tasks for seed, level in levels.items()}})
+    said = facts((agent,), seeds=tuple(levels), stream={"num_tasks": num_tasks}, arguments=arguments)
+    return Entry(label, label, agent, said, finished(agent, rows, num_tasks))
+
+
+# On seeds 0 and 1 "a 2" is the best of a; on 2 and 3 "a 1" is.
+CELLS = [
+    entry("a 1", "a", {0: 0.4, 1: 0.5, 2: 0.8, 3: 0.9}, step_size=0.1, strength=1),
+    entry("a 2", "a", {0: 0.6, 1: 0.7, 2: 0.2, 3: 0.3}, step_size=0.1, strength=2),
+    entry("a 3", "a", {0: 0.1, 1: 0.2, 2: 0.1, 3: 0.2}, step_size=0.2, strength=1),
+    entry("b", "b", {0: 0.3, 1: 0.3, 2: 0.3, 3: 0.3}, step_size=0.1),
+]
+APART = Selection((0, 1), (2, 3))
+
+
+def test_the_best_of_each_agent_is_chosen_on_some_seeds_and_judged_on_others():
+    rows, notes = ranking(CELLS, APART)
+    assert [(row.entry.label, row.chosen) for row in rows] == [
+        ("a 2", True), ("a 1", False), ("b", True), ("a 3", False),
+    ]  # fmt: skip
+    assert rows[0].score == estimate([0.6, 0.7])
+    assert rows[0].judged == estimate([0.2, 0.3])
+    assert [row.rank for row in rows] == [1, 2, 3, 4]
+    assert notes == []
+    assert str(APART) == "chosen on seeds 0, 1, judged on seeds 2, 3"
+
+
+def test_choosing_and_judging_on_the_same_seeds_says_so():
+    rows, _ = ranking(CELLS, Selection())
+    assert rows[0].entry.label == "a 1"
+    assert rows[0].score == rows[0].judged == estimate([0.4, 0.5, 0.8, 0.9])
+    assert str(Selection()) == SAME == "chosen and judged on the same seeds"
+
+
+def test_cells_of_other_streams_are_ranked_apart():
+    rows, _ = ranking([*CELLS[:2], entry("a 4", "a", {0: 1.0, 1: 1.0}, num_tasks=3)], Selection())
+    assert [(row.on, row.rank) for row in rows] == [
+        ("num_tasks 2", 1),
+        ("num_tasks 2", 1),
+        ("num_tasks 3", 1),
+    ]
+    assert sum(row.chosen for row in rows) == 2
+
+
+def test_cells_without_all_seeds_are_left_out_and_named():
+    broken = entry("c", "c", {0: 0.5, 1: 0.5})
+    broken.facts["spec"]["seeds"] = [0, 1, 2]
+    rows, notes = ranking([CELLS[0], broken], Selection())
+    assert len(rows) == 1
+    assert notes == ["c is left out: seed 2 not finished or not run"]
+    assert ranking([CELLS[0], broken], APART)[1] == ["c is left out: seeds 2, 3 not finished or not run"]
+    assert len(ranking([broken], Selection((0,), (1,)))[0]) == 1
+
+
+def test_sensitivity_takes_other_arguments_at_their_best_of_the_choosing_seeds():
+    rows, _ = ranking(CELLS, APART)
+    found = sensitivity(rows, "step_size")
+    assert found == {"": {"a": {0.1: estimate([0.2, 0.3]), 0.2: estimate([0.1, 0.2])}}}  # b has one value
+    of_strength = sensitivity(rows, "strength")[""]["a"]
+    assert of_strength == {1: estimate([0.8, 0.9]), 2: estimate([0.2, 0.3])}
+    assert sensitivity(rows, "nothing") == {}
+    assert np.isclose(of_strength[1].mean, 0.85)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        (((0, 1), None), "--select-seeds and --report-seeds go together"),
+        ((None, (0,)), "--select-seeds and --report-seeds go together"),
+        (((0, 1), (1, 2)), "seed 1 can choose or judge, not both"),
+        (((), (1,)), "--select-seeds names no seed"),
+    ],
+)
+def test_seeds_that_cannot_choose_and_judge(seeds, text):
+    with pytest.raises(OptionError, match=re.escape(text)):
+        Selection(*seeds)
