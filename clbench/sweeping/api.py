@@ -152,7 +152,7 @@ def run_missing(
             board.note(text)
         launcher(sweep, left, folder, board)
     except KeyboardInterrupt as error:
-        error.args = (f"finished tasks are kept; go on with {again}",)
+        error.args = (f"finished tasks are kept; go on with: {again}",)
         raise
     finally:
         board.close()

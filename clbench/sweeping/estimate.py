@@ -69,22 +69,26 @@ def amount_left(cells: Sequence[Cell], folder: SweepFolder, workers: int) -> Amo
         workers: processes at a time.
     """
     finished, left = folder.sorted_out(cells)
-    rates = _rates(finished, folder)
-    bases = [f"the steps/s of {count(len(finished), 'finished cell')}"] if rates else []
-    to_measure = {kind(cell): cell for cell in left if kind(cell) not in rates}
-    measured = {own: rate for own, cell in to_measure.items() if (rate := _measure(cell))}
+    kinds = {kind(cell): cell for cell in left}
+    alike = [cell for cell in finished if kind(cell) in kinds]
+    rates = _rates(alike, folder)
+    basis = [f"by the steps/s of {count(len(alike), 'finished cell')}"] if alike else []
+    measured = {own: rate for own, cell in kinds.items() if own not in rates and (rate := _measure(cell))}
     if measured:
-        agents = ", ".join(dict.fromkeys(own[0] for own in measured))
-        bases.append(f"{STEPS} steps measured now of {agents}, indicators left out")
+        basis.append(f"by {STEPS} steps measured now of {_agents(measured)}, indicators left out")
     rates |= measured
-    if unknown := dict.fromkeys(own[0] for own in to_measure if own not in rates):
-        bases.append(f"leaving out {', '.join(unknown)}, whose steps cannot be measured")
+    if unknown := _agents(own for own in kinds if own not in rates):
+        basis.append(f"not counting {unknown}, whose steps cannot be measured")
     steps = {cell.key: steps_of(cell) for cell in left}
     work = sum(steps[cell.key] / rates[kind(cell)] for cell in left if kind(cell) in rates)
     jobs = sum(len(cell.plan.jobs("")) for cell in left)
     seconds = work / min(workers, jobs) if jobs else 0.0
-    basis = f"on {count(workers, 'worker')} and some seconds a cell, by {'; '.join(bases)}"
-    return Amount(len(left), sum(steps.values()), seconds, basis)
+    on = f"on {count(workers, 'worker')} and some seconds a cell"
+    return Amount(len(left), sum(steps.values()), seconds, f"{on} ({'; '.join(basis)})")
+
+
+def _agents(kinds: Iterable[Kind]) -> str:
+    return ", ".join(dict.fromkeys(own[0] for own in kinds))
 
 
 def kind(cell: Cell) -> Kind:

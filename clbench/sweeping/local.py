@@ -124,7 +124,6 @@ class _Open:
     """A cell under way: who follows its jobs, how many have not ended, and what ends it."""
 
     cell: Cell
-    folder: RunFolder
     watch: Watch
     pending: int
     close: Callable[[], None]
@@ -194,7 +193,7 @@ class _Crew:
             watch.show()
             own = stack.pop_all()
         self.held.push(own)
-        return _Open(cell, folder, watch, len(left), own.close), left
+        return _Open(cell, watch, len(left), own.close), left
 
     def _session(self, cell: Cell, folder: RunFolder) -> tuple[Session, LabelledData, bool]:
         if folder.has_states():

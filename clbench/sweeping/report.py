@@ -1,6 +1,5 @@
 """What is made of a sweep's cells: ranking.csv, sensitivity figures, and the table that is shown."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,15 +46,12 @@ def make_report(sweep: Sweep, folder: SweepFolder, selection: Selection) -> Repo
     if not folder.path.is_dir():
         raise DataError(f"'{folder.path}': nothing of this sweep has been run yet")
     rows, notes = ranking(_entries(sweep, folder), selection)
-    written = []
+    table, written = ranking_frame(rows, sweep, selection), [folder.path / RANKING]
     with folder.held():
-        table = ranking_frame(rows, sweep, selection)
-        path = folder.path / RANKING
-        write_whole(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
-        written.append(path)
+        write_whole(written[0], lambda path: table.to_csv(path, index=False, lineterminator="\n"))
         for name in sweep.varied:
-            if name.startswith("arguments.") and (path_of := _draw(rows, name, sweep, folder, selection)):
-                written.append(path_of)
+            if name.startswith("arguments.") and (figure := _draw(rows, name, sweep, folder, selection)):
+                written.append(figure)
     return Report(tuple(rows), selection, tuple(notes), tuple(written))
 
 
@@ -90,28 +86,22 @@ def _draw(
 
 
 def ranking_frame(rows: Sequence[Ranked], sweep: Sweep, selection: Selection) -> "pd.DataFrame":
-    """Return the ranking as a frame: a row per cell, with a column for each varied argument and option."""
+    """Return the ranking as a frame: a row per cell, with a column for each varied argument and option.
+
+    `seeds` are those that choose; `reported` is on those that judge, of the chosen cells only.
+    """
     import pandas as pd
 
     names = [name for name in sweep.varied if "." in name]
-    columns = [
-        "rank",
-        "cell",
-        "agent",
-        "on",
-        *names,
-        "seeds",
-        SCORE,
-        f"{SCORE}_low",
-        f"{SCORE}_high",
-        "chosen",
-    ]
-    columns += ["reported", "reported_low", "reported_high", "selection", "same_seeds"]
+    ends = (f"{name}{end}" for name in (SCORE, "reported") for end in ("", "_low", "_high"))
+    columns = ["rank", "cell", "agent", "on", *names, "seeds", *ends, "chosen", "selection", "same_seeds"]
     return pd.DataFrame([_row(row, names, selection) for row in rows], columns=columns)
 
 
 def _row(row: Ranked, names: Sequence[str], selection: Selection) -> dict[str, Any]:
-    entry, shown = row.entry, row.judged if row.chosen else None
+    entry, cells = row.entry, dict[str, Any]()
+    for name, one in ((SCORE, row.score), *((("reported", row.judged),) if row.chosen else ())):
+        cells |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
     return {
         "rank": row.rank,
         "cell": entry.label,
@@ -119,13 +109,8 @@ def _row(row: Ranked, names: Sequence[str], selection: Selection) -> dict[str, A
         "on": row.on,
         **{name: setting(entry.facts, entry.agent, name) for name in names},
         "seeds": " ".join(map(str, selection.choosing or sorted(entry.seeds))),
-        SCORE: row.score.mean,
-        f"{SCORE}_low": row.score.low,
-        f"{SCORE}_high": row.score.high,
+        **cells,
         "chosen": row.chosen,
-        "reported": shown.mean if shown else math.nan,
-        "reported_low": shown.low if shown else math.nan,
-        "reported_high": shown.high if shown else math.nan,
         "selection": str(selection),
         "same_seeds": selection.same,
     }

@@ -56,7 +56,7 @@ def test_a_dry_run_says_how_much_there_is_and_starts_nothing(file, tmp_path, cap
     printed = capsys.readouterr()
     assert "tiny · 4 cells · 12 runs (cell x seed) · 96 steps" in printed.out
     assert "left: 4 cells, 96 steps, about " in printed.out
-    assert "by 40 steps measured now of agents.vanilla, agents.l2" in printed.out
+    assert "(by 40 steps measured now of agents.vanilla, agents.l2, indicators left out)" in printed.out
     assert printed.out.count(" missing ") == 4
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
@@ -67,8 +67,8 @@ def test_a_dry_run_estimates_by_what_is_finished(file, capsys):
     printed = capsys.readouterr().out
     # 2 cells of 24 steps at 10 steps/s each, two at a time
     assert (
-        "left: 2 cells, 48 steps, about 0:00:02 on 2 workers and some seconds a cell, "
-        "by the steps/s of 2 finished cells" in printed
+        "left: 2 cells, 48 steps, about 0:00:02 on 2 workers and some seconds a cell "
+        "(by the steps/s of 2 finished cells)\n" in printed
     )
     assert printed.count(" missing ") == printed.count(" complete ") == 2
     assert main([file, "--dry-run", "--shard", "1/2"]) == 0
@@ -134,7 +134,7 @@ def test_failures_are_reported_at_the_end(file, tmp_path, inline, capsys):
     (tmp_path / "tiny.toml").write_text('name = "bad"\nseeds = 1\n[[cell]]\nagent = "bad.py"\n')
     assert main(["tiny.toml"]) == 1
     printed = capsys.readouterr()
-    assert "leaving out bad.py, whose steps cannot be measured" in printed.out
+    assert "(not counting bad.py, whose steps cannot be measured)" in printed.out
     assert "bad.py  failed  (0 done · 1 failed" in printed.out
     lines = printed.err.splitlines()
     assert lines[-2].startswith("error: bad.py: bad.py raised ZeroDivisionError: division by zero")
