@@ -150,7 +150,14 @@ class Learner:
 
     @classmethod
     def together(cls, learners: Sequence["Learner"]) -> Stack:
-        """Return what acts and learns for several new learners at once."""
+        """Return what acts and learns for several new learners at once.
+
+        Raises:
+            OptionError: one acts or learns in a way of its own.
+        """
+        for learner in learners:
+            if type(learner).act is not Learner.act or type(learner).learn is not Learner.learn:
+                raise OptionError(f"{type(learner).__module__} acts or learns in a way of its own")
         return Stack(learners)
 
     def act(self, obs: torch.Tensor) -> torch.Tensor:

@@ -134,7 +134,9 @@ class Block:
             rows = slice(at, at := at + len(learner.seeds))
             parameters = {n: value[rows].detach().requires_grad_() for n, value in self.parameters.items()}
             buffers = {name: value[rows] for name, value in self.buffers.items()}
-            learner.settle(parameters, buffers, self.optimizer.part(parameters, rows))
+            own = self.optimizer.part(parameters, rows)
+            own.restart(learner.step_size)
+            learner.settle(parameters, buffers, own)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return logits `(S, B, C)`."""

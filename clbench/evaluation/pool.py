@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import IO
 
-from clbench.evaluation.jobs import Job, Message, describe_job, run_job
+from clbench.evaluation.jobs import Job, Message, describe_job, run_jobs
 from clbench.specs import plain
 
 # What a worker's libraries are told, unless the user's environment says otherwise.
@@ -34,27 +34,37 @@ GRACE = 5.0  # seconds that a worker gets to leave after its last message
 
 
 def run_inline(
-    jobs: Sequence[Job], classes: Mapping[str, type], stop: Callable[[], bool]
+    jobs: Sequence[Job],
+    classes: Mapping[str, type],
+    stop: Callable[[], bool],
+    groups: Sequence[Sequence[int]],
 ) -> Generator[tuple[int, Message], None, None]:
-    """Run jobs in this process, one after another: for classes that no other process could import."""
-    for index, job in enumerate(jobs):
+    """Run jobs in this process, one group after another: for classes that no other process could import."""
+    for group in groups:
         if stop():
             return
-        for message in run_job(job, classes[job.agent.name], stop):
-            yield index, message
+        for place, message in run_jobs([jobs[index] for index in group], classes, stop):
+            yield group[place], message
 
 
 class Pool:
-    """Each job in a process of its own, at most `workers` at a time.
+    """Each group of jobs in a process of its own, at most `workers` at a time.
 
     Beside a job's own messages there are "output" (a line that the process wrote to standard output
     or standard error) and, when a process ends without a word, "failed".
+
+    Args:
+        jobs: all of them.
+        workers: processes at a time.
+        groups: indices of jobs that run in lockstep; by default each job alone.
     """
 
-    def __init__(self, jobs: Sequence[Job], workers: int) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], workers: int, groups: Sequence[Sequence[int]] | None = None
+    ) -> None:
         self._jobs, self._workers = jobs, workers
         self._inbox: _Inbox = queue.SimpleQueue()
-        self._waiting = list(range(len(jobs)))
+        self._waiting = [[index] for index in range(len(jobs))] if groups is None else list(groups)
         self._running: dict[int, subprocess.Popen[str]] = {}
         self._listeners: list[threading.Thread] = []
         self._stopping = False
@@ -84,9 +94,10 @@ class Pool:
         for listener in self._listeners:
             listener.join()
 
-    def _launch(self, index: int) -> None:
-        process = self._running[index] = _start(self._jobs[index])
-        arguments = (index, self._jobs[index], process, self._inbox)
+    def _launch(self, group: Sequence[int]) -> None:
+        jobs = {index: self._jobs[index] for index in group}
+        process = self._running[group[0]] = _start(list(jobs.values()))
+        arguments = (jobs, process, self._inbox)
         self._listeners.append(threading.Thread(target=_listen, args=arguments, daemon=True))
         self._listeners[-1].start()
 
@@ -98,8 +109,8 @@ class Pool:
                 process.stdin.flush()
 
 
-def _start(job: Job) -> subprocess.Popen[str]:
-    threads = str(job.threads)
+def _start(jobs: Sequence[Job]) -> subprocess.Popen[str]:
+    threads = str(jobs[0].threads)
     process = subprocess.Popen(
         [sys.executable, "-m", "clbench.evaluation.worker"],
         stdin=subprocess.PIPE,
@@ -114,27 +125,30 @@ def _start(job: Job) -> subprocess.Popen[str]:
     )
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # it died at once; _listen says so
-        process.stdin.write(json.dumps({"job": plain(job), "path": sys.path}) + "\n")
+        process.stdin.write(json.dumps({"jobs": plain(jobs), "path": sys.path}) + "\n")
         process.stdin.flush()
     return process
 
 
-def _listen(index: int, job: Job, process: subprocess.Popen[str], inbox: "_Inbox") -> None:
+def _listen(jobs: Mapping[int, Job], process: subprocess.Popen[str], inbox: "_Inbox") -> None:
     assert process.stdout is not None
     assert process.stderr is not None
-    chatter = threading.Thread(target=_forward, args=(index, process.stderr, inbox), daemon=True)
+    first, left = next(iter(jobs)), list(jobs)
+    chatter = threading.Thread(target=_forward, args=(first, process.stderr, inbox), daemon=True)
     chatter.start()
-    finished = False
     for line in process.stdout:
         if not line.endswith("\n"):  # killed in the middle of a word
             break
-        message = json.loads(line)
+        place, message = json.loads(line)
+        index = list(jobs)[place]
         inbox.put((index, message))
+        if message["kind"] in ("done", "stopped", "failed"):
+            left.remove(index)
         # Not until the end of the stream: something that the agent started may hold it open.
-        if finished := message["kind"] in ("done", "stopped", "failed"):
+        if not left:
             break
     try:
-        code = process.wait(timeout=GRACE if finished else None)
+        code = process.wait(timeout=None if left else GRACE)
     except subprocess.TimeoutExpired:
         code = 0
     _end(process)
@@ -145,13 +159,13 @@ def _listen(index: int, job: Job, process: subprocess.Popen[str], inbox: "_Inbox
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
-    if not finished:
+    for index in left:
         cause = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         if code == -9:
             cause += " (out of memory?)"
-        error = f"{describe_job(job)}: the worker process {cause}"
+        error = f"{describe_job(jobs[index])}: the worker process {cause}"
         inbox.put((index, {"kind": "failed", "error": error, "traceback": ""}))
-    inbox.put((index, None))
+    inbox.put((first, None))
 
 
 def _end(process: subprocess.Popen[str]) -> None:
