@@ -1,6 +1,7 @@
 """Jobs in this process: alone and in lockstep."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
@@ -34,7 +35,7 @@ def jobs(tmp_path, names=NAMES):
             device="cpu",
             threads=1,
             states=str(tmp_path / str(index)),
-            indicators=("weight_norm", "sharpness"),
+            indicators=("weight_norm", "gradient_noise"),
             indicators_every=4,
         )
         for index, name in enumerate(names)
@@ -65,8 +66,6 @@ def test_together_is_as_apart(tmp_path):
 
 @pytest.mark.parametrize("together_again", [True, False])
 def test_stopped_together_they_go_on_together_or_apart(tmp_path, together_again):
-    from dataclasses import replace
-
     whole = in_turn(jobs(tmp_path / "whole"))
     asked = iter([False] * 8 + [True])
     own = jobs(tmp_path / "a")

@@ -54,14 +54,14 @@ def test_learners_in_a_stack_learn_as_they_do_alone(batched, monkeypatch):
         torch.testing.assert_close(losses[:, 2 * place : 2 * place + 2], own, **tolerance)
         if not batched:
             for ours, theirs in zip(tensors(stacked.state_dict()), tensors(alone.state_dict()), strict=True):
-                assert torch.equal(ours, theirs)
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
 
 
 def test_only_networks_that_do_the_same_share_memory():
     """Those of vanilla, l2, reset, perlayer and Wasserstein; not where slopes or activations differ."""
     together = members()
     Learner.together(together)
-    memory = [learner.parameters["fc1.weight"].untyped_storage().data_ptr() for learner in together]
+    memory = [next(iter(learner.parameters.values())).untyped_storage().data_ptr() for learner in together]
     assert len({memory[place] for place in (0, 2, 4, 5, 7)}) == 1
     assert len(set(memory)) == 6
 
