@@ -1,5 +1,7 @@
 """Adam for S stacked networks, with a step size for each layer and each seed."""
 
+import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,9 @@ class StackedAdam:
     theta <- theta - eta * m_hat / (sqrt(v_hat) + eps), as `torch.optim.Adam`, but eta is a number for
     each layer and seed: `step_sizes[l, s]`.
 
+    All that a step depends on lies in tensors that stay where they are, the count of updates too: recorded in a
+    graph, it can be replayed.
+
     Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
 
     Args:
@@ -25,8 +30,12 @@ class StackedAdam:
     Attributes:
         layers: top-level modules that own parameters, in order.
         step_sizes: `(L, S)`; write to it to change them.
-        steps: updates done.
+        updates: `(S,)` float64 (float32 where the device has no other), updates done.
+        started: whether there was one.
     """
+
+    STATE = ("step_sizes", "updates")
+    MOMENTS = ("first_moments", "second_moments")
 
     def __init__(
         self,
@@ -38,13 +47,18 @@ class StackedAdam:
         self.parameters, self.betas, self.eps = parameters, betas, eps
         self.layers: Sequence[str] = list(dict.fromkeys(name.split(".")[0] for name in parameters))
         first = next(iter(parameters.values()))
-        self.step_sizes = torch.full(
-            (len(self.layers), len(first)), step_size, device=first.device, dtype=first.dtype
-        )
+        count, device = len(first), first.device
+        self.step_sizes = torch.full((len(self.layers), count), step_size, device=device, dtype=first.dtype)
+        exact = torch.float32 if device.type == "mps" else torch.float64
+        self.updates, self.started = torch.zeros(count, device=device, dtype=exact), False
         self.first_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self.second_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        self.steps = 0
         self._scratch = {name: torch.empty_like(value) for name, value in parameters.items()}
+
+    @property
+    def steps(self) -> int | torch.Tensor:
+        """Updates done: 0, and once there was one `(S,)`."""
+        return self.updates if self.started else 0
 
     @torch.no_grad()
     def step(self, gradients: Sequence[torch.Tensor | Sequence[torch.Tensor]]) -> None:
@@ -54,37 +68,62 @@ class StackedAdam:
         With c1 = 1 - beta1^t and c2 = sqrt(1 - beta2^t), the update eta * (m / c1) / (sqrt(v) / c2 + eps)
         is computed as (eta c2 / c1) * m / (sqrt(v) + eps c2): the same, in fewer passes over memory.
         """
-        self.steps += 1
+        self.started = True
+        self.updates += 1
         beta1, beta2 = self.betas
-        correction1 = 1 - beta1**self.steps
-        correction2 = (1 - beta2**self.steps) ** 0.5
-        rates = self.step_sizes * (-correction2 / correction1)
-        for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
-            first, second, update = self.first_moments[name], self.second_moments[name], self._scratch[name]
-            whole = isinstance(gradient, torch.Tensor)
-            pieces: Any = [(first, second, gradient)] if whole else zip(first, second, gradient, strict=True)
-            for m, v, g in pieces:
-                m.lerp_(g, 1 - beta1)
-                v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-            torch.sqrt(second, out=update).add_(self.eps * correction2)
+        correction1 = -torch.expm1(self.updates * math.log(beta1))
+        correction2 = (-torch.expm1(self.updates * math.log(beta2))).sqrt()
+        rates = self.step_sizes * (-correction2 / correction1).to(self.step_sizes)
+        eps = (self.eps * correction2).to(self.step_sizes)
+        firsts, seconds = list(self.first_moments.values()), list(self.second_moments.values())
+        pieces: list[Any] = list(gradients)
+        m, v = firsts, seconds
+        if not all(isinstance(gradient, torch.Tensor) for gradient in gradients):
+            pieces, m, v = ([own for one in values for own in one] for values in (pieces, firsts, seconds))
+        torch._foreach_lerp_(m, pieces, 1 - beta1)
+        torch._foreach_mul_(v, beta2)
+        torch._foreach_addcmul_(v, pieces, pieces, 1 - beta2)
+        for (name, parameter), first, second in zip(self.parameters.items(), firsts, seconds, strict=True):
+            each, update = (-1, *[1] * (parameter.ndim - 1)), self._scratch[name]
+            torch.sqrt(second, out=update).add_(eps.view(each))
             torch.div(first, update, out=update)
-            rate = rates[self.layers.index(name.split(".")[0])]
-            parameter.addcmul_(update, rate.view(-1, *[1] * (parameter.ndim - 1)))
+            parameter.addcmul_(update, rates[self.layers.index(name.split(".")[0])].view(each))
+
+    def part(self, parameters: Tensors, rows: slice) -> "StackedAdam":
+        """Return the optimizer of some networks only, in the same memory; `parameters` are theirs."""
+        own = copy.copy(self)
+        own.parameters, own.step_sizes, own.updates = parameters, self.step_sizes[:, rows], self.updates[rows]
+        for kind in (*self.MOMENTS, "_scratch"):
+            setattr(own, kind, {name: value[rows] for name, value in getattr(self, kind).items()})
+        return own
+
+    @torch.no_grad()
+    def restart(self, step_size: float) -> None:
+        """Forget all updates and step sizes, in the same memory."""
+        self.started = False
+        self.step_sizes.fill_(step_size)
+        self.updates.zero_()
+        for kind in self.MOMENTS:
+            torch._foreach_zero_(list(getattr(self, kind).values()))
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of step sizes, moments and step count."""
+        moments = {
+            kind: {name: value.clone() for name, value in getattr(self, kind).items()}
+            for kind in self.MOMENTS
+        }
         return {
-            "steps": self.steps,
-            "step_sizes": self.step_sizes.clone(),
-            "first_moments": {name: value.clone() for name, value in self.first_moments.items()},
-            "second_moments": {name: value.clone() for name, value in self.second_moments.items()},
+            "started": self.started,
+            **{name: getattr(self, name).clone() for name in self.STATE},
+            **moments,
         }
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        self.steps = state["steps"]
-        self.step_sizes.copy_(state["step_sizes"])
-        for kind in ("first_moments", "second_moments"):
+        self.started = state["started"]
+        for name in self.STATE:
+            getattr(self, name).copy_(state[name])
+        for kind in self.MOMENTS:
             for name, value in getattr(self, kind).items():
                 value.copy_(state[kind][name])

@@ -2,21 +2,22 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call, stack_module_state, vmap
-from torch.nn import functional as F
+from torch.func import stack_module_state
 
 from clbench.agent import AgentSpec
-from clbench.errors import OptionError, StepOrderError, UnknownNameError, did_you_mean
+from clbench.errors import OptionError, UnknownNameError, did_you_mean
 from clbench.indicators import Stacked
 from clbench.scheduling import SCHEDULERS, Constants, PerLayerScheduler
 
 from .adam import StackedAdam, Tensors
 from .networks import MLP
+from .stack import Stack
 
 
 class Learner:
@@ -103,25 +104,27 @@ class Learner:
     def initialise(self) -> None:
         """Start over: new weights, drawn further on from each seed's generator, and a new optimizer."""
         networks = [self.make_network(generator) for generator in self._generators]
-        parameters, buffers = stack_module_state(networks)
-        self.model = networks[0]  # for its architecture: `functional_call` brings the weights
-        self.parameters: Tensors = {
-            name: value.detach().to(self.spec.device).requires_grad_() for name, value in parameters.items()
-        }
-        self.buffers: Tensors = {name: value.to(self.spec.device) for name, value in buffers.items()}
-        self.networks = Stacked(self.model, self.parameters, self.buffers)
-        self.optimizer = StackedAdam(self.parameters, self.step_size)
+        drawn = stack_module_state(networks)
+        if not hasattr(self, "optimizer"):
+            self.model = networks[0]  # for its architecture: `functional_call` brings the weights
+            parameters, buffers = (
+                {n: value.detach().to(self.spec.device) for n, value in one.items()} for one in drawn
+            )
+            parameters = {name: value.requires_grad_() for name, value in parameters.items()}
+            self.settle(parameters, buffers, StackedAdam(parameters, self.step_size))
+            return
+        with torch.no_grad():
+            for own, new in zip((self.parameters, self.buffers), drawn, strict=True):
+                for name, value in own.items():
+                    value.copy_(new[name])
+        self.optimizer.restart(self.step_size)
+        self.settle(self.parameters, self.buffers, self.optimizer)
+
+    def settle(self, parameters: Tensors, buffers: Tensors, optimizer: StackedAdam) -> None:
+        """Take these for one's own from here on, with a new scheduler."""
+        self.parameters, self.buffers, self.optimizer = parameters, buffers, optimizer
+        self.networks = Stacked(self.model, parameters, buffers)
         self.scheduler = self._make_scheduler()
-        # Views of the same memory, one set per seed, for `forward` on a CPU.
-        self._own = [
-            {name: value[place].detach().requires_grad_() for name, value in self.parameters.items()}
-            for place in range(len(self.seeds))
-        ]
-        self._own_buffers = [
-            {name: value[place] for name, value in self.buffers.items()} for place in range(len(self.seeds))
-        ]
-        self._inputs: torch.Tensor | None = None
-        self._logits: torch.Tensor | None = None
 
     def _make_scheduler(self) -> PerLayerScheduler | None:
         if self._scheduler == "none":
@@ -141,35 +144,41 @@ class Learner:
             self.scheduler.begin_task()
             self.scheduler.decisions.clear()
 
+    @cached_property
+    def _stack(self) -> Stack:
+        return Stack([self])
+
+    @classmethod
+    def together(cls, learners: Sequence["Learner"]) -> Stack:
+        """Return what acts and learns for several new learners at once.
+
+        Raises:
+            OptionError: one acts or learns in a way of its own.
+        """
+        for learner in learners:
+            if type(learner).act is not Learner.act or type(learner).learn is not Learner.learn:
+                raise OptionError(f"{type(learner).__module__} acts or learns in a way of its own")
+        return Stack(learners)
+
     def act(self, obs: torch.Tensor) -> torch.Tensor:
         """Return logits `(S, B, C)` for inputs `(S, B, D)`, and keep them to learn from."""
-        self._inputs, self._logits = obs, self.forward(obs)
-        return self._logits.detach()
+        return self._stack.act(obs)
 
     def learn(self, targets: torch.Tensor) -> torch.Tensor:
         """Take one step on the batch last predicted; return its mean cross-entropy `(S,)`."""
-        if self._logits is None or self._inputs is None:
-            raise StepOrderError("learn was called before act: there is nothing to learn from")
-        logits, self._logits = self._logits, None
-        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        losses = losses.view(targets.shape).mean(dim=1)
-        gradients = self._gradients(losses)
-        if self.scheduler is not None:
-            self.scheduler.step(F.cross_entropy, self._inputs, targets)
-        self.optimizer.step(gradients)
-        return losses.detach()
+        return self._stack.learn(targets)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return logits `(S, B, C)` of the S networks for their inputs `(S, B, D)`."""
-        if self._stacked:
-            return vmap(self._call)(self.parameters, self.buffers, inputs)
-        each = zip(self._own, self._own_buffers, inputs, strict=True)
-        return torch.stack([self._call(own, buffers, x) for own, buffers, x in each])
+        return self._stack.forward(inputs)
 
-    @property
-    def _stacked(self) -> bool:
-        # On a CPU, S matrix products are faster than one batched product: by a tenth to a third.
-        return torch.device(self.spec.device).type != "cpu"
+    def kind_of_step(self) -> Hashable:
+        """Tell which of the steps that are replayed the next one is like."""
+        return self._stack.kind_of_step()
+
+    def replayed(self) -> None:
+        """Take note of a step whose operations were replayed."""
+        self._stack.replayed()
 
     def penalty_gradients(self) -> Sequence[torch.Tensor] | None:
         """Return the penalty's gradient for each parameter, `(S, ...)`; None without a penalty.
@@ -185,26 +194,6 @@ class Learner:
         super().__init_subclass__(**named)
         if "penalty" in vars(cls) and "penalty_gradients" not in vars(cls):
             cls.penalty_gradients = Learner.penalty_gradients  # type: ignore[method-assign]  # not another penalty's
-
-    def _gradients(self, losses: torch.Tensor) -> list[Any]:
-        """Return the gradients of losses plus penalties, for each parameter stacked or seed by seed."""
-        if self._stacked:
-            gradients: list[Any] = list(torch.autograd.grad(losses.sum(), list(self.parameters.values())))
-        else:
-            leaves = [own[name] for name in self.parameters for own in self._own]
-            apart, count = torch.autograd.grad(losses.sum(), leaves), len(self.seeds)
-            gradients = [apart[at : at + count] for at in range(0, len(apart), count)]
-        penalties = self.penalty_gradients()
-        if penalties is None:
-            return gradients
-        if self._stacked:
-            return list(torch._foreach_add(gradients, list(penalties)))
-        pairs = zip(penalties, gradients, strict=True)
-        return [torch._foreach_add(list(total), list(own)) for total, own in pairs]
-
-    def _call(self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = functional_call(self.model, {**parameters, **buffers}, (inputs,))
-        return logits
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of weights, buffers, optimizer, scheduler and generator states."""

@@ -70,12 +70,17 @@ def by_rank(values: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:
     tensor([[3., 0., 4., 1., 2.]])
     """
     if values.device.type != "cpu" or values.dtype != torch.float32:
-        order = values.sort(dim=1, stable=True).indices
-        return torch.empty_like(ranked).scatter_(1, order, ranked)
+        return by_sorting(values, ranked)
     found = torch.empty_like(ranked)
     for row, source, target in zip(values.numpy(), ranked.numpy(), found.numpy(), strict=True):
         target[_radix_argsort(row)] = source
     return found
+
+
+def by_sorting(values: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:
+    """Return what `by_rank` does, by PyTorch's own sort."""
+    order = values.sort(dim=1, stable=True).indices
+    return torch.empty_like(ranked).scatter_(1, order, ranked)
 
 
 def _radix_argsort(values: np.ndarray) -> np.ndarray:

@@ -68,10 +68,11 @@ class LoadError(UsageError):
 class PredictionError(ClbenchError, ValueError):
     """Predictions have the wrong shape, dtype or range, or are not finite.
 
-    `placed` tells whether the text says already which seed, task and step.
+    `placed` tells whether the text says already which seed, task and step; `index` which of those in lockstep.
     """
 
     placed = False
+    index: int | None = None
 
 
 class StepOrderError(ClbenchError, RuntimeError):

@@ -153,6 +153,17 @@ class Observer:
             self._bounds = False
             yield self._note(BOUNDS, error)
 
+    def looks(self, step: int, last: bool) -> bool:
+        """Tell whether `observe` would look at the coming step of a task, counted from 1."""
+        if self._monitor is not None and self._bounds and self._monitor.kind_of_step() is not None:
+            return True
+        return bool(self._indicators and (last or (self._every and step % self._every == 0)))
+
+    def passed(self) -> None:
+        """Take note of a step that there was no need to look at."""
+        if self._monitor is not None and self._bounds:
+            self._monitor.replayed()
+
     def observe(
         self, obs: Any, targets: Any, task: int, step: int, last: bool
     ) -> Iterator[IndicatorRecord | Undefined]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from clbench.evaluation.jobs import Job, run_job
+from clbench.evaluation.jobs import Job, run_jobs
 from clbench.results import States
 
 
@@ -26,7 +26,7 @@ def child(job, path):
         return pid
     try:
         with path.open("w") as file:
-            for message in run_job(job):
+            for _, message in run_jobs([job]):
                 if message["kind"] not in ("glimpse", "started"):
                     print(json.dumps(message), file=file, flush=True)
     finally:
@@ -44,7 +44,7 @@ def main():
     cut = Path(job.states) / "cut"
     for _ in range(2):  # whatever is loaded late is loaded in the first, once for all children
         started = time.perf_counter()
-        expected = [timeless(message) for message in run_job(replace(job, states=""))]
+        expected = [timeless(message) for _, message in run_jobs([replace(job, states="")])]
         duration = time.perf_counter() - started
     expected = [message for message in expected if message["kind"] not in ("glimpse", "started")]
     kills, states = 0, States(Path(job.states))

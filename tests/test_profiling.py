@@ -8,7 +8,7 @@ import torch
 
 from clbench.evaluation import profiling
 from clbench.evaluation.cli import main
-from clbench.evaluation.jobs import Job, run_job
+from clbench.evaluation.jobs import Job, run_jobs
 from clbench.evaluation.profiling import LEARN, MEASURE, PREDICT, REST, SAVE, STREAM, WINDOW, Profile
 from clbench.results import RunFolder
 from clbench.specs import AgentEntry, StreamSpec
@@ -41,9 +41,14 @@ def clock(monkeypatch):
     monkeypatch.setattr(profiling, "time", SimpleNamespace(perf_counter=lambda: CLOCK.now))
 
 
+def messages_of(job, agent_class=None):
+    classes = {job.agent.name: agent_class} if agent_class else {}
+    return [message for _, message in run_jobs([job], classes)]
+
+
 def profile_of(agent, agent_class=None, **changes):
     job = Job(AgentEntry(agent), None, (0,), STREAM_SPEC, "cpu", 1, profile=True, **changes)
-    messages = list(run_job(job, agent_class))
+    messages = messages_of(job, agent_class)
     assert messages[-1] == {"kind": "done"}, messages[-1]
     (found,) = [message for message in messages if message["kind"] == "profile"]
     return pd.DataFrame(found["rows"]), messages
@@ -79,7 +84,7 @@ def test_a_job_shorter_than_the_window():
     short = StreamSpec("RandomLabelMNIST-v0", num_tasks=1, epochs_per_task=6, num_samples=500, batch_size=100)
     assert WINDOW.start < 30 < WINDOW.stop
     job = Job(AgentEntry("agents.vanilla"), None, (0,), short, "cpu", 1, profile=True)
-    rows = list(run_job(job))[-2]["rows"]
+    rows = messages_of(job)[-2]["rows"]
     assert {row["kind"] for row in rows} == {"part", "operator"}
 
 
@@ -93,7 +98,7 @@ def test_what_is_watched_is_otherwise_what_it_was():
 def test_profiling_changes_nothing():
     def accuracies(profile):
         job = Job(AgentEntry("agents.vanilla"), None, (0,), STREAM_SPEC, "cpu", 1, profile=profile)
-        return [message["accuracy"] for message in run_job(job) if message["kind"] == "task"]
+        return [message["accuracy"] for message in messages_of(job) if message["kind"] == "task"]
 
     assert accuracies(True) == accuracies(False)
 
@@ -123,5 +128,5 @@ def test_a_failure_within_the_window_ends_it():
                 raise RuntimeError("enough")
 
     job = Job(AgentEntry("failing"), None, (0,), STREAM_SPEC, "cpu", 1, profile=True)
-    assert list(run_job(job, Failing))[-1]["kind"] == "failed"
+    assert messages_of(job, Failing)[-1]["kind"] == "failed"
     assert not torch.autograd._profiler_enabled()

@@ -5,7 +5,7 @@ import torch
 
 from clbench.errors import AgentError
 from clbench.records import Glimpse, Savepoint, TaskRecord
-from clbench.runner import Run, _LossError, _Meter
+from clbench.runner import Run
 from tests.cases import short_env, short_vec
 
 
@@ -143,15 +143,6 @@ def test_the_seed_of_an_unusable_loss_is_named():
     loss = torch.tensor([0.0, float("nan"), 0.0])
     with pytest.raises(AgentError, match=r"NaN or infinite \(seed 8, task 1 of 2, step 1 of 6\)"):
         records(short_vec(3), Guesser((3, 100), loss=loss), [4, 8, 9])
-
-
-def test_losses_on_a_device_are_looked_at_when_the_task_ends():
-    meter = _Meter(2, "cpu")
-    for loss in ([1.0, 1.0], [1.0, float("nan")], [float("nan"), 1.0]):
-        meter.add(torch.zeros(2), torch.tensor(loss), final=False)
-    with pytest.raises(_LossError, match="NaN or infinite") as caught:
-        meter.check_losses()
-    assert (caught.value.index, caught.value.step) == (0, 2)
 
 
 def test_a_streams_fault_is_not_the_agents():

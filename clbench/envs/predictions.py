@@ -51,12 +51,12 @@ def accuracy(labels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return (labels == targets).float().mean(dim=-1)
 
 
-def unusable(predictions: Any, place: str, num_classes: int) -> PredictionError:
-    """Return the error for predictions that `as_labels` found unusable at `place`."""
+def unusable(predictions: Any, place: str, num_classes: int, index: int = 0) -> PredictionError:
+    """Return the error for predictions that `as_labels` found unusable at `place`, of the seed number `index`."""
     floating = torch.as_tensor(predictions).is_floating_point()
     fault = "hold logits that are NaN or infinite" if floating else f"hold labels outside [0, {num_classes})"
     error = PredictionError(f"predictions {fault} ({place})")
-    error.placed = True
+    error.placed, error.index = True, index
     return error
 
 

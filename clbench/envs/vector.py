@@ -42,6 +42,7 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
     def __init__(self, stream: str, num_envs: int = 1, device: str = "cpu", **overrides: Any) -> None:
         self.num_envs = check_count("num_envs", num_envs)
         self.device = check_device(device)
+        self.looks = self.device.type == "cpu"  # where looking costs no waiting
         self._stream_class = lookup(stream).load()
         spec = resolve(stream, overrides)
         data = self._stream_class.shared_data(spec, self.device)
@@ -99,14 +100,9 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
             raise StepOrderError("step was called before reset: call envs.reset(seed=...) first")
         if batch is None:
             raise StepOrderError("the streams have ended: call envs.reset(seed=...) to start others")
-        labels, bad = as_labels(actions, batch.targets, self.agent_spec.num_classes)
-        place, task_done = place_of(stream), stream.step_in_task + 1 == stream.spec.steps_per_task
-        if self.device.type == "cpu":
-            if bad.any():
-                self._refuse(actions, stream, int(bad.nonzero()[0]), stream.step_in_task)
-        else:
-            self._note(actions, bad, stream, task_done)
-        rewards = accuracy(labels, batch.targets)
+        rewards, place = self.score(actions, batch.targets), place_of(stream)
+        if not self.looks and stream.step_in_task + 1 == stream.spec.steps_per_task:
+            self._report(actions, stream)
         stream.advance()
         if stream.done:
             self._batch = None
@@ -120,7 +116,7 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return seeds, the position of the streams under way, and which predictions were unusable."""
-        return {**under_way(self._stream).state_dict(), "first_bad": self._first_bad.clone()}
+        return {**self.stream.state_dict(), "first_bad": self._first_bad.clone()}
 
     def restore(self, state: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """Take up the position in `state`; return what `reset` or `step` returned there, without targets.
@@ -128,26 +124,49 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         Raises:
             OptionError: the state is of another number of seeds, or lies outside this stream.
         """
-        stream = restored(self._stream_class, self.stream_spec, state, self.num_envs, self.device)
-        self._stream, self._first_bad = stream, state["first_bad"].to(self.device, copy=True)
+        self._stream = restored(self._stream_class, self.stream_spec, state, self.num_envs, self.device)
+        self._first_bad = state["first_bad"].to(self.device, copy=True)
+        return self.present()
+
+    @property
+    def stream(self) -> Stream:
+        """The streams under way."""
+        return under_way(self._stream)
+
+    def place(self) -> dict[str, Any]:
+        """Return where the streams are, as `info` has it."""
+        return {**place_of(self.stream), "boundary": opens_task(self.stream)}
+
+    def present(self) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Return what `reset` or `step` returned at the present position, without targets."""
+        stream = self.stream
         self._batch = None if stream.done else stream.batch()
         shape = (self.num_envs, *(self.single_observation_space.shape or ()))
         observations = torch.zeros(shape, device=self.device) if self._batch is None else self._batch.inputs
-        return observations, {**place_of(stream), "boundary": opens_task(stream)}
+        return observations, self.place()
 
-    def _note(self, actions: Any, bad: torch.Tensor, stream: Stream, task_done: bool) -> None:
-        """Remember on the device at which step of the task each seed first went wrong; report at its end."""
-        self._first_bad = torch.where(bad & (self._first_bad < 0), stream.step_in_task, self._first_bad)
-        if task_done:
-            steps = self._first_bad.tolist()
-            self._first_bad.fill_(-1)
-            for index, step in enumerate(steps):
-                if step >= 0:
-                    self._refuse(actions, stream, index, step)
+    def score(self, actions: Any, targets: torch.Tensor) -> torch.Tensor:
+        """Return the rewards `(S,)` of predictions; remember, or on a CPU refuse, what is unusable."""
+        stream = self.stream
+        labels, bad = as_labels(actions, targets, self.agent_spec.num_classes)
+        if self.looks:
+            if bad.any():
+                self._refuse(actions, stream, int(bad.nonzero()[0]), stream.step_in_task)
+        else:
+            self._first_bad.copy_(torch.where(bad & (self._first_bad < 0), stream.clock, self._first_bad))
+        return accuracy(labels, targets)
+
+    def _report(self, actions: Any, stream: Stream) -> None:
+        """Raise if predictions of the task that ends now were unusable."""
+        steps = self._first_bad.tolist()
+        self._first_bad.fill_(-1)
+        for index, step in enumerate(steps):
+            if step >= 0:
+                self._refuse(actions, stream, index, step)
 
     def _refuse(self, actions: Any, stream: Stream, index: int, step: int) -> NoReturn:
         place = f"seed {stream.seeds[index]}, {describe(stream.spec, stream.task, step)}"
-        raise unusable(actions, place, self.agent_spec.num_classes)
+        raise unusable(actions, place, self.agent_spec.num_classes, index)
 
 
 def check_device(name: str) -> torch.device:

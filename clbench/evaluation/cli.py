@@ -89,6 +89,11 @@ def build_parser() -> Parser:
     )
     add("--workers", type=_whole, metavar="N", help="processes at a time (default: what is quickest)")
     add(
+        "--together",
+        action="store_true",
+        help="train the agents that can in lockstep: the same results, quicker on a GPU",
+    )
+    add(
         "--resume",
         metavar="RUN",
         help="go on with a run that was broken off; beside it only --workers, --data-dir, --profile, --quiet "
@@ -175,6 +180,7 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
         options.workers,
         options.indicators,
         options.indicators_every,
+        options.together,
     )
     plan = replace(plan, profile=options.profile)
     return carry_out(plan, Path(options.out), Silent() if options.quiet else default_display())

@@ -1,5 +1,6 @@
 """A job is one agent on some seeds in one process; how jobs are cut, and how one is run."""
 
+import functools
 import importlib
 import sys
 import traceback
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -20,8 +22,9 @@ from clbench.loading import is_vectorized, load_agent
 from clbench.observing import Observer
 from clbench.records import Glimpse, IndicatorRecord, Savepoint, TaskRecord, Undefined
 from clbench.registration import STREAMS, register
+from clbench.replaying import cuda_graph
 from clbench.results import States
-from clbench.runner import Run
+from clbench.runner import Lockstep, Part
 from clbench.specs import AgentEntry, StreamSpec, plain
 from clbench.state import from_bytes
 
@@ -98,11 +101,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Division:
-    """How work is divided: parts per vectorised agent, processes at a time, threads in each."""
+    """How work is divided: parts per vectorised agent, processes at a time, threads in each, and whether agents that
+    can are trained together.
+    """
 
     parts: int
     workers: int
     threads: int
+    together: bool = False
 
 
 def divide(seeds: int, lockstep: int, plain: int, cores: int, limit: int | None = None) -> Division:
@@ -156,76 +162,134 @@ def split(seeds: Sequence[int], parts: int) -> list[tuple[int, ...]]:
     return [tuple(seeds[start:end]) for start, end in pairwise(cuts)]
 
 
-def run_job(
-    job: Job, agent_class: type | None = None, stop: Callable[[], bool] = lambda: False
-) -> Iterator[Message]:
-    """Run a job; yield messages: "started", then those of `KINDS`, "profile", and "done", "stopped" or "failed".
+def run_jobs(
+    jobs: Sequence[Job],
+    classes: Mapping[str, type] = MappingProxyType({}),
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, Message]]:
+    """Run jobs of the same stream, device and number of steps in lockstep; yield (place of the job, message).
+
+    Messages are "started", then those of `KINDS`, "profile", "note", and "done", "stopped" or "failed". If one of
+    several jobs fails, each goes on alone from its last state, so that the others do not fail with it.
 
     Args:
-        job: what to run.
-        agent_class: if it cannot be loaded by its name.
-        stop: asked after every step; when it says true, the job keeps its state and ends.
+        jobs: what to run; several only of agents whose class has `together`.
+        classes: of agents that cannot be loaded by their names.
+        stop: asked after every step; when it says true, the jobs keep their states and end.
     """
+    try:
+        yield from _run_in_lockstep(jobs, classes, stop)
+    except Exception as error:
+        alone = len(jobs) == 1
+        if alone or isinstance(error, WriteError):
+            known = isinstance(error, ClbenchError)
+            for place, job in enumerate(jobs):
+                text = str(error) if known else f"{describe_job(job)}: {type(error).__name__}: {error}"
+                yield place, {"kind": "failed", "error": text, "traceback": traceback.format_exc()}
+            return
+        names = ", ".join(dict.fromkeys(job.agent.name for job in jobs))
+        yield (
+            0,
+            {"kind": "note", "text": f"{names} go on one after another, since together they failed: {error}"},
+        )
+        for place, job in enumerate(jobs):
+            found = States(Path(job.states)).newest() if job.states else None
+            again = replace(job, resume=str(found[0]) if found else "")
+            for _, message in run_jobs([again], classes, stop):
+                if message["kind"] != "started":
+                    yield place, message
+
+
+def _run_in_lockstep(
+    jobs: Sequence[Job], classes: Mapping[str, type], stop: Callable[[], bool]
+) -> Iterator[tuple[int, Message]]:
     profile: Profile | None = None
     try:
-        loop, keeper, profile = _prepare(job, agent_class, stop)
-        yield {"kind": "started"}
+        loop, keepers, profile = _prepare(jobs, classes, stop)
+        yield from ((place, {"kind": "started"}) for place in range(len(jobs)))
         stopped = False
-        for event in loop:
+        # Of several jobs, what lies before a state is held back until then: they may have to go back there.
+        waiting: list[tuple[int, Message]] = []
+        for place, event in loop:
             if isinstance(event, Savepoint):
+                yield from waiting
+                waiting.clear()
                 stopped = event.stopped
-                yield from keeper.save(event.steps)
+                yield from ((place, message) for message in keepers[place].save(event.steps))
+                continue
+            message = {"kind": KINDS[type(event)], **vars(event)}
+            keepers[place].note(message)
+            if len(jobs) == 1 or message["kind"] == "glimpse":
+                yield place, message
             else:
-                message = {"kind": KINDS[type(event)], **vars(event)}
-                keeper.note(message)
-                yield message
+                waiting.append((place, message))
         if profile is not None:
-            yield profile.message()
-        yield {"kind": "stopped" if stopped else "done"}
-    except Exception as error:
-        text = (
-            str(error)
-            if isinstance(error, ClbenchError)
-            else f"{describe_job(job)}: {type(error).__name__}: {error}"
-        )
-        yield {"kind": "failed", "error": text, "traceback": traceback.format_exc()}
+            yield 0, profile.message()
+        yield from ((place, {"kind": "stopped" if stopped else "done"}) for place in range(len(jobs)))
     finally:
         if profile is not None:
             profile.close()
 
 
-def _prepare(job: Job, agent_class: type | None, stop: Callable[[], bool]) -> tuple[Run, Any, Profile | None]:
-    """Return a job's loop, at its start or where it goes on, the keeper of its states, and what times both."""
-    for module in job.modules:
+def _prepare(
+    jobs: Sequence[Job], classes: Mapping[str, type], stop: Callable[[], bool]
+) -> tuple[Lockstep, list[Any], Profile | None]:
+    """Return the jobs' loop, at its start or where it goes on, the keepers of their states, and what times both."""
+    first = jobs[0]
+    for module in first.modules:
         importlib.import_module(module)
-    if job.stream.id not in STREAMS:
-        register(job.stream.id, job.stream_class)
-    if job.data:
-        remember(STREAMS[job.stream.id].load().data_key(job.stream), LabelledData.open(Path(job.data)))
-    owner = agent_class or load_agent(job.agent.name)
-    if job.vectorized is None:
-        job = replace(job, vectorized=is_vectorized(owner))
-    env = environment(job.stream, len(job.seeds) if job.vectorized else None, job.device)
-    agent = _construct(owner, job, env.agent_spec)
-    observer: Any = None
-    if job.indicators:
-        observer = Observer(agent, job.agent.name, job.seeds, job.indicators, job.indicators_every)
-    whole = can_resume(type(agent))
-    profile = Profile(job.device) if job.profile else None
+    if first.stream.id not in STREAMS:
+        register(first.stream.id, first.stream_class)
+    if first.data:
+        key = STREAMS[first.stream.id].load().data_key(first.stream)
+        remember(key, LabelledData.open(Path(first.data)))
+    owners = [classes.get(job.agent.name) or load_agent(job.agent.name) for job in jobs]
+    vectorized = is_vectorized(owners[0]) if first.vectorized is None else first.vectorized
+    seeds = sum(len(job.seeds) for job in jobs)
+    env = environment(first.stream, seeds if vectorized else None, first.device)
+    agents = [
+        _construct(owner, job, env.agent_spec, vectorized) for owner, job in zip(owners, jobs, strict=True)
+    ]
+    agent = agents[0] if len(jobs) == 1 else owners[0].together(agents)  # type: ignore[attr-defined]
+    observers: list[Any] = [
+        Observer(own, job.agent.name, job.seeds, job.indicators, job.indicators_every)
+        if job.indicators
+        else None
+        for own, job in zip(agents, jobs, strict=True)
+    ]
+    record = cuda_graph if vectorized and env.device.type == "cuda" and not first.profile else None
+    profile = Profile(first.device) if first.profile else None
     if profile is not None:
-        env, agent, observer = profile.env(env), profile.agent(agent), observer and profile.observer(observer)
-    loop = Run(env, agent, name=job.agent.name, seeds=job.seeds, observer=observer, stop=stop)
-    keeper = Keeper(job, loop, whole)
-    if job.resume:
-        keeper.take_up()
-    return loop, profile.keeper(keeper) if profile is not None else keeper, profile
+        env, agents = profile.env(env), [profile.agent(agent)]
+        agent, observers = agents[0], [own and profile.observer(own) for own in observers]
+    parts = [
+        Part(job.agent.name, own, job.seeds, observer)
+        for job, own, observer in zip(jobs, agents, observers, strict=True)
+    ]
+    loop = Lockstep(env, agent, parts, stop=stop, record=record)
+    keepers: list[Any] = [
+        Keeper(job, functools.partial(loop.state_dict, place), can_resume(owner))
+        for place, (job, owner) in enumerate(zip(jobs, owners, strict=True))
+    ]
+    if first.resume:
+        states = [keeper.take_up() for keeper in keepers]
+        try:
+            loop.load_state_dict(*states)
+        except ClbenchError:
+            raise
+        except Exception as error:
+            who = ", ".join(map(describe_job, jobs))
+            raise AgentError(f"{who} cannot take up its state: {type(error).__name__}: {error}") from error
+    if profile is not None:
+        keepers = [profile.keeper(keeper) for keeper in keepers]
+    return loop, keepers, profile
 
 
 class Keeper:
     """Keeps a job's states: its records so far, and what its loop needs to go on."""
 
-    def __init__(self, job: Job, loop: Run, whole: bool) -> None:
-        self._job, self._loop, self._whole = job, loop, whole
+    def __init__(self, job: Job, state_dict: Callable[[], Any], whole: bool) -> None:
+        self._job, self._state_dict, self._whole = job, state_dict, whole
         self._records: list[Message] = []
         self._states = States(Path(job.states)) if job.states else None
 
@@ -234,18 +298,11 @@ class Keeper:
         if message["kind"] != "glimpse":
             self._records.append(message)
 
-    def take_up(self) -> None:
-        """Go on from the job's state."""
+    def take_up(self) -> Any:
+        """Take up the records of the job's state; return what its loop goes on from."""
         state = from_bytes(Path(self._job.resume).read_bytes())
         self._records = state["records"]
-        try:
-            self._loop.load_state_dict(state["loop"])
-        except ClbenchError:
-            raise
-        except Exception as error:
-            raise AgentError(
-                f"{describe_job(self._job)} cannot take up its state: {type(error).__name__}: {error}"
-            ) from error
+        return state["loop"]
 
     def save(self, steps: int) -> Iterator[Message]:
         """Keep a state; of an agent that cannot, the end only. Yield a note the first time that it cannot."""
@@ -253,7 +310,7 @@ class Keeper:
         if self._states is None or not (self._whole or end):
             return
         try:
-            loop = None if end else self._loop.state_dict()
+            loop = None if end else self._state_dict()
             state = {"job": self._job.identity(), "records": self._records, "steps": steps, "loop": loop}
             self._states.save(steps, state)
         except WriteError:
@@ -300,8 +357,8 @@ def environment(stream: StreamSpec, lockstep: int | None, device: str) -> Any:
     return StreamVectorEnv(stream.id, num_envs=lockstep, device=device, **overrides)
 
 
-def _construct(agent_class: type, job: Job, spec: AgentSpec) -> Any:
-    seeds: Any = job.seeds if job.vectorized else job.seeds[0]
+def _construct(agent_class: type, job: Job, spec: AgentSpec, vectorized: bool) -> Any:
+    seeds: Any = job.seeds if vectorized else job.seeds[0]
     try:
         return agent_class(spec, seeds, **job.agent.arguments)
     except ClbenchError as error:

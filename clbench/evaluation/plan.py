@@ -2,8 +2,9 @@
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from clbench.envs.vector import check_device
@@ -43,6 +44,12 @@ class Plan:
     env: str
     profile: bool = False
 
+    def __post_init__(self) -> None:
+        if self.profile and self.division.together:
+            raise OptionError(
+                "a profile looks at one agent at a time: profile agents that are not run together"
+            )
+
     def jobs(self, data: str) -> list[Job]:
         """Return the jobs, agent by agent; `data` is the folder that workers map the data from."""
         jobs = []
@@ -68,6 +75,19 @@ class Plan:
             ]
         return jobs
 
+    def groups(self, jobs: Sequence[Job]) -> list[list[int]]:
+        """Return indices of jobs that one process runs in lockstep: of agents that can, if they are to be together.
+
+        Jobs that go on do so together if they got equally far.
+        """
+        groups: dict[Hashable, list[int]] = {}
+        for index, job in enumerate(jobs):
+            how = getattr(self.classes[job.agent.name], "together", None)
+            together = how is not None and self.division.together
+            key = (how.__func__, job.seeds, Path(job.resume).name) if together else index  # type: ignore[union-attr]
+            groups.setdefault(key, []).append(index)
+        return list(groups.values())
+
 
 def make_plan(
     agents: AgentLike | Sequence[AgentLike],
@@ -80,6 +100,7 @@ def make_plan(
     workers: int | None,
     indicators: str | Sequence[str] | None = None,
     indicators_every: int | None = None,
+    together: bool = False,
 ) -> Plan:
     """Check a request and return the plan for it.
 
@@ -100,7 +121,9 @@ def make_plan(
     lockstep = sum(is_vectorized(owner) for owner in classes.values())
     if inline or (chosen != "cpu" and lockstep and workers is None):
         workers = 1  # one process keeps an accelerator busy; several would only share it
-    division = divide(len(roots), lockstep, len(classes) - lockstep, cores(), workers)
+    stacks = lockstep and (1 if together else lockstep)
+    division = divide(len(roots), stacks, len(classes) - lockstep, cores(), workers)
+    division = replace(division, together=together)
     spec = RunSpec(
         agents=entries,
         stream=stream,

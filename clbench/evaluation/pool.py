@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import IO
 
-from clbench.evaluation.jobs import Job, Message, describe_job, run_job
+from clbench.evaluation.jobs import Job, Message, describe_job, run_jobs
 from clbench.specs import plain
 
 # What a worker's libraries are told, unless the user's environment says otherwise.
@@ -34,26 +34,40 @@ GRACE = 5.0  # seconds that a worker gets to leave after its last message
 
 
 def run_inline(
-    jobs: Sequence[Job], classes: Mapping[str, type], stop: Callable[[], bool]
+    jobs: Sequence[Job],
+    classes: Mapping[str, type],
+    stop: Callable[[], bool],
+    groups: Sequence[Sequence[int]],
 ) -> Generator[tuple[int, Message], None, None]:
-    """Run jobs in this process, one after another: for classes that no other process could import."""
-    for index, job in enumerate(jobs):
+    """Run jobs in this process, one group after another: for classes that no other process could import."""
+    for group in groups:
         if stop():
             return
-        for message in run_job(job, classes[job.agent.name], stop):
-            yield index, message
+        for place, message in run_jobs([jobs[index] for index in group], classes, stop):
+            yield group[place], message
 
 
 class Pool:
-    """Each job in a process of its own, at most `workers` at a time.
+    """Each group of jobs in a process of its own, at most `workers` at a time.
 
-    A job is taken from `jobs` when there is a worker for it. Beside a job's own messages there are "output"
-    (a line that the process wrote to standard output or standard error) and, when a process ends without a
-    word, "failed".
+    Beside a job's own messages there are "output" (a line that the process wrote to standard output
+    or standard error) and, when a process ends without a word, "failed".
+
+    Args:
+        jobs: all of them; without groups, each is taken when there is a worker for it.
+        workers: processes at a time.
+        groups: indices of jobs that run in lockstep; by default each job alone.
     """
 
-    def __init__(self, jobs: Iterable[Job], workers: int) -> None:
-        self._waiting, self._workers = enumerate(jobs), workers
+    def __init__(
+        self, jobs: Iterable[Job], workers: int, groups: Iterable[Sequence[int]] | None = None
+    ) -> None:
+        if groups is None:
+            self._waiting = ({index: job} for index, job in enumerate(jobs))
+        else:
+            listed = list(jobs)
+            self._waiting = ({index: listed[index] for index in group} for group in groups)
+        self._workers = workers
         self._inbox: _Inbox = queue.SimpleQueue()
         self._running: dict[int, subprocess.Popen[str]] = {}
         self._listeners: list[threading.Thread] = []
@@ -85,15 +99,15 @@ class Pool:
     def _fill(self) -> bool:
         """Start jobs while there are free workers; tell whether any job is running."""
         while not self._stopping and len(self._running) < self._workers:
-            found = next(self._waiting, None)
-            if found is None:
+            group = next(self._waiting, None)
+            if group is None:
                 break
-            self._launch(*found)
+            self._launch(group)
         return bool(self._running)
 
-    def _launch(self, index: int, job: Job) -> None:
-        process = self._running[index] = _start(job)
-        arguments = (index, job, process, self._inbox)
+    def _launch(self, jobs: Mapping[int, Job]) -> None:
+        process = self._running[next(iter(jobs))] = _start(list(jobs.values()))
+        arguments = (jobs, process, self._inbox)
         self._listeners.append(threading.Thread(target=_listen, args=arguments, daemon=True))
         self._listeners[-1].start()
 
@@ -105,8 +119,8 @@ class Pool:
                 process.stdin.flush()
 
 
-def _start(job: Job) -> subprocess.Popen[str]:
-    threads = str(job.threads)
+def _start(jobs: Sequence[Job]) -> subprocess.Popen[str]:
+    threads = str(jobs[0].threads)
     process = subprocess.Popen(
         [sys.executable, "-m", "clbench.evaluation.worker"],
         stdin=subprocess.PIPE,
@@ -121,27 +135,30 @@ def _start(job: Job) -> subprocess.Popen[str]:
     )
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # it died at once; _listen says so
-        process.stdin.write(json.dumps({"job": plain(job), "path": sys.path}) + "\n")
+        process.stdin.write(json.dumps({"jobs": plain(jobs), "path": sys.path}) + "\n")
         process.stdin.flush()
     return process
 
 
-def _listen(index: int, job: Job, process: subprocess.Popen[str], inbox: "_Inbox") -> None:
+def _listen(jobs: Mapping[int, Job], process: subprocess.Popen[str], inbox: "_Inbox") -> None:
     assert process.stdout is not None
     assert process.stderr is not None
-    chatter = threading.Thread(target=_forward, args=(index, process.stderr, inbox), daemon=True)
+    first, left = next(iter(jobs)), list(jobs)
+    chatter = threading.Thread(target=_forward, args=(first, process.stderr, inbox), daemon=True)
     chatter.start()
-    finished = False
     for line in process.stdout:
         if not line.endswith("\n"):  # killed in the middle of a word
             break
-        message = json.loads(line)
+        place, message = json.loads(line)
+        index = list(jobs)[place]
         inbox.put((index, message))
+        if message["kind"] in ("done", "stopped", "failed"):
+            left.remove(index)
         # Not until the end of the stream: something that the agent started may hold it open.
-        if finished := message["kind"] in ("done", "stopped", "failed"):
+        if not left:
             break
     try:
-        code = process.wait(timeout=GRACE if finished else None)
+        code = process.wait(timeout=None if left else GRACE)
     except subprocess.TimeoutExpired:
         code = 0
     _end(process)
@@ -152,13 +169,13 @@ def _listen(index: int, job: Job, process: subprocess.Popen[str], inbox: "_Inbox
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
-    if not finished:
+    for index in left:
         cause = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         if code == -9:
             cause += " (out of memory?)"
-        error = f"{describe_job(job)}: the worker process {cause}"
+        error = f"{describe_job(jobs[index])}: the worker process {cause}"
         inbox.put((index, {"kind": "failed", "error": error, "traceback": ""}))
-    inbox.put((index, None))
+    inbox.put((first, None))
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -189,14 +189,14 @@ def code_of(source: Mapping[str, Any]) -> str | None:
 
 def _run_inline(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> Interruption:
     with interruptible() as interruption:
-        news = run_inline(jobs, plan.classes, lambda: interruption.signal is not None)
+        news = run_inline(jobs, plan.classes, lambda: interruption.signal is not None, plan.groups(jobs))
         with contextlib.closing(news):
             watch.follow((indices[place], message) for place, message in news)
     return interruption
 
 
 def _run_in_processes(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> Interruption:
-    pool = Pool(jobs, plan.division.workers)
+    pool = Pool(jobs, plan.division.workers, plan.groups(jobs))
     with contextlib.closing(pool), interruptible(pool.stop) as interruption:
         watch.follow((indices[place], message) for place, message in pool.messages())
     return interruption

@@ -1,4 +1,5 @@
-"""A worker process: one job as a line of JSON on standard input, messages as JSON lines on standard output.
+"""A worker process: jobs to run in lockstep come as a line of JSON on standard input, messages go as lines of JSON to
+standard output.
 
 A second line asks it to stop after the step in progress. When standard input ends, its parent is gone, and it ends too.
 """
@@ -12,7 +13,7 @@ from typing import IO
 
 
 def main() -> None:
-    """Run the job; whatever the agent prints goes to standard error, and what it reads is empty."""
+    """Run the jobs; whatever the agent prints goes to standard error, and what it reads is empty."""
     orders = os.fdopen(os.dup(0), "r", encoding="utf-8")
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -33,11 +34,11 @@ def main() -> None:
     # Moments of silent units decay into denormal numbers, far below Adam's eps and slow to compute with.
     # Set before any other thread exists, since threads inherit it.
     torch.set_flush_denormal(True)
-    from clbench.evaluation.jobs import Job, run_job
+    from clbench.evaluation.jobs import Job, run_jobs
 
-    job = Job.from_json(request["job"])
-    torch.set_num_threads(job.threads)
-    for message in run_job(job, stop=stop.is_set):
+    jobs = [Job.from_json(job) for job in request["jobs"]]
+    torch.set_num_threads(jobs[0].threads)
+    for message in run_jobs(jobs, stop=stop.is_set):
         print(json.dumps(message), file=messages, flush=True)
 
 

@@ -16,6 +16,7 @@ from clbench.indicators.networks import (
     Tensors,
     batched,
     layers,
+    seen,
     total,
     trainable,
 )
@@ -130,7 +131,11 @@ class PowerIteration:
             block: [_unit({name: own[name] for name in names}, many) for own in draws]
             for block, names in self.names.items()
         }
-        self.vectors = {block: list(own) for block, own in self._start.items()}
+        # They stay where they are in memory: an update can be replayed.
+        self.vectors = {
+            block: [{name: value.clone() for name, value in own.items()} for own in parts]
+            for block, parts in self._start.items()
+        }
 
     def update(self, point: Pass) -> Measures:
         """Take one product per block; return Rayleigh quotients at the vectors so far."""
@@ -144,14 +149,14 @@ class PowerIteration:
                 quotients.append(total(pieces))
                 norm = total([part.square(value) for value in product.values()]).sqrt()
                 usable = torch.isfinite(norm) & (norm > 0)
-                if part.many or norm.device.type != "cpu":
-                    vector = {
+                if part.many or not seen(norm):
+                    new = {
                         name: torch.where(_over(usable, value), value / _over(norm, value), start[name])
                         for name, value in product.items()
                     }
-                else:  # looking costs no waiting on a CPU, and saves a pass over memory
-                    vector = {name: value / norm for name, value in product.items()} if usable else start
-                self.vectors[block][place] = vector
+                else:  # looking saves a pass over memory
+                    new = {name: value / norm for name, value in product.items()} if usable else start
+                torch._foreach_copy_(list(self.vectors[block][place].values()), list(new.values()))
             found[block] = point.collect(quotients)
         return found
 

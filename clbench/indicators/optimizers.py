@@ -16,16 +16,19 @@ class StackedAdamLike(Protocol):
     Attributes:
         step_sizes: `(L, S)`, layers in the model's order.
         second_moments: `(S, ...)` by parameter, not bias-corrected.
-        steps: updates done.
+        steps: updates done; from the first one on it may be a tensor `(S,)`, for each network its own.
         betas: decay of the first and second moment.
         eps: added to the root of the second moment.
     """
 
     step_sizes: torch.Tensor
     second_moments: dict[str, torch.Tensor]
-    steps: int
     betas: tuple[float, float]
     eps: float
+
+    @property
+    def steps(self) -> int | torch.Tensor:
+        """See above."""
 
 
 Optimizer = torch.optim.Optimizer | StackedAdamLike
@@ -56,9 +59,11 @@ def knowledge(model: Model, optimizer: Optimizer) -> dict[str, Knowledge]:
         OptionError: it is neither of Adam's family nor SGD, or does not train one of the model's parameters.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
-        if not all(hasattr(optimizer, name) for name in StackedAdamLike.__annotations__):
-            wanted = ", ".join(StackedAdamLike.__annotations__)
-            raise OptionError(f"a {type(optimizer).__name__} is no optimizer: it lacks some of {wanted}")
+        wanted = [*StackedAdamLike.__annotations__, "steps"]
+        if not all(hasattr(optimizer, name) for name in wanted):
+            raise OptionError(
+                f"a {type(optimizer).__name__} is no optimizer: it lacks some of {', '.join(wanted)}"
+            )
         return _of_stacked(model, optimizer)
     if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)):
         raise OptionError(
@@ -83,16 +88,24 @@ def _of_torch(group: Mapping[str, Any], state: Mapping[str, Any]) -> Knowledge:
 
 
 def _of_stacked(model: Model, optimizer: StackedAdamLike) -> dict[str, Knowledge]:
-    beta1, beta2 = optimizer.betas
-    steps = optimizer.steps
-    found = {}
+    steps, found = optimizer.steps, {}
+    started = isinstance(steps, torch.Tensor) or steps > 0
     for place, names in enumerate(layers(model).values()):
         for name in names:
-            moment = optimizer.second_moments[name] / (1 - beta2**steps) if steps else None
-            found[name] = Knowledge(
-                optimizer.step_sizes[place], moment, 1 - beta1 ** max(steps, 1), optimizer.eps
-            )
+            eta, moment = optimizer.step_sizes[place], optimizer.second_moments[name]
+            first, second = (_left(beta, steps, moment) for beta in optimizer.betas)
+            if started:
+                each = (-1, *[1] * (moment.ndim - 1))
+                found[name] = Knowledge(eta, moment / second.view(each), first, optimizer.eps)
+            else:
+                found[name] = Knowledge(eta, None, 1.0, optimizer.eps)
     return found
+
+
+def _left(beta: float, steps: int | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Return 1 - beta^t, as a tensor like another."""
+    left = 1 - beta**steps
+    return left.to(like) if isinstance(left, torch.Tensor) else like.new_tensor(left)
 
 
 def with_weight_decay(model: Model, optimizer: Optimizer, penalty: Penalty | None) -> Penalty | None:

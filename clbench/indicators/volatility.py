@@ -66,8 +66,10 @@ class VolatilityTracker:
         self._values = self._values.to(values)  # a state may come from another device
         self.mean, self.variance = self.mean.to(values), self.variance.to(values)
         usable = torch.isfinite(values)
+        # What is kept stays where it is: an update can be replayed.
         if self.kind == "window":
-            self._values = torch.where(usable, torch.cat([self._values[1:], values[None]]), self._values)
+            shifted = torch.cat([self._values[1:], values[None]])
+            self._values.copy_(torch.where(usable, shifted, self._values))
             # A running sum takes each number's values in their order, whatever stands beside it.
             total = torch.nan_to_num(self._values).cumsum(dim=0)[-1]
             mean = total / (~torch.isnan(self._values)).sum(dim=0)
@@ -77,8 +79,8 @@ class VolatilityTracker:
             step = torch.where(first, 0, values - self.mean)
             mean = torch.where(first, values, self.mean + (1 - self.decay) * step)
             variance = self.decay * (self.variance + (1 - self.decay) * step.square())
-        self.mean = torch.where(usable, mean, self.mean)
-        self.variance = torch.where(usable, variance, self.variance)
+        self.mean.copy_(torch.where(usable, mean, self.mean))
+        self.variance.copy_(torch.where(usable, variance, self.variance))
         return self.value
 
     @property

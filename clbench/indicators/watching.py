@@ -51,6 +51,8 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
     if device.type == "cpu":
         with torch.random.fork_rng(devices=[]):
             yield
+    elif device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        yield  # a recorded pass draws from a state that its graph looks after
     else:
         index = torch.get_device_module(device).current_device() if device.index is None else device.index
         with torch.random.fork_rng(devices=[index], device_type=device.type):

@@ -28,11 +28,12 @@ class History:
 
     Attributes:
         layers: names, `L`.
+        expected: how many decisions there is room for from the start; with more the table moves in memory.
         places: of each decision: the step from the start, the task, and the step within the task (1-based).
     """
 
-    def __init__(self, layers: Sequence[str]) -> None:
-        self.layers = list(layers)
+    def __init__(self, layers: Sequence[str], expected: int = 0) -> None:
+        self.layers, self.expected = list(layers), max(expected, 16)
         self.places: list[tuple[int, int, int]] = []
         self._rows: torch.Tensor | None = None
 
@@ -42,18 +43,20 @@ class History:
     def append(self, place: tuple[int, int, int], values: Mapping[str, torch.Tensor]) -> None:
         """Add a decision: for each column, `(L, S)`."""
         row = torch.stack([values[name].to(values["effective_step_size"]) for name in COLUMNS])
-        if self._rows is not None:
-            self._rows = self._rows.to(row)  # a state may come from another device
         if self._rows is None:
-            self._rows = row.new_empty((16, *row.shape))
+            self._rows = row.new_empty((self.expected, *row.shape))
+            self._next = torch.zeros(1, dtype=torch.int64, device=row.device)
         elif len(self) == len(self._rows):
             self._rows = torch.cat([self._rows, torch.empty_like(self._rows)])
-        self._rows[len(self)] = row
+        # A state may come from another device.
+        self._rows, self._next = self._rows.to(row), self._next.to(row.device)
+        self._rows.index_copy_(0, self._next, row[None])
+        self._next += 1
         self.places.append(place)
 
     def table(self) -> torch.Tensor:
         """Return all decisions, `(T, C, L, S)`."""
-        if self._rows is None:
+        if self._rows is None or not self.places:
             return torch.empty(0, len(COLUMNS), len(self.layers), 0)
         return self._rows[: len(self)]
 
@@ -63,7 +66,9 @@ class History:
 
     def clear(self) -> None:
         """Forget all decisions."""
-        self.places, self._rows = [], None
+        self.places = []
+        if self._rows is not None:
+            self._next.zero_()
 
     def frame(self, single: bool) -> "pd.DataFrame":
         """Return a row per decision, network and layer; without the column `network` if there is one only."""
@@ -84,9 +89,13 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of all decisions."""
-        return {"places": list(self.places), "rows": None if self._rows is None else self.table().clone()}
+        return {"places": list(self.places), "rows": self.table().clone() if self.places else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        self.places = [tuple(place) for place in state["places"]]
-        self._rows = None if state["rows"] is None else state["rows"].clone()
+        self.places, self._rows = [tuple(place) for place in state["places"]], None
+        if state["rows"] is not None:
+            rows = state["rows"]
+            room = rows.new_empty((max(0, self.expected - len(rows)), *rows.shape[1:]))
+            self._rows = torch.cat([rows, room])
+            self._next = torch.tensor([len(rows)], device=rows.device)

@@ -107,7 +107,7 @@ class PerLayerScheduler:
         self._tracker = VolatilityTracker(
             self.constants.volatility, self.constants.window, self.constants.decay
         )
-        self.decisions = History(self.layers)
+        self.decisions = History(self.layers, (steps_per_task or 0) // self.constants.every)
         self.steps = self.task = self.step_in_task = 0
         if adjust and self.per_layer and isinstance(optimizer, torch.optim.Optimizer):
             _group_by_layer(model, optimizer)
@@ -127,10 +127,36 @@ class PerLayerScheduler:
     @property
     def warming(self) -> bool:
         """Whether the warm-up window is open."""
+        return self._warms(self.step_in_task)
+
+    def _warms(self, step: int) -> bool:
         warmup = self.constants.warmup
         if warmup == "off" or self.steps_per_task is None or (warmup == "first-task" and self.task > 0):
             return False
-        return self.step_in_task <= self.constants.warmup_fraction * self.steps_per_task
+        return step <= self.constants.warmup_fraction * self.steps_per_task
+
+    def kind_of_step(self) -> bool | None:
+        """Tell what the task's next step will be: None for one that only counts, else whether it decides warming.
+
+        Steps of a kind do the same operations on the same memory, from a kind's second step in a task on.
+        """
+        return None if (self.steps + 1) % self.constants.every else self._warms(self.step_in_task + 1)
+
+    def replayed(self) -> None:
+        """Count a step whose operations were replayed."""
+        self._count()
+        if self.steps % self.constants.every == 0:
+            self.decisions.places.append(self._place)
+
+    @property
+    def _place(self) -> tuple[int, int, int]:
+        return self.steps, self.task, self.step_in_task
+
+    def _count(self) -> None:
+        if self.step_in_task == self.steps_per_task:
+            self.begin_task()
+        self.steps += 1
+        self.step_in_task += 1
 
     def step(self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor) -> bool:
         """Count a step; on every K-th measure and adjust. Return whether it did.
@@ -140,10 +166,7 @@ class PerLayerScheduler:
             inputs: the batch, `(B, ...)`, or `(S, B, ...)` for stacked networks.
             targets: ditto.
         """
-        if self.step_in_task == self.steps_per_task:
-            self.begin_task()
-        self.steps += 1
-        self.step_in_task += 1
+        self._count()
         if self.steps % self.constants.every:
             return False
         measured = self._measure(loss_fn, inputs, targets)
@@ -155,8 +178,7 @@ class PerLayerScheduler:
         )
         if not self.adjust:
             factor = torch.ones_like(factor)
-        place = (self.steps, self.task, self.step_in_task)
-        self.decisions.append(place, {**measured, "factor": factor})
+        self.decisions.append(self._place, {**measured, "factor": factor})
         if self.adjust:
             self._apply(factor)
         return True

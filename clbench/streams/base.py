@@ -69,6 +69,13 @@ class Stream:
         ]
         self.task = self.step_in_task = 0
         self._tasks: list[Task] = []
+        # The epoch and the place in it stay where they are in memory: a graph can replay `batch` and `turn`.
+        assert self.spec.num_samples is not None
+        shape = (2, len(self.seeds), self.spec.num_samples)
+        self._epoch_rows, self._epoch_targets = torch.empty(shape, dtype=torch.int64, device=self.device)
+        self._first_window = torch.arange(self.spec.batch_size, device=self.device)
+        self._window = self._first_window.clone()
+        self.clock = torch.zeros((), dtype=torch.int64, device=self.device)
         self._load_position(0, 0)
 
     # What a stream's author defines.
@@ -144,21 +151,31 @@ class Stream:
         return self.step_in_task // self.spec.steps_per_epoch
 
     def batch(self) -> Batch:
-        """Return the batch at the present position; inputs in new memory, targets a window of the epoch's."""
+        """Return the batch at the present position, in new memory."""
         if self.done:
             raise StepOrderError("the stream has ended: no batch is left")
-        at = self.step_in_task % self.spec.steps_per_epoch * self.spec.batch_size
-        window = slice(at, at + self.spec.batch_size)
-        rows = self._epoch_rows[:, window]
+        rows, targets = (
+            epoch.index_select(1, self._window) for epoch in (self._epoch_rows, self._epoch_targets)
+        )
         # index_select copies whole rows: several times faster than indexing.
         inputs = self.data.inputs.index_select(0, rows.flatten()).view(*rows.shape, *self.data.input_shape)
         transforms = [task.transform for task in self._tasks]
         if any(transforms):
             inputs = torch.stack([turn(x) if turn else x for turn, x in zip(transforms, inputs, strict=True)])
-        return Batch(inputs, self._epoch_targets[:, window])
+        return Batch(inputs, targets)
 
     def advance(self) -> None:
         """Move on to the next batch, epoch or task."""
+        self.turn()
+        self.count()
+
+    def turn(self) -> None:
+        """Do the device's half of `advance`."""
+        self._window += self.spec.batch_size
+        self.clock += 1
+
+    def count(self) -> None:
+        """Do the host's half of `advance`, once the device's is on its way."""
         self.step_in_task += 1
         if self.step_in_task == self.spec.steps_per_task:
             self.task, self.step_in_task = self.task + 1, 0
@@ -221,10 +238,15 @@ class Stream:
     def _shuffle(self) -> None:
         """Lay out the present epoch: rows and targets `(S, N)` in its own random order."""
         assert self.spec.num_samples is not None
-        rows, targets = [], []
-        for seed, task in zip(self.seeds, self._tasks, strict=True):
-            order = generator(seed, "order", self.task, self.epoch).permutation(self.spec.num_samples)
-            rows.append(torch.from_numpy(np.asarray(task.rows, dtype=np.int64)[order]))
-            targets.append(torch.from_numpy(np.asarray(task.targets, dtype=np.int64)[order]))
-        self._epoch_rows = torch.stack(rows).to(self.device)
-        self._epoch_targets = torch.stack(targets).to(self.device)
+        orders = {
+            seed: generator(seed, "order", self.task, self.epoch).permutation(self.spec.num_samples)
+            for seed in dict.fromkeys(self.seeds)
+        }
+        for kind, epoch in (("rows", self._epoch_rows), ("targets", self._epoch_targets)):
+            laid_out = torch.empty(epoch.shape, dtype=torch.int64, pin_memory=self.device.type == "cuda")
+            for place, (seed, task) in enumerate(zip(self.seeds, self._tasks, strict=True)):
+                laid_out[place].numpy()[:] = np.asarray(getattr(task, kind))[orders[seed]]
+            epoch.copy_(laid_out, non_blocking=True)  # from pinned memory: nobody waits
+        start = self.step_in_task % self.spec.steps_per_epoch * self.spec.batch_size
+        torch.add(self._first_window, start, out=self._window)
+        self.clock.fill_(self.step_in_task)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from clbench.evaluation.jobs import run_job
+from clbench.evaluation.jobs import run_jobs
 
 TINY = {
     "name": "tiny", "num_tasks": 2, "epochs_per_task": 2, "num_samples": 100, "batch_size": 50,
@@ -21,7 +21,7 @@ class InThisProcess:
 
     def messages(self):
         for index, job in enumerate(self._jobs):
-            for message in run_job(replace(job, data="")):
+            for _, message in run_jobs([replace(job, data="")]):
                 yield index, message
 
     def stop(self):

@@ -11,7 +11,7 @@ import pytest
 
 import clbench
 from clbench import machine
-from clbench.evaluation.jobs import run_job
+from clbench.evaluation.jobs import run_jobs
 from clbench.evaluation.session import load_data
 from clbench.results import RunFolder
 from clbench.sweeping.board import Board
@@ -82,7 +82,8 @@ def test_each_cell_is_a_run_folder(whole):
 def test_a_cell_is_what_its_jobs_give_alone(whole):
     cell = next(one for one in whole.sweep.cells if one.label == "agents.vanilla step_size=0.01")
     (job,) = load_data(cell.plan)[0].jobs("")
-    alone = {(one["seed"], one["task"]): one["accuracy"] for one in run_job(job) if one["kind"] == "task"}
+    tasks = [message for _, message in run_jobs([job]) if message["kind"] == "task"]
+    alone = {(one["seed"], one["task"]): one["accuracy"] for one in tasks}
     found = frame(whole).query("`arguments.step_size` == 0.01")
     assert dict(zip(zip(found["seed"], found["task"], strict=True), found["accuracy"], strict=True)) == alone
 

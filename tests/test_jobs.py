@@ -1,0 +1,94 @@
+"""Jobs in this process: alone and in lockstep."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+
+from clbench.evaluation.jobs import Job, run_jobs
+from clbench.results import States
+from clbench.specs import AgentEntry, StreamSpec
+from tests.cases import SHORT
+
+NAMES = ["agents.vanilla", "agents.l2", "agents.crelu", "agents.perlayer"]
+FAILS = """
+from agents import vanilla
+
+class Agent(vanilla.Agent):
+    '''Fails in its second task.'''
+
+    def begin_task(self, task):
+        if task == 1:
+            raise RuntimeError("out of ideas")
+        super().begin_task(task)
+"""
+
+
+def jobs(tmp_path, names=NAMES):
+    stream = StreamSpec("RandomLabelMNIST-v0", options={"relabel_fraction": 1.0}, **SHORT)
+    return [
+        Job(
+            agent=AgentEntry(name, {"every": 2} if name == "agents.perlayer" else {}),
+            vectorized=True,
+            seeds=(2, 5),
+            stream=stream,
+            device="cpu",
+            threads=1,
+            states=str(tmp_path / str(index)),
+            indicators=("weight_norm", "gradient_noise"),
+            indicators_every=4,
+        )
+        for index, name in enumerate(names)
+    ]
+
+
+def by_place(messages):
+    """Each job's messages, without times and glimpses."""
+    found = defaultdict(list)
+    for place, message in messages:
+        if message["kind"] not in ("glimpse", "note"):
+            found[place].append(
+                {key: value for key, value in message.items() if key not in ("seconds", "traceback")}
+            )
+    return found
+
+
+def in_turn(jobs):
+    """The messages of jobs that run one after another."""
+    return by_place((place, message) for place, job in enumerate(jobs) for _, message in run_jobs([job]))
+
+
+def test_together_is_as_apart(tmp_path):
+    together = by_place(run_jobs(jobs(tmp_path / "a")))
+    assert [message["kind"] for message in together[3]][-1] == "done"
+    assert together == in_turn(jobs(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("together_again", [True, False])
+def test_stopped_together_they_go_on_together_or_apart(tmp_path, together_again):
+    whole = in_turn(jobs(tmp_path / "whole"))
+    asked = iter([False] * 8 + [True])
+    own = jobs(tmp_path / "a")
+    first = by_place(run_jobs(own, stop=lambda: next(asked)))
+    assert {messages[-1]["kind"] for messages in first.values()} == {"stopped"}
+    again = [
+        replace(job, resume=str(States(tmp_path / "a" / str(place)).newest()[0]))
+        for place, job in enumerate(own)
+    ]
+    rest = by_place(run_jobs(again)) if together_again else in_turn(again)
+    for place, messages in whole.items():
+        assert first[place][:-1] + rest[place][1:] == messages
+
+
+def test_one_that_fails_does_not_take_the_others_with_it(tmp_path):
+    path = tmp_path / "fails.py"
+    path.write_text(FAILS)
+    names = ["agents.vanilla", str(path), "agents.l2"]
+    messages = list(run_jobs(jobs(tmp_path / "a", names)))
+    (note,) = [message["text"] for _, message in messages if message["kind"] == "note"]
+    assert "go on one after another, since together they failed" in note
+    assert "out of ideas" in note
+    found, alone = by_place(messages), in_turn(jobs(tmp_path / "b", names))
+    assert found[1][-1]["kind"] == "failed"
+    assert "RuntimeError: out of ideas (seeds 2, 5, task 2 of 2, step 1 of 6)" in found[1][-1]["error"]
+    assert found == alone

@@ -1,0 +1,88 @@
+"""Learners in one stack against the same learners alone."""
+
+import pytest
+import torch
+
+from agents import batchnorm, crelu, deep_linear, l2, leaky_relu, perlayer, reset, vanilla, wasserstein
+from agents.learner import Learner
+from clbench.errors import OptionError
+from tests.test_agents import SPEC, batches
+
+MEMBERS = [
+    (vanilla.Agent, {}),
+    (crelu.Agent, {}),
+    (l2.Agent, {"step_size": 3e-3}),
+    (batchnorm.Agent, {}),
+    (reset.Agent, {"step_size": 1e-2}),
+    (perlayer.Agent, {"every": 3, "gamma": 0.3, "cool": 0.9, "warm": 1.1}),
+    (leaky_relu.Agent, {"slope": 0.3}),
+    (wasserstein.Agent, {}),
+    (leaky_relu.Agent, {"slope": 0.7}),
+    (deep_linear.Agent, {"scheduler": "full-network", "every": 4}),
+]
+
+
+def members():
+    return [owner(SPEC, [3, 1], **arguments) for owner, arguments in MEMBERS]
+
+
+def train(agent, count, copies):
+    """Losses of twelve steps, over two tasks, on the same batches for every learner."""
+    losses = []
+    for step, (inputs, targets) in enumerate(batches(12, 2)):
+        if step % 6 == 0:
+            agent.begin_task(step // 6)
+        agent.act(inputs.repeat(copies, 1, 1))
+        losses.append(agent.learn(targets.repeat(copies, 1)))
+    return torch.stack(losses)
+
+
+def tensors(tree):
+    return [value for value in torch.utils._pytree.tree_flatten(tree)[0] if isinstance(value, torch.Tensor)]
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_learners_in_a_stack_learn_as_they_do_alone(batched, monkeypatch):
+    """Losses and states: on a CPU bit for bit; batched, as on a GPU, up to rounding."""
+    if batched:
+        monkeypatch.setattr("clbench.indicators.networks.LOOPED", set())
+    tolerance = {"rtol": 2e-3, "atol": 1e-5} if batched else {"rtol": 0, "atol": 0}
+    together = members()
+    losses = train(Learner.together(together), 12, len(together))
+    for place, (alone, stacked) in enumerate(zip(members(), together, strict=True)):
+        own = train(alone, 12, 1)
+        torch.testing.assert_close(losses[:, 2 * place : 2 * place + 2], own, **tolerance)
+        if not batched:
+            for ours, theirs in zip(tensors(stacked.state_dict()), tensors(alone.state_dict()), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+def test_only_networks_that_do_the_same_share_memory():
+    """Those of vanilla, l2, reset, perlayer and Wasserstein; not where slopes or activations differ."""
+    together = members()
+    Learner.together(together)
+    memory = [next(iter(learner.parameters.values())).untyped_storage().data_ptr() for learner in together]
+    assert len({memory[place] for place in (0, 2, 4, 5, 7)}) == 1
+    assert len(set(memory)) == 6
+
+
+def test_a_state_from_a_stack_goes_on_alone():
+    together = members()
+    stack = Learner.together(together)
+    train(stack, 12, len(together))
+    rest = train(stack, 12, len(together))
+    again = members()
+    stack = Learner.together(again)
+    train(stack, 12, len(again))
+    for place, (alone, stacked) in enumerate(zip(members(), again, strict=True)):
+        alone.load_state_dict(stacked.state_dict())
+        assert torch.equal(train(alone, 12, 1), rest[:, 2 * place : 2 * place + 2])
+
+
+def test_a_learner_that_learns_in_its_own_way_is_refused():
+    class Own(vanilla.Agent):
+        def learn(self, targets):
+            return super().learn(targets) * 2
+
+    with pytest.raises(OptionError, match="test_stack acts or learns in a way of its own"):
+        Learner.together([vanilla.Agent(SPEC, [0]), Own(SPEC, [0])])
