@@ -1,7 +1,6 @@
 """Adam for S stacked networks, with a step size for each layer and each seed."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ class StackedAdam:
     Attributes:
         layers: top-level modules that own parameters, in order.
         step_sizes: `(L, S)`; write to it to change them.
-        updates: `(S,)` float64 (float32 where the device has no other), updates done.
+        updates: `(S,)` float32, updates done.
         started: whether there was one.
     """
 
@@ -46,14 +45,16 @@ class StackedAdam:
     ) -> None:
         self.parameters, self.betas, self.eps = parameters, betas, eps
         self.layers: Sequence[str] = list(dict.fromkeys(name.split(".")[0] for name in parameters))
+        self._names = {
+            place: [name for name in parameters if name.split(".")[0] == layer]
+            for place, layer in enumerate(self.layers)
+        }
         first = next(iter(parameters.values()))
         count, device = len(first), first.device
         self.step_sizes = torch.full((len(self.layers), count), step_size, device=device, dtype=first.dtype)
-        exact = torch.float32 if device.type == "mps" else torch.float64
-        self.updates, self.started = torch.zeros(count, device=device, dtype=exact), False
+        self.updates, self.started = torch.zeros(count, device=device), False
         self.first_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self.second_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        self._scratch = {name: torch.empty_like(value) for name, value in parameters.items()}
 
     @property
     def steps(self) -> int | torch.Tensor:
@@ -64,36 +65,36 @@ class StackedAdam:
     def step(self, gradients: Sequence[torch.Tensor | Sequence[torch.Tensor]]) -> None:
         """Update all parameters, given their gradients in the same order.
 
-        A gradient is stacked `(S, ...)`, or S tensors that lie apart (saves stacking them).
-        With c1 = 1 - beta1^t and c2 = sqrt(1 - beta2^t), the update eta * (m / c1) / (sqrt(v) / c2 + eps)
-        is computed as (eta c2 / c1) * m / (sqrt(v) + eps c2): the same, in fewer passes over memory.
+        A gradient is stacked `(S, ...)`, or S tensors that lie apart (saves stacking them). PyTorch's fused kernel
+        passes over memory once; each layer of each network is a call of its own, for it takes one step size.
         """
         self.started = True
         self.updates += 1
         beta1, beta2 = self.betas
-        correction1 = -torch.expm1(self.updates * math.log(beta1))
-        correction2 = (-torch.expm1(self.updates * math.log(beta2))).sqrt()
-        rates = self.step_sizes * (-correction2 / correction1).to(self.step_sizes)
-        eps = (self.eps * correction2).to(self.step_sizes)
-        firsts, seconds = list(self.first_moments.values()), list(self.second_moments.values())
-        pieces: list[Any] = list(gradients)
-        m, v = firsts, seconds
-        if not all(isinstance(gradient, torch.Tensor) for gradient in gradients):
-            pieces, m, v = ([own for one in values for own in one] for values in (pieces, firsts, seconds))
-        torch._foreach_lerp_(m, pieces, 1 - beta1)
-        torch._foreach_mul_(v, beta2)
-        torch._foreach_addcmul_(v, pieces, pieces, 1 - beta2)
-        for (name, parameter), first, second in zip(self.parameters.items(), firsts, seconds, strict=True):
-            each, update = (-1, *[1] * (parameter.ndim - 1)), self._scratch[name]
-            torch.sqrt(second, out=update).add_(eps.view(each))
-            torch.div(first, update, out=update)
-            parameter.addcmul_(update, rates[self.layers.index(name.split(".")[0])].view(each))
+        own = dict(zip(self.parameters, gradients, strict=True))
+        for layer, names in self._names.items():
+            for place, step_size in enumerate(self.step_sizes[layer]):
+                torch._fused_adam_(
+                    [self.parameters[name].detach()[place] for name in names],
+                    [own[name][place].contiguous() for name in names],
+                    [self.first_moments[name][place] for name in names],
+                    [self.second_moments[name][place] for name in names],
+                    [],
+                    [self.updates[place]] * len(names),
+                    lr=step_size,
+                    beta1=beta1,
+                    beta2=beta2,
+                    weight_decay=0.0,
+                    eps=self.eps,
+                    amsgrad=False,
+                    maximize=False,
+                )
 
     def part(self, parameters: Tensors, rows: slice) -> "StackedAdam":
         """Return the optimizer of some networks only, in the same memory; `parameters` are theirs."""
         own = copy.copy(self)
         own.parameters, own.step_sizes, own.updates = parameters, self.step_sizes[:, rows], self.updates[rows]
-        for kind in (*self.MOMENTS, "_scratch"):
+        for kind in self.MOMENTS:
             setattr(own, kind, {name: value[rows] for name, value in getattr(self, kind).items()})
         return own
 

@@ -34,7 +34,10 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", choices=[*SECTIONS, "memory", "busy"], action="append", help="a section; may be repeated"
+        "--only",
+        choices=[*SECTIONS, "operators", "memory", "busy"],
+        action="append",
+        help="a section; may be repeated",
     )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -44,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_flush_denormal(True)  # as workers do
     on_gpu, folder = options.device.startswith("cuda"), options.out or (None if options.only else DOCS)
-    wanted = options.only or [*SECTIONS, "busy" if on_gpu else "memory"]
+    wanted = options.only or [*SECTIONS, *(["busy"] if on_gpu else ["operators", "memory"])]
     if "memory" in wanted:
         clbench.load_images("torchvision")  # complains now if they are not there
     rows: list[Row] = []
@@ -61,6 +64,9 @@ def main() -> None:
             shares = {f"S={seeds}": steps.busy_share(options.device, seeds) for seeds in (1, 3, 27)}
             facts["busy"] = {name: round(share, 3) for name, share in shares.items()}
             print("share of time that the device computes:", facts["busy"])
+        elif name == "operators":
+            facts["operators"] = steps.operator_shares(options.device)
+            print("shares of a step on two threads:", facts["operators"])
         elif name == "memory":
             facts["memory"] = memory.peak_of_an_evaluation()
             print(
@@ -117,6 +123,11 @@ def page(facts: Mapping[str, Any]) -> str:
     if "memory" in facts:
         notes.append(
             f"All processes of `{facts['memory']['command']}` together: {facts['memory']['peak_mib']:,} MiB at most."
+        )
+    if "operators" in facts:
+        shares = ", ".join(f"`{name}` {100 * share:.1f} %" for name, share in facts["operators"].items())
+        notes.append(
+            f"Operators' shares of our step's CPU time, S = 1 on two threads, by PyTorch's profiler: {shares}."
         )
     if "busy" in facts:
         notes.append(f"Share of time that the device computes: {facts['busy']}.")

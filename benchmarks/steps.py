@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.loops import bare, ours, products, research
 from benchmarks.measuring import Row, compare, setting, take_turns
+from clbench.evaluation.profiling import operators_of
 from clbench.machine import threads
 
 
@@ -41,7 +42,7 @@ def _rows(rounds: int, device: str, count: int, seeds: int) -> Iterator[Row]:
 
 
 def busy_share(device: str, seeds: int, steps: int = 200) -> float:
-    """Return the share of time that a GPU computes while our loop trains."""
+    """Return the share of time that a GPU computes while our loop trains, by steps recorded and replayed."""
     loop = ours(seeds=seeds, device=device)
     for _ in range(steps):
         next(loop)
@@ -54,3 +55,15 @@ def busy_share(device: str, seeds: int, steps: int = 200) -> float:
     spans = [event.time_range for event in events]
     whole = max(span.end for span in spans) - min(span.start for span in spans)
     return sum(span.end - span.start for span in spans) / whole
+
+
+def operator_shares(device: str, steps: int = 100) -> dict[str, float]:
+    """Return the operators that take most of our step's CPU time, S = 1 on two threads, with their shares."""
+    with threads(2):
+        loop = ours(device=device)
+        for _ in range(steps):
+            next(loop)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorder:
+            for _ in range(steps):
+                next(loop)
+    return {row["name"]: row["share"] for row in operators_of(recorder, on_device=False, most=12)}

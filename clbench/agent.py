@@ -59,7 +59,13 @@ class Agent(Protocol):
     - `loss_fn(outputs, targets)` and `penalty(parameters)`, if it does not learn from mean cross-entropy alone;
     - `check_arguments(arguments)`, a class method: raises for constructor arguments that it cannot take,
       before anything is started; and `keyword_arguments`, names and defaults of what its `**kwargs` takes;
-    - `scheduler`: a `clbench.scheduling.PerLayerScheduler`; then its decisions are recorded.
+    - `scheduler`: a `clbench.scheduling.PerLayerScheduler`; then its decisions are recorded;
+    - if it is vectorised, `kind_of_step()` and `replayed()`: on a CUDA device its steps are then recorded and replayed.
+      Between boundaries, all steps for which `kind_of_step` says the same must do the same operations on the same
+      memory, without looking at a value, and `learn` must return a loss. `replayed` is called for what the host does
+      in a step. A subclass of an agent that has them opts out by `kind_of_step = None`;
+    - if it is vectorised, `together(agents)`, a class method: from new agents to one that acts and learns for all of
+      them, `(S_1 + S_2 + ..., B, ...)`, while their networks, optimizers and states remain their own.
     """
 
     def act(self, obs: Any) -> Any:

@@ -159,8 +159,10 @@ def test_batch_normalisation_is_torchs_with_its_running_statistics():
     without = ("fc1.0.bias", "fc2.0.bias")
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=0.1)
     check_against_plain(agent, network, adam, without=without)
-    for ours, theirs in zip(agent.buffers.values(), network.buffers(), strict=True):
-        torch.testing.assert_close(ours[0], theirs, rtol=1e-3, atol=1e-4)
+    for (name, ours), theirs in zip(agent.buffers.items(), network.buffers(), strict=True):
+        # Means hold those biases, too, which move by up to a step size at each step.
+        atol = 12 * 1e-3 if "mean" in name else 1e-4
+        torch.testing.assert_close(ours[0], theirs, rtol=1e-3, atol=atol)
 
 
 def test_wasserstein_is_torch_adam_with_the_penalty_by_autograd():

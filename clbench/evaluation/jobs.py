@@ -127,11 +127,11 @@ def divide(seeds: int, lockstep: int, plain: int, cores: int, limit: int | None 
         limit: processes at a time, where the user says so.
 
     >>> divide(seeds=3, lockstep=1, plain=0, cores=2)
-    Division(parts=3, workers=3, threads=1)
+    Division(parts=3, workers=3, threads=1, together=False)
     >>> divide(seeds=3, lockstep=2, plain=0, cores=2)
-    Division(parts=1, workers=2, threads=1)
+    Division(parts=1, workers=2, threads=1, together=False)
     >>> divide(seeds=3, lockstep=1, plain=0, cores=6)
-    Division(parts=3, workers=3, threads=2)
+    Division(parts=3, workers=3, threads=2, together=False)
     """
 
     def cost(plan: Division) -> float:

@@ -106,7 +106,7 @@ class Profile:
         if self._recorder is None:
             return
         self._recorder.__exit__(None, None, None)
-        self._operators = _operators(self._recorder, on_device=self._device.startswith("cuda"))
+        self._operators = operators_of(self._recorder, on_device=self._device.startswith("cuda"))
         self._recorder = None
         self._left_out = time.perf_counter() - self._opened
 
@@ -122,7 +122,7 @@ class _Watched:
         return getattr(self._inner, name)
 
 
-def _operators(recorder: Any, on_device: bool, most: int = 20) -> list[dict[str, Any]]:
+def operators_of(recorder: Any, on_device: bool, most: int = 20) -> list[dict[str, Any]]:
     """Return the operators that took the most time of their own (of the device's, if there is one)."""
     unit = "self_device_time_total" if on_device else "self_cpu_time_total"
     found = [(event.key, event.count, getattr(event, unit) / 1e6) for event in recorder.key_averages()]

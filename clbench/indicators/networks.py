@@ -51,6 +51,11 @@ class Stacked:
                 )
         self.model, self.parameters, self.buffers = model, dict(parameters), dict(buffers)
 
+    @property
+    def batched(self) -> bool:
+        """Whether the networks are best computed all at once, by `torch.vmap`."""
+        return self.count > 1 and next(iter(self.parameters.values())).device.type not in LOOPED
+
 
 Model = nn.Module | Stacked
 
@@ -69,9 +74,7 @@ def seen(value: torch.Tensor) -> bool:
 
 def batched(model: Model) -> bool:
     """Tell whether the networks are measured all at once, by `torch.vmap`."""
-    if not isinstance(model, Stacked) or model.count == 1:
-        return False
-    return next(iter(model.parameters.values())).device.type not in LOOPED
+    return isinstance(model, Stacked) and model.batched
 
 
 def trainable(model: Model) -> Tensors:

@@ -1,5 +1,6 @@
 """What an optimizer knows of each parameter: step size, second moment, corrections."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -104,8 +105,9 @@ def _of_stacked(model: Model, optimizer: StackedAdamLike) -> dict[str, Knowledge
 
 def _left(beta: float, steps: int | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Return 1 - beta^t, as a tensor like another."""
-    left = 1 - beta**steps
-    return left.to(like) if isinstance(left, torch.Tensor) else like.new_tensor(left)
+    if isinstance(steps, torch.Tensor):
+        return -torch.expm1(steps * math.log(beta)).to(like)
+    return like.new_tensor(1 - beta**steps)
 
 
 def with_weight_decay(model: Model, optimizer: Optimizer, penalty: Penalty | None) -> Penalty | None:
