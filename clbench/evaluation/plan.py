@@ -14,7 +14,16 @@ from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
-from clbench.specs import AgentEntry, Protocol, RunSpec, StreamSpec, check_choice, check_count, protocol
+from clbench.specs import (
+    AgentEntry,
+    Protocol,
+    RunSpec,
+    StreamSpec,
+    check_choice,
+    check_count,
+    names_in,
+    protocol,
+)
 
 AgentLike = str | type
 
@@ -32,6 +41,7 @@ class Plan:
         inline: run in this process, since no other could import the classes.
         env: the stream as the user named it.
         profile: whether to find out where the time goes.
+        log: names of the trackers that follow the run.
     """
 
     spec: RunSpec
@@ -42,6 +52,7 @@ class Plan:
     inline: bool
     env: str
     profile: bool = False
+    log: tuple[str, ...] = ()
 
     def jobs(self, data: str) -> list[Job]:
         """Return the jobs, agent by agent; `data` is the folder that workers map the data from."""
@@ -170,7 +181,7 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if wanted is None:
         return DEFAULT
-    names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
+    names = names_in(wanted)
     if names in (["all"], ["none"]):
         return ALL if names == ["all"] else ()
     for name in names:

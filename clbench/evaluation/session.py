@@ -30,6 +30,7 @@ from clbench.observing import DEFINITIONS
 from clbench.plotting import curves, indicator_figures
 from clbench.registration import lookup
 from clbench.results import RunFolder
+from clbench.tracking import Trackers
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,11 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
     plan, folder, facts = session.plan, session.folder, session.facts
     chance, status, started = 1 / data.num_classes, "interrupted", time.perf_counter()
     folder.write_run({"status": "running", **facts})
-    with _scratch(folder.path) as scratch:
+    with _scratch(folder.path) as scratch, contextlib.closing(display):
+        display.begin(plan.spec)
         jobs = _jobs(session, "" if plan.inline else str(scratch))
-        watch = Watch(jobs, plan.division.workers, folder, display, session.before)
+        trackers = Trackers(plan.log, folder, plan.spec, facts, display.note)
+        watch = Watch(jobs, plan.division.workers, folder, display, session.before, trackers)
         try:
             watch.write()
             if not plan.inline:
@@ -88,7 +91,6 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
                 if not held:
                     forget(data)  # the workers map it; here it would only take memory
                     del data
-            display.begin(plan.spec)
             for text in (*session.notes, *_who_cannot_resume(plan)):
                 display.note(text)
             left = [
@@ -108,7 +110,6 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
             status = "failed"
             raise
         finally:
-            display.close()
             outcome = {
                 "timing": {
                     "seconds": round(session.seconds + time.perf_counter() - started, 3),
@@ -122,6 +123,7 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
             # A disk that is full is what ended the run: its error is the one to be seen.
             with contextlib.suppress(WriteError) if sys.exc_info()[0] else contextlib.nullcontext():
                 folder.write_run({"status": status, **facts, **outcome})
+            trackers.end(status)
     if status == "complete":
         folder.forget_states()
     return watch
@@ -209,6 +211,7 @@ def gather_facts(plan: Plan, data: LabelledData) -> dict[str, Any]:
         **what_runs(plan, data),
         "env": plan.env,
         "profile": plan.profile,
+        "log": plan.log,
         "division": vars(plan.division),
         "indicator_definitions": DEFINITIONS,
         **circumstances(plan.spec.device),

@@ -1,0 +1,36 @@
+"""TensorBoard: event files in `tensorboard/<agent>/seed-<seed>` of the run folder."""
+
+from urllib.parse import quote
+
+from torch.utils.tensorboard import SummaryWriter
+
+from clbench.tracking.tracker import FinishedTask, TrackedRun, flat
+
+
+class TensorBoard:
+    """A folder of event files for each series, to which later sessions add a file."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._open: dict[str, SummaryWriter] = {}
+        for title, config in run.series.items():
+            # An agent's name may be a path.
+            folder = run.folder / "tensorboard" / quote(config["agent"], safe="") / f"seed-{config['seed']}"
+            fresh = not folder.exists()
+            self._open[title] = SummaryWriter(str(folder))
+            if fresh:
+                rows = (f"|{name}|{value}|" for name, value in flat(config))
+                self._open[title].add_text("config", "\n".join(["|name|value|", "|-|-|", *rows]))
+
+    def take(self, finished: FinishedTask) -> None:
+        """Write the task's values and see them onto the disk."""
+        writer = self._open[finished.title]
+        for name, value, step in finished.points():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+        if finished.scores:
+            self._open.pop(finished.title).close()
+
+    def end(self, status: str) -> None:
+        """Close all files."""
+        for writer in self._open.values():
+            writer.close()
