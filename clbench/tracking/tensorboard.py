@@ -8,21 +8,24 @@ from clbench.tracking.tracker import FinishedTask, TrackedRun, flat
 
 
 class TensorBoard:
-    """A folder of event files for each series, to which later sessions add a file."""
+    """A folder of event files for each series.
+
+    A later session writes a series anew, and what was there is purged: an earlier one that was killed may have
+    written a part of a task's values.
+    """
 
     def __init__(self, run: TrackedRun) -> None:
         self._open: dict[str, SummaryWriter] = {}
         for title, config in run.series.items():
             # An agent's name may be a path.
             folder = run.folder / "tensorboard" / quote(config["agent"], safe="") / f"seed-{config['seed']}"
-            fresh = not folder.exists()
-            self._open[title] = SummaryWriter(str(folder))
-            if fresh:
-                rows = (f"|{name}|{value}|" for name, value in flat(config))
-                self._open[title].add_text("config", "\n".join(["|name|value|", "|-|-|", *rows]))
+            self._open[title] = SummaryWriter(str(folder), purge_step=0)
+            run.tasks.pop(title, None)
+            rows = (f"|{name}|{value}|" for name, value in flat(config))
+            self._open[title].add_text("config", "\n".join(["|name|value|", "|-|-|", *rows]))
 
     def take(self, finished: FinishedTask) -> None:
-        """Write the task's values and see them onto the disk."""
+        """Write the task's values."""
         writer = self._open[finished.title]
         for name, value, step in finished.points():
             writer.add_scalar(name, value, step)

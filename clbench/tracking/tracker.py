@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+METRICS = {"task_accuracy": "accuracy", "final_accuracy": "final_epoch_accuracy", "loss": "loss"}
+"""Of a task, by the name that trackers show, the field of its record."""
+
 Config = Mapping[str, Any]
 
 
@@ -19,6 +22,7 @@ class TrackedRun:
         config: what run.json says of the run as a whole.
         series: by title, the same with `agent`, `seed` and `arguments`; of series that are not logged to the end.
         ids: the tracker's ids, by title; those that it adds are kept for the sessions that go on with the run.
+        tasks: how many it has logged, by title; those that it takes away are handed over again.
         note: tells people something.
     """
 
@@ -26,6 +30,7 @@ class TrackedRun:
     config: Config
     series: Mapping[str, Config]
     ids: dict[str, str]
+    tasks: dict[str, int]
     note: Callable[[str], None]
 
 
@@ -37,7 +42,7 @@ class FinishedTask:
         title: the series'.
         task: index from 0.
         step: steps of the stream up to its end.
-        metrics: of the task, by name.
+        metrics: of the task, those of `METRICS` that it has.
         indicators: by step of the stream, counted from 1, and by "indicator/layer".
         scores: of the whole stream, with its last task, after which the series is complete; else none.
     """

@@ -12,7 +12,7 @@ from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
 from clbench.scoring import finished, seed_scores
 from clbench.specs import RunSpec, check_choice, names_in
-from clbench.tracking.tracker import FinishedTask, TrackedRun, Tracker
+from clbench.tracking.tracker import METRICS, FinishedTask, TrackedRun, Tracker
 
 TRACKERS = MappingProxyType({"tensorboard": "TensorBoard", "wandb": "WandB", "mlflow": "MLflow"})
 """Classes by name; each is in the module of that name, and its package in clbench's extra of that name."""
@@ -80,7 +80,8 @@ class Trackers:
                     for title, own in series.items()
                     if kept["tasks"].get(title, 0) < spec.stream.num_tasks
                 }
-                self._open[name] = _load(name)(TrackedRun(folder.path, config, left, kept["ids"], note))
+                run = TrackedRun(folder.path, config, left, kept["ids"], kept["tasks"], note)
+                self._open[name] = _load(name)(run)
                 folder.keep(name, kept)
 
     def take(self, record: TaskRecord | IndicatorRecord) -> None:
@@ -111,11 +112,7 @@ class Trackers:
     def _finished(self, title: str, record: TaskRecord) -> FinishedTask:
         records = self._records.setdefault(title, [])
         records.append(record)
-        metrics = {
-            "task_accuracy": record.accuracy,
-            "final_accuracy": record.final_epoch_accuracy,
-            "loss": record.loss,
-        }
+        metrics = {name: getattr(record, field) for name, field in METRICS.items()}
         whole = finished(record.agent, records, self._stream.num_tasks)
         scores = seed_scores(whole.values()) if whole else {}
         return FinishedTask(

@@ -6,7 +6,7 @@ from typing import Any
 
 import wandb
 
-from clbench.tracking.tracker import FinishedTask, TrackedRun
+from clbench.tracking.tracker import METRICS, FinishedTask, TrackedRun
 
 SETTINGS = wandb.Settings(
     silent=True,
@@ -47,7 +47,7 @@ class WandB:
                 settings=SETTINGS,
             )
             own.define_metric("task")
-            for name in ("task_accuracy", "final_accuracy", "loss"):
+            for name in METRICS:
                 own.define_metric(name, step_metric="task")
 
     def take(self, finished: FinishedTask) -> None:
