@@ -237,7 +237,7 @@ def test_runs_say_what_they_are_of(logged):
 def test_through_workers_from_the_command_line(tmp_path, capsys):
     flags = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
     out = ["--out", str(tmp_path), "--quiet", "--indicators", "none"]
-    assert main(["agents.vanilla", *flags, *out, "--seeds", "0,7", "--log", "tensorboard"]) == 0
+    assert main(["agents.vanilla", *flags, *out, "--seeds", "7,", "--log", "tensorboard"]) == 0
     folder = RunFolder(Path(capsys.readouterr().out.strip()))
     found = in_tensorboard(folder.path)
     assert {

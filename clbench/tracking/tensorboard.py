@@ -1,5 +1,6 @@
 """TensorBoard: event files in `tensorboard/<agent>/seed-<seed>` of the run folder."""
 
+import shutil
 from urllib.parse import quote
 
 from torch.utils.tensorboard import SummaryWriter
@@ -10,8 +11,7 @@ from clbench.tracking.tracker import FinishedTask, TrackedRun, flat
 class TensorBoard:
     """A folder of event files for each series.
 
-    A later session writes a series anew, and what was there is purged: an earlier one that was killed may have
-    written a part of a task's values.
+    A later session writes a series anew: an earlier one that was killed may have written a part of a task's values.
     """
 
     def __init__(self, run: TrackedRun) -> None:
@@ -19,8 +19,11 @@ class TensorBoard:
         for title, config in run.series.items():
             # An agent's name may be a path.
             folder = run.folder / "tensorboard" / quote(config["agent"], safe="") / f"seed-{config['seed']}"
-            self._open[title] = SummaryWriter(str(folder), purge_step=0)
+            shutil.rmtree(folder, ignore_errors=True)
             run.tasks.pop(title, None)
+            self._open[title] = SummaryWriter(
+                str(folder), purge_step=0
+            )  # a dashboard may show what was there
             rows = (f"|{name}|{value}|" for name, value in flat(config))
             self._open[title].add_text("config", "\n".join(["|name|value|", "|-|-|", *rows]))
 
