@@ -2,7 +2,7 @@
 
 import dataclasses
 import numbers
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -186,6 +186,15 @@ def check_count(name: str, value: object) -> int:
     if value < 1:
         raise OptionError(f"{name}={value} is too small: it must be at least 1")
     return int(value)
+
+
+def names_in(wanted: str | Sequence[str]) -> list[str]:
+    """Return names that are listed, or that are in a text with commas between them.
+
+    >>> names_in("sharpness, feature_rank")
+    ['sharpness', 'feature_rank']
+    """
+    return [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
 
 
 def check_choice(what: str, name: str, choices: Collection[str]) -> None:

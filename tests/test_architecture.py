@@ -87,6 +87,15 @@ def test_heavy_modules_load_when_used(path):
     assert not {name.split(".")[0] for name in imports(path, top_level_only=True)} & LATE
 
 
+@pytest.mark.parametrize("path", sources("clbench"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_a_trackers_own_file_needs_its_package(path):
+    packages = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+    for tracker, package in packages.items():
+        own = path == ROOT / "clbench" / "tracking" / f"{tracker}.py"
+        assert (package in set(imports(path))) == own
+        assert f"clbench.tracking.{tracker}" not in set(imports(path))  # loaded by name when it is chosen
+
+
 @pytest.mark.parametrize("room_", ["streams", "data", "specs", "seeding", "scoring", "records"])
 def test_gymnasium_stays_at_the_envs(room_):
     for path in sources("clbench"):

@@ -354,6 +354,7 @@ def test_the_readme_says_how_python_is_run():
         "--data-dir",
         "--scheduler",
         "--indicators",
+        "--log",
     ):
         assert option in done.stdout
         assert option in README

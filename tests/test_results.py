@@ -141,6 +141,16 @@ def test_files_are_ordinary_files(tmp_path):
     assert json.loads(path.read_text(encoding="utf-8")) == {"schema_version": 1, "name": "Zürich"}
 
 
+def test_what_is_kept_beside_the_states_goes_with_them(tmp_path):
+    folder = RunFolder(tmp_path)
+    with folder.in_use():
+        assert folder.kept("a") == {}
+        folder.keep("a", {"b": 1})
+        assert folder.kept("a") == {"b": 1}
+        folder.forget_states()
+    assert folder.kept("a") == {}
+
+
 def test_reading_what_is_no_run(tmp_path):
     with pytest.raises(DataError, match="holds no run"):
         RunFolder(tmp_path).read_run()

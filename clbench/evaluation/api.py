@@ -17,6 +17,7 @@ from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results import RunFolder, frame
 from clbench.scoring import Score, score
 from clbench.specs import RunSpec
+from clbench.tracking import check_trackers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,6 +94,7 @@ def evaluate(
     indicators_every: int | None = None,
     together: bool = False,
     profile: bool = False,
+    log: str | Sequence[str] | None = None,
     out: str | Path = "results",
     progress: bool = False,
 ) -> Evaluation:
@@ -112,6 +114,7 @@ def evaluate(
         indicators_every: measure every so many steps of a task, beside its last.
         together: train all agents that can in lockstep, with the same results: quicker on a GPU.
         profile: write where the time goes into profile.csv.
+        log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
         out: folder in which a new run folder is made.
         progress: show what is running, as the command line does.
 
@@ -144,7 +147,7 @@ def evaluate(
         indicators_every,
         together,
     )
-    plan = replace(plan, profile=profile)
+    plan = replace(plan, profile=profile, log=check_trackers(log))
     return _or_raise(carry_out(plan, Path(out), default_display() if progress else Silent()))
 
 
@@ -156,6 +159,7 @@ def resume(
     data_dir: str | None = None,
     accept_changes: bool = False,
     profile: bool = False,
+    log: str | Sequence[str] | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Go on with a run that was broken off; on the same machine it ends as if it had never been.
@@ -167,6 +171,8 @@ def resume(
         data_dir: where the images lie now.
         accept_changes: go on although an agent, the stream or the spec has changed since.
         profile: write where the time of this session goes.
+        log: experiment trackers that follow the run from now on, and are told what came before; "none" for none,
+            by default as before.
         progress: show what is running, as the command line does.
 
     Raises:
@@ -182,6 +188,7 @@ def resume(
         data_dir=data_dir,
         accept_changes=accept_changes,
         profile=profile,
+        log=log,
     )
     return _or_raise(evaluation)
 
@@ -212,13 +219,16 @@ def go_on(
     data_dir: str | None = None,
     accept_changes: bool = False,
     profile: bool = False,
+    log: str | Sequence[str] | None = None,
 ) -> Evaluation:
     """Go on with the run in the folder `path`."""
     folder = RunFolder(path)
-    folder.read_run()  # complains if there is none
+    facts = folder.read_run()  # complains if there is none
+    names = check_trackers(facts.get("log") if log is None else log)
     with folder.in_use():
         session, data, held = take_up(folder, classes, workers, data_dir, accept_changes)
-        session = replace(session, plan=replace(session.plan, profile=profile))
+        plan = replace(session.plan, profile=profile, log=names)
+        session = replace(session, plan=plan, facts={**session.facts, "log": names})
         return _evaluation(session.plan, folder, _run(session, display, data, held))
 
 

@@ -12,6 +12,7 @@ from clbench.errors import OptionError
 from clbench.evaluation.progress import Silent, default_display, make_console
 from clbench.registration import COMMON_OPTIONS
 from clbench.specs import PROTOCOLS
+from clbench.tracking import TRACKERS, check_trackers
 
 if TYPE_CHECKING:
     from clbench.evaluation.api import Evaluation
@@ -96,8 +97,8 @@ def build_parser() -> Parser:
     add(
         "--resume",
         metavar="RUN",
-        help="go on with a run that was broken off; beside it only --workers, --data-dir, --profile, --quiet "
-        "and --debug",
+        help="go on with a run that was broken off; beside it only --workers, --data-dir, --log, --profile, "
+        "--quiet and --debug",
     )
     add(
         "--accept-changes",
@@ -105,6 +106,11 @@ def build_parser() -> Parser:
         help="with --resume: although agent, stream or spec have changed",
     )
     add("--out", default="results", metavar="DIR", help="where run folders are made (default: %(default)s)")
+    add(
+        "--log",
+        metavar="LIST",
+        help=f"let experiment trackers follow the run: {', '.join(TRACKERS)}, with commas, or none",
+    )
     add("--profile", action="store_true", help="write where the time goes into profile.csv")
     add("--quiet", action="store_true", help="print the run folder's path, nothing else")
     add("--list", action="store_true", help="list streams, protocols and agents")
@@ -134,7 +140,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 def _refuse_beside_resume(parser: Parser, options: argparse.Namespace) -> None:
     """A run's folder says what the run is."""
-    free = ("resume", "accept_changes", "workers", "data_dir", "profile", "quiet", "debug")
+    free = ("resume", "accept_changes", "workers", "data_dir", "log", "profile", "quiet", "debug")
     for name, value in vars(options).items():
         if name not in free and value != parser.get_default(name) and value != []:
             what = f"agent '{value[0]}'" if name == "agents" else parser.flag_of(name)
@@ -151,6 +157,7 @@ def _resume(options: argparse.Namespace) -> "Evaluation":
         data_dir=options.data_dir,
         accept_changes=options.accept_changes,
         profile=options.profile,
+        log=options.log,
     )
 
 
@@ -182,7 +189,7 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
         options.indicators_every,
         options.together,
     )
-    plan = replace(plan, profile=options.profile)
+    plan = replace(plan, profile=options.profile, log=check_trackers(options.log))
     return carry_out(plan, Path(options.out), Silent() if options.quiet else default_display())
 
 

@@ -15,7 +15,16 @@ from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
-from clbench.specs import AgentEntry, Protocol, RunSpec, StreamSpec, check_choice, check_count, protocol
+from clbench.specs import (
+    AgentEntry,
+    Protocol,
+    RunSpec,
+    StreamSpec,
+    check_choice,
+    check_count,
+    names_in,
+    protocol,
+)
 
 AgentLike = str | type
 
@@ -33,6 +42,7 @@ class Plan:
         inline: run in this process, since no other could import the classes.
         env: the stream as the user named it.
         profile: whether to find out where the time goes.
+        log: names of the trackers that follow the run.
     """
 
     spec: RunSpec
@@ -43,6 +53,7 @@ class Plan:
     inline: bool
     env: str
     profile: bool = False
+    log: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.profile and self.division.together:
@@ -193,7 +204,7 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if wanted is None:
         return DEFAULT
-    names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
+    names = names_in(wanted)
     if names in (["all"], ["none"]):
         return ALL if names == ["all"] else ()
     for name in names:

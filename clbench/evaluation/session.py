@@ -30,6 +30,7 @@ from clbench.observing import DEFINITIONS
 from clbench.plotting import curves, indicator_figures
 from clbench.registration import lookup
 from clbench.results import RunFolder
+from clbench.tracking import Trackers
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
     plan, folder, chance = session.plan, session.folder, 1 / data.num_classes
     with (
         _scratch(folder.path) as scratch,
-        contextlib.closing(display),
+        _shown(display, plan),
         under_way(session, display, "" if plan.inline else str(scratch), chance) as (watch, left),
     ):
         if not plan.inline:
@@ -86,7 +87,6 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
             if not held:
                 forget(data)  # the workers map it; here it would only take memory
                 del data
-        display.begin(plan.spec)
         for text in (*session.notes, *who_cannot_resume(plan)):
             display.note(text)
         run = _run_inline if plan.inline else _run_in_processes
@@ -96,6 +96,13 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
         if interruption.signal is not None:
             raise Interrupted(how_to_go_on(folder.path), interruption.signal)
     return watch
+
+
+@contextlib.contextmanager
+def _shown(display: Display, plan: Plan) -> Iterator[None]:
+    display.begin(plan.spec)
+    with contextlib.closing(display):
+        yield
 
 
 @contextlib.contextmanager
@@ -116,7 +123,8 @@ def under_way(
     status, started = "interrupted", time.perf_counter()
     folder.write_run({"status": "running", **facts})
     jobs = _jobs(session, data)
-    watch = Watch(jobs, plan.division.workers, folder, display, session.before)
+    trackers = Trackers(plan.log, folder, plan.spec, facts, display.note)
+    watch = Watch(jobs, plan.division.workers, folder, display, session.before, trackers)
     finished = {index for index, kept in session.before.items() if kept.done}
     try:
         watch.write()
@@ -140,6 +148,7 @@ def under_way(
         # A disk that is full is what ended the run: its error is the one to be seen.
         with contextlib.suppress(WriteError) if sys.exc_info()[0] else contextlib.nullcontext():
             folder.write_run({"status": status, **facts, **outcome})
+        trackers.end(status)
     if status == "complete":
         folder.forget_states()
 
@@ -233,6 +242,7 @@ def gather_facts(plan: Plan, data: LabelledData) -> dict[str, Any]:
         **what_runs(plan, data),
         "env": plan.env,
         "profile": plan.profile,
+        "log": plan.log,
         "division": vars(plan.division),
         "indicator_definitions": DEFINITIONS,
         **circumstances(plan.spec.device),

@@ -1,4 +1,4 @@
-"""Follows the messages of all jobs: records into the run folder, states to the display."""
+"""Follows the messages of all jobs: records into the run folder and to trackers, states to the display."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from clbench.evaluation.jobs import Job, Message
 from clbench.evaluation.progress import Display, Tally
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results import RunFolder
+from clbench.tracking import Trackers
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Watch:
         folder: where records go.
         display: shows how jobs get on.
         before: what earlier sessions kept, by job.
+        trackers: take all records, those of earlier sessions, too.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Watch:
         folder: RunFolder,
         display: Display,
         before: Mapping[int, Before],
+        trackers: Trackers,
     ) -> None:
         self._jobs, self._workers, self._folder, self._display = jobs, workers, folder, display
+        self._trackers = trackers
         names = list(dict.fromkeys(job.agent.name for job in jobs))
         self._tallies = {name: Tally(name, [job for job in jobs if job.agent.name == name]) for name in names}
         self._records: list[TaskRecord] = []
@@ -106,6 +110,7 @@ class Watch:
         values = {key: value for key, value in message.items() if key != "kind"}
         if message["kind"] == "indicator":
             self._indicators.append(IndicatorRecord(**values))
+            self._trackers.take(self._indicators[-1])
             return
         if message["kind"] == "profile":
             who = (tally.name, " ".join(map(str, job.seeds)))
@@ -117,6 +122,7 @@ class Watch:
         tally.take(index, job, message)
         if message["kind"] == "task":
             self._records.append(TaskRecord(**values))
+            self._trackers.take(self._records[-1])
         elif message["kind"] == "failed":
             error = " ".join(message["error"].split())
             self.failures.append(Failure(tally.name, job.seeds, error, message["traceback"]))

@@ -187,8 +187,22 @@ class RunFolder:
         """Tell whether there is any state to go on from."""
         return any((self.path / STATE).glob("job-*/*"))
 
+    def keep(self, name: str, data: Mapping[str, Any]) -> None:
+        """Keep JSON data under a name beside the states, as long as they are kept.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        self._write(f"{STATE}/{name}.json", lambda path: path.write_text(json.dumps(data), encoding="utf-8"))
+
+    def kept(self, name: str) -> dict[str, Any]:
+        """Return what is kept under a name; nothing if nothing is."""
+        path = self.path / STATE / f"{name}.json"
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return data
+
     def forget_states(self) -> None:
-        """Delete all states: the run is complete, and whoever holds it keeps holding it."""
+        """Delete all states and what is beside them: the run is complete, and whoever holds it keeps holding it."""
         shutil.rmtree(self.path / STATE, ignore_errors=True)
 
 

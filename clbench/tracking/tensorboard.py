@@ -1,0 +1,42 @@
+"""TensorBoard: event files in `tensorboard/<agent>/seed-<seed>` of the run folder."""
+
+import shutil
+from urllib.parse import quote
+
+from torch.utils.tensorboard import SummaryWriter
+
+from clbench.tracking.tracker import FinishedTask, TrackedRun, flat
+
+
+class TensorBoard:
+    """A folder of event files for each series.
+
+    A later session writes a series anew: an earlier one that was killed may have written a part of a task's values.
+    """
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._open: dict[str, SummaryWriter] = {}
+        for title, config in run.series.items():
+            # An agent's name may be a path.
+            folder = run.folder / "tensorboard" / quote(config["agent"], safe="") / f"seed-{config['seed']}"
+            shutil.rmtree(folder, ignore_errors=True)
+            run.tasks.pop(title, None)
+            self._open[title] = SummaryWriter(
+                str(folder), purge_step=0
+            )  # a dashboard may show what was there
+            rows = (f"|{name}|{value}|" for name, value in flat(config))
+            self._open[title].add_text("config", "\n".join(["|name|value|", "|-|-|", *rows]))
+
+    def take(self, finished: FinishedTask) -> None:
+        """Write the task's values."""
+        writer = self._open[finished.title]
+        for name, value, step in finished.points():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+        if finished.scores:
+            self._open.pop(finished.title).close()
+
+    def end(self, status: str) -> None:
+        """Close all files."""
+        for writer in self._open.values():
+            writer.close()
