@@ -366,7 +366,7 @@ def test_closing_ends_all_processes(agent_file, tmp_path):
     data.save(tmp_path)
     jobs = made.jobs(str(tmp_path))
     jobs = [replace(job, stream=replace(job.stream, num_samples=5_000)) for job in jobs]
-    pool = Pool(jobs, workers=2)
+    pool = Pool(({index: job} for index, job in enumerate(jobs)), workers=2)
     messages = pool.messages()
     while next(messages)[1]["kind"] != "glimpse":
         pass

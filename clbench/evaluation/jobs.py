@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -28,6 +28,7 @@ from clbench.runner import Lockstep, Part
 from clbench.specs import AgentEntry, StreamSpec, plain
 from clbench.state import from_bytes
 
+_T = TypeVar("_T")
 Message = dict[str, Any]
 
 KINDS = {TaskRecord: "task", IndicatorRecord: "indicator", Undefined: "undefined", Glimpse: "glimpse"}
@@ -151,15 +152,15 @@ def divide(seeds: int, lockstep: int, plain: int, cores: int, limit: int | None 
     return min(plans, key=cost)
 
 
-def split(seeds: Sequence[int], parts: int) -> list[tuple[int, ...]]:
-    """Cut `seeds` into `parts` runs of nearly equal length.
+def split(values: Sequence[_T], parts: int) -> list[tuple[_T, ...]]:
+    """Cut a sequence into `parts` runs of nearly equal length.
 
     >>> split([0, 1, 2], 2)
     [(0, 1), (2,)]
     """
-    size, extra = divmod(len(seeds), parts)
+    size, extra = divmod(len(values), parts)
     cuts = [index * size + min(index, extra) for index in range(parts + 1)]
-    return [tuple(seeds[start:end]) for start, end in pairwise(cuts)]
+    return [tuple(values[start:end]) for start, end in pairwise(cuts)]
 
 
 def run_jobs(

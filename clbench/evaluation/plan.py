@@ -86,18 +86,24 @@ class Plan:
             ]
         return jobs
 
-    def groups(self, jobs: Sequence[Job]) -> list[list[int]]:
-        """Return indices of jobs that one process runs in lockstep: of agents that can, if they are to be together.
+    def groups(self, jobs: Mapping[int, Job]) -> list[dict[int, Job]]:
+        """Return jobs, by their numbers, in groups that run in lockstep: of agents that can, if they are to be together."""
+        return in_lockstep(jobs, self.classes) if self.division.together else [{n: job} for n, job in jobs.items()]
 
-        Jobs that go on do so together if they got equally far.
-        """
-        groups: dict[Hashable, list[int]] = {}
-        for index, job in enumerate(jobs):
-            how = getattr(self.classes[job.agent.name], "together", None)
-            together = how is not None and self.division.together
-            key = (how.__func__, job.seeds, Path(job.resume).name) if together else index  # type: ignore[union-attr]
-            groups.setdefault(key, []).append(index)
-        return list(groups.values())
+
+def in_lockstep(jobs: Mapping[int, Job], classes: Mapping[str, type]) -> list[dict[int, Job]]:
+    """Return jobs of one stream and device in groups that can run in lockstep: of the same seeds, and equally far."""
+    groups: dict[Hashable, dict[int, Job]] = {}
+    for number, job in jobs.items():
+        key = (together(classes[job.agent.name]) or number, job.seeds, Path(job.resume).name)
+        groups.setdefault(key, {})[number] = job
+    return list(groups.values())
+
+
+def together(agent: type) -> Hashable | None:
+    """Return what makes one agent of several of this class, the same for all that it can be used on; None if nothing does."""
+    method = getattr(agent, "together", None)
+    return None if method is None else method.__func__
 
 
 def make_plan(

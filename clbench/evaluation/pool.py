@@ -34,17 +34,15 @@ GRACE = 5.0  # seconds that a worker gets to leave after its last message
 
 
 def run_inline(
-    jobs: Sequence[Job],
-    classes: Mapping[str, type],
-    stop: Callable[[], bool],
-    groups: Sequence[Sequence[int]],
+    groups: Iterable[Mapping[int, Job]], classes: Mapping[str, type], stop: Callable[[], bool]
 ) -> Generator[tuple[int, Message], None, None]:
     """Run jobs in this process, one group after another: for classes that no other process could import."""
     for group in groups:
         if stop():
             return
-        for place, message in run_jobs([jobs[index] for index in group], classes, stop):
-            yield group[place], message
+        indices = list(group)
+        for place, message in run_jobs(list(group.values()), classes, stop):
+            yield indices[place], message
 
 
 class Pool:
@@ -54,20 +52,12 @@ class Pool:
     or standard error) and, when a process ends without a word, "failed".
 
     Args:
-        jobs: all of them; without groups, each is taken when there is a worker for it.
+        groups: jobs that run in lockstep, by their indices; each group is taken when there is a worker for it.
         workers: processes at a time.
-        groups: indices of jobs that run in lockstep; by default each job alone.
     """
 
-    def __init__(
-        self, jobs: Iterable[Job], workers: int, groups: Iterable[Sequence[int]] | None = None
-    ) -> None:
-        if groups is None:
-            self._waiting = ({index: job} for index, job in enumerate(jobs))
-        else:
-            listed = list(jobs)
-            self._waiting = ({index: listed[index] for index in group} for group in groups)
-        self._workers = workers
+    def __init__(self, groups: Iterable[Mapping[int, Job]], workers: int) -> None:
+        self._waiting, self._workers = iter(groups), workers
         self._inbox: _Inbox = queue.SimpleQueue()
         self._running: dict[int, subprocess.Popen[str]] = {}
         self._listeners: list[threading.Thread] = []

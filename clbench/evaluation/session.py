@@ -90,7 +90,7 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
         for text in (*session.notes, *who_cannot_resume(plan)):
             display.note(text)
         run = _run_inline if plan.inline else _run_in_processes
-        interruption = run(plan, list(left.values()), list(left), watch)
+        interruption = run(plan, left, watch)
         if plan.profile:
             folder.write_profile(watch.profiles)
         if interruption.signal is not None:
@@ -196,18 +196,18 @@ def code_of(source: Mapping[str, Any]) -> str | None:
     return checksum
 
 
-def _run_inline(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> Interruption:
+def _run_inline(plan: Plan, jobs: Mapping[int, Job], watch: Watch) -> Interruption:
     with interruptible() as interruption:
-        news = run_inline(jobs, plan.classes, lambda: interruption.signal is not None, plan.groups(jobs))
+        news = run_inline(plan.groups(jobs), plan.classes, lambda: interruption.signal is not None)
         with contextlib.closing(news):
-            watch.follow((indices[place], message) for place, message in news)
+            watch.follow(news)
     return interruption
 
 
-def _run_in_processes(plan: Plan, jobs: list[Job], indices: list[int], watch: Watch) -> Interruption:
-    pool = Pool(jobs, plan.division.workers, plan.groups(jobs))
+def _run_in_processes(plan: Plan, jobs: Mapping[int, Job], watch: Watch) -> Interruption:
+    pool = Pool(plan.groups(jobs), plan.division.workers)
     with contextlib.closing(pool), interruptible(pool.stop) as interruption:
-        watch.follow((indices[place], message) for place, message in pool.messages())
+        watch.follow(pool.messages())
     return interruption
 
 

@@ -97,7 +97,7 @@ def _repeat(entry: Entry, spec: StreamSpec, seed: int, tasks: int, scratch: Path
         data=str(scratch),
     )
     found: list[float] = []
-    with _on_path(scratch), contextlib.closing(Pool([job], workers=1)) as pool:
+    with _on_path(scratch), contextlib.closing(Pool([{0: job}], workers=1)) as pool:
         for _, message in pool.messages():
             if message["kind"] == "failed":
                 raise SubmissionError(

@@ -18,6 +18,7 @@ from clbench.sweeping.folder import SweepFolder
 from clbench.sweeping.local import Launcher, Local
 from clbench.sweeping.ranking import Selection
 from clbench.sweeping.report import Report, make_report, ranking_frame
+from clbench.tracking.trackers import check_trackers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,7 @@ def sweep(
     select_seeds: Sequence[int] | None = None,
     report_seeds: Sequence[int] | None = None,
     accept_changes: bool = False,
+    log: str | Sequence[str] | None = None,
     progress: bool = False,
 ) -> SweepResult:
     """Run what is missing of a sweep: agents with arguments on streams, each combination in a run folder.
@@ -73,6 +75,7 @@ def sweep(
         select_seeds: seeds on which the best cell of each agent is chosen; with `report_seeds`.
         report_seeds: seeds on which it is judged.
         accept_changes: go on with cells although agent or stream have changed since they began.
+        log: experiment trackers that follow the cells: "tensorboard", "wandb", "mlflow".
         progress: show what is running, as the command line does.
 
     Returns:
@@ -83,7 +86,8 @@ def sweep(
     """
     asked = read_sweep(what)
     selection = checked_selection(asked, select_seeds, report_seeds)
-    launcher = Local(None if workers is None else check_count("workers", workers), accept_changes)
+    workers = None if workers is None else check_count("workers", workers)
+    launcher = Local(workers, accept_changes, check_trackers(log))
     folder = SweepFolder(Path(out) / asked.name)
     cells = shard_of(asked.cells, shard)
     failures = run_missing(

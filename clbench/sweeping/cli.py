@@ -16,9 +16,10 @@ from clbench.sweeping.board import Board, default_board
 from clbench.sweeping.cells import Cell, Sweep, read_sweep
 from clbench.sweeping.estimate import amount_left, steps_of
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import Local, divided, workers_for
+from clbench.sweeping.local import Local, stacked, workers_for
 from clbench.sweeping.report import make_report
 from clbench.sweeping.tables import cells_table, print_failures, print_report
+from clbench.tracking.trackers import check_trackers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,6 +71,7 @@ def build_parser() -> Parser:
         action="store_true",
         help="go on with unfinished cells although agent or stream have changed",
     )
+    add("--log", metavar="LIST", help="experiment trackers, with commas: tensorboard, wandb, mlflow")
     add("--quiet", action="store_true", help="print the sweep's folder, nothing else")
     add("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -84,7 +86,7 @@ def _main(arguments: Sequence[str]) -> int:
     options = build_parser().read(arguments)
     sweep = read_sweep(options.file)
     selection = checked_selection(sweep, _seeds(options.select_seeds), _seeds(options.report_seeds))
-    cells = shard_of(sweep.cells, _shard(options.shard))
+    cells, trackers = shard_of(sweep.cells, _shard(options.shard)), check_trackers(options.log)
     folder, console, failures = (
         SweepFolder(Path(options.out) / sweep.name),
         make_wide_console(),
@@ -101,7 +103,7 @@ def _main(arguments: Sequence[str]) -> int:
             sweep,
             cells,
             folder,
-            Local(workers, options.accept_changes),
+            Local(workers, options.accept_changes, trackers),
             Board if options.quiet else default_board,
             f"python -m clbench.sweep {shlex.join(arguments)}",
         )
@@ -124,7 +126,8 @@ def _announce(
         f"{sweep.name} · {count(len(cells), 'cell')}{part} · {count(runs, 'run')} (cell x seed) · {steps:,} steps",
         soft_wrap=True,
     )
-    console.print(str(amount_left(divided(cells, workers), folder, workers)), soft_wrap=True)
+    as_run = [cell for stack in stacked(cells, workers) for cell in stack]
+    console.print(str(amount_left(as_run, folder, workers)), soft_wrap=True)
 
 
 def _seeds(text: str | None) -> list[int] | None:

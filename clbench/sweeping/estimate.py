@@ -98,13 +98,14 @@ def kind(cell: Cell) -> Kind:
 
 
 def _rates(cells: Iterable[Cell], folder: SweepFolder) -> dict[Kind, float]:
-    """Return steps per second of one process, mean over the finished cells of a kind."""
+    """Return steps per second of one process, mean over the finished cells of a kind; a stack's are those of all."""
     found: dict[Kind, list[float]] = {}
     for cell in cells:
         facts = folder.facts(cell) or {}
         rate = facts["timing"]["steps_per_second"][cell.agent.name]
         if rate:
-            found.setdefault(kind(cell), []).append(rate / facts["division"]["workers"])
+            stack = facts.get("sweep", {}).get("stack", 1)
+            found.setdefault(kind(cell), []).append(rate * stack / facts["division"]["workers"])
     return {own: sum(rates) / len(rates) for own, rates in found.items()}
 
 

@@ -16,13 +16,14 @@ STEPS = {"agent": ["agents.vanilla", "agents.reset"], "arguments": {"step_size":
 class InThisProcess:
     """Takes the place of `Pool`: the same jobs without processes of their own."""
 
-    def __init__(self, jobs, workers):
-        self._jobs = jobs
+    def __init__(self, groups, workers):
+        self._groups = groups
 
     def messages(self):
-        for index, job in enumerate(self._jobs):
-            for _, message in run_jobs([replace(job, data="")]):
-                yield index, message
+        for group in self._groups:
+            indices = list(group)
+            for place, message in run_jobs([replace(job, data="") for job in group.values()]):
+                yield indices[place], message
 
     def stop(self):
         pass

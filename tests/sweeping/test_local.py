@@ -1,5 +1,6 @@
 """Cells run on this machine: in worker processes, or quicker, the same jobs in this one."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,9 @@ from clbench.results import RunFolder
 from clbench.sweeping.board import Board
 from clbench.sweeping.cells import read_sweep
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import Local, divided, workers_for
+from clbench.sweeping.local import Local, divided, stacked, workers_for
 from tests.cases import ends, heed_interrupts, worker_processes
-from tests.sweeping.conftest import STEPS, TINY
+from tests.sweeping.conftest import STEPS, TINY, InThisProcess
 
 GRID = {"agent": "agents.vanilla", "arguments": {"step_size": [1e-3, 1e-2]}}
 SWEEP = {**TINY, "grid": [GRID]}
@@ -76,7 +77,7 @@ def test_each_cell_is_a_run_folder(whole):
     for run in runs["run"]:
         facts = RunFolder(whole.folder.parent / run).read_run()
         assert facts["spec"]["threads"] == 1
-        assert facts["sweep"] == {"name": "tiny", "varied": ["arguments.step_size"]}
+        assert facts["sweep"] == {"name": "tiny", "varied": ["arguments.step_size"], "stack": 1}
 
 
 def test_a_cell_is_what_its_jobs_give_alone(whole):
@@ -86,6 +87,55 @@ def test_a_cell_is_what_its_jobs_give_alone(whole):
     alone = {(one["seed"], one["task"]): one["accuracy"] for one in tasks}
     found = frame(whole).query("`arguments.step_size` == 0.01")
     assert dict(zip(zip(found["seed"], found["task"], strict=True), found["accuracy"], strict=True)) == alone
+
+
+MANY = {**SWEEP, "grid": [{"agent": ["agents.vanilla", "agents.l2", "agents.reset"], "arguments": {"step_size": [1e-3, 1e-2]}}]}
+
+
+def test_cells_in_a_stack_give_what_they_give_apart(tmp_path, inline):
+    stacked = clbench.sweep(MANY, out=tmp_path / "stacked", workers=2)
+    apart = clbench.sweep(MANY, out=tmp_path / "apart", workers=6)
+    assert frame(stacked).equals(frame(apart))
+    for result, size in ((stacked, 3), (apart, 1)):
+        facts = [RunFolder(path.parent).read_run() for path in result.folder.glob("*/run.json")]
+        assert [one["sweep"]["stack"] for one in facts] == [size] * 6
+
+
+def test_stacks_are_of_one_stream_and_keep_all_workers_busy(monkeypatch):
+    def sizes(sweep, workers):
+        return [len(stack) for stack in stacked(read_sweep({**TINY, **sweep}).cells, workers)]
+
+    steps = {"arguments": {"step_size": [0.1 / 2**n for n in range(10)]}}
+    ten = {"agent": "agents.vanilla", **steps}
+    assert sizes({"grid": [ten]}, 2) == [3, 3, 2, 2]  # of three networks each, at most nine in a stack
+    assert sizes({"grid": [ten]}, 1) == [3, 3, 2, 2]
+    assert sizes({"grid": [ten], "seeds": 1}, 2) == [5, 5]
+    assert sizes({"grid": [ten], "seeds": 1}, 4) == [3, 3, 2, 2]
+    assert sizes({"grid": [ten]}, 6) == [1] * 10
+    assert sizes({"grid": [{**ten, "env": ["RandomLabelMNIST-v0", "PermutedMNIST-v0"]}]}, 2) == [3, 3, 2, 2] * 2
+
+
+def test_a_stack_that_was_broken_off_goes_on(tmp_path, monkeypatch, inline):
+    """Its cells have got equally far, but for one, which begins anew."""
+    whole = clbench.sweep(MANY, out=tmp_path / "whole", workers=2)
+
+    class Broken(InThisProcess):
+        def messages(self):
+            for count, found in enumerate(super().messages()):
+                yield found
+                if count == 12:
+                    return
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clbench.sweeping.local.Pool", Broken)
+        with pytest.raises(KeyboardInterrupt):
+            clbench.sweep(MANY, out=tmp_path / "broken", workers=2)
+    begun = sorted(path.parent for path in (tmp_path / "broken" / "tiny").glob("*/state"))
+    assert len(begun) == 3
+    shutil.rmtree(begun[0] / "state")
+    again = clbench.sweep(MANY, out=tmp_path / "broken", workers=2)
+    assert again.failures == {}
+    assert frame(again).equals(frame(whole))
 
 
 def test_a_second_call_runs_nothing_and_a_changed_file_what_is_new(whole, monkeypatch, inline):
