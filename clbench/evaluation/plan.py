@@ -87,8 +87,12 @@ class Plan:
         return jobs
 
     def groups(self, jobs: Mapping[int, Job]) -> list[dict[int, Job]]:
-        """Return jobs, by their numbers, in groups that run in lockstep: of agents that can, if they are to be together."""
-        return in_lockstep(jobs, self.classes) if self.division.together else [{n: job} for n, job in jobs.items()]
+        """Return jobs, by their numbers, in groups that run in lockstep: if agents are to be together, of those that can."""
+        return (
+            in_lockstep(jobs, self.classes)
+            if self.division.together
+            else [{n: job} for n, job in jobs.items()]
+        )
 
 
 def in_lockstep(jobs: Mapping[int, Job], classes: Mapping[str, type]) -> list[dict[int, Job]]:
@@ -101,7 +105,7 @@ def in_lockstep(jobs: Mapping[int, Job], classes: Mapping[str, type]) -> list[di
 
 
 def together(agent: type) -> Hashable | None:
-    """Return what makes one agent of several of this class, the same for all that it can be used on; None if nothing does."""
+    """Return what makes one agent of several, equal for all classes that it can be used on; None if nothing does."""
     method = getattr(agent, "together", None)
     return None if method is None else method.__func__
 

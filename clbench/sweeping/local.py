@@ -28,8 +28,8 @@ from clbench.sweeping.board import ELSEWHERE, FAILED, FINISHED, Board, CellDispl
 from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.folder import SweepFolder
 
-# Networks in a stack. On a CPU nine in lockstep take a quarter less time than apart, more little less, and cells that are
-# finished early are seen early; elsewhere a step of few takes as long as a step of many.
+# Networks in a stack. On a CPU nine in lockstep take a quarter less time than apart, more of them little less, and
+# cells that are finished early are seen early; elsewhere a step of few takes as long as a step of many.
 MOST_ON_CPU, MOST_ELSEWHERE = 9, 81
 
 
@@ -50,8 +50,8 @@ class Launcher(Protocol):
 class Local:
     """Runs cells on this machine.
 
-    A job has one CPU thread, so that results depend neither on how many cells run beside it, or in lockstep with it, nor
-    on the machine's cores; as many jobs run at a time as there are cores, or one if they run on an accelerator.
+    A job has one CPU thread, so that results depend neither on how many cells run beside it, or in lockstep with it,
+    nor on the machine's cores; as many jobs run at a time as there are cores, or one if they run on an accelerator.
 
     Attributes:
         workers: processes at a time; None for that number.
@@ -86,18 +86,18 @@ def workers_for(cells: Sequence[Cell]) -> int:
     return machine.cores() if all(cell.plan.spec.device == "cpu" for cell in cells) else 1
 
 
-def stacked(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
+def stacked(cells: Sequence[Cell], workers: int) -> list[Sequence[Cell]]:
     """Return the cells in stacks, whose jobs run in lockstep where they can, so that all together are quickest.
 
     Cells of one stream, device and seeds, whose agents can, share stacks of nearly equal size, as many as keep all
-    workers busy. Where there are too few of them for that, and for other agents, a cell stands alone, its seeds divided.
+    workers busy. Where there are too few for that, and of other agents, a cell stands alone, its seeds divided.
     """
     groups: dict[Hashable, list[Cell]] = {}
     for cell in cells:
         spec, kind = cell.plan.spec, together(cell.plan.classes[cell.agent.name])
         key = json.dumps([plain(spec.stream), spec.device, spec.seeds])
         groups.setdefault((kind, key) if kind else cell.key, []).append(cell)
-    stacks, alone = list[list[Cell]](), list[Cell]()
+    stacks, alone = list[Sequence[Cell]](), list[Cell]()
     for group in groups.values():
         spec = group[0].plan.spec
         networks = MOST_ON_CPU if spec.device == "cpu" else MOST_ELSEWHERE
@@ -182,7 +182,7 @@ class _Crew:
             jobs: dict[int, Job] = {}
             for cell in cells:
                 try:
-                    found = self._open(cell, len(cells))
+                    found = self._open(cell, beside=len(cells))
                 except InUseError:
                     self.board.end(cell.label, ELSEWHERE)
                 except Exception as error:
@@ -213,7 +213,7 @@ class _Crew:
         """Whether any cell is still under way."""
         return any(opened.pending for opened, _ in self.owners)
 
-    def _open(self, cell: Cell, stack: int) -> tuple[_Open, dict[int, Job]] | None:
+    def _open(self, cell: Cell, beside: int) -> tuple[_Open, dict[int, Job]] | None:
         with contextlib.ExitStack() as stack:
             folder = self.folder.make(cell)
             stack.enter_context(folder.in_use())
@@ -222,7 +222,7 @@ class _Crew:
                 self.board.end(cell.label, FINISHED)
                 return None
             folder.write_log("")
-            session, data, held = self._session(cell, folder, stack)
+            session, data, held = self._session(cell, folder, beside)
             display = CellDisplay(self.board, cell.label)
             place = self.shared.place(data, held)
             watch, left = stack.enter_context(under_way(session, display, place, 1 / data.num_classes))
@@ -233,7 +233,7 @@ class _Crew:
         self.held.push(own)
         return _Open(cell, watch, len(left), own.close), left
 
-    def _session(self, cell: Cell, folder: RunFolder, stack: int) -> tuple[Session, LabelledData, bool]:
+    def _session(self, cell: Cell, folder: RunFolder, beside: int) -> tuple[Session, LabelledData, bool]:
         log = self.launcher.log
         if folder.has_states():
             data_dir, changes = cell.plan.spec.stream.data_dir, self.launcher.accept_changes
@@ -241,7 +241,7 @@ class _Crew:
             plan, facts = replace(session.plan, log=log), {**session.facts, "log": log}
             return replace(session, plan=plan, facts=facts), data, held
         plan, data, held = load_data(replace(cell.plan, log=log))
-        about = {"name": self.sweep.name, "varied": self.sweep.varied, "stack": stack}
+        about = {"name": self.sweep.name, "varied": self.sweep.varied, "stack": beside}
         return Session(plan, folder, {**gather_facts(plan, data), "sweep": about}), data, held
 
     def _close(self, opened: _Open) -> None:

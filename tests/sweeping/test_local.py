@@ -89,7 +89,12 @@ def test_a_cell_is_what_its_jobs_give_alone(whole):
     assert dict(zip(zip(found["seed"], found["task"], strict=True), found["accuracy"], strict=True)) == alone
 
 
-MANY = {**SWEEP, "grid": [{"agent": ["agents.vanilla", "agents.l2", "agents.reset"], "arguments": {"step_size": [1e-3, 1e-2]}}]}
+MANY = {
+    **SWEEP,
+    "grid": [
+        {"agent": ["agents.vanilla", "agents.l2", "agents.reset"], "arguments": {"step_size": [1e-3, 1e-2]}}
+    ],
+}
 
 
 def test_cells_in_a_stack_give_what_they_give_apart(tmp_path, inline):
@@ -112,7 +117,9 @@ def test_stacks_are_of_one_stream_and_keep_all_workers_busy(monkeypatch):
     assert sizes({"grid": [ten], "seeds": 1}, 2) == [5, 5]
     assert sizes({"grid": [ten], "seeds": 1}, 4) == [3, 3, 2, 2]
     assert sizes({"grid": [ten]}, 6) == [1] * 10
-    assert sizes({"grid": [{**ten, "env": ["RandomLabelMNIST-v0", "PermutedMNIST-v0"]}]}, 2) == [3, 3, 2, 2] * 2
+    assert (
+        sizes({"grid": [{**ten, "env": ["RandomLabelMNIST-v0", "PermutedMNIST-v0"]}]}, 2) == [3, 3, 2, 2] * 2
+    )
 
 
 def test_a_stack_that_was_broken_off_goes_on(tmp_path, monkeypatch, inline):
