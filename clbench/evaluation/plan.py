@@ -87,7 +87,7 @@ class Plan:
         return jobs
 
     def groups(self, jobs: Mapping[int, Job]) -> list[dict[int, Job]]:
-        """Return jobs, by their numbers, in groups that run in lockstep: if agents are to be together, of those that can."""
+        """Return jobs, by their numbers, in groups that run in lockstep: together if that was asked for and is possible."""
         return (
             in_lockstep(jobs, self.classes)
             if self.division.together
