@@ -87,7 +87,7 @@ class Plan:
         return jobs
 
     def groups(self, jobs: Mapping[int, Job]) -> list[dict[int, Job]]:
-        """Return jobs, by their numbers, in groups that run in lockstep: together if that was asked for and is possible."""
+        """Return jobs, by their numbers, in groups that run in lockstep; each alone unless asked otherwise."""
         return (
             in_lockstep(jobs, self.classes)
             if self.division.together
