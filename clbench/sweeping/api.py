@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clbench.errors import OptionError
 from clbench.evaluation.session import code_of, sources_of, who_cannot_resume
 from clbench.loading import source_of
+from clbench.registration import lookup
 from clbench.results import Results, load_results
 from clbench.specs import check_count
 from clbench.sweeping.board import Board, default_board
@@ -168,11 +169,17 @@ def _anew(cells: Sequence[Cell]) -> list[str]:
 
 
 def _changed(cells: Sequence[Cell], folder: SweepFolder) -> list[str]:
-    """Say which agents' code is another than that which finished cells were run with."""
-    owners = {cell.agent.name: cell.plan.classes[cell.agent.name] for cell in cells}
-    now = {name: code_of(source_of(owner)) for name, owner in owners.items()}
-    before = [(cell.agent.name, sources_of(folder.facts(cell) or {})[cell.agent.name]) for cell in cells]
-    counts = Counter(name for name, code in before if code != now[name])
+    """Say which agents' and streams' code is another than that which finished cells were run with."""
+    counts: Counter[str] = Counter()
+    for cell in cells:
+        before, stream = sources_of(folder.facts(cell) or {}), cell.plan.spec.stream.id
+        now = {
+            cell.agent.name: code_of(source_of(cell.plan.classes[cell.agent.name])),
+            "stream": source_of(lookup(stream).load())["sha256"],
+        }
+        counts.update(
+            stream if name == "stream" else name for name, code in now.items() if before[name] != code
+        )
     return [
         f"the code of {name} has changed since {number} of its cells finished: delete their folders to run them anew"
         for name, number in counts.items()

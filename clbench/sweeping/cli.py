@@ -84,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str]) -> int:
     options = build_parser().read(arguments)
+    if options.report and options.dry_run:
+        raise OptionError(
+            "--report and --dry-run go apart: one ranks what is finished, the other says what is left"
+        )
     sweep = read_sweep(options.file)
     selection = checked_selection(sweep, _seeds(options.select_seeds), _seeds(options.report_seeds))
     cells, trackers = shard_of(sweep.cells, _shard(options.shard)), check_trackers(options.log)
@@ -95,7 +99,7 @@ def _main(arguments: Sequence[str]) -> int:
     if not options.report:
         workers = workers_for(cells) if options.workers is None else check_count("workers", options.workers)
         if not options.quiet:
-            _announce(console, sweep, cells, folder, workers)
+            _announce(console, sweep, cells, folder, workers, options.dry_run)
         if options.dry_run:
             console.print(cells_table(cells, folder))
             return 0
@@ -117,7 +121,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _announce(
-    console: "Console", sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, workers: int
+    console: "Console", sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, workers: int, measure: bool
 ) -> None:
     runs = sum(len(cell.plan.spec.seeds) for cell in cells)
     steps = sum(map(steps_of, cells))
@@ -127,7 +131,7 @@ def _announce(
         soft_wrap=True,
     )
     as_run = [cell for stack in stacked(cells, workers) for cell in stack]
-    console.print(str(amount_left(as_run, folder, workers)), soft_wrap=True)
+    console.print(str(amount_left(as_run, folder, workers, measure)), soft_wrap=True)
 
 
 def _seeds(text: str | None) -> list[int] | None:

@@ -29,7 +29,7 @@ from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.folder import SweepFolder
 
 # Networks in a stack. On a CPU nine in lockstep take a quarter less time than apart, more of them little less, and
-# cells that are finished early are seen early; elsewhere a step of few takes as long as a step of many.
+# cells that are finished early are seen early; elsewhere it is not measured yet.
 MOST_ON_CPU, MOST_ELSEWHERE = 9, 81
 
 
@@ -174,7 +174,8 @@ class _Crew:
     shared: _Shared
     held: contextlib.ExitStack
     launcher: Local
-    owners: list[tuple[_Open, int]] = field(default_factory=list)  # of each job that the pool was given
+    owners: dict[int, tuple[_Open, int]] = field(default_factory=dict)  # of each job that has not ended
+    count: int = 0  # of jobs that the pool was given
 
     def groups(self) -> Iterator[dict[int, Job]]:
         """Yield the jobs that are left, by their numbers: those that run in lockstep together."""
@@ -195,15 +196,17 @@ class _Crew:
     def _entrusted(self, opened: _Open, left: dict[int, Job]) -> dict[int, Job]:
         if not left:  # it was broken off after its last step
             self._close(opened)
-        first = len(self.owners)
-        self.owners += [(opened, index) for index in left]
-        return dict(enumerate(left.values(), first))
+        jobs = dict(enumerate(left.values(), self.count))
+        self.owners |= {number: (opened, index) for number, index in zip(jobs, left, strict=True)}
+        self.count += len(jobs)
+        return jobs
 
     def take(self, number: int, message: Message) -> None:
         """Take a message of the pool's job `number`."""
         opened, index = self.owners[number]
         opened.watch.take(index, message)
         if message["kind"] in ("done", "failed"):
+            del self.owners[number]
             opened.pending -= 1
             if not opened.pending:
                 self._close(opened)
@@ -211,7 +214,7 @@ class _Crew:
     @property
     def is_open(self) -> bool:
         """Whether any cell is still under way."""
-        return any(opened.pending for opened, _ in self.owners)
+        return bool(self.owners)
 
     def _open(self, cell: Cell, beside: int) -> tuple[_Open, dict[int, Job]] | None:
         with contextlib.ExitStack() as stack:
@@ -240,6 +243,7 @@ class _Crew:
             session, data, held = take_up(folder, (), None, data_dir, changes)
             plan, facts = replace(session.plan, log=log), {**session.facts, "log": log}
             return replace(session, plan=plan, facts=facts), data, held
+        folder.forget_states()  # what trackers were told of a run that left no state is not of this one
         plan, data, held = load_data(replace(cell.plan, log=log))
         about = {"name": self.sweep.name, "varied": self.sweep.varied, "stack": beside}
         return Session(plan, folder, {**gather_facts(plan, data), "sweep": about}), data, held
