@@ -10,17 +10,21 @@ from clbench.errors import OptionError
 from clbench.evaluation.session import code_of, sources_of, who_cannot_resume
 from clbench.loading import source_of
 from clbench.results import Results, load_results
-from clbench.specs import check_count
+from clbench.specs import check_choice, check_count
 from clbench.sweeping.board import Board, default_board
 from clbench.sweeping.cells import Cell, Sweep, read_sweep
 from clbench.sweeping.estimate import steps_of
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import Launcher, Local
+from clbench.sweeping.launcher import Launcher
+from clbench.sweeping.local import Local
 from clbench.sweeping.ranking import Selection
+from clbench.sweeping.ray import Ray
 from clbench.sweeping.report import Report, make_report, ranking_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LAUNCHERS = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def sweep(
     select_seeds: Sequence[int] | None = None,
     report_seeds: Sequence[int] | None = None,
     accept_changes: bool = False,
+    launcher: str = "local",
+    ray_address: str | None = None,
     progress: bool = False,
 ) -> SweepResult:
     """Run what is missing of a sweep: agents with arguments on streams, each combination in a run folder.
@@ -73,6 +79,8 @@ def sweep(
         select_seeds: seeds on which the best cell of each agent is chosen; with `report_seeds`.
         report_seeds: seeds on which it is judged.
         accept_changes: go on with cells although agent or stream have changed since they began.
+        launcher: "local" for this machine, "ray" for the nodes of a Ray cluster, which share the folder.
+        ray_address: the cluster's; by default one is started on this machine.
         progress: show what is running, as the command line does.
 
     Returns:
@@ -83,13 +91,29 @@ def sweep(
     """
     asked = read_sweep(what)
     selection = checked_selection(asked, select_seeds, report_seeds)
-    launcher = Local(None if workers is None else check_count("workers", workers), accept_changes)
+    runs = choose_launcher(launcher, workers, ray_address, accept_changes)
     folder = SweepFolder(Path(out) / asked.name)
     cells = shard_of(asked.cells, shard)
-    failures = run_missing(
-        asked, cells, folder, launcher, default_board if progress else Board, "the same call"
-    )
+    failures = run_missing(asked, cells, folder, runs, default_board if progress else Board, "the same call")
     return SweepResult(asked, folder.path, failures, make_report(asked, folder, selection))
+
+
+def choose_launcher(
+    name: str, workers: int | None, ray_address: str | None, accept_changes: bool
+) -> Launcher:
+    """Return what runs the cells.
+
+    Raises:
+        UsageError: there is no such launcher, or it cannot be had so.
+    """
+    check_choice("launcher", name, LAUNCHERS)
+    if workers is not None:
+        workers = check_count("workers", workers)
+    if name == "ray":
+        return Ray(ray_address, workers, accept_changes)
+    if ray_address is not None:
+        raise OptionError(f"the address {ray_address} is Ray's: choose the launcher ray")
+    return Local(workers, accept_changes)
 
 
 def checked_selection(sweep: Sweep, select: Sequence[int] | None, report: Sequence[int] | None) -> Selection:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from clbench.command_line import Parser, run_command
 from clbench.errors import OptionError
 from clbench.evaluation.progress import count, make_wide_console
-from clbench.specs import check_count
-from clbench.sweeping.api import checked_selection, run_missing, shard_of
+from clbench.sweeping.api import LAUNCHERS, checked_selection, choose_launcher, run_missing, shard_of
 from clbench.sweeping.board import Board, default_board
 from clbench.sweeping.cells import Cell, Sweep, read_sweep
 from clbench.sweeping.estimate import amount_left, steps_of
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import Local, divided, workers_for
+from clbench.sweeping.launcher import divided
 from clbench.sweeping.report import make_report
 from clbench.sweeping.tables import cells_table, print_failures, print_report
 
@@ -31,6 +30,7 @@ examples:
   python -m clbench.sweep examples/sweep.toml --dry-run
   python -m clbench.sweep examples/sweep.toml --select-seeds 0,1 --report-seeds 2,3,4
   python -m clbench.sweep examples/sweep.toml --shard 2/8
+  python -m clbench.sweep examples/sweep.toml --launcher ray --ray-address 10.0.0.1:6379
 
 exit codes: 0 done; 1 a cell failed, all else is done; 2 nothing was started;
 130 interrupted by Ctrl-C, 143 ended by SIGTERM, both after the step in progress: the same command goes on
@@ -63,6 +63,13 @@ def build_parser() -> Parser:
         metavar="N",
         help="processes at a time (default: cores, or 1 on an accelerator)",
     )
+    add(
+        "--launcher",
+        default="local",
+        metavar="|".join(LAUNCHERS),
+        help="run cells on this machine (default), or on the nodes of a Ray cluster, which share DIR",
+    )
+    add("--ray-address", metavar="ADDRESS", help="the cluster's (default: one is started on this machine)")
     add("--select-seeds", metavar="A,B,...", help="seeds on which the best cell of each agent is chosen ...")
     add("--report-seeds", metavar="C,D,...", help="... and others, on which it is judged")
     add(
@@ -91,9 +98,11 @@ def _main(arguments: Sequence[str]) -> int:
         dict[str, str](),
     )
     if not options.report:
-        workers = workers_for(cells) if options.workers is None else check_count("workers", options.workers)
+        launcher = choose_launcher(
+            options.launcher, options.workers, options.ray_address, options.accept_changes
+        )
         if not options.quiet:
-            _announce(console, sweep, cells, folder, workers)
+            _announce(console, sweep, cells, folder, launcher.workers_for(cells))
         if options.dry_run:
             console.print(cells_table(cells, folder))
             return 0
@@ -101,7 +110,7 @@ def _main(arguments: Sequence[str]) -> int:
             sweep,
             cells,
             folder,
-            Local(workers, options.accept_changes),
+            launcher,
             Board if options.quiet else default_board,
             f"python -m clbench.sweep {shlex.join(arguments)}",
         )

@@ -7,93 +7,57 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from clbench import machine
 from clbench.data import LabelledData
 from clbench.data.sources import forget
-from clbench.errors import ClbenchError, InUseError, WriteError
+from clbench.errors import InUseError
 from clbench.evaluation.interrupting import Interrupted, interruptible
-from clbench.evaluation.jobs import Division, Job, Message, divide
+from clbench.evaluation.jobs import Job, Message
 from clbench.evaluation.pool import Pool
 from clbench.evaluation.resuming import take_up
 from clbench.evaluation.session import Session, gather_facts, load_data, under_way
 from clbench.evaluation.watch import Watch
-from clbench.loading import is_vectorized
 from clbench.results import RunFolder
-from clbench.sweeping.board import ELSEWHERE, FAILED, FINISHED, Board, CellDisplay
+from clbench.sweeping.board import ELSEWHERE, FINISHED, Board, CellDisplay
 from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.folder import SweepFolder
-
-
-class Launcher(Protocol):
-    """Something that runs cells, wherever it does."""
-
-    def __call__(self, sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, board: Board) -> None:
-        """Run what is left of `cells`, each in its run folder, and tell the board how each gets on and ends.
-
-        A cell that fails stops no other.
-
-        Raises:
-            Interrupted: by a signal, with all states kept.
-        """
+from clbench.sweeping.launcher import divided, fail, line, on_accelerator
 
 
 @dataclass(frozen=True)
 class Local:
     """Runs cells on this machine.
 
-    A job has one CPU thread, so that results depend neither on how many cells run beside it nor on the machine's
-    cores; as many jobs run at a time as there are cores, or one if they run on an accelerator.
-
     Attributes:
-        workers: processes at a time; None for that number.
+        workers: processes at a time; None for as many as there are cores, or one if any cell is on an accelerator.
         accept_changes: go on with cells although agent or stream have changed since they began.
+        patience: seconds to wait for a cell's folder that another process holds.
     """
 
     workers: int | None = None
     accept_changes: bool = False
+    patience: float = 0.0
+
+    def workers_for(self, cells: Sequence[Cell]) -> int:
+        """Return how many processes run jobs at a time."""
+        return self.workers or (1 if any(map(on_accelerator, cells)) else machine.cores())
 
     def __call__(self, sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, board: Board) -> None:
         """Run the cells."""
-        workers = self.workers or workers_for(cells)
+        workers = self.workers_for(cells)
         with (
             tempfile.TemporaryDirectory(prefix="clbench-") as scratch,
             contextlib.closing(_Shared(Path(scratch))) as shared,
             contextlib.ExitStack() as held,
         ):
-            crew = _Crew(sweep, divided(cells, workers), folder, board, shared, held, self.accept_changes)
+            crew = _Crew(self, sweep, divided(cells, workers), folder, board, shared, held)
             pool = Pool(crew.jobs(), workers)
             with contextlib.closing(pool), interruptible(pool.stop) as interruption:
                 for number, message in pool.messages():
                     crew.take(number, message)
             if interruption.signal is not None or crew.is_open:
                 raise Interrupted("the sweep was broken off", interruption.signal or signal.SIGTERM)
-
-
-def workers_for(cells: Sequence[Cell]) -> int:
-    """Return how many processes run at a time, unless someone says so."""
-    return machine.cores() if all(cell.plan.spec.device == "cpu" for cell in cells) else 1
-
-
-def divided(cells: Sequence[Cell], workers: int) -> list[Cell]:
-    """Return the cells with each one's seeds divided into jobs so that all together are quickest."""
-    if not cells:
-        return []
-    lockstep = sum(map(_is_lockstep, cells))
-    seeds = max(len(cell.plan.spec.seeds) for cell in cells)
-    parts = divide(seeds, lockstep, len(cells) - lockstep, machine.cores(), workers).parts
-    found = []
-    for cell in cells:
-        own = len(cell.plan.spec.seeds)
-        parts_of_cell = min(parts, own)
-        jobs = parts_of_cell if _is_lockstep(cell) else own
-        found.append(cell.divided(Division(parts_of_cell, min(workers, jobs), threads=1)))
-    return found
-
-
-def _is_lockstep(cell: Cell) -> bool:
-    return is_vectorized(cell.plan.classes[cell.agent.name])
 
 
 class _Shared:
@@ -133,13 +97,13 @@ class _Open:
 class _Crew:
     """Opens a cell when there is a worker for its first job, and closes it when its last has ended."""
 
+    launcher: Local
     sweep: Sweep
     cells: Sequence[Cell]
     folder: SweepFolder
     board: Board
     shared: _Shared
     held: contextlib.ExitStack
-    accept_changes: bool
     owners: list[tuple[_Open, int]] = field(default_factory=list)  # of each job that the pool was given
 
     def jobs(self) -> Iterator[Job]:
@@ -150,7 +114,7 @@ class _Crew:
             except InUseError:
                 self.board.end(cell.label, ELSEWHERE)
             except Exception as error:
-                self._fail(cell, [(_line(error), traceback.format_exc())])
+                fail(cell, [(line(error), traceback.format_exc())], self.folder, self.board)
             else:
                 yield from self._entrusted(*found) if found is not None else ()
 
@@ -178,7 +142,7 @@ class _Crew:
     def _open(self, cell: Cell) -> tuple[_Open, dict[int, Job]] | None:
         with contextlib.ExitStack() as stack:
             folder = self.folder.make(cell)
-            stack.enter_context(folder.in_use())
+            stack.enter_context(folder.in_use(self.launcher.patience))
             if self.folder.is_complete(cell):  # another process was faster
                 folder.forget_states()
                 self.board.end(cell.label, FINISHED)
@@ -197,7 +161,7 @@ class _Crew:
 
     def _session(self, cell: Cell, folder: RunFolder) -> tuple[Session, LabelledData, bool]:
         if folder.has_states():
-            return take_up(folder, (), None, cell.plan.spec.stream.data_dir, self.accept_changes)
+            return take_up(folder, (), None, cell.plan.spec.stream.data_dir, self.launcher.accept_changes)
         plan, data, held = load_data(cell.plan)
         varied = {"name": self.sweep.name, "varied": self.sweep.varied}
         return Session(plan, folder, {**gather_facts(plan, data), "sweep": varied}), data, held
@@ -207,19 +171,8 @@ class _Crew:
         try:
             opened.close()
         except Exception as error:
-            failures.append((_line(error), traceback.format_exc()))
+            failures.append((line(error), traceback.format_exc()))
         if failures:
-            self._fail(opened.cell, failures)
+            fail(opened.cell, failures, self.folder, self.board)
         else:
             self.board.end(opened.cell.label, FINISHED)
-
-    def _fail(self, cell: Cell, failures: Sequence[tuple[str, str]]) -> None:
-        text = "\n".join(f"{error}\n\n{trace}" for error, trace in failures)
-        with contextlib.suppress(WriteError, OSError):
-            self.folder.make(cell).write_log(text)
-        self.board.end(cell.label, FAILED, "; ".join(error for error, _ in failures))
-
-
-def _line(error: Exception) -> str:
-    text = str(error) if isinstance(error, ClbenchError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())

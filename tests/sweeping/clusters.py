@@ -1,0 +1,61 @@
+"""Ray clusters on this machine, and how one of their nodes is killed."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+
+def start():
+    """A cluster with one node of one CPU."""
+    from ray.cluster_utils import Cluster
+
+    return Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+
+
+def wait_for(what, seconds=90):
+    """The first answer that is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def descendants(pid):
+    """Ids of a process's children, and theirs."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    rows = [tuple(map(int, row.split())) for row in listing.splitlines()]
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in rows if parent == one]
+    return found[1:]
+
+
+def finished_tasks(folder):
+    """How many tasks a run folder has."""
+    table = folder / "tasks.csv"
+    return len(table.read_text().splitlines()) - 1 if table.exists() else 0
+
+
+def cell_of(pids):
+    """The run folder that one of some processes holds, if it has three tasks."""
+    for pid in pids:
+        try:
+            held = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:  # it has ended
+            continue
+        for path in held:
+            if path.endswith("/state/lock") and finished_tasks(Path(path).parent.parent) >= 3:
+                return Path(path).parent.parent
+    return None
+
+
+def kill(node, killed):
+    """Kill a node with all its processes as soon as it has got somewhere; add the cell's folder and its tasks."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    folder = wait_for(lambda: cell_of(descendants(raylet)))
+    for pid in [raylet, *descendants(raylet)]:
+        os.kill(pid, signal.SIGKILL)
+    killed += [folder, finished_tasks(folder)]
