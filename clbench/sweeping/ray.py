@@ -99,6 +99,8 @@ class Ray:
                 )
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise OptionError(f"no Ray cluster can be reached at '{self.address}': {error}") from error
+            # What Ray's debugger does while it is open: else messages on lost nodes come between ours.
+            ray._private.worker._worker_logs_enabled = False
             yield
         finally:
             ray.shutdown()
@@ -123,7 +125,7 @@ class _Crew:
     accept_changes: bool
     running: dict[Any, tuple[Cell, int]] = field(
         default_factory=dict
-    )  # by task; how many workers each has lost
+    )  # by task, with the workers it has lost
 
     def __post_init__(self) -> None:
         import ray
@@ -146,7 +148,9 @@ class _Crew:
         # Classes go by their names: a class of an agent's file is known to this process only.
         bare = replace(cell, plan=replace(cell.plan, classes={}))
         run = ray.remote(run_cell).options(**needs, max_retries=0, name=cell.label)
-        task = run.remote(launcher, self.sweep, bare, self.folder.path.resolve(), Desk.here(), self.news)
+        task = run.remote(
+            launcher, self.sweep, bare, self.folder.path.resolve(), Desk.here(), self.news.actor
+        )
         self.running[task] = (cell, losses)
 
     def follow(self, interruption: Interruption) -> None:
@@ -221,23 +225,28 @@ def run_cell(launcher: Local, sweep: Sweep, cell: Cell, folder: Path, desk: Desk
         cell: without its classes.
         folder: the sweep's.
         desk: of the process that started the sweep.
-        news: queue that takes what its board is to be told.
+        news: actor of the queue for what its board is to be told.
     """
     desk.take()
     plan = cell.plan
     introduce(plan.spec.stream.id, plan.modules, plan.stream_class)
     classes = {agent.name: load_agent(agent.name) for agent in plan.spec.agents}
     whole = replace(cell, plan=replace(plan, classes=classes))
-    launcher(sweep, [whole], SweepFolder(folder), _Reporter(news))
+    with contextlib.closing(_Reporter(news)) as reporter:
+        launcher(sweep, [whole], SweepFolder(folder), reporter)
 
 
 class _Reporter(Board):
-    """Sends on what a board is told; how a cell gets on, every now and then and at its end."""
+    """Sends on what a board is told; how a cell gets on, every now and then and at its end.
+
+    It does not wait for answers, but at the end: while a task waits for Ray, its CPU is given to another.
+    """
 
     def __init__(self, news: Any) -> None:
         super().__init__({}, [])
         self._news, self._sent = news, 0.0
         self._held: tuple[str, Standing] | None = None
+        self._last: list[Any] = []
 
     def update(self, label: str, standing: Standing) -> None:
         """Send it if it is time."""
@@ -248,17 +257,26 @@ class _Reporter(Board):
     def end(self, label: str, state: str, why: str = "") -> None:
         """Send it, after the last standing."""
         self._flush()
-        self._news.put(("end", (label, state, why)))
+        self._send("end", label, state, why)
 
     def output(self, label: str, line: str) -> None:
         """Send it."""
-        self._news.put(("output", (label, line)))
+        self._send("output", label, line)
 
     def note(self, text: str) -> None:
         """Send it."""
-        self._news.put(("note", (text,)))
+        self._send("note", text)
+
+    def close(self) -> None:
+        """Return when all has arrived."""
+        import ray
+
+        ray.get(self._last)
 
     def _flush(self) -> None:
         if self._held is not None:
-            self._news.put(("update", self._held))
+            self._send("update", *self._held)
             self._held, self._sent = None, time.monotonic()
+
+    def _send(self, name: str, *arguments: Any) -> None:
+        self._last = [self._news.put_nowait.remote((name, arguments))]  # they are taken in turn

@@ -8,10 +8,13 @@ from pathlib import Path
 
 
 def start():
-    """A cluster with one node of one CPU."""
+    """A cluster with one node of one CPU, which takes others for dead after some seconds without an answer."""
     from ray.cluster_utils import Cluster
 
-    return Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    health = {"period_ms": 1000, "timeout_ms": 5000, "failure_threshold": 3, "initial_delay_ms": 1000}
+    config = {f"health_check_{name}": value for name, value in health.items()}
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": config}
+    return Cluster(initialize_head=True, head_node_args=head)
 
 
 def wait_for(what, seconds=90):
