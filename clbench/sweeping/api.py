@@ -20,6 +20,7 @@ from clbench.sweeping.local import Local
 from clbench.sweeping.ranking import Selection
 from clbench.sweeping.ray import Ray
 from clbench.sweeping.report import Report, make_report, ranking_frame
+from clbench.sweeping.store import is_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,13 +74,14 @@ def sweep(
 
     Args:
         what: a sweep file in TOML, or a mapping of its shape, in which agents may be classes, too.
-        out: folder in which the sweep's folder is made, or is already.
+        out: folder in which the sweep's folder is made, or is already; with Ray also a URL that fsspec knows, whose
+            copy is made in "results".
         workers: processes at a time; by default as many as cores, or one on an accelerator.
         shard: I and N: run every N-th cell of the file only, from the I-th.
         select_seeds: seeds on which the best cell of each agent is chosen; with `report_seeds`.
         report_seeds: seeds on which it is judged.
         accept_changes: go on with cells although agent or stream have changed since they began.
-        launcher: "local" for this machine, "ray" for the nodes of a Ray cluster, which share the folder.
+        launcher: "local" for this machine, "ray" for the nodes of a Ray cluster, which share the folder or the URL.
         ray_address: the cluster's; by default one is started on this machine.
         progress: show what is running, as the command line does.
 
@@ -91,15 +93,15 @@ def sweep(
     """
     asked = read_sweep(what)
     selection = checked_selection(asked, select_seeds, report_seeds)
-    runs = choose_launcher(launcher, workers, ray_address, accept_changes)
-    folder = SweepFolder(Path(out) / asked.name)
+    runs = choose_launcher(launcher, workers, ray_address, accept_changes, out)
+    folder = SweepFolder.of(asked, out)
     cells = shard_of(asked.cells, shard)
     failures = run_missing(asked, cells, folder, runs, default_board if progress else Board, "the same call")
     return SweepResult(asked, folder.path, failures, make_report(asked, folder, selection))
 
 
 def choose_launcher(
-    name: str, workers: int | None, ray_address: str | None, accept_changes: bool
+    name: str, workers: int | None, ray_address: str | None, accept_changes: bool, out: str | Path
 ) -> Launcher:
     """Return what runs the cells.
 
@@ -113,6 +115,8 @@ def choose_launcher(
         return Ray(ray_address, workers, accept_changes)
     if ray_address is not None:
         raise OptionError(f"the address {ray_address} is Ray's: choose the launcher ray")
+    if is_url(out):
+        raise OptionError(f"'{out}' is for the launcher ray: on this machine cells run in a folder")
     return Local(workers, accept_changes)
 
 

@@ -4,7 +4,6 @@ import argparse
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clbench.command_line import Parser, run_command
@@ -51,8 +50,8 @@ def build_parser() -> Parser:
     add(
         "--out",
         default="results",
-        metavar="DIR",
-        help="where the sweep's folder is made (default: %(default)s)",
+        metavar="DIR|URL",
+        help="where the sweep's folder is made (default: %(default)s); a URL, such as s3://..., with Ray only",
     )
     add("--dry-run", action="store_true", help="say what would run and how long it takes; start nothing")
     add("--report", action="store_true", help="rank what is finished; run nothing")
@@ -93,13 +92,13 @@ def _main(arguments: Sequence[str]) -> int:
     selection = checked_selection(sweep, _seeds(options.select_seeds), _seeds(options.report_seeds))
     cells = shard_of(sweep.cells, _shard(options.shard))
     folder, console, failures = (
-        SweepFolder(Path(options.out) / sweep.name),
+        SweepFolder.of(sweep, options.out),
         make_wide_console(),
         dict[str, str](),
     )
     if not options.report:
         launcher = choose_launcher(
-            options.launcher, options.workers, options.ray_address, options.accept_changes
+            options.launcher, options.workers, options.ray_address, options.accept_changes, options.out
         )
         if not options.quiet:
             _announce(console, sweep, cells, folder, launcher.workers_for(cells))

@@ -5,9 +5,10 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ class Ray:
             yield
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of ours tells nobody
-        own = {
+        own: dict[str, Any] = {
             "num_cpus": self.workers or machine.cores(),
             "object_store_memory": STORE,
             "include_dashboard": False,
@@ -145,12 +146,11 @@ class _Crew:
             workers = max(1, min(cell.plan.division.workers, max(_resources("CPU"), default=1)))
             needs = {"num_cpus": workers}
         launcher = Local(workers, self.accept_changes, PATIENCE if losses else 0.0)
+        folder = SweepFolder(self.folder.path.resolve(), self.folder.store)
         # Classes go by their names: a class of an agent's file is known to this process only.
         bare = replace(cell, plan=replace(cell.plan, classes={}))
         run = ray.remote(run_cell).options(**needs, max_retries=0, name=cell.label)
-        task = run.remote(
-            launcher, self.sweep, bare, self.folder.path.resolve(), Desk.here(), self.news.actor
-        )
+        task = run.remote(launcher, self.sweep, bare, folder, Desk.here(), self.news.actor)
         self.running[task] = (cell, losses)
 
     def follow(self, interruption: Interruption) -> None:
@@ -174,6 +174,7 @@ class _Crew:
         from ray.exceptions import RayError, RayTaskError
 
         cell, losses = self.running.pop(task)
+        self.folder.fetch([cell])
         try:
             ray.get(task)
         except RayTaskError as error:  # before the cell began, or the disk is full
@@ -216,7 +217,7 @@ class Desk:
         sys.argv[:] = self.command
 
 
-def run_cell(launcher: Local, sweep: Sweep, cell: Cell, folder: Path, desk: Desk, news: Any) -> None:
+def run_cell(launcher: Local, sweep: Sweep, cell: Cell, folder: SweepFolder, desk: Desk, news: Any) -> None:
     """Run a cell on this node: the body of a task.
 
     Args:
@@ -232,27 +233,54 @@ def run_cell(launcher: Local, sweep: Sweep, cell: Cell, folder: Path, desk: Desk
     introduce(plan.spec.stream.id, plan.modules, plan.stream_class)
     classes = {agent.name: load_agent(agent.name) for agent in plan.spec.agents}
     whole = replace(cell, plan=replace(plan, classes=classes))
-    with contextlib.closing(_Reporter(news)) as reporter:
-        launcher(sweep, [whole], SweepFolder(folder), reporter)
+    with (
+        _workplace(folder, whole) as place,
+        contextlib.closing(_Reporter(news, lambda: place.put(whole))) as reporter,
+    ):
+        launcher(sweep, [whole], place, reporter)
+
+
+@contextlib.contextmanager
+def _workplace(folder: SweepFolder, cell: Cell) -> Iterator[SweepFolder]:
+    """Give the folder to run a cell in: the sweep's, or of one at a URL, a copy on this node."""
+    if folder.store is None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="clbench-") as scratch:
+        copy = SweepFolder(Path(scratch), folder.store)
+        copy.fetch([cell], states=True)
+        try:
+            yield copy
+        finally:
+            copy.put(cell)
 
 
 class _Reporter(Board):
     """Sends on what a board is told; how a cell gets on, every now and then and at its end.
 
     It does not wait for answers, but at the end: while a task waits for Ray, its CPU is given to another.
+
+    Args:
+        news: see `run_cell`.
+        put: keeps what the cell has, where others find it; called after a task, for a tenth of the time at most.
     """
 
-    def __init__(self, news: Any) -> None:
+    def __init__(self, news: Any, put: Callable[[], None]) -> None:
         super().__init__({}, [])
         self._news, self._sent = news, 0.0
+        self._put, self._task, self._next = put, 0, 0.0
         self._held: tuple[str, Standing] | None = None
         self._last: list[Any] = []
 
     def update(self, label: str, standing: Standing) -> None:
         """Send it if it is time."""
         self._held = label, standing
-        if time.monotonic() - self._sent > PERIOD:
+        started = time.monotonic()
+        if started - self._sent > PERIOD:
             self._flush()
+        if standing.task > self._task and started > self._next:
+            self._put()
+            self._task, self._next = standing.task, time.monotonic() + 10 * (time.monotonic() - started)
 
     def end(self, label: str, state: str, why: str = "") -> None:
         """Send it, after the last standing."""

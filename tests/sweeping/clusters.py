@@ -42,8 +42,8 @@ def finished_tasks(folder):
     return len(table.read_text().splitlines()) - 1 if table.exists() else 0
 
 
-def cell_of(pids):
-    """The run folder that one of some processes holds, if it has three tasks."""
+def holding(pids):
+    """Of some processes the one that holds a run folder with three finished tasks, and the folder."""
     for pid in pids:
         try:
             held = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
@@ -51,14 +51,24 @@ def cell_of(pids):
             continue
         for path in held:
             if path.endswith("/state/lock") and finished_tasks(Path(path).parent.parent) >= 3:
-                return Path(path).parent.parent
+                return pid, Path(path).parent.parent
     return None
+
+
+def raylet(node):
+    """The id of the process that runs a node's workers."""
+    return node.all_processes["raylet"][0].process.pid
 
 
 def kill(node, killed):
     """Kill a node with all its processes as soon as it has got somewhere; add the cell's folder and its tasks."""
-    raylet = node.all_processes["raylet"][0].process.pid
-    folder = wait_for(lambda: cell_of(descendants(raylet)))
-    for pid in [raylet, *descendants(raylet)]:
+    _, folder = wait_for(lambda: holding(descendants(raylet(node))))
+    for pid in [raylet(node), *descendants(raylet(node))]:
         os.kill(pid, signal.SIGKILL)
     killed += [folder, finished_tasks(folder)]
+
+
+def kill_worker(node):
+    """Kill a node's worker as soon as it has got somewhere."""
+    pid, _ = wait_for(lambda: holding(descendants(raylet(node))))
+    os.kill(pid, signal.SIGKILL)

@@ -21,7 +21,14 @@ agent = ["agents.vanilla", "agents.l2", "agents.crelu", "agents.reset"]
 env = ["RandomLabelMNIST-v0", "PermutedMNIST-v0"]
 arguments.step_size = [1e-4, 1e-3, 1e-2]
 """
-SETTINGS = {**TINY, "name": "everywhere", "num_tasks": 20, "epochs_per_task": 4, "num_samples": 500}
+SETTINGS = {
+    **TINY,
+    "name": "everywhere",
+    "num_tasks": 10,
+    "epochs_per_task": 4,
+    "num_samples": 500,
+    "seeds": 2,
+}
 
 
 def command(file, out, *more):

@@ -11,13 +11,15 @@ import pytest
 import clbench
 from clbench.results import RunFolder
 from tests.cases import heed_interrupts
-from tests.sweeping.clusters import finished_tasks, kill, start, wait_for
+from tests.sweeping.clusters import finished_tasks, kill, kill_worker, start, wait_for
 from tests.sweeping.conftest import FAILING, TINY, frame
 
 pytest.importorskip("ray")
 
 LONGER = {**TINY, "num_tasks": 20, "epochs_per_task": 4, "num_samples": 500, "seeds": 1}
 GRID = {"agent": "agents.vanilla", "arguments": {"step_size": [1e-4, 1e-3, 1e-2]}}
+
+FROM_PROC = pytest.mark.skipif(not Path("/proc").is_dir(), reason="who holds what is read from /proc")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def cluster():
     found.shutdown()
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="who holds what is read from /proc")
+@FROM_PROC
 def test_a_lost_nodes_cell_goes_on_elsewhere(cluster, tmp_path, inline, capsys):
     node, killed, handler = cluster.add_node(num_cpus=1), [], signal.getsignal(signal.SIGTERM)
     killer = threading.Thread(target=kill, args=(node, killed))
@@ -49,6 +51,29 @@ def test_a_lost_nodes_cell_goes_on_elsewhere(cluster, tmp_path, inline, capsys):
     assert len(done.results.tasks) == 3 * LONGER["num_tasks"]
     assert frame(done.results).equals(frame(clbench.sweep(what, out=tmp_path / "local").results))
     assert signal.getsignal(signal.SIGTERM) == handler
+
+
+@FROM_PROC
+def test_a_lost_workers_cell_goes_on_from_a_url(cluster, tmp_path, inline, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    killer = threading.Thread(target=kill_worker, args=(cluster.head_node,))
+    killer.start()
+    what, url = {**LONGER, "cell": [{"agent": "agents.vanilla"}]}, f"file://{tmp_path}/there"
+    done = clbench.sweep(what, out=url, launcher="ray", ray_address=cluster.address)
+    killer.join()
+    assert done.failures == {}
+    assert "its worker was lost; it goes on elsewhere" in capsys.readouterr().err
+    (run,) = done.results.runs["run"]
+    assert run.startswith("results/tiny/")
+    (session,) = RunFolder(Path(run)).read_run()["resumed"]
+    assert session["steps"]["0"] >= LONGER["epochs_per_task"] * 10
+    here = clbench.sweep(what, out="local").results.tasks
+    assert done.results.tasks["accuracy"].tolist() == here["accuracy"].tolist()
+    (there,) = (tmp_path / "there" / "tiny").iterdir()
+    assert sorted(path.name for path in there.iterdir() if path.is_file()) == [
+        "curves.png", "run.json", "tasks.csv",
+    ]  # fmt: skip
+    assert not list(there.glob("state/*"))
 
 
 def test_failures_and_what_agents_print(cluster, tmp_path, capsys):
