@@ -13,6 +13,7 @@ from typing import Any
 from clbench import machine
 from clbench.errors import OptionError
 from clbench.evaluation.interrupting import Interrupted, Interruption, interruptible
+from clbench.evaluation.progress import count
 from clbench.sweeping.board import RUNNING, WAITING, Board
 from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.folder import SweepFolder
@@ -195,7 +196,7 @@ class _Crew:
             if stopping or self.board.states[cell.label] not in (WAITING, RUNNING):
                 return
             if losses == LOSSES:
-                why = f"lost {LOSSES + 1} workers, the last one so: {line(error)}"
+                why = f"lost {count(losses + 1, 'worker')}, the last one so: {line(error)}"
                 fail(cell, [(why, str(error))], self.folder, self.board)
                 return
             self.board.wait(cell.label)

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,18 @@ def test_a_cell_that_another_process_runs_is_left_to_it(tmp_path, inline):
     assert list(board.states.values()) == ["done"]
     Local()(sweep, sweep.cells, folder, board)  # as if another process had been faster
     assert not list(tmp_path.glob("*/*/state"))
+
+
+def test_a_cell_whose_holder_is_about_to_go_is_waited_for(tmp_path, inline):
+    sweep = read_sweep({**TINY, "cell": [{"agent": "agents.vanilla"}]})
+    folder = SweepFolder(tmp_path / "tiny")
+    folder.keep(sweep)
+    board = Board({cell.label: 1 for cell in sweep.cells}, [])
+    held = folder.make(sweep.cells[0]).in_use()
+    held.__enter__()
+    threading.Timer(0.3, held.__exit__, (None, None, None)).start()
+    Local(patience=60)(sweep, sweep.cells, folder, board)
+    assert list(board.states.values()) == ["done"]
 
 
 def test_a_changed_agent_is_refused_for_a_cell_that_has_got_somewhere(tmp_path, inline, capsys):

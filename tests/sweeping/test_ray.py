@@ -82,17 +82,25 @@ def test_a_lost_workers_cell_goes_on_from_a_url(cluster, tmp_path, inline, monke
     ]  # fmt: skip
 
 
-def test_failures_and_what_agents_print(cluster, tmp_path, capsys):
-    agent = tmp_path / "failing.py"
-    agent.write_text("print('hello')\n" + FAILING)
-    what = {**TINY, "seeds": 1, "cell": [{"agent": str(agent)}, {"agent": "agents.vanilla"}]}
+def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
+    failing, killing = tmp_path / "failing.py", tmp_path / "killing.py"
+    failing.write_text("print('hello')\n" + FAILING)
+    killing.write_text(
+        FAILING.replace(
+            'raise RuntimeError("not ready")', "__import__('os').kill(__import__('os').getppid(), 9)"
+        )
+    )
+    monkeypatch.setattr("clbench.sweeping.ray.LOSSES", 0)
+    agents = (str(failing), str(killing), "agents.vanilla")
+    what = {**TINY, "seeds": 1, "cell": [{"agent": agent} for agent in agents]}
     done = clbench.sweep(what, out=tmp_path, launcher="ray", ray_address=cluster.address)
-    (label,) = done.failures
-    assert "not ready" in done.failures[label]
-    (log,) = done.folder.glob("*/failures.log")
+    assert sorted(done.failures) == [str(failing), str(killing)]
+    assert "not ready" in done.failures[str(failing)]
+    assert done.failures[str(killing)].startswith("lost 1 worker, the last one so: WorkerCrashedError: ")
+    (log,) = done.folder.glob("*failing*/failures.log")
     assert "Traceback" in log.read_text()
-    assert sorted(done.results.runs["status"]) == ["complete", "failed"]
-    assert f"{label}: hello" in capsys.readouterr().err
+    assert (done.results.runs["status"] == "complete").sum() == 1
+    assert f"{failing}: hello" in capsys.readouterr().err
 
 
 def launch(*arguments, cwd):
@@ -145,7 +153,7 @@ def test_what_cannot_be_is_said_before_anything_starts(tmp_path, monkeypatch):
         clbench.sweep(what, out=tmp_path, launcher="ray", ray_address="somewhere", workers=2)
     with pytest.raises(clbench.ClbenchError, match="no Ray cluster can be reached at '127.0.0.1:1': "):
         clbench.sweep(what, out=tmp_path, launcher="ray", ray_address="127.0.0.1:1")
-    assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["sweep.json"]
+    assert not list(tmp_path.glob("tiny/*/"))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(clbench.ClbenchError, match=r'pip install "clbench\[ray\]"'):
         clbench.sweep(what, out=tmp_path, launcher="ray")
