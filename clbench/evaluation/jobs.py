@@ -242,10 +242,7 @@ def _prepare(
 ) -> tuple[Lockstep, list[Any], Profile | None]:
     """Return the jobs' loop, at its start or where it goes on, the keepers of their states, and what times both."""
     first = jobs[0]
-    for module in first.modules:
-        importlib.import_module(module)
-    if first.stream.id not in STREAMS:
-        register(first.stream.id, first.stream_class)
+    introduce(first.stream.id, first.modules, first.stream_class)
     if first.data:
         key = STREAMS[first.stream.id].load().data_key(first.stream)
         remember(key, LabelledData.open(Path(first.data)))
@@ -290,6 +287,14 @@ def _prepare(
     if profile is not None:
         keepers = [profile.keeper(keeper) for keeper in keepers]
     return loop, keepers, profile
+
+
+def introduce(stream: str, modules: Sequence[str], stream_class: str) -> None:
+    """Make a stream known to this process: by modules that may register it, else from "module:Class"."""
+    for module in modules:
+        importlib.import_module(module)
+    if stream not in STREAMS:
+        register(stream, stream_class)
 
 
 class Keeper:

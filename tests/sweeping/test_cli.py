@@ -9,7 +9,7 @@ from clbench.records import TaskRecord
 from clbench.sweeping.cells import read_sweep
 from clbench.sweeping.cli import main
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import divided
+from clbench.sweeping.launcher import divided
 from tests.sweeping.conftest import TINY
 
 FILE = """\
