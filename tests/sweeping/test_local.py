@@ -76,7 +76,7 @@ MANY = {
 def test_cells_in_a_stack_give_what_they_give_apart(tmp_path, inline):
     stacked = clbench.sweep(MANY, out=tmp_path / "stacked", workers=2)
     apart = clbench.sweep(MANY, out=tmp_path / "apart", workers=6)
-    assert frame(stacked).equals(frame(apart))
+    assert frame(stacked.results).equals(frame(apart.results))
     for result, size in ((stacked, 3), (apart, 1)):
         facts = [RunFolder(path.parent).read_run() for path in result.folder.glob("*/run.json")]
         assert [one["sweep"]["stack"] for one in facts] == [size] * 6
@@ -118,7 +118,7 @@ def test_a_stack_that_was_broken_off_goes_on(tmp_path, monkeypatch, inline):
     shutil.rmtree(begun[0] / "state")
     again = clbench.sweep(MANY, out=tmp_path / "broken", workers=2)
     assert again.failures == {}
-    assert frame(again).equals(frame(whole))
+    assert frame(again.results).equals(frame(whole.results))
 
 
 def test_a_second_call_runs_nothing_and_a_changed_file_what_is_new(whole, monkeypatch, inline):
