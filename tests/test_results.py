@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clbench.errors import DataError, OutputError, WriteError
+from clbench.errors import ClbenchError, DataError, OutputError, WriteError
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, columns, frame
 
@@ -149,6 +149,18 @@ def test_what_is_kept_beside_the_states_goes_with_them(tmp_path):
         assert folder.kept("a") == {"b": 1}
         folder.forget_states()
     assert folder.kept("a") == {}
+
+
+def test_forgetting_what_is_kept_leaves_states_and_lock(tmp_path):
+    folder = RunFolder(tmp_path)
+    with folder.in_use():
+        folder.keep("a", {"b": 1})
+        folder.states(0).save(3, {"x": 1})
+        folder.forget_kept()
+        assert folder.kept("a") == {}
+        assert folder.has_states()
+        with pytest.raises(ClbenchError, match="in use"), RunFolder(tmp_path).in_use():
+            pass
 
 
 def test_reading_what_is_no_run(tmp_path):

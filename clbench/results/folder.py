@@ -204,6 +204,11 @@ class RunFolder:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return data
 
+    def forget_kept(self) -> None:
+        """Delete what is kept under names; states stay, and so does the lock."""
+        for path in (self.path / STATE).glob("*.json"):
+            path.unlink(missing_ok=True)
+
     def forget_states(self) -> None:
         """Delete all states and what is beside them: the run is complete, and whoever holds it keeps holding it."""
         shutil.rmtree(self.path / STATE, ignore_errors=True)

@@ -177,7 +177,7 @@ class _Crew:
             session, data, held = take_up(folder, (), None, data_dir, changes)
             plan, facts = replace(session.plan, log=log), {**session.facts, "log": log}
             return replace(session, plan=plan, facts=facts), data, held
-        folder.forget_states()  # what trackers were told of a run that left no state is not of this one
+        folder.forget_kept()  # what trackers were told of a run that left no state is not of this one
         plan, data, held = load_data(replace(cell.plan, log=log))
         about = {"name": self.sweep.name, "varied": self.sweep.varied, "stack": beside}
         return Session(plan, folder, {**gather_facts(plan, data), "sweep": about}), data, held
