@@ -95,7 +95,7 @@ def _main(arguments: Sequence[str]) -> int:
     if not options.report:
         workers = workers_for(cells) if options.workers is None else check_count("workers", options.workers)
         if not options.quiet:
-            _announce(console, sweep, cells, folder, workers)
+            announce(console, sweep, cells, folder, workers)
         if options.dry_run:
             console.print(cells_table(cells, folder))
             return 0
@@ -116,9 +116,10 @@ def _main(arguments: Sequence[str]) -> int:
     return 1 if failures else 0
 
 
-def _announce(
+def announce(
     console: "Console", sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, workers: int
 ) -> None:
+    """Print how much there is to run, and an estimate of how long what is left takes."""
     runs = sum(len(cell.plan.spec.seeds) for cell in cells)
     steps = sum(map(steps_of, cells))
     part = f" of {len(sweep.cells)}" if len(cells) < len(sweep.cells) else ""

@@ -1,0 +1,110 @@
+"""From finished cells to files: a figure's numbers and drawing, the runs behind them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clbench.errors import DataError, OutputError
+from clbench.reproduce.cells import Needed, runs_frame
+from clbench.reproduce.claims import Judgement, judge
+from clbench.reproduce.figure import Figure
+from clbench.reproduce.frames import gather
+from clbench.reproduce.scale import Scale
+from clbench.results.files import write_whole
+from clbench.specs import PROTOCOLS
+from clbench.sweeping.folder import SweepFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUNS, CLAIMS = "runs.csv", "claims.csv"
+NOWHERE = "-"
+
+
+def make_figures(
+    figures: Iterable[Figure], needed: Needed, folder: SweepFolder, scale: Scale, out: Path
+) -> Iterator[Path]:
+    """Make figures of the cells that are finished, under `out`/<scale>; yield the files.
+
+    Of a figure without any finished cell nothing is written.
+    """
+    place = out / scale.name
+    for figure in figures:
+        finished = needed.finished(figure, folder)
+        if not finished:
+            continue
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write to '{place}': {error.strerror or error}") from error
+        data = figure.data(gather(figure.by, finished))
+        seeds = len({seed for cell in needed.of[figure.name].values() for seed in cell.plan.spec.seeds})
+        missing = len(needed.of[figure.name]) - len(finished)
+        lacks = f" · {missing} of {len(needed.of[figure.name])} runs missing" if missing else ""
+        drawing = figure.draw(
+            data, f"{label(figure)}: {figure.title} · {scale.about} · seeds: {seeds}{lacks}"
+        )
+        write_frame(place / f"{figure.name}.csv", data)
+        write_whole(place / f"{figure.name}.png", lambda path: drawing.savefig(path, format="png"))  # noqa: B023
+        yield from (place / f"{figure.name}.{kind}" for kind in ("csv", "png"))
+
+
+def label(figure: Figure) -> str:
+    """Return what a figure is called in the paper; those that it has not have names of their own."""
+    return f"Fig. {figure.name.replace('-', ' ', 1)}" if figure.name[0].isdigit() else figure.name
+
+
+def write_runs(needed: Needed, folder: SweepFolder, scale: Scale, out: Path) -> None:
+    """Write the table of the finished runs of all figures at a scale."""
+    runs = runs_frame(needed, folder)
+    if len(runs):
+        write_frame(out / scale.name / RUNS, runs)
+
+
+def write_frame(path: Path, data: "pd.DataFrame") -> None:
+    """Write a CSV file; nine digits of a float."""
+    write_whole(
+        path, lambda partial: data.to_csv(partial, index=False, lineterminator="\n", float_format="%.9g")
+    )
+
+
+def scales_in(out: Path) -> list[str]:
+    """Return the names of the scales that anything was made at, protocols in their order first."""
+    found = {path.parent.name for path in out.glob(f"*/{RUNS}")}
+    return sorted(found, key=lambda name: ([*PROTOCOLS, name].index(name), name))
+
+
+def read_data(figure: Figure, out: Path, scale: str) -> "pd.DataFrame | None":
+    """Return a figure's numbers as they were written; None if they were not."""
+    import pandas as pd
+
+    path = out / scale / f"{figure.name}.csv"
+    if not path.exists():
+        return None
+    try:
+        return pd.read_csv(path, dtype=dict.fromkeys((*figure.by, "run", "layer", "indicator"), str))
+    except ValueError as error:
+        raise DataError(f"'{path}' is damaged: {error}") from error
+
+
+def judgements(figures: Iterable[Figure], out: Path) -> list[Judgement]:
+    """Return all claims, each at every scale that it was measured at, from the figures' files."""
+    rows = []
+    for figure in figures:
+        data = {scale: read_data(figure, out, scale) for scale in scales_in(out)}
+        for claim in figure.claims:
+            own = [
+                judge(claim, frame, scale, f"{scale}/{figure.name}.csv")
+                for scale, frame in data.items()
+                if frame is not None
+            ]
+            rows += own or [judge(claim, None, NOWHERE, "")]
+    return rows
+
+
+def claims_frame(rows: Iterable[Judgement]) -> "pd.DataFrame":
+    """Return judgements as a frame with the columns of claims.csv."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(row) for row in rows])

@@ -1,0 +1,77 @@
+"""How large the runs of a reproduction are: a protocol, seeds, and what is changed of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clbench.observing import ALL
+from clbench.specs import Protocol, check_count, protocol
+from clbench.sweeping.request import Settings
+
+STREAM = "RandomLabelMNIST-v0"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What all cells of a reproduction have in common.
+
+    Attributes:
+        protocol: its name.
+        seeds: how many, or which; None for the protocol's.
+        changes: overrides of the protocol, such as `num_tasks`, and `data_dir`.
+        device: where learners run.
+        indicators: references to indicators of one's own, measured beside all others.
+    """
+
+    protocol: str = "quick"
+    seeds: int | tuple[int, ...] | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    indicators: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        protocol(self.protocol)  # complains if there is none
+        for name in ("num_tasks", "epochs_per_task", "num_samples", "batch_size"):
+            if name in self.changes:
+                check_count(name, self.changes[name])
+
+    @property
+    def rules(self) -> Protocol:
+        """The protocol."""
+        return protocol(self.protocol)
+
+    @property
+    def name(self) -> str:
+        """What its folder is called: the protocol, and whether anything is changed of it."""
+        return f"{self.protocol}-changed" if self.changes.keys() - {"data_dir"} else self.protocol
+
+    @property
+    def about(self) -> str:
+        """What is run, in words."""
+        length = {"num_tasks": self.rules.num_tasks, "epochs_per_task": self.rules.epochs_per_task}
+        length = {name: self.changes.get(name, number) for name, number in length.items()}
+        return f"{self.name}: {length['num_tasks']} tasks x {length['epochs_per_task']} epochs"
+
+    def cell(self, agent: str, *, env: str = STREAM, epochs: float = 1.0, **arguments: Any) -> Settings:
+        """Return a cell as a sweep file has it; every indicator is measured, so that figures can share it.
+
+        Args:
+            agent: reference.
+            env: stream.
+            epochs: per task, as a multiple of what the scale says.
+            **arguments: of the agent.
+        """
+        each = self.changes.get("epochs_per_task", self.rules.epochs_per_task)
+        settings: Settings = {
+            "agent": agent,
+            "env": env,
+            "protocol": self.protocol,
+            **self.changes,
+            "epochs_per_task": max(1, round(epochs * each)),
+            "arguments": arguments,
+            "indicators": [*ALL, *self.indicators],
+            "device": self.device,
+        }
+        if self.seeds is not None:
+            settings["seeds"] = list(self.seeds) if isinstance(self.seeds, tuple) else self.seeds
+        return settings
