@@ -1,11 +1,13 @@
 """What figures are drawn with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from clbench.indicators.bounds import UNBOUNDED
 from clbench.plotting.curves import draw
+from clbench.plotting.indicators import BOUNDS, EFFECTIVE
 from clbench.plotting.style import new_figure, tidy
-from clbench.reproduce.frames import ACCURACY, by_task
+from clbench.reproduce.frames import ACCURACY, by_task, select
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,18 +46,36 @@ def head(axes: "Axes", text: str) -> None:
     axes.set_title(text, fontsize=9, loc="left")
 
 
-def accuracy_panels(name: str, values: Sequence[str]) -> "Callable[[pd.DataFrame, str], Figure]":
-    """Return what draws task accuracy over tasks: a panel per learner, a line for each of `values` of column `name`."""
+def accuracies(row: "Iterable[Axes]", data: "pd.DataFrame", name: str) -> None:
+    """Draw a row of panels: task accuracy over tasks, a panel per learner, a line for each value of a column."""
+    for place, (axes, learner) in enumerate(zip(row, data["learner"].unique(), strict=True)):
+        for index, value in enumerate(data[name].unique()):
+            draw(axes, by_task(data, ACCURACY, learner=learner, **{name: value}), index, value)
+        head(axes, learner)
+        axes.set(xlabel="task", ylim=(0, 1.02), ylabel="" if place else ACCURACY)
+
+
+def bounds(axes: "Axes", data: "pd.DataFrame", **labels: str) -> None:
+    """Draw the effective step size and its three bounds, medians over seeds, logarithmically."""
+    shown = []
+    for name, (label, style) in {"effective_step_size": EFFECTIVE, **BOUNDS}.items():
+        found = select(data, name, **labels).groupby("time")["value"].median()
+        # 0 and the largest number are no levels: nothing moves there, or nothing bounds.
+        found = found[(found > 0) & (found < UNBOUNDED)]
+        axes.plot(found.index, found, label=label, **style)
+        if name != "volatility_bound" and len(found):
+            shown += [found.min(), found.max()]
+    axes.set_yscale("log")
+    if shown:
+        axes.set_ylim(min(shown) / 2, max(shown) * 10)  # the volatility bound may lie far above: it is cut
+
+
+def accuracy_panels(name: str) -> "Callable[[pd.DataFrame, str], Figure]":
+    """Return what draws task accuracy over tasks: a panel per learner, a line for each value of the column `name`."""
 
     def drawn(data: "pd.DataFrame", title: str) -> "Figure":
-        learners = list(dict.fromkeys(data["learner"]))
-        figure, axes = grid(title, 1, max(1, len(learners)), sharey=True, height=3.0)
-        for one, learner in zip(axes[0], learners, strict=False):
-            for index, value in enumerate(values):
-                draw(one, by_task(data, ACCURACY, learner=learner, **{name: value}), index, value)
-            head(one, learner)
-            one.set(xlabel="task", ylim=(0, 1.02))
-        axes[0, 0].set_ylabel(ACCURACY)
+        figure, axes = grid(title, 1, data["learner"].nunique(), sharey=True, height=3.0)
+        accuracies(axes[0], data, name)
         legend(figure)
         return figure
 

@@ -13,13 +13,15 @@ LEARNERS: Mapping[str, tuple[str, str]] = {
 }
 """By name: the learner, and the same one that forgets everything at task boundaries."""
 
-VANILLA, RESET, SCHEDULED = "vanilla", "reset", "scheduled"
+VANILLA, RESET, SCHEDULED, COMBINED, PER_LAYER = "vanilla", "reset", "scheduled", "combined", "per layer"
+WHOLE_NETWORK, NOISE_ONLY, VOLATILITY_ONLY = "whole network", "noise only", "volatility only"
 SCHEDULERS = {
-    SCHEDULED: "per-layer",
-    "whole network": "full-network",
-    "noise only": "noise-only",
-    "volatility only": "volatility-only",
+    **dict.fromkeys((SCHEDULED, COMBINED, PER_LAYER), "per-layer"),  # called what it is compared as
+    WHOLE_NETWORK: "full-network",
+    NOISE_ONLY: "noise-only",
+    VOLATILITY_ONLY: "volatility-only",
 }
+FIRST_LAYER = "fc1"
 
 
 def variants(scale: Scale, names: Iterable[str]) -> dict[Key, Settings]:

@@ -48,9 +48,12 @@ class Scale:
     @property
     def about(self) -> str:
         """What is run, in words."""
-        length = {"num_tasks": self.rules.num_tasks, "epochs_per_task": self.rules.epochs_per_task}
-        length = {name: self.changes.get(name, number) for name, number in length.items()}
-        return f"{self.name}: {length['num_tasks']} tasks x {length['epochs_per_task']} epochs"
+        tasks = self.changes.get("num_tasks", self.rules.num_tasks)
+        return f"{self.name}: {tasks} tasks x {self.epochs(1)} epochs"
+
+    def epochs(self, share: float) -> int:
+        """Return epochs per task as a multiple of what the scale says, rounded, at least one."""
+        return max(1, round(share * self.changes.get("epochs_per_task", self.rules.epochs_per_task)))
 
     def cell(self, agent: str, *, env: str = STREAM, epochs: float = 1.0, **arguments: Any) -> Settings:
         """Return a cell as a sweep file has it; every indicator is measured, so that figures can share it.
@@ -61,13 +64,12 @@ class Scale:
             epochs: per task, as a multiple of what the scale says.
             **arguments: of the agent.
         """
-        each = self.changes.get("epochs_per_task", self.rules.epochs_per_task)
         settings: Settings = {
             "agent": agent,
             "env": env,
             "protocol": self.protocol,
             **self.changes,
-            "epochs_per_task": max(1, round(epochs * each)),
+            "epochs_per_task": self.epochs(epochs),
             "arguments": arguments,
             "indicators": [*ALL, *self.indicators],
             "device": self.device,

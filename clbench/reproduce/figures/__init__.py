@@ -3,7 +3,20 @@
 from collections.abc import Mapping
 
 from clbench.reproduce.figure import Figure
-from clbench.reproduce.figures import fig4_bottom
+from clbench.reproduce.figures import (
+    fig1,
+    fig2,
+    fig3,
+    fig4_bottom,
+    fig4_top,
+    fig5,
+    fig6,
+    fig7,
+    fig8,
+    fig9_10,
+)
 
-FIGURES: Mapping[str, Figure] = {module.FIGURE.name: module.FIGURE for module in (fig4_bottom,)}
+_MODULES = (fig1, fig2, fig3, fig4_top, fig4_bottom, fig5, fig6, fig7, fig8, fig9_10)
+
+FIGURES: Mapping[str, Figure] = {module.FIGURE.name: module.FIGURE for module in _MODULES}
 """By name, in the order of the paper."""

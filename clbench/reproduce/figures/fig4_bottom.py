@@ -56,7 +56,7 @@ FIGURE = Figure(
     by=("learner", "variant"),
     cells=lambda scale: variants(scale, SHOWN),
     data=lambda frames: per_task(frames, ()),
-    draw=accuracy_panels("variant", SHOWN),
+    draw=accuracy_panels("variant"),
     claims=tuple(
         claim
         for learner in LEARNERS
