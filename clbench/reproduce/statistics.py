@@ -8,6 +8,7 @@ import numpy as np
 FALL, WITHIN = 0.1, 3
 """Accuracy falls if it loses a tenth of itself; foretold is a fall within three tasks."""
 
+RESAMPLES = 500
 Group = TypeVar("Group")
 
 
@@ -19,9 +20,11 @@ def spearman(one: np.ndarray, other: np.ndarray) -> float:
     """
     from scipy.stats import rankdata
 
+    if len(one) < 2:
+        return float("nan")
     ranks = [rankdata(values) for values in (one, other)]
     ranks = [values - values.mean() for values in ranks]
-    norm = np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1])) if len(one) else 0.0
+    norm = np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1]))
     return float(ranks[0] @ ranks[1] / norm) if norm else float("nan")
 
 
@@ -88,7 +91,7 @@ def first_fall(accuracy: np.ndarray) -> int | None:
 def resampled(
     groups: Sequence[Sequence[Group]],
     statistic: Callable[[Sequence[Sequence[Group]]], np.ndarray],
-    resamples: int = 1_000,
+    resamples: int = RESAMPLES,
 ) -> np.ndarray:
     """Return ends of 95 % percentile-bootstrap intervals, `(2, N)`, resampling within each sequence.
 

@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+from clbench.indicators.bounds import BETA
 from clbench.plotting.curves import draw
 from clbench.reproduce.claims import Claim, Measured, Rule, over_seeds
 from clbench.reproduce.drawing import bounds, grid, head, legend
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import ACCURACY, by_task, per_task, table
 from clbench.reproduce.learners import FIRST_LAYER, VANILLA, variant
-from clbench.scheduling import Constants
 from clbench.scoring import last_tenth
 
 if TYPE_CHECKING:
@@ -29,10 +29,9 @@ def excess(data: "pd.DataFrame") -> Measured:
 
 
 def effect_of_small_beta(data: "pd.DataFrame") -> Measured:
-    """Return by what share beta = 1 lowers the noise bound: 1 - 1 / (1 + Vol alpha_g / B), where Vol / B is known
-    from the volatility bound B / (beta Vol) for the beta of the runs.
-    """
-    weight = _end(data, "noise_bound") / (Constants().beta * _end(data, "volatility_bound"))
+    """Return by what share beta = 1 lowers the noise bound: 1 - 1 / (1 + alpha_g Vol / B)."""
+    volatility_over_batch = 1 / (BETA * _end(data, "volatility_bound"))  # the runs have that beta
+    weight = _end(data, "noise_bound") * volatility_over_batch
     return over_seeds(weight / (1 + weight))
 
 
