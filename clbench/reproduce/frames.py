@@ -123,7 +123,8 @@ def table(
     """
     found = select(data, indicator, layer, **labels)
     if found.empty:
-        raise DataError(f"no finished run has {indicator}, {', '.join(labels.values())}")
+        which = f" of {', '.join(labels.values())}" if labels else ""
+        raise DataError(f"no finished run{which} has {indicator}")
     values: np.ndarray = found.pivot_table(
         index="seed", columns="task", values="value", aggfunc="median"
     ).to_numpy(dtype=float)

@@ -1,0 +1,85 @@
+"""Cells that several figures need are run once, whatever else is asked for."""
+
+import pytest
+
+from clbench.errors import OptionError, UsageError
+from clbench.reproduce.cells import needed, runs_frame
+from clbench.reproduce.figures import FIGURES
+from clbench.reproduce.frames import gather
+from clbench.reproduce.scale import Scale
+from clbench.sweeping.folder import SweepFolder
+from tests.reproduce.test_cli import finish
+
+
+@pytest.fixture(scope="module")
+def everything():
+    return needed(FIGURES.values(), Scale())
+
+
+def test_a_cell_of_several_figures_is_one_cell(everything):
+    asked = sum(len(own) for own in everything.of.values())
+    assert len(everything.sweep.cells) == len({cell.key for cell in everything.sweep.cells}) < asked
+    of = everything.of
+    assert (
+        of["3"]["L2", "vanilla"]
+        is of["4-bottom"]["L2", "vanilla"]
+        is of["2"][("1e-3",)]
+        is of["predictors"][("L2",)]
+    )
+    assert of["7"]["L2", "combined"] is of["4-bottom"]["L2", "scheduled"] is of["6"]["L2", "usual: 40 epochs"]
+    assert of["1"]["ReLU", "1e-3"] is not of["1"]["ReLU", "1e-5"]
+
+
+def test_a_cell_has_the_same_key_in_whatever_company(everything):
+    (alone,) = needed([FIGURES["3"]], Scale()).sweep.cells
+    assert alone.key == everything.of["3"]["L2", "vanilla"].key
+
+
+def test_protocol_seeds_and_a_users_indicator_make_other_cells(tmp_path):
+    (tmp_path / "mine.py").write_text("def gap(at): ...\n")
+    scales = [
+        Scale(), Scale("standard"), Scale(seeds=5), Scale(seeds=(0, 3)), Scale(changes={"num_tasks": 3}),
+        Scale(indicators=(f"{tmp_path / 'mine.py'}:gap",)),
+    ]  # fmt: skip
+    cells = [needed([FIGURES["3"]], scale).sweep.cells[0] for scale in scales]
+    assert len({cell.key for cell in cells}) == len(scales)
+    assert cells[3].plan.spec.seeds == (0, 3)
+    assert [scale.name for scale in scales] == [
+        "quick",
+        "standard",
+        "quick",
+        "quick",
+        "quick-changed",
+        "quick",
+    ]
+
+
+def test_all_is_small_enough_for_a_first_look(everything):
+    """Steps of all cells are what some two hours on two cores allow."""
+    steps = sum(
+        len(cell.plan.spec.seeds) * cell.plan.spec.stream.num_tasks * cell.plan.spec.stream.steps_per_task
+        for cell in everything.sweep.cells
+    )
+    assert steps < 1_800_000
+
+
+def test_mistakes():
+    with pytest.raises(UsageError, match="Did you mean 'quick'"):
+        Scale("quik")
+    with pytest.raises(OptionError, match="num_tasks=0 is too small"):
+        Scale(changes={"num_tasks": 0})
+
+
+def test_finished_cells_are_found_under_their_places(tmp_path):
+    figure, scale, folder = FIGURES["2"], Scale(), SweepFolder(tmp_path)
+    wanted = needed([figure], scale)
+    finish(wanted, folder, only={("1e-3",): 0.8, ("1e-5",): 0.4})
+    found = wanted.finished(figure, folder)
+    assert set(found) == {("1e-3",), ("1e-5",)}
+    frames = gather(figure.by, found)
+    assert frames.tasks.groupby("step_size").accuracy.mean().to_dict() == {"1e-3": 0.8, "1e-5": 0.4}
+    assert set(frames.tasks["run"]) == {path.name for path in found.values()}
+    runs = runs_frame(wanted, folder)
+    assert runs["figures"].tolist() == ["2", "2"]
+    assert runs["seconds"].tolist() == [12.0, 12.0]
+    assert gather(figure.by, {}).tasks.empty
