@@ -12,7 +12,7 @@ from clbench.loading import parse_setting
 from clbench.reproduce.cells import needed
 from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.making import make_figures, write_runs
-from clbench.reproduce.report import PAGE, number, tally, value, write_report
+from clbench.reproduce.report import PAGE, number, tally, with_interval, write_report
 from clbench.reproduce.scale import Scale
 from clbench.specs import PROTOCOLS, check_choice, check_count, names_in
 from clbench.sweeping.api import run_missing
@@ -153,5 +153,6 @@ def _report(console: "Console", out: Path) -> None:
 def _claims(rows: "Sequence[Judgement]") -> "Table":
     found = plain_table(("claim", "published", "ours", "protocol", "verdict"))
     for row in rows:
-        found.add_row(row.claim, number(row.published), value(row), row.protocol, row.verdict)
+        ours = with_interval(row.ours, row.low, row.high)
+        found.add_row(row.claim, number(row.published), ours, row.protocol, row.verdict)
     return found

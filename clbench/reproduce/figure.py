@@ -26,6 +26,7 @@ class Figure:
         data: from what the finished ones recorded to a tidy frame: its CSV file.
         draw: from that and a title to the drawing.
         claims: those that it carries.
+        table: columns of its data that the report shows, with their intervals; none for no table.
     """
 
     name: str
@@ -35,3 +36,4 @@ class Figure:
     data: Callable[[Frames], "pd.DataFrame"]
     draw: Callable[["pd.DataFrame", str], "Drawing"]
     claims: tuple[Claim, ...] = ()
+    table: tuple[str, ...] = ()

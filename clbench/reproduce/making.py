@@ -51,8 +51,14 @@ def make_figures(
 
 
 def label(figure: Figure) -> str:
-    """Return what a figure is called in the paper; those that it has not have names of their own."""
-    return f"Fig. {figure.name.replace('-', ' ', 1)}" if figure.name[0].isdigit() else figure.name
+    """Return what a figure is called in the paper; what it has not has a name of its own.
+
+    "4-bottom" is Fig. 4 bottom, "9-10" Figs. 9-10.
+    """
+    first, _, second = figure.name.partition("-")
+    if not first.isdigit():
+        return figure.name.capitalize()
+    return f"Figs. {figure.name}" if second.isdigit() else f"Fig. {first} {second}".rstrip()
 
 
 def write_runs(needed: Needed, folder: SweepFolder, scale: Scale, out: Path) -> None:

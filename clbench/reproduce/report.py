@@ -2,14 +2,27 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from clbench.evaluation.progress import clock, count
 from clbench.reproduce.claims import FAILS, HOLDS, OPEN, PARTLY, Judgement
 from clbench.reproduce.figure import Figure
-from clbench.reproduce.making import CLAIMS, RUNS, claims_frame, judgements, label, scales_in, write_frame
+from clbench.reproduce.making import (
+    CLAIMS,
+    RUNS,
+    claims_frame,
+    judgements,
+    label,
+    read_data,
+    scales_in,
+    write_frame,
+)
 from clbench.results.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PAGE = "README.md"
 HEAD = """\
@@ -60,7 +73,7 @@ def claims_table(rows: Iterable[Judgement]) -> str:
             row.place,
             row.statement,
             number(row.published),
-            value(row),
+            with_interval(row.ours, row.low, row.high),
             str(row.count or ""),
             row.protocol,
             f"{row.quantity}: {row.rule}",
@@ -71,11 +84,9 @@ def claims_table(rows: Iterable[Judgement]) -> str:
     return markdown(columns, lines)
 
 
-def value(row: Judgement) -> str:
-    """Return our value with its interval."""
-    if math.isnan(row.low):
-        return number(row.ours)
-    return f"{number(row.ours)} [{number(row.low)}, {number(row.high)}]"
+def with_interval(mean: float, low: float, high: float) -> str:
+    """Return a value with its interval, if it has one."""
+    return number(mean) if math.isnan(low) else f"{number(mean)} [{number(low)}, {number(high)}]"
 
 
 def number(one: float) -> str:
@@ -101,7 +112,22 @@ def _figures(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
         picture = f"{scale}/{figure.name}.png"
         if (out / picture).exists():
             yield f"### {label(figure)}\n\n![{figure.title}]({picture})\n"
-            yield f"{figure.title}. [Data]({scale}/{figure.name}.csv), with the name of each number's run.\n"
+            data = read_data(figure, out, scale)
+            yield f"{figure.title}. [Data]({scale}/{figure.name}.csv).\n"
+            if figure.table and data is not None:
+                yield data_table(data, figure.table)
+
+
+def data_table(data: "pd.DataFrame", columns: Sequence[str]) -> str:
+    """Return columns of a figure's data as a table in Markdown, with the ends of intervals where there are any."""
+
+    def cell(row: Mapping[Any, Any], name: str) -> str:
+        if f"{name}_low" in row:
+            return with_interval(*(row[f"{name}{end}"] for end in ("", "_low", "_high")))
+        return str(row[name])
+
+    rows = [[cell(row, name) for name in columns] for row in data.to_dict("records")]
+    return markdown([name.replace("_", " ") for name in columns], rows)
 
 
 def _runs(out: Path, scale: str) -> Iterable[str]:

@@ -44,6 +44,11 @@ class Panel(NamedTuple):
     healthier: int  # 1: more of it is said to be healthier; -1: less
     step_size: str = STEP
 
+    @property
+    def more(self) -> str:
+        """Which way, in a word."""
+        return "more" if self.healthier > 0 else "less"
+
 
 PANELS = (
     Panel("a", "hessian_rank", 1),
@@ -64,11 +69,10 @@ def cells(scale: Scale) -> dict[Key, Settings]:
     }
 
 
-def contradictions(data: "pd.DataFrame", panel: Panel) -> dict[tuple[str, str], np.ndarray]:
-    """Return by pair, the network first that the indicator calls healthier: how much less accurate it is, by seed.
+def comparisons(data: "pd.DataFrame", panel: Panel) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """Return by pair and seed: whether the indicator calls the first healthier, and how much less accurate that is.
 
-    Accuracy and indicator are means over the last tenth of tasks. Where the indicator does not call it healthier,
-    there is no contradiction: the value is minus the distance of accuracies.
+    Accuracy and indicator are means over the last tenth of tasks.
 
     Raises:
         DataError: fewer than two networks have the indicator.
@@ -84,21 +88,25 @@ def contradictions(data: "pd.DataFrame", panel: Panel) -> dict[tuple[str, str], 
             continue
     if len(ends) < 2:
         raise DataError(f"fewer than two finished networks have {panel.indicator}")
-    found = {}
+    found: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
     for one, (accuracy, level) in ends.items():
         for other, (its_accuracy, its_level) in ends.items():
-            apart = panel.healthier * (level - its_level)
-            called = apart > DIFFERENT * np.maximum(np.abs(level), np.abs(its_level))
-            lead = its_accuracy - accuracy
-            found[one, other] = np.where(called, lead, -np.abs(lead))
-    return {pair: values for pair, values in found.items() if pair[0] != pair[1]}
+            if one != other:
+                apart = panel.healthier * (level - its_level)
+                called = apart > DIFFERENT * np.maximum(np.abs(level), np.abs(its_level))
+                found[one, other] = called, its_accuracy - accuracy
+    return found
 
 
 def pair_of(data: "pd.DataFrame", panel: Panel) -> tuple[tuple[str, str], np.ndarray]:
-    """Return the pair that contradicts most on the first seed, and the values of the other seeds, if there are any."""
-    found = contradictions(data, panel)
-    pair = max(found, key=lambda one: found[one][0])
-    values = found[pair]
+    """Return the pair that contradicts most on the first seed, and by how much on the other seeds, if there are any.
+
+    On a seed where the indicator does not call the first healthier, it is minus the distance of accuracies.
+    """
+    found = comparisons(data, panel)
+    pair = max(found, key=lambda one: tuple(values[0] for values in found[one]))
+    called, behind = found[pair]
+    values = np.where(called, behind, -np.abs(behind))
     return pair, values[1:] if len(values) > 1 else values
 
 
@@ -118,11 +126,8 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
         row, column = 2 * (place // 3), place % 3
         upper, lower = axes[row, column], axes[row + 1, column]
         name = panel.indicator.replace("_", " ")
-        head(
-            upper,
-            f"({panel.letter}) {name}"
-            + (f", step size {SMALL_STEP}" if panel.step_size == SMALL_STEP else ""),
-        )
+        small = f"; step size {SMALL_STEP}" if panel.step_size == SMALL_STEP else ""
+        head(upper, f"({panel.letter}) {panel.more} {name} is said to be healthier{small}")
         try:
             pair, _ = pair_of(data, panel)
         except DataError:
@@ -142,12 +147,11 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
 
 def _claim(panel: Panel) -> Claim:
     name = panel.indicator.replace("_", " ")
-    more = "more" if panel.healthier > 0 else "less"
     return Claim(
         f"{name} alone misleads",
         f"Fig. 1 {panel.letter}",
-        f"{name.capitalize()} alone does not predict loss of trainability: of two networks the one with {more} of "
-        "it, said to be healthier, can be the less accurate one",
+        f"{name.capitalize()} alone does not predict loss of trainability: of two networks the one with {panel.more} "
+        "of it, said to be healthier, can be the less accurate one",
         "accuracy over the last tenth of tasks, of the other network minus that of the one called healthier; pair "
         "chosen on the first seed, judged on the others",
         lambda data: measure(data, panel),

@@ -119,6 +119,7 @@ FIGURE = Figure(
     cells=cells,
     data=predictors,
     draw=drawing,
+    table=("indicator", "alarm_when", *NUMBERS, "configurations", "falling_runs"),
     claims=(
         Claim(
             "no single indicator is reliable",
