@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.reproduce.figure import Figure
@@ -31,11 +30,6 @@ class Needed:
     sweep: Sweep
     of: Mapping[str, Mapping[Key, Cell]]
 
-    def finished(self, figure: Figure, folder: SweepFolder) -> dict[Key, Path]:
-        """Return the run folders of a figure's finished cells."""
-        own = {key: cell for key, cell in self.of[figure.name].items() if folder.is_complete(cell)}
-        return {key: found.path for key, cell in own.items() if (found := folder.find(cell)) is not None}
-
 
 def needed(figures: Iterable[Figure], scale: Scale) -> Needed:
     """Return the cells that figures need, checked, each with the key that it has in any sweep; nothing is started.
@@ -59,22 +53,21 @@ def _key(settings: Mapping[str, Any]) -> str:
     return read_sweep({"name": NAME, "cell": [settings]}).cells[0].key
 
 
-def runs_frame(needed: Needed, folder: SweepFolder) -> "pd.DataFrame":
-    """Return a row per finished cell: which figures it is in, what was run, when, where, and how long it took."""
+def runs_frame(cells: Iterable[Cell], folder: SweepFolder) -> "pd.DataFrame":
+    """Return a row per finished cell: what was run, when, where, and how long it took."""
     import pandas as pd
 
-    return pd.DataFrame(list(_rows(needed, folder)))
+    return pd.DataFrame(list(_rows(cells, folder)))
 
 
-def _rows(needed: Needed, folder: SweepFolder) -> Iterator[dict[str, Any]]:
-    for cell in needed.sweep.cells:
+def _rows(cells: Iterable[Cell], folder: SweepFolder) -> Iterator[dict[str, Any]]:
+    for cell in cells:
         found, facts = folder.find(cell), folder.facts(cell) if folder.is_complete(cell) else None
         if found is None or facts is None:
             continue
         spec = facts["spec"]
         yield {
             "run": found.path.name,
-            "figures": " ".join(name for name, own in needed.of.items() if cell in own.values()),
             "agent": cell.agent.name,
             "arguments": json.dumps(spec["agents"][0]["arguments"]),
             "stream": spec["stream"]["id"],

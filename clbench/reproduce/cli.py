@@ -11,7 +11,7 @@ from clbench.evaluation.progress import make_wide_console
 from clbench.loading import parse_setting
 from clbench.reproduce.cells import needed
 from clbench.reproduce.figures import FIGURES
-from clbench.reproduce.making import make_figures, write_runs
+from clbench.reproduce.making import make_figure
 from clbench.reproduce.report import PAGE, number, tally, with_interval, write_report
 from clbench.reproduce.scale import Scale
 from clbench.specs import PROTOCOLS, check_choice, check_count, names_in
@@ -104,7 +104,6 @@ def _main(arguments: Sequence[str]) -> int:
     for name in options.what:
         check_choice("figure", name, (*FIGURES, ALL))
     figures = [figure for name, figure in FIGURES.items() if {name, ALL} & set(options.what)]
-    everything = needed(FIGURES.values(), scale)
     wanted = needed(figures, scale)
     cells, folder = wanted.sweep.cells, SweepFolder(Path(options.runs) if options.runs else out / "runs")
     workers = workers_for(cells) if options.workers is None else check_count("workers", options.workers)
@@ -115,11 +114,12 @@ def _main(arguments: Sequence[str]) -> int:
     again = f"python -m clbench.reproduce {shlex.join(arguments)}"
     launcher = Local(workers, options.accept_changes)
     failures = run_missing(wanted.sweep, cells, folder, launcher, default_board, again)
-    written = [str(path) for path in make_figures(figures, wanted, folder, scale, out)]
-    write_runs(everything, folder, scale, out)
-    for path in written:
+    made = [
+        path for figure in figures for path in make_figure(figure, wanted.of[figure.name], folder, scale, out)
+    ]
+    for path in made:
         console.print(f"written: {path}", soft_wrap=True)
-    if written:
+    if made:
         _report(console, out)
     print_failures(wanted.sweep, failures, folder)
     return 1 if failures else 0

@@ -1,53 +1,53 @@
 """From finished cells to files: a figure's numbers and drawing, the runs behind them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clbench.errors import DataError, OutputError
-from clbench.reproduce.cells import Needed, runs_frame
+from clbench.reproduce.cells import runs_frame
 from clbench.reproduce.claims import Judgement, judge
 from clbench.reproduce.figure import Figure
-from clbench.reproduce.frames import gather
+from clbench.reproduce.frames import Key, gather
 from clbench.reproduce.scale import Scale
 from clbench.results.files import write_whole
 from clbench.specs import PROTOCOLS
+from clbench.sweeping.cells import Cell
 from clbench.sweeping.folder import SweepFolder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RUNS, CLAIMS = "runs.csv", "claims.csv"
+RUNS, CLAIMS = "-runs.csv", "claims.csv"
 NOWHERE = "-"
 
 
-def make_figures(
-    figures: Iterable[Figure], needed: Needed, folder: SweepFolder, scale: Scale, out: Path
-) -> Iterator[Path]:
-    """Make figures of the cells that are finished, under `out`/<scale>; yield the files.
-
-    Of a figure without any finished cell nothing is written.
-    """
+def make_figure(
+    figure: Figure, cells: Mapping[Key, Cell], folder: SweepFolder, scale: Scale, out: Path
+) -> list[Path]:
+    """Make a figure of its finished cells, under `out`/<scale>; return the files, none if no cell is finished."""
+    finished = {
+        key: found.path
+        for key, cell in cells.items()
+        if folder.is_complete(cell) and (found := folder.find(cell)) is not None
+    }
+    if not finished:
+        return []
+    data = figure.data(gather(figure.by, finished))
+    missing = len(cells) - len(finished)
+    lacks = f" · {missing} of {len(cells)} runs missing" if missing else ""
+    drawing = figure.draw(data, f"{label(figure)}: {figure.title} · {scale.about}{lacks}")
     place = out / scale.name
-    for figure in figures:
-        finished = needed.finished(figure, folder)
-        if not finished:
-            continue
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write to '{place}': {error.strerror or error}") from error
-        data = figure.data(gather(figure.by, finished))
-        seeds = len({seed for cell in needed.of[figure.name].values() for seed in cell.plan.spec.seeds})
-        missing = len(needed.of[figure.name]) - len(finished)
-        lacks = f" · {missing} of {len(needed.of[figure.name])} runs missing" if missing else ""
-        drawing = figure.draw(
-            data, f"{label(figure)}: {figure.title} · {scale.about} · seeds: {seeds}{lacks}"
-        )
-        write_frame(place / f"{figure.name}.csv", data)
-        write_whole(place / f"{figure.name}.png", lambda path: drawing.savefig(path, format="png"))  # noqa: B023
-        yield from (place / f"{figure.name}.{kind}" for kind in ("csv", "png"))
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to '{place}': {error.strerror or error}") from error
+    files = [place / f"{figure.name}{end}" for end in (".csv", RUNS, ".png")]
+    write_frame(files[0], data)
+    write_frame(files[1], runs_frame(cells.values(), folder))
+    write_whole(files[2], lambda path: drawing.savefig(path, format="png"))
+    return files
 
 
 def label(figure: Figure) -> str:
@@ -61,13 +61,6 @@ def label(figure: Figure) -> str:
     return f"Figs. {figure.name}" if second.isdigit() else f"Fig. {first} {second}".rstrip()
 
 
-def write_runs(needed: Needed, folder: SweepFolder, scale: Scale, out: Path) -> None:
-    """Write the table of the finished runs of all figures at a scale."""
-    runs = runs_frame(needed, folder)
-    if len(runs):
-        write_frame(out / scale.name / RUNS, runs)
-
-
 def write_frame(path: Path, data: "pd.DataFrame") -> None:
     """Write a CSV file; nine digits of a float."""
     write_whole(
@@ -77,7 +70,7 @@ def write_frame(path: Path, data: "pd.DataFrame") -> None:
 
 def scales_in(out: Path) -> list[str]:
     """Return the names of the scales that anything was made at, protocols in their order first."""
-    found = {path.parent.name for path in out.glob(f"*/{RUNS}")}
+    found = {path.parent.name for path in out.glob(f"*/*{RUNS}")}
     return sorted(found, key=lambda name: ([*PROTOCOLS, name].index(name), name))
 
 

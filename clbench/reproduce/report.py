@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clbench.errors import DataError
 from clbench.evaluation.progress import clock, count
 from clbench.reproduce.claims import FAILS, HOLDS, OPEN, PARTLY, Judgement
 from clbench.reproduce.figure import Figure
@@ -41,10 +42,16 @@ is *not yet measured*.
 
 
 def write_report(figures: Sequence[Figure], out: Path) -> list[Judgement]:
-    """Judge all claims and write claims.csv and the page; return the judgements."""
+    """Judge all claims and write claims.csv and the page; return the judgements.
+
+    Raises:
+        DataError: no figure has been made there.
+    """
+    scales = scales_in(out)
+    if not scales:
+        raise DataError(f"'{out}': no figure has been made there yet")
     rows = judgements(figures, out)
     write_frame(out / CLAIMS, claims_frame(rows))
-    scales = scales_in(out)
     parts = [HEAD, "## Claims\n", RULES, tally(rows) + "\n", claims_table(rows)]
     for scale in scales:
         parts += [f"## Figures: {scale}\n", *_figures(figures, out, scale), *_runs(out, scale)]
@@ -113,7 +120,7 @@ def _figures(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
         if (out / picture).exists():
             yield f"### {label(figure)}\n\n![{figure.title}]({picture})\n"
             data = read_data(figure, out, scale)
-            yield f"{figure.title}. [Data]({scale}/{figure.name}.csv).\n"
+            yield f"{figure.title}. [Data]({scale}/{figure.name}.csv), [runs]({scale}/{figure.name}{RUNS}).\n"
             if figure.table and data is not None:
                 yield data_table(data, figure.table)
 
@@ -133,9 +140,10 @@ def data_table(data: "pd.DataFrame", columns: Sequence[str]) -> str:
 def _runs(out: Path, scale: str) -> Iterable[str]:
     import pandas as pd
 
-    runs = pd.read_csv(out / scale / RUNS)
+    tables = [pd.read_csv(path) for path in sorted((out / scale).glob(f"*{RUNS}"))]
+    runs = pd.concat(tables).drop_duplicates("run")
     yield f"### Runs: {scale}\n"
-    yield f"{len(runs)} runs ([{RUNS}]({scale}/{RUNS}) has each one's settings, checksums, commit, time and machine):\n"
+    yield f"{len(runs)} runs; the tables of runs have each one's settings, checksums, commit, time and machine.\n"
     groups = runs.groupby(["command", "processor", "cores", "device", "torch"], sort=False)
     yield markdown(
         ("command", "machine", "torch", "runs", "begun", "time of processes"),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clbench.evaluation.progress import count
 from clbench.observing import ALL
 from clbench.specs import Protocol, check_count, protocol
 from clbench.sweeping.request import Settings
@@ -49,7 +50,9 @@ class Scale:
     def about(self) -> str:
         """What is run, in words."""
         tasks = self.changes.get("num_tasks", self.rules.num_tasks)
-        return f"{self.name}: {tasks} tasks x {self.epochs(1)} epochs"
+        seeds = self.rules.seeds if self.seeds is None else self.seeds
+        number = len(seeds) if isinstance(seeds, tuple) else seeds
+        return f"{self.name}: {tasks} tasks x {self.epochs(1)} epochs, {count(number, 'seed')}"
 
     def epochs(self, share: float) -> int:
         """Return epochs per task as a multiple of what the scale says, rounded, at least one."""

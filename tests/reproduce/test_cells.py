@@ -70,16 +70,20 @@ def test_mistakes():
         Scale(changes={"num_tasks": 0})
 
 
-def test_finished_cells_are_found_under_their_places(tmp_path):
-    figure, scale, folder = FIGURES["2"], Scale(), SweepFolder(tmp_path)
-    wanted = needed([figure], scale)
+def test_runs_are_told_with_time_and_machine(tmp_path):
+    figure, folder = FIGURES["2"], SweepFolder(tmp_path)
+    wanted = needed([figure], Scale())
     finish(wanted, folder, only={("1e-3",): 0.8, ("1e-5",): 0.4})
-    found = wanted.finished(figure, folder)
-    assert set(found) == {("1e-3",), ("1e-5",)}
-    frames = gather(figure.by, found)
-    assert frames.tasks.groupby("step_size").accuracy.mean().to_dict() == {"1e-3": 0.8, "1e-5": 0.4}
-    assert set(frames.tasks["run"]) == {path.name for path in found.values()}
-    runs = runs_frame(wanted, folder)
-    assert runs["figures"].tolist() == ["2", "2"]
-    assert runs["seconds"].tolist() == [12.0, 12.0]
+    runs = runs_frame(wanted.of["2"].values(), folder)
+    assert (
+        runs[["seconds", "processor", "cores", "seeds"]].values.tolist() == [[12.0, "abacus", 2, "0 1 2"]] * 2
+    )
+    found = [folder.find(wanted.of["2"][place]).path for place in (("1e-5",), ("1e-3",))]
+    assert runs["run"].tolist() == [path.name for path in found]
+    frames = gather(figure.by, {("small",): found[0], ("large",): found[1]})
+    assert frames.tasks.groupby("step_size").accuracy.mean().round(3).to_dict() == {
+        "small": 0.4,
+        "large": 0.8,
+    }
+    assert set(frames.tasks["run"]) == set(frames.indicators["run"]) == set(runs["run"])
     assert gather(figure.by, {}).tasks.empty

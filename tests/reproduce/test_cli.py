@@ -10,7 +10,7 @@ from clbench.records import IndicatorRecord, TaskRecord
 from clbench.reproduce.cells import needed
 from clbench.reproduce.cli import main
 from clbench.reproduce.figures import FIGURES
-from clbench.reproduce.making import make_figures
+from clbench.reproduce.making import label, make_figure
 from clbench.reproduce.scale import Scale
 from clbench.sweeping.folder import SweepFolder
 
@@ -59,8 +59,8 @@ def test_a_figure_is_run_drawn_judged_and_reported_and_its_runs_are_found_again(
     )  # those that take long are tested elsewhere
     assert main(["2", "--seeds", "2", *TINY]) == 0
     out = tmp_path / "results" / "reproduction"
-    assert {path.name for path in (out / "quick-changed").iterdir()} == {"2.csv", "2.png", "runs.csv"}
-    data, runs = (pd.read_csv(out / "quick-changed" / name) for name in ("2.csv", "runs.csv"))
+    assert {path.name for path in (out / "quick-changed").iterdir()} == {"2.csv", "2.png", "2-runs.csv"}
+    data, runs = (pd.read_csv(out / "quick-changed" / name) for name in ("2.csv", "2-runs.csv"))
     assert len(data) == 3 * 2 * 2  # step sizes, seeds, tasks
     assert set(data["run"]) == set(runs["run"])
     assert json.loads(runs["changed"][0]) == LENGTH
@@ -70,10 +70,11 @@ def test_a_figure_is_run_drawn_judged_and_reported_and_its_runs_are_found_again(
     assert main(["3", "--seeds", "2", *TINY, "--dry-run"]) == 0  # its only cell is one of Fig. 2's
     assert "left: nothing" in capsys.readouterr().out
     assert main(["3", "--seeds", "2", *TINY]) == 0
-    assert pd.read_csv(out / "quick-changed" / "runs.csv")["figures"].str.split().str.len().max() > 2
+    assert set(pd.read_csv(out / "quick-changed" / "3-runs.csv")["run"]) < set(runs["run"])
     page = (out / "README.md").read_text()
     assert "![L2: effective step size" in page
     assert "no finished run has effective_step_size" in page
+    assert "3 runs; the tables of runs" in page  # not four
 
 
 def test_claims_are_judged_from_the_files_alone(tmp_path, capsys):
@@ -106,14 +107,19 @@ def test_claims_are_judged_from_the_files_alone(tmp_path, capsys):
 def test_a_figure_of_some_of_its_runs_says_so(tmp_path):
     figure, scale, folder = FIGURES["2"], Scale(), SweepFolder(tmp_path / "runs")
     wanted = needed([figure], scale)
-    assert list(make_figures([figure], wanted, folder, scale, tmp_path)) == []
+    own = wanted.of["2"]
+    assert make_figure(figure, own, folder, scale, tmp_path) == []
     finish(wanted, folder, {("1e-3",): 0.5})
     titles = []
     noting = replace(figure, draw=lambda data, title: titles.append(title) or figure.draw(data, title))
-    assert len(list(make_figures([noting], wanted, folder, scale, tmp_path))) == 2
-    assert titles == [
-        f"Fig. 2: {figure.title} · quick: 15 tasks x 40 epochs · seeds: 3 · 2 of 3 runs missing"
-    ]
+    assert len(make_figure(noting, own, folder, scale, tmp_path)) == 3
+    assert titles == [f"Fig. 2: {figure.title} · quick: 15 tasks x 40 epochs, 3 seeds · 2 of 3 runs missing"]
+
+
+def test_figures_are_called_what_the_paper_calls_them():
+    names = {name: label(figure) for name, figure in FIGURES.items()}
+    assert (names["1"], names["4-bottom"], names["9-10"]) == ("Fig. 1", "Fig. 4 bottom", "Figs. 9-10")
+    assert names["predictors"] == "Predictors"
 
 
 def test_list(capsys):
@@ -135,6 +141,7 @@ def test_list(capsys):
         (["3", "--indicators", "nowhere:gap"], "no indicator 'nowhere:gap'"),
         (["3", "--indicators", "math:gap"], "'math' has no function 'gap'"),
         (["3", "--dry"], "no option '--dry'"),
+        (["claims", "--out", "nowhere"], "'nowhere': no figure has been made there yet"),
     ],
 )
 def test_mistakes(capsys, arguments, text):
