@@ -77,9 +77,8 @@ def build_parser() -> Parser:
     )
     add("--dry-run", action="store_true", help="say what would run and how long it takes; start nothing")
     add("--accept-changes", action="store_true", help="go on with runs although the code has changed")
-    add(
-        "--set", action="append", default=[], help=argparse.SUPPRESS
-    )  # another length than the protocol's, for tests
+    # Another length than the protocol's, to try things out.
+    add("--set", action="append", default=[], help=argparse.SUPPRESS)
     add("--debug", action="store_true", help="show tracebacks")
     return parser
 

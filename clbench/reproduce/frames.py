@@ -125,10 +125,10 @@ def table(
     if found.empty:
         which = f" of {', '.join(labels.values())}" if labels else ""
         raise DataError(f"no finished run{which} has {indicator}")
-    values: np.ndarray = found.pivot_table(
-        index="seed", columns="task", values="value", aggfunc="median"
-    ).to_numpy(dtype=float)
-    return values
+    values = found.pivot_table(index="seed", columns="task", values="value", aggfunc="median")
+    everywhere = values.reindex(index=sorted(data["seed"].unique()), columns=sorted(data["task"].unique()))
+    numbers: np.ndarray = everywhere.to_numpy(dtype=float)
+    return numbers
 
 
 def by_task(

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUMBERS = ("correlation", "auc", "lead", "false_alarms")
+COLUMNS = (
+    *("indicator", "alarm_when", "configurations", "cases", "falling_runs"),
+    *(f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")),
+)
 
 
 @dataclass(frozen=True)
@@ -169,9 +173,7 @@ def predictors(frames: Frames, resamples: int = RESAMPLES) -> "pd.DataFrame":
         for name, configurations in by_indicator(data, list(frames.by))
         if len(configurations) > 1
     ]
-    return (
-        pd.DataFrame(rows).sort_values("auc", ascending=False, ignore_index=True) if rows else pd.DataFrame()
-    )
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values("auc", ascending=False, ignore_index=True)
 
 
 def by_indicator(data: "pd.DataFrame", by: list[str]) -> Iterator[tuple[str, list[Configuration]]]:

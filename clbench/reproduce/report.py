@@ -12,6 +12,7 @@ from clbench.reproduce.claims import FAILS, HOLDS, OPEN, PARTLY, Judgement
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.making import (
     CLAIMS,
+    NOWHERE,
     RUNS,
     claims_frame,
     judgements,
@@ -66,7 +67,7 @@ def tally(rows: Iterable[Judgement]) -> str:
     for row in rows:
         counts.setdefault(row.protocol, Counter())[row.verdict] += 1
     return "; ".join(
-        (f"{protocol}: " if protocol != "-" else "")
+        (f"{protocol}: " if protocol != NOWHERE else "")
         + ", ".join(f"{own[verdict]} {verdict}" for verdict in (HOLDS, PARTLY, FAILS, OPEN) if own[verdict])
         for protocol, own in counts.items()
     )
@@ -108,10 +109,7 @@ def number(one: float) -> str:
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return (
-        "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines)
-        + "\n"
-    )
+    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |\n" for row in lines)
 
 
 def _figures(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
@@ -144,7 +142,7 @@ def _runs(out: Path, scale: str) -> Iterable[str]:
     runs = pd.concat(tables).drop_duplicates("run")
     yield f"### Runs: {scale}\n"
     yield f"{len(runs)} runs; the tables of runs have each one's settings, checksums, commit, time and machine.\n"
-    groups = runs.groupby(["command", "processor", "cores", "device", "torch"], sort=False)
+    groups = runs.groupby(["command", "processor", "cores", "device", "torch"], sort=False, dropna=False)
     yield markdown(
         ("command", "machine", "torch", "runs", "begun", "time of processes"),
         [

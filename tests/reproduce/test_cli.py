@@ -6,6 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from clbench.evaluation.session import circumstances
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.reproduce.cells import needed
 from clbench.reproduce.cli import main
@@ -120,6 +121,11 @@ def test_figures_are_called_what_the_paper_calls_them():
     names = {name: label(figure) for name, figure in FIGURES.items()}
     assert (names["1"], names["4-bottom"], names["9-10"]) == ("Fig. 1", "Fig. 4 bottom", "Figs. 9-10")
     assert names["predictors"] == "Predictors"
+
+
+def test_runs_know_the_command_that_made_them(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/clbench/reproduce/__main__.py", "4-bottom"])
+    assert circumstances("cpu")["command"] == ["python", "-m", "clbench.reproduce", "4-bottom"]
 
 
 def test_list(capsys):

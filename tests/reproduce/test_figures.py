@@ -8,7 +8,7 @@ from clbench.indicators.bounds import UNBOUNDED
 from clbench.reproduce.claims import FAILS, HOLDS, OPEN
 from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.figures.fig1 import PANELS, pair_of
-from clbench.reproduce.frames import Frames, per_task
+from clbench.reproduce.frames import Frames, per_task, table
 from clbench.reproduce.learners import LEARNERS
 from clbench.reproduce.scale import Scale
 from tests.reproduce.conftest import joined, rows
@@ -242,6 +242,13 @@ def test_every_figure_has_cells_with_places_of_their_own(name, protocol):
 def test_the_paper_has_100_250_and_500_epochs():
     epochs = {cell["epochs_per_task"] for cell in FIGURES["6"].cells(Scale("paper")).values()}
     assert epochs == {100, 250, 500}
+
+
+def test_a_table_has_every_seed_and_task_though_nothing_was_measured_in_some():
+    some = rows([[1.0, 2.0, 3.0]] * 2, "volatility", "fc1")
+    data = joined(rows(level(0.5, 3)), some[(some["task"] != 1) & (some["seed"] == 1)])
+    found = table(data, "volatility")
+    np.testing.assert_array_equal(found, [[np.nan] * 3, [1, np.nan, 3], [np.nan] * 3])
 
 
 def test_layers_of_a_task_are_medians():

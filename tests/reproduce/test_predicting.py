@@ -8,6 +8,8 @@ import pytest
 
 from clbench.indicators import WHOLE
 from clbench.reproduce import predicting
+from clbench.reproduce.claims import OPEN, judge
+from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.frames import ACCURACY, Frames
 from clbench.reproduce.predicting import Alarm, Configuration, choose
 
@@ -130,6 +132,15 @@ def test_the_whole_network_goes_before_layers_and_layers_by_their_median():
         frames(**{"a": one, "a@fc1": zero, "a@fc2": zero, "b@fc1": one, "b@fc2": one, "b@out": zero})
     ).set_index("indicator")
     assert table.loc["a", "auc"] == table.loc["b", "auc"] == pytest.approx(1)
+
+
+def test_one_configuration_is_no_grid():
+    one = frames(x=warning)
+    only = [own[own["configuration"] == "c0"] for own in (one.tasks, one.indicators)]
+    table = predictors(Frames(("configuration",), *only))
+    assert table.empty
+    FIGURES["predictors"].draw(table, "title").canvas.draw()
+    assert {judge(claim, table, "quick", "").verdict for claim in FIGURES["predictors"].claims} == {OPEN}
 
 
 def test_nothing_recorded():

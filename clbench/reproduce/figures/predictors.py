@@ -59,7 +59,7 @@ def cells(scale: Scale) -> dict[Key, Settings]:
 
 def area(data: "pd.DataFrame", indicators: list[str]) -> tuple[str, Estimate]:
     """Return the one with the greatest area under the curve, and that with its interval."""
-    found = data[data["indicator"].isin(indicators) & data["auc"].notna()] if len(data) else data
+    found = data[data["indicator"].isin(indicators) & data["auc"].notna()]
     if not len(found):
         raise DataError("what the claim is about did not occur")
     best = found.sort_values("auc").iloc[-1]
