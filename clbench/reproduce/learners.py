@@ -30,8 +30,10 @@ def variants(scale: Scale, names: Iterable[str]) -> dict[Key, Settings]:
 
 
 def variant(scale: Scale, learner: str, name: str, epochs: float = 1.0) -> Settings:
-    """Return one learner's cell."""
+    """Return one learner's cell; every indicator is measured of those that are in `predictors`, too."""
     plain, reset = LEARNERS[learner]
     if name == RESET:
-        return scale.cell(reset, epochs=epochs)
-    return scale.cell(plain, epochs=epochs, scheduler=SCHEDULERS.get(name, "none"))
+        return scale.cell(reset, epochs=epochs, full=False)
+    scheduler = SCHEDULERS.get(name, "none")
+    full = epochs == 1 and scheduler in ("none", SCHEDULERS[SCHEDULED])
+    return scale.cell(plain, epochs=epochs, full=full, scheduler=scheduler)

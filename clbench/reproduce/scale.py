@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clbench.evaluation.progress import count
-from clbench.observing import ALL
+from clbench.observing import ALL, DEFAULT
 from clbench.specs import Protocol, check_count, protocol
 from clbench.sweeping.request import Settings
 
@@ -58,13 +58,16 @@ class Scale:
         """Return epochs per task as a multiple of what the scale says, rounded, at least one."""
         return max(1, round(share * self.changes.get("epochs_per_task", self.rules.epochs_per_task)))
 
-    def cell(self, agent: str, *, env: str = STREAM, epochs: float = 1.0, **arguments: Any) -> Settings:
-        """Return a cell as a sweep file has it; every indicator is measured, so that figures can share it.
+    def cell(
+        self, agent: str, *, env: str = STREAM, epochs: float = 1.0, full: bool = True, **arguments: Any
+    ) -> Settings:
+        """Return a cell as a sweep file has it.
 
         Args:
             agent: reference.
             env: stream.
             epochs: per task, as a multiple of what the scale says.
+            full: measure every indicator, so that figures can share the cell; else those that cost next to nothing.
             **arguments: of the agent.
         """
         settings: Settings = {
@@ -74,7 +77,7 @@ class Scale:
             **self.changes,
             "epochs_per_task": self.epochs(epochs),
             "arguments": arguments,
-            "indicators": [*ALL, *self.indicators],
+            "indicators": [*ALL, *self.indicators] if full else list(DEFAULT),
             "device": self.device,
         }
         if self.seeds is not None:

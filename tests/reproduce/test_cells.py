@@ -30,6 +30,16 @@ def test_a_cell_of_several_figures_is_one_cell(everything):
     assert of["1"]["ReLU", "1e-3"] is not of["1"]["ReLU", "1e-5"]
 
 
+def test_what_takes_long_is_measured_only_where_it_is_looked_at(everything):
+    full = {cell.key for cell in everything.sweep.cells if "sharpness" in cell.plan.spec.indicators}
+    looked_at = {
+        cell.key for name in ("1", "2", "3", "4-top", "predictors") for cell in everything.of[name].values()
+    }
+    assert full == looked_at
+    watched = [cell for name in ("5", "8", "9-10") for cell in everything.of[name].values()]
+    assert all(cell.plan.spec.indicators for cell in watched)  # without any, decisions are not recorded
+
+
 def test_a_cell_has_the_same_key_in_whatever_company(everything):
     (alone,) = needed([FIGURES["3"]], Scale()).sweep.cells
     assert alone.key == everything.of["3"]["L2", "vanilla"].key
