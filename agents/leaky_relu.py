@@ -1,13 +1,11 @@
 """Leaky ReLU: silent units keep a slope, and with it a gradient."""
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from clbench.agent import AgentSpec
 from clbench.errors import OptionError
@@ -42,4 +40,4 @@ class Agent(Learner):
 
     def make_network(self, generator: torch.Generator) -> nn.Module:
         """Return the backbone with leaky ReLU for ReLU."""
-        return self.make_mlp(generator, activation=functools.partial(F.leaky_relu, negative_slope=self.slope))
+        return self.make_mlp(generator, activation=nn.LeakyReLU(self.slope))

@@ -156,7 +156,10 @@ class Learner:
             OptionError: one acts or learns in a way of its own.
         """
         for learner in learners:
-            if type(learner).act is not Learner.act or type(learner).learn is not Learner.learn:
+            if any(
+                getattr(type(learner), name) is not getattr(Learner, name)
+                for name in ("act", "learn", "forward")
+            ):
                 raise OptionError(f"{type(learner).__module__} acts or learns in a way of its own")
         return Stack(learners)
 
@@ -174,11 +177,12 @@ class Learner:
 
     def kind_of_step(self) -> Hashable:
         """Tell which of the steps that are replayed the next one is like."""
-        return self._stack.kind_of_step()
+        return None if self.scheduler is None else self.scheduler.kind_of_step()
 
     def replayed(self) -> None:
         """Take note of a step whose operations were replayed."""
-        self._stack.replayed()
+        if self.scheduler is not None:
+            self.scheduler.replayed()
 
     def penalty_gradients(self) -> Sequence[torch.Tensor] | None:
         """Return the penalty's gradient for each parameter, `(S, ...)`; None without a penalty.

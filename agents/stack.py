@@ -1,9 +1,11 @@
 """Learners in lockstep: networks of one architecture in one stack of parameters, whoever's they are."""
 
 from collections.abc import Hashable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
@@ -38,6 +40,9 @@ class Stack:
             alike = [one for one in rest if _same_architecture(rest[0], one)]
             self._blocks.append(Block(alike))
             rest = [one for one in rest if one not in alike]
+        # Steps can be replayed if those of all learners can.
+        can = all(one.kind_of_step is not None for one in learners)
+        self.kind_of_step = self._kind_of_step if can else None
         self._inputs: torch.Tensor | None = None
         self._logits: torch.Tensor | None = None
 
@@ -80,15 +85,13 @@ class Stack:
                 learner.optimizer.started = True
         return losses.detach()
 
-    def kind_of_step(self) -> Hashable:
-        """Tell which of the steps that are replayed the next one is like."""
-        return tuple(one.scheduler and one.scheduler.kind_of_step() for one in self._learners)
+    def _kind_of_step(self) -> Hashable:
+        return tuple(one.kind_of_step() for one in self._learners)
 
     def replayed(self) -> None:
         """Take note of a step whose operations were replayed."""
         for learner in self._learners:
-            if learner.scheduler is not None:
-                learner.scheduler.replayed()
+            learner.replayed()
 
 
 class Block:
@@ -109,14 +112,13 @@ class Block:
         self._count = len(next(iter(self.parameters.values())))
         # On a CPU, S matrix products are faster than one batched product: by a tenth to a third.
         self._looped = not Stacked(first.model, self.parameters, self.buffers).batched
-        # Views of the same memory, a set per network.
+        # There, views of the same memory, a set per network.
+        places = range(self._count) if self._looped else ()
         self._own = [
             {name: value[place].detach().requires_grad_() for name, value in self.parameters.items()}
-            for place in range(self._count)
+            for place in places
         ]
-        self._own_buffers = [
-            {name: value[place] for name, value in self.buffers.items()} for place in range(self._count)
-        ]
+        self._own_buffers = [{name: value[place] for name, value in self.buffers.items()} for place in places]
         self.leaves = (
             [own[name] for name in self.parameters for own in self._own]
             if self._looped
@@ -168,20 +170,26 @@ def _joined(parts: Sequence[Tensors], requires_grad: bool = False) -> Tensors:
 
 
 def _same_architecture(one: "Learner", other: "Learner") -> bool:
-    """Tell whether two learners' networks do the same with the same weights: by trying it."""
-    shapes = [{name: value.shape[1:] for name, value in it.parameters.items()} for it in (one, other)]
-    if shapes[0] != shapes[1] or one.buffers.keys() != other.buffers.keys():
+    """Tell whether two learners' networks are alike but for their weights; where that is in doubt, they are not."""
+    if one is other:
+        return True
+    pairs = zip_longest(one.model.named_modules(), other.model.named_modules())
+    alike = all(own and theirs and own[0] == theirs[0] and _alike(own[1], theirs[1]) for own, theirs in pairs)
+    shapes = [[value.shape[1:] for value in it.parameters.values()] for it in (one, other)]
+    return alike and shapes[0] == shapes[1]
+
+
+def _alike(one: nn.Module, other: nn.Module) -> bool:
+    """Tell whether two modules are of one kind with the same settings: what they hold beside weights is equal."""
+    held = [
+        {
+            name: value
+            for name, value in vars(it).items()
+            if name not in ("_parameters", "_buffers", "_modules")
+        }
+        for it in (one, other)
+    ]
+    try:
+        return type(one) is type(other) and bool(held[0] == held[1])
+    except Exception:  # of some things one cannot say whether they are equal
         return False
-    weights = {name: value[0].detach() for name, value in one.parameters.items()}
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(8, *one.spec.input_shape, generator=generator).to(one.spec.device)
-    with torch.no_grad():
-        answers = [
-            functional_call(
-                it.model,
-                {**weights, **{name: value[0].clone() for name, value in one.buffers.items()}},
-                (inputs,),
-            )
-            for it in (one, other)
-        ]
-    return torch.equal(*answers)

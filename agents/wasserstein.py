@@ -61,7 +61,8 @@ class Agent(RegularizedLearner):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         super().load_state_dict(state)
-        self.initial = {name: value.clone() for name, value in state["initial"].items()}
+        for name, value in self.initial.items():
+            value.copy_(state["initial"][name])
 
 
 def by_rank(values: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:

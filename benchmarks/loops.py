@@ -1,5 +1,6 @@
 """Loops that do the same training step: as research scripts do, bare, ours, and its matrix products alone."""
 
+import functools
 import itertools
 import math
 import tempfile
@@ -123,7 +124,8 @@ def ours(
     while True:
         envs = clbench.make_vec("RandomLabelMNIST-v0", len(roots), device=device)
         agent = kind(envs.agent_spec, roots, **arguments)
-        record = cuda_graph if device.startswith("cuda") else None
+        on_cuda = device.startswith("cuda")
+        record = functools.partial(cuda_graph, device=envs.device) if on_cuda else None
         loop = _EveryStep(envs, agent, [Part("ours", agent, tuple(roots))], interval=0.0, record=record)
         yield from (None for _, event in loop if isinstance(event, (Glimpse, Savepoint)))
 

@@ -16,12 +16,17 @@ Record = Callable[[Callable[[], None]], Callable[[], Any]]
 """From a step to what replays it; the recording itself does nothing."""
 
 
-def cuda_graph(step: Callable[[], None]) -> Callable[[], Any]:
-    """Record a step's work on the present CUDA device; return what does it again."""
+def cuda_graph(step: Callable[[], None], device: torch.device) -> Callable[[], Any]:
+    """Record a step's work on a CUDA device; return what does it again."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.device(device), torch.cuda.graph(graph):
         step()
-    return graph.replay
+
+    def replay() -> None:
+        with torch.cuda.device(device):
+            graph.replay()
+
+    return replay
 
 
 class Replays:

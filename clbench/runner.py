@@ -53,7 +53,7 @@ class Lockstep:
         parts: who they are.
         interval: seconds between glimpses.
         stop: asked after every step; when it says true, the run ends.
-        record: records steps so that they can be replayed, of an agent that has `kind_of_step`.
+        record: records steps so that they can be replayed, of an agent that has `kind_of_step`, on a stream that can.
 
     Raises:
         AgentError: the agent raised, or its predictions or losses are unusable; says which seed, task and step.
@@ -72,6 +72,8 @@ class Lockstep:
         self._env, self._agent, self._parts = env, agent, tuple(parts)
         self._interval, self._stop = interval, stop
         self._record = record if getattr(agent, "kind_of_step", None) else None
+        if self._record and not env.can_replay:
+            self._record = None
         self._spec: AgentSpec = env.agent_spec
         self._vectorized = hasattr(env, "num_envs")
         self._seeds = [seed for part in parts for seed in part.seeds]

@@ -1,9 +1,16 @@
-"""Recording a step and replaying it on any device, with the meaning of a CUDA graph: the same operations, with the same
-numbers, on the same memory; what the host does in between is not done again, and it may not look at a tensor."""
+"""Recording a step and replaying it on a CPU, much as a CUDA graph does: the same operations, with the same numbers, on
+the same memory; what the host does in between is not done again, and most ways to look at a tensor are refused. What it
+cannot show: copies between devices, and memory that is freed under a recorded step."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
+
+LOOKS = {
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.masked_select.default,
+}
 
 
 class _Recorder(TorchDispatchMode):
@@ -12,7 +19,7 @@ class _Recorder(TorchDispatchMode):
         self.calls = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function is torch.ops.aten._local_scalar_dense.default:
+        if function in LOOKS:
             raise RuntimeError("the host looked at a tensor while a step was recorded")
         found = function(*args, **(kwargs or {}))
         self.calls.append((function, args, kwargs or {}, found))

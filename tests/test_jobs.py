@@ -1,11 +1,13 @@
 """Jobs in this process: alone and in lockstep."""
 
+import contextlib
 from collections import defaultdict
 from dataclasses import replace
 
 import pytest
 
 from clbench.evaluation.jobs import Job, run_jobs
+from clbench.evaluation.pool import Pool
 from clbench.results import States
 from clbench.specs import AgentEntry, StreamSpec
 from tests.cases import SHORT
@@ -78,6 +80,39 @@ def test_stopped_together_they_go_on_together_or_apart(tmp_path, together_again)
     rest = by_place(run_jobs(again)) if together_again else in_turn(again)
     for place, messages in whole.items():
         assert first[place][:-1] + rest[place][1:] == messages
+
+
+KEEPS_NOTHING = """
+from agents import vanilla
+
+class Agent(vanilla.Agent):
+    def state_dict(self):
+        return {"what": {1, 2}}
+"""
+
+
+def test_one_whose_state_cannot_be_kept_tells_nothing_twice(tmp_path):
+    for name, text in (("keeps.py", KEEPS_NOTHING), ("fails.py", FAILS)):
+        (tmp_path / name).write_text(text)
+    names = [str(tmp_path / "keeps.py"), str(tmp_path / "fails.py"), "agents.l2"]
+    found = by_place(run_jobs(jobs(tmp_path / "a", names)))
+    assert found == in_turn(jobs(tmp_path / "b", names))
+
+
+def test_one_that_ends_its_process_does_not_take_the_others_with_it(tmp_path):
+    (tmp_path / "exits.py").write_text(
+        FAILS.replace('raise RuntimeError("out of ideas")', "import os; os._exit(3)")
+    )
+    own = jobs(tmp_path / "a", ["agents.vanilla", str(tmp_path / "exits.py")])
+    with contextlib.closing(Pool([dict(enumerate(own))], workers=1)) as pool:
+        messages = list(pool.messages())
+    notes = [message["text"] for _, message in messages if message["kind"] == "note"]
+    assert len(notes) == 2
+    assert "the worker process ended with exit code 3; it goes on alone" in notes[0]
+    found = by_place((place, one) for place, one in messages if one["kind"] not in ("output", "started"))
+    alone = in_turn(jobs(tmp_path / "b", ["agents.vanilla"]))[0]
+    assert found[0] == [one for one in alone if one["kind"] != "started"]
+    assert found[1][-1]["error"].endswith("(seeds 2, 5): the worker process ended with exit code 3")
 
 
 def test_one_that_fails_does_not_take_the_others_with_it(tmp_path):

@@ -95,6 +95,40 @@ def test_replayed_steps_are_the_steps(name, batched, monkeypatch):
     assert_alike(ours, outcome([name], None), rtol=0, atol=0)
 
 
+def test_a_task_of_more_decisions_than_the_last_one(monkeypatch):
+    """Fifty steps, a decision at every third: sixteen in the first task, seventeen in the second."""
+    monkeypatch.setitem(STREAM, "num_samples", 500)
+    monkeypatch.setitem(STREAM, "epochs_per_task", 5)
+    monkeypatch.setitem(LEARNERS, "perlayer", (perlayer.Agent, {"every": 3}))
+    assert_alike(*(outcome(["perlayer"], how) for how in (record, None)), rtol=0, atol=0)
+
+
+class Counts(vanilla.Agent):
+    """Adds something to the gradient that the host counts."""
+
+    kind_of_step = None
+    steps = 0
+
+    def penalty_gradients(self):
+        self.steps += 1
+        return [0.001 * self.steps * value.detach() for value in self.parameters.values()]
+
+
+def test_a_stack_with_one_that_cannot_be_recorded_is_not(monkeypatch):
+    monkeypatch.setitem(LEARNERS, "counts", (Counts, {}))
+    calls = {}
+    ours = outcome(["vanilla", "counts"], counting(calls))
+    assert not calls
+    assert_alike(ours, outcome(["vanilla", "counts"], None), rtol=0, atol=0)
+
+
+def test_a_stream_that_does_not_say_so_is_not_recorded(monkeypatch):
+    monkeypatch.setattr("clbench.streams.permuted.Permuted.can_replay", False)
+    calls = {}
+    outcome(["vanilla"], counting(calls), "PermutedMNIST-v0")
+    assert not calls
+
+
 def test_a_permuted_stream_too():
     assert_alike(*(outcome(["vanilla"], how, "PermutedMNIST-v0") for how in (record, None)), rtol=0, atol=0)
 
@@ -177,9 +211,18 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 @needs_cuda
 @pytest.mark.parametrize("name", LEARNERS)
+def test_a_graph_does_what_a_gpu_does_step_by_step(name):
+    graphs = functools.partial(cuda_graph, device=torch.device("cuda"))
+    ours, theirs = outcome([name], graphs, device="cuda"), outcome([name], None, device="cuda")
+    assert_alike(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", LEARNERS)
 def test_a_gpu_agrees_with_the_cpu(name):
     """A short run by CUDA graphs: records and final weights are the CPU's up to rounding."""
-    ours, theirs = outcome([name], cuda_graph, device="cuda"), outcome([name], None)
+    graphs = functools.partial(cuda_graph, device=torch.device("cuda"))
+    ours, theirs = outcome([name], graphs, device="cuda"), outcome([name], None)
     for (_, own), (_, other) in zip(ours[0], theirs[0], strict=True):
         assert own.keys() == other.keys()
         for key, value in own.items():

@@ -213,12 +213,10 @@ def until(condition, within=120):
 def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = [
-        "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "50", "--epochs", "3",
+        "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "30", "--epochs", "3",
         "--images", "600", "--batch-size", "100", "--seeds", "1", "--device", "cpu",
     ]  # fmt: skip
-    whole = launch(*flags, "--out", "whole", cwd=tmp_path)
-    _, err = whole.communicate(timeout=240)
-    assert whole.returncode == 0, err
+    assert main([*flags, "--out", "whole"]) == 0
     folder = Path("cut") / "RandomLabelMNIST-v0-quick-1"
     table = tmp_path / folder / "tasks.csv"
 
@@ -226,12 +224,13 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypat
         return len(table.read_text().splitlines()) if table.exists() else 0
 
     command, said = [*flags, "--out", "cut"], ""
-    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
+    for number in (signal.SIGKILL, signal.SIGINT):
         process, before = launch(*command, cwd=tmp_path), rows()
         until(lambda before=before: rows() > before + 3)
         time.sleep(random.uniform(0, 0.5))
         workers = worker_processes(process.pid)
         assert workers
+        capsys.readouterr()
         assert main(["--resume", str(folder)]) == 2
         assert capsys.readouterr().err == f"error: '{folder}' is in use by another process\n"
         process.send_signal(number)
@@ -240,9 +239,8 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypat
         assert all(ends(pid) for pid in workers)
         command = ["--resume", str(folder)]
     assert said.splitlines()[-1].endswith(f"go on with: python -m clbench.evaluate --resume {folder}")
-    last = launch(*command, cwd=tmp_path)
-    out, err = last.communicate(timeout=240)
-    assert last.returncode == 0, err
+    assert main(command) == 0
+    out, err = capsys.readouterr()
     assert "anew" not in err
     assert "agents.perlayer  done" in out
     expected = tmp_path / "whole" / folder.name
@@ -253,7 +251,7 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypat
     assert {path.name for path in (tmp_path / folder).iterdir()} == {path.name for path in expected.iterdir()}
     facts = RunFolder(tmp_path / folder).read_run()
     assert facts["status"] == "complete"
-    assert len(facts["resumed"]) == 3
+    assert len(facts["resumed"]) == 2
     assert facts["timing"]["steps_per_second"]["dropout.py"] > 0
 
 

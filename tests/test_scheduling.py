@@ -164,10 +164,12 @@ def test_the_learner_and_a_plain_loop_decide_the_same(kind):
     plain = []
     for seed in seeds:
         model = plain_mlp(seed)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        # Fused and with a tensor, as ours: other roundings grow over forty steps.
+        optimizer = torch.optim.Adam(model.parameters(), lr=torch.tensor(1e-3), fused=True)
         scheduler = SCHEDULERS[kind](model, optimizer, steps_per_task=20, seeds=[seed], **constants)
         plain.append((model, optimizer, scheduler))
-    generator = torch.Generator().manual_seed(99)
+    # Of a batch on which no unit is so near to its threshold that rounding decides.
+    generator = torch.Generator().manual_seed(98)
     history = []
     for step in range(40):
         inputs = torch.randn(3, 32, 784, generator=generator)
@@ -199,7 +201,7 @@ def test_the_learner_and_a_plain_loop_decide_the_same(kind):
             "gradient_squares",
         ):
             values = [value for frame in ours for value in frame[column]]
-            assert values == pytest.approx(theirs[column].tolist(), rel=2e-3), column
+            assert values == pytest.approx(theirs[column].tolist(), rel=2e-4), column
         assert [value for frame in ours for value in frame["factor"]] == pytest.approx(
             theirs["factor"].tolist()
         )

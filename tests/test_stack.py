@@ -2,11 +2,27 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from agents import batchnorm, crelu, deep_linear, l2, leaky_relu, perlayer, reset, vanilla, wasserstein
 from agents.learner import Learner
 from clbench.errors import OptionError
 from tests.test_agents import SPEC, batches
+
+
+class ReLU6(vanilla.Agent):
+    """On few inputs, what vanilla does."""
+
+    def make_network(self, generator):
+        return self.make_mlp(generator, activation=F.relu6)
+
+
+class Random(vanilla.Agent):
+    """Drops inputs at random."""
+
+    def make_network(self, generator):
+        return self.make_mlp(generator, activation=F.dropout)
+
 
 MEMBERS = [
     (vanilla.Agent, {}),
@@ -18,6 +34,7 @@ MEMBERS = [
     (leaky_relu.Agent, {"slope": 0.3}),
     (wasserstein.Agent, {}),
     (leaky_relu.Agent, {"slope": 0.7}),
+    (ReLU6, {}),
     (deep_linear.Agent, {"scheduler": "full-network", "every": 4}),
 ]
 
@@ -63,7 +80,20 @@ def test_only_networks_that_do_the_same_share_memory():
     Learner.together(together)
     memory = [next(iter(learner.parameters.values())).untyped_storage().data_ptr() for learner in together]
     assert len({memory[place] for place in (0, 2, 4, 5, 7)}) == 1
-    assert len(set(memory)) == 6
+    assert len(set(memory)) == 7
+
+
+def test_leaky_networks_of_one_slope_share_memory():
+    pair = [leaky_relu.Agent(SPEC, [3], slope=0.3, step_size=rate) for rate in (1e-3, 1e-2)]
+    Learner.together(pair)
+    assert len({one.parameters["fc1.weight"].untyped_storage().data_ptr() for one in pair}) == 1
+
+
+def test_a_network_that_draws_at_random_learns():
+    torch.manual_seed(0)
+    agent = Random(SPEC, [3])
+    losses = [agent.learn(targets) for inputs, targets in batches(4, 1) if agent.act(inputs) is not None]
+    assert torch.isfinite(torch.stack(losses)).all()
 
 
 def test_a_state_from_a_stack_goes_on_alone():

@@ -129,6 +129,11 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         return self.present()
 
     @property
+    def can_replay(self) -> bool:
+        """Whether batches can be formed by replaying a recorded step."""
+        return self._stream_class.can_replay
+
+    @property
     def stream(self) -> Stream:
         """The streams under way."""
         return under_way(self._stream)

@@ -112,7 +112,7 @@ def evaluate(
         workers: processes at a time; by default as many as make the run quickest.
         indicators: names, "all" or "none"; by default those that cost next to nothing.
         indicators_every: measure every so many steps of a task, beside its last.
-        together: train all agents that can in lockstep, with the same results: quicker on a GPU.
+        together: train all agents that can in lockstep; results are the same, on a GPU up to rounding.
         profile: write where the time goes into profile.csv.
         log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
         out: folder in which a new run folder is made.

@@ -92,7 +92,7 @@ def build_parser() -> Parser:
     add(
         "--together",
         action="store_true",
-        help="train the agents that can in lockstep: the same results, quicker on a GPU",
+        help="train the agents that can in lockstep; results are the same, on a GPU up to rounding",
     )
     add(
         "--resume",

@@ -180,25 +180,28 @@ def run_jobs(
     """
     try:
         yield from _run_in_lockstep(jobs, classes, stop)
+        return
     except Exception as error:
-        alone = len(jobs) == 1
-        if alone or isinstance(error, WriteError):
+        if len(jobs) == 1 or isinstance(error, WriteError):
             known = isinstance(error, ClbenchError)
             for place, job in enumerate(jobs):
                 text = str(error) if known else f"{describe_job(job)}: {type(error).__name__}: {error}"
                 yield place, {"kind": "failed", "error": text, "traceback": traceback.format_exc()}
             return
         names = ", ".join(dict.fromkeys(job.agent.name for job in jobs))
-        yield (
-            0,
-            {"kind": "note", "text": f"{names} go on one after another, since together they failed: {error}"},
-        )
-        for place, job in enumerate(jobs):
-            found = States(Path(job.states)).newest() if job.states else None
-            again = replace(job, resume=str(found[0]) if found else "")
-            for _, message in run_jobs([again], classes, stop):
-                if message["kind"] != "started":
-                    yield place, message
+        text = f"{names} go on one after another, since together they failed: {error}"
+        yield 0, {"kind": "note", "text": text}
+    # Here, where nothing holds what was made for all of them any longer.
+    for place, job in enumerate(jobs):
+        for _, message in run_jobs([gone_on_with(job)], classes, stop):
+            if message["kind"] != "started":
+                yield place, message
+
+
+def gone_on_with(job: Job) -> Job:
+    """Return a job that goes on from its newest state, or begins anew if it has none."""
+    found = States(Path(job.states)).newest() if job.states else None
+    return replace(job, resume=str(found[0]) if found else "")
 
 
 def _run_in_lockstep(
@@ -209,21 +212,23 @@ def _run_in_lockstep(
         loop, keepers, profile = _prepare(jobs, classes, stop)
         yield from ((place, {"kind": "started"}) for place in range(len(jobs)))
         stopped = False
-        # Of several jobs, what lies before a state is held back until then: they may have to go back there.
-        waiting: list[tuple[int, Message]] = []
+        # Of several jobs, what is not in a state yet is held back: they may have to go back to their states.
+        waiting: dict[int, list[Message]] = {place: [] for place in range(len(jobs))}
         for place, event in loop:
             if isinstance(event, Savepoint):
-                yield from waiting
-                waiting.clear()
                 stopped = event.stopped
                 yield from ((place, message) for message in keepers[place].save(event.steps))
+                if keepers[place].kept == event.steps:
+                    yield from ((place, message) for message in waiting.pop(place))
+                    waiting[place] = []
                 continue
             message = {"kind": KINDS[type(event)], **vars(event)}
             keepers[place].note(message)
             if len(jobs) == 1 or message["kind"] == "glimpse":
                 yield place, message
             else:
-                waiting.append((place, message))
+                waiting[place].append(message)
+        yield from ((place, message) for place, messages in waiting.items() for message in messages)
         if profile is not None:
             yield 0, profile.message()
         yield from ((place, {"kind": "stopped" if stopped else "done"}) for place in range(len(jobs)))
@@ -237,10 +242,7 @@ def _prepare(
 ) -> tuple[Lockstep, list[Any], Profile | None]:
     """Return the jobs' loop, at its start or where it goes on, the keepers of their states, and what times both."""
     first = jobs[0]
-    for module in first.modules:
-        importlib.import_module(module)
-    if first.stream.id not in STREAMS:
-        register(first.stream.id, first.stream_class)
+    introduce(first.stream.id, first.modules, first.stream_class)
     if first.data:
         key = STREAMS[first.stream.id].load().data_key(first.stream)
         remember(key, LabelledData.open(Path(first.data)))
@@ -258,7 +260,8 @@ def _prepare(
         else None
         for own, job in zip(agents, jobs, strict=True)
     ]
-    record = cuda_graph if vectorized and env.device.type == "cuda" and not first.profile else None
+    on_cuda = vectorized and env.device.type == "cuda" and not first.profile
+    record = functools.partial(cuda_graph, device=env.device) if on_cuda else None
     profile = Profile(first.device) if first.profile else None
     if profile is not None:
         env, agents = profile.env(env), [profile.agent(agent)]
@@ -286,12 +289,25 @@ def _prepare(
     return loop, keepers, profile
 
 
+def introduce(stream: str, modules: Sequence[str], stream_class: str) -> None:
+    """Make a stream known to this process: by modules that may register it, else from "module:Class"."""
+    for module in modules:
+        importlib.import_module(module)
+    if stream not in STREAMS:
+        register(stream, stream_class)
+
+
 class Keeper:
-    """Keeps a job's states: its records so far, and what its loop needs to go on."""
+    """Keeps a job's states: its records so far, and what its loop needs to go on.
+
+    Attributes:
+        kept: steps of the newest state; 0 before there is one.
+    """
 
     def __init__(self, job: Job, state_dict: Callable[[], Any], whole: bool) -> None:
         self._job, self._state_dict, self._whole = job, state_dict, whole
         self._records: list[Message] = []
+        self.kept = 0
         self._states = States(Path(job.states)) if job.states else None
 
     def note(self, message: Message) -> None:
@@ -314,6 +330,7 @@ class Keeper:
             loop = None if end else self._state_dict()
             state = {"job": self._job.identity(), "records": self._records, "steps": steps, "loop": loop}
             self._states.save(steps, state)
+            self.kept = steps
         except WriteError:
             raise
         except Exception as error:

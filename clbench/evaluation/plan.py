@@ -1,5 +1,6 @@
 """From a request to a plan: every name looked up, every value checked, before anything starts."""
 
+import json
 import math
 import numbers
 from collections.abc import Hashable, Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 from clbench.envs.vector import check_device
 from clbench.errors import LoadError, OptionError, UnknownNameError
-from clbench.evaluation.jobs import Division, Job, divide, importable, split
+from clbench.evaluation.jobs import Division, Job, can_resume, divide, importable, split
 from clbench.loading import (
     check_agent,
     check_arguments,
@@ -103,10 +104,11 @@ class Plan:
 
 
 def in_lockstep(jobs: Mapping[int, Job], classes: Mapping[str, type]) -> list[dict[int, Job]]:
-    """Return jobs of one stream and device in groups that can run in lockstep: of the same seeds, and equally far."""
+    """Return jobs in groups that can run in lockstep: of the same stream, device and seeds, and equally far."""
     groups: dict[Hashable, dict[int, Job]] = {}
     for number, job in jobs.items():
-        key = (together(classes[job.agent.name]) or number, job.seeds, Path(job.resume).name)
+        alike = [job.stream.identity(), job.data, job.device, job.threads, job.seeds, Path(job.resume).name]
+        key = (together(classes[job.agent.name]) or number, json.dumps(alike))
         groups.setdefault(key, {})[number] = job
     return list(groups.values())
 
@@ -114,7 +116,7 @@ def in_lockstep(jobs: Mapping[int, Job], classes: Mapping[str, type]) -> list[di
 def together(agent: type) -> Hashable | None:
     """Return what makes one agent of several, equal for all classes that it can be used on; None if nothing does."""
     method = getattr(agent, "together", None)
-    return None if method is None else method.__func__
+    return getattr(method, "__func__", None) if is_vectorized(agent) and can_resume(agent) else None
 
 
 def make_plan(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import IO
 
-from clbench.evaluation.jobs import Job, Message, describe_job, run_jobs
+from clbench.evaluation.jobs import Job, Message, describe_job, gone_on_with, run_jobs
 from clbench.specs import plain
 
 # What a worker's libraries are told, unless the user's environment says otherwise.
@@ -58,6 +58,7 @@ class Pool:
 
     def __init__(self, groups: Iterable[Mapping[int, Job]], workers: int) -> None:
         self._waiting, self._workers = iter(groups), workers
+        self._alone: list[Mapping[int, Job]] = []  # jobs of a process that ended without a word
         self._inbox: _Inbox = queue.SimpleQueue()
         self._running: dict[int, subprocess.Popen[str]] = {}
         self._listeners: list[threading.Thread] = []
@@ -71,6 +72,9 @@ class Pool:
                 self._pass_on_the_stop()
             elif message is None:
                 self._running.pop(index)
+            elif message["kind"] == "left":
+                self._alone.append({index: gone_on_with(Job.from_json(message["job"]))})
+                yield index, {"kind": "note", "text": message["text"]}
             else:
                 yield index, message
 
@@ -89,7 +93,7 @@ class Pool:
     def _fill(self) -> bool:
         """Start jobs while there are free workers; tell whether any job is running."""
         while not self._stopping and len(self._running) < self._workers:
-            group = next(self._waiting, None)
+            group = self._alone.pop(0) if self._alone else next(self._waiting, None)
             if group is None:
                 break
             self._launch(group)
@@ -164,7 +168,12 @@ def _listen(jobs: Mapping[int, Job], process: subprocess.Popen[str], inbox: "_In
         if code == -9:
             cause += " (out of memory?)"
         error = f"{describe_job(jobs[index])}: the worker process {cause}"
-        inbox.put((index, {"kind": "failed", "error": error, "traceback": ""}))
+        if len(jobs) == 1:
+            inbox.put((index, {"kind": "failed", "error": error, "traceback": ""}))
+        else:  # another job's fault, perhaps
+            inbox.put(
+                (index, {"kind": "left", "job": plain(jobs[index]), "text": f"{error}; it goes on alone"})
+            )
     inbox.put((first, None))
 
 

@@ -121,8 +121,8 @@ def under_way(
     """
     plan, folder, facts = session.plan, session.folder, session.facts
     status, started = "interrupted", time.perf_counter()
-    folder.write_run({"status": "running", **facts})
     jobs = _jobs(session, data)
+    folder.write_run({"status": "running", **facts})
     trackers = Trackers(plan.log, folder, plan.spec, facts, display.note)
     watch = Watch(jobs, plan.division.workers, folder, display, session.before, trackers)
     finished = {index for index, kept in session.before.items() if kept.done}
@@ -145,10 +145,12 @@ def under_way(
             ],
             "undefined_indicators": watch.undefined,
         }
-        # A disk that is full is what ended the run: its error is the one to be seen.
-        with contextlib.suppress(WriteError) if sys.exc_info()[0] else contextlib.nullcontext():
-            folder.write_run({"status": status, **facts, **outcome})
-        trackers.end(status)
+        try:
+            # A disk that is full is what ended the run: its error is the one to be seen.
+            with contextlib.suppress(WriteError) if sys.exc_info()[0] else contextlib.nullcontext():
+                folder.write_run({"status": status, **facts, **outcome})
+        finally:
+            trackers.end(status)
     if status == "complete":
         folder.forget_states()
 

@@ -19,7 +19,7 @@ from clbench.sweeping.api import run_missing
 from clbench.sweeping.board import default_board
 from clbench.sweeping.cli import announce
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import Local, workers_for
+from clbench.sweeping.local import Local
 from clbench.sweeping.tables import cells_table, plain_table, print_failures
 
 if TYPE_CHECKING:
@@ -105,13 +105,13 @@ def _main(arguments: Sequence[str]) -> int:
     figures = [figure for name, figure in FIGURES.items() if {name, ALL} & set(options.what)]
     wanted = needed(figures, scale)
     cells, folder = wanted.sweep.cells, SweepFolder(Path(options.runs) if options.runs else out / "runs")
-    workers = workers_for(cells) if options.workers is None else check_count("workers", options.workers)
-    announce(console, wanted.sweep, cells, folder, workers)
+    workers = None if options.workers is None else check_count("workers", options.workers)
+    launcher = Local(workers, options.accept_changes)
+    announce(console, wanted.sweep, cells, folder, launcher.workers_for(cells), options.dry_run)
     if options.dry_run:
         console.print(cells_table(cells, folder))
         return 0
     again = f"python -m clbench.reproduce {shlex.join(arguments)}"
-    launcher = Local(workers, options.accept_changes)
     failures = run_missing(wanted.sweep, cells, folder, launcher, default_board, again)
     made = [
         path for figure in figures for path in make_figure(figure, wanted.of[figure.name], folder, scale, out)

@@ -157,8 +157,11 @@ class RunFolder:
         write_whole(self.path / name, write, lasting)
 
     @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
+    def in_use(self, patience: float = 0.0) -> Iterator[None]:
         """Hold the folder for this process; the system lets go of it however the process ends.
+
+        Args:
+            patience: seconds to wait for another process that holds it.
 
         Raises:
             InUseError: another process holds it.
@@ -169,7 +172,7 @@ class RunFolder:
         lock = FileLock(self.path / STATE / "lock")
         try:
             (self.path / STATE).mkdir(exist_ok=True)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
         except Timeout:
             raise InUseError(f"'{self.path}' is in use by another process") from None
         except OSError as error:

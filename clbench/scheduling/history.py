@@ -40,6 +40,11 @@ class History:
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def room(self) -> int:
+        """How many decisions the table can hold where it is."""
+        return 0 if self._rows is None else len(self._rows)
+
     def append(self, place: tuple[int, int, int], values: Mapping[str, torch.Tensor]) -> None:
         """Add a decision: for each column, `(L, S)`."""
         row = torch.stack([values[name].to(values["effective_step_size"]) for name in COLUMNS])

@@ -1,6 +1,6 @@
 """Schedulers of step sizes: measure every K steps, apply the rule, keep the history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -107,7 +107,7 @@ class PerLayerScheduler:
         self._tracker = VolatilityTracker(
             self.constants.volatility, self.constants.window, self.constants.decay
         )
-        self.decisions = History(self.layers, (steps_per_task or 0) // self.constants.every)
+        self.decisions = History(self.layers, -(-(steps_per_task or 0) // self.constants.every))
         self.steps = self.task = self.step_in_task = 0
         if adjust and self.per_layer and isinstance(optimizer, torch.optim.Optimizer):
             _group_by_layer(model, optimizer)
@@ -135,12 +135,18 @@ class PerLayerScheduler:
             return False
         return step <= self.constants.warmup_fraction * self.steps_per_task
 
-    def kind_of_step(self) -> bool | None:
-        """Tell what the task's next step will be: None for one that only counts, else whether it decides warming.
+    def kind_of_step(self) -> Hashable:
+        """Tell what the task's next step will be: None for one that only counts, else how it decides.
 
         Steps of a kind do the same operations on the same memory, from a kind's second step in a task on.
         """
-        return None if (self.steps + 1) % self.constants.every else self._warms(self.step_in_task + 1)
+        if (self.steps + 1) % self.constants.every:
+            return None
+        return (
+            self._warms(self.step_in_task + 1),
+            self.decisions.room,
+            len(self.decisions) == self.decisions.room,
+        )
 
     def replayed(self) -> None:
         """Count a step whose operations were replayed."""

@@ -58,6 +58,10 @@ class Stream:
     options: ClassVar[Mapping[str, Any]] = {}
     """The options of this kind of stream beside StreamSpec's own, with their defaults."""
 
+    can_replay: ClassVar[bool] = False
+    """Whether a task's transform does the same operations on the device for every batch, without looking at a number
+    or drawing one: on a CUDA device steps are then recorded and replayed. Streams without transforms can say so."""
+
     def __init__(self, spec: StreamSpec, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.data = self.shared_data(spec, self.device)

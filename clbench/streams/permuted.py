@@ -26,6 +26,8 @@ class Permuted(Stream):
     in Gradient-Based Neural Networks", 2013.
     """
 
+    can_replay = True
+
     def draw_task(self, rng: np.random.Generator, rows: np.ndarray, previous: Task | None) -> Task:
         """Draw one permutation of all features, the first task's too."""
         order = torch.from_numpy(rng.permutation(math.prod(self.data.input_shape))).to(self.device)

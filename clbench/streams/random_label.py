@@ -20,6 +20,7 @@ class RandomLabel(Stream):
     """
 
     options = {"relabel_fraction": 1.0}
+    can_replay = True
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:

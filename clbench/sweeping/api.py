@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Any
 from clbench.errors import OptionError
 from clbench.evaluation.session import code_of, sources_of, who_cannot_resume
 from clbench.loading import source_of
+from clbench.registration import lookup
 from clbench.results import Results, load_results
-from clbench.specs import check_count
+from clbench.specs import check_choice, check_count
 from clbench.sweeping.board import Board, default_board
 from clbench.sweeping.cells import Cell, Sweep, read_sweep
 from clbench.sweeping.estimate import steps_of
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import Launcher, Local
+from clbench.sweeping.launcher import Launcher
+from clbench.sweeping.local import Local
 from clbench.sweeping.ranking import Selection
+from clbench.sweeping.ray import Ray
 from clbench.sweeping.report import Report, make_report, ranking_frame
+from clbench.sweeping.store import is_url
 from clbench.tracking.trackers import check_trackers
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LAUNCHERS = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ def sweep(
     report_seeds: Sequence[int] | None = None,
     accept_changes: bool = False,
     log: str | Sequence[str] | None = None,
+    launcher: str = "local",
+    ray_address: str | None = None,
     progress: bool = False,
 ) -> SweepResult:
     """Run what is missing of a sweep: agents with arguments on streams, each combination in a run folder.
@@ -69,13 +77,16 @@ def sweep(
 
     Args:
         what: a sweep file in TOML, or a mapping of its shape, in which agents may be classes, too.
-        out: folder in which the sweep's folder is made, or is already.
+        out: folder in which the sweep's folder is made, or is already; with Ray also a URL that fsspec knows, whose
+            copy is made in "results".
         workers: processes at a time; by default as many as cores, or one on an accelerator.
         shard: I and N: run every N-th cell of the file only, from the I-th.
         select_seeds: seeds on which the best cell of each agent is chosen; with `report_seeds`.
         report_seeds: seeds on which it is judged.
         accept_changes: go on with cells although agent or stream have changed since they began.
         log: experiment trackers that follow the cells: "tensorboard", "wandb", "mlflow".
+        launcher: "local" for this machine, "ray" for the nodes of a Ray cluster, which share the folder or the URL.
+        ray_address: the cluster's; by default one is started on this machine.
         progress: show what is running, as the command line does.
 
     Returns:
@@ -86,14 +97,37 @@ def sweep(
     """
     asked = read_sweep(what)
     selection = checked_selection(asked, select_seeds, report_seeds)
-    workers = None if workers is None else check_count("workers", workers)
-    launcher = Local(workers, accept_changes, check_trackers(log))
-    folder = SweepFolder(Path(out) / asked.name)
+    runs = choose_launcher(launcher, workers, ray_address, accept_changes, log, out)
+    folder = SweepFolder.of(asked, out)
     cells = shard_of(asked.cells, shard)
-    failures = run_missing(
-        asked, cells, folder, launcher, default_board if progress else Board, "the same call"
-    )
+    failures = run_missing(asked, cells, folder, runs, default_board if progress else Board, "the same call")
     return SweepResult(asked, folder.path, failures, make_report(asked, folder, selection))
+
+
+def choose_launcher(
+    name: str,
+    workers: int | None,
+    ray_address: str | None,
+    accept_changes: bool,
+    log: str | Sequence[str] | None,
+    out: str | Path,
+) -> Launcher:
+    """Return what runs the cells.
+
+    Raises:
+        UsageError: there is no such launcher, or it cannot be had so.
+    """
+    check_choice("launcher", name, LAUNCHERS)
+    if workers is not None:
+        workers = check_count("workers", workers)
+    trackers = check_trackers(log)
+    if name == "ray":
+        return Ray(ray_address, workers, accept_changes, trackers)
+    if ray_address is not None:
+        raise OptionError(f"the address {ray_address} is Ray's: choose the launcher ray")
+    if is_url(out):
+        raise OptionError(f"'{out}' is for the launcher ray: on this machine cells run in a folder")
+    return Local(workers, accept_changes, trackers)
 
 
 def checked_selection(sweep: Sweep, select: Sequence[int] | None, report: Sequence[int] | None) -> Selection:
@@ -168,11 +202,17 @@ def _anew(cells: Sequence[Cell]) -> list[str]:
 
 
 def _changed(cells: Sequence[Cell], folder: SweepFolder) -> list[str]:
-    """Say which agents' code is another than that which finished cells were run with."""
-    owners = {cell.agent.name: cell.plan.classes[cell.agent.name] for cell in cells}
-    now = {name: code_of(source_of(owner)) for name, owner in owners.items()}
-    before = [(cell.agent.name, sources_of(folder.facts(cell) or {})[cell.agent.name]) for cell in cells]
-    counts = Counter(name for name, code in before if code != now[name])
+    """Say which agents' and streams' code is another than that which finished cells were run with."""
+    counts: Counter[str] = Counter()
+    for cell in cells:
+        before, stream = sources_of(folder.facts(cell) or {}), cell.plan.spec.stream.id
+        now = {
+            cell.agent.name: code_of(source_of(cell.plan.classes[cell.agent.name])),
+            "stream": source_of(lookup(stream).load())["sha256"],
+        }
+        counts.update(
+            stream if name == "stream" else name for name, code in now.items() if before[name] != code
+        )
     return [
         f"the code of {name} has changed since {number} of its cells finished: delete their folders to run them anew"
         for name, number in counts.items()

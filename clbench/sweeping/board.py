@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from clbench.evaluation.progress import Silent, Tally, clock, make_console
@@ -13,6 +14,23 @@ if TYPE_CHECKING:
 
 FINISHED, FAILED, ELSEWHERE, RUNNING, WAITING = "done", "failed", "running elsewhere", "running", "waiting"
 ROWS = 20  # cells shown at a time
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a cell gets on: what its tally says, small enough to be sent from another machine."""
+
+    steps: int
+    task: int
+    num_tasks: int
+    accuracy: float
+    steps_per_second: float
+    seconds_left: float | None
+
+    @classmethod
+    def of(cls, tally: Tally) -> "Standing":
+        """Return how a tally stands."""
+        return cls(**{item.name: getattr(tally, item.name) for item in fields(cls)})
 
 
 class Board:
@@ -27,16 +45,20 @@ class Board:
         self._sizes = sizes
         self.states = {label: FINISHED if label in done else WAITING for label in sizes}
         self.failures: dict[str, str] = {}
-        self._tallies: dict[str, Tally] = {}
+        self._standings: dict[str, Standing] = {}
         self._before: dict[str, int] = {}
         self._started = time.perf_counter()
 
-    def update(self, label: str, tally: Tally) -> None:
+    def update(self, label: str, standing: Standing) -> None:
         """Take note of how a cell gets on."""
-        self._before.setdefault(label, tally.steps)
-        self._tallies[label] = tally
+        self._before.setdefault(label, standing.steps)
+        self._standings[label] = standing
         if self.states[label] == WAITING:
             self.states[label] = RUNNING
+
+    def wait(self, label: str) -> None:
+        """Take note that a cell waits again, since its worker was lost."""
+        self.states[label] = WAITING
 
     def end(self, label: str, state: str, why: str = "") -> None:
         """Take note that nothing more is done of a cell: it is done, has failed, or runs elsewhere."""
@@ -58,7 +80,7 @@ class Board:
     @property
     def steps_per_second(self) -> float:
         """Steps of single seeds' learners per second of wall time, start-up of processes and all."""
-        steps = sum(tally.steps - self._before[label] for label, tally in self._tallies.items())
+        steps = sum(one.steps - self._before[label] for label, one in self._standings.items())
         seconds = time.perf_counter() - self._started
         return steps / seconds if seconds else 0.0
 
@@ -66,7 +88,7 @@ class Board:
     def seconds_left(self) -> float | None:
         """Estimate from the rate so far; None before there is one."""
         left = sum(
-            size - (self._tallies[label].steps if label in self._tallies else 0)
+            size - (self._standings[label].steps if label in self._standings else 0)
             for label, size in self._sizes.items()
             if self.states[label] in (WAITING, RUNNING)
         )
@@ -111,8 +133,7 @@ class LiveBoard(Board):
             grid.add_column(title, justify="left" if title == "cell" else "right", no_wrap=True)
         running = [label for label, state in list(self.states.items()) if state == RUNNING]
         for label in running[:ROWS]:
-            tally = self._tallies[label]
-            grid.add_row(label, *_row(tally))
+            grid.add_row(label, *_row(self._standings[label]))
         if len(running) > ROWS:
             grid.add_row(f"... and {len(running) - ROWS} more")
         return Group(grid, self.summary)
@@ -130,10 +151,10 @@ class LiveBoard(Board):
         self._live.stop()
 
 
-def _row(tally: Tally) -> list[str]:
-    accuracy = "-" if tally.accuracy != tally.accuracy else f"{tally.accuracy:.2f}"
-    where = f"{tally.task + 1}/{tally.num_tasks}"
-    return [where, accuracy, f"{tally.steps_per_second:,.0f}", clock(tally.seconds_left)]
+def _row(standing: Standing) -> list[str]:
+    accuracy = "-" if standing.accuracy != standing.accuracy else f"{standing.accuracy:.2f}"
+    where = f"{standing.task + 1}/{standing.num_tasks}"
+    return [where, accuracy, f"{standing.steps_per_second:,.0f}", clock(standing.seconds_left)]
 
 
 class CellDisplay(Silent):
@@ -144,7 +165,7 @@ class CellDisplay(Silent):
 
     def update(self, tally: Tally) -> None:
         """Pass it on."""
-        self._board.update(self._label, tally)
+        self._board.update(self._label, Standing.of(tally))
 
     def output(self, name: str, line: str) -> None:
         """Pass it on."""

@@ -100,8 +100,9 @@ def _sweep(request: Request, source: str) -> Sweep:
         key = hashlib.sha256(json.dumps(identity(plan), sort_keys=True).encode()).hexdigest()[:8]
         if key in found:
             again.append(f"{label} ({where})")
-        else:
-            found[key] = Cell(label, key, plan)
+            continue
+        taken = any(cell.label == label for cell in found.values())  # "1" and 1 look alike
+        found[key] = Cell(f"{label} {key}" if taken else label, key, plan)
     notes = [f"in the file more than once, run once: {', '.join(again)}"] if again else []
     return Sweep(request.name, tuple(found.values()), varied, tuple(notes), source)
 

@@ -4,22 +4,19 @@ import argparse
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clbench.command_line import Parser, run_command
 from clbench.errors import OptionError
 from clbench.evaluation.progress import count, make_wide_console
-from clbench.specs import check_count
-from clbench.sweeping.api import checked_selection, run_missing, shard_of
+from clbench.sweeping.api import LAUNCHERS, checked_selection, choose_launcher, run_missing, shard_of
 from clbench.sweeping.board import Board, default_board
 from clbench.sweeping.cells import Cell, Sweep, read_sweep
 from clbench.sweeping.estimate import amount_left, steps_of
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import Local, stacked, workers_for
+from clbench.sweeping.launcher import divided
 from clbench.sweeping.report import make_report
 from clbench.sweeping.tables import cells_table, print_failures, print_report
-from clbench.tracking.trackers import check_trackers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +29,7 @@ examples:
   python -m clbench.sweep examples/sweep.toml --dry-run
   python -m clbench.sweep examples/sweep.toml --select-seeds 0,1 --report-seeds 2,3,4
   python -m clbench.sweep examples/sweep.toml --shard 2/8
+  python -m clbench.sweep examples/sweep.toml --launcher ray --ray-address 10.0.0.1:6379
 
 exit codes: 0 done; 1 a cell failed, all else is done; 2 nothing was started;
 130 interrupted by Ctrl-C, 143 ended by SIGTERM, both after the step in progress: the same command goes on
@@ -52,8 +50,8 @@ def build_parser() -> Parser:
     add(
         "--out",
         default="results",
-        metavar="DIR",
-        help="where the sweep's folder is made (default: %(default)s)",
+        metavar="DIR|URL",
+        help="where the sweep's folder is made (default: %(default)s); a URL, such as s3://..., with Ray only",
     )
     add("--dry-run", action="store_true", help="say what would run and how long it takes; start nothing")
     add("--report", action="store_true", help="rank what is finished; run nothing")
@@ -64,6 +62,13 @@ def build_parser() -> Parser:
         metavar="N",
         help="processes at a time (default: cores, or 1 on an accelerator)",
     )
+    add(
+        "--launcher",
+        default="local",
+        metavar="|".join(LAUNCHERS),
+        help="run cells on this machine (default), or on the nodes of a Ray cluster, which share DIR",
+    )
+    add("--ray-address", metavar="ADDRESS", help="the cluster's (default: one is started on this machine)")
     add("--select-seeds", metavar="A,B,...", help="seeds on which the best cell of each agent is chosen ...")
     add("--report-seeds", metavar="C,D,...", help="... and others, on which it is judged")
     add(
@@ -84,18 +89,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str]) -> int:
     options = build_parser().read(arguments)
+    if options.report and options.dry_run:
+        raise OptionError(
+            "--report and --dry-run go apart: one ranks what is finished, the other says what is left"
+        )
     sweep = read_sweep(options.file)
     selection = checked_selection(sweep, _seeds(options.select_seeds), _seeds(options.report_seeds))
-    cells, trackers = shard_of(sweep.cells, _shard(options.shard)), check_trackers(options.log)
+    cells = shard_of(sweep.cells, _shard(options.shard))
     folder, console, failures = (
-        SweepFolder(Path(options.out) / sweep.name),
+        SweepFolder.of(sweep, options.out),
         make_wide_console(),
         dict[str, str](),
     )
     if not options.report:
-        workers = workers_for(cells) if options.workers is None else check_count("workers", options.workers)
+        launcher = choose_launcher(
+            options.launcher,
+            options.workers,
+            options.ray_address,
+            options.accept_changes,
+            options.log,
+            options.out,
+        )
         if not options.quiet:
-            announce(console, sweep, cells, folder, workers)
+            announce(console, sweep, cells, folder, launcher.workers_for(cells), options.dry_run)
         if options.dry_run:
             console.print(cells_table(cells, folder))
             return 0
@@ -103,7 +119,7 @@ def _main(arguments: Sequence[str]) -> int:
             sweep,
             cells,
             folder,
-            Local(workers, options.accept_changes, trackers),
+            launcher,
             Board if options.quiet else default_board,
             f"python -m clbench.sweep {shlex.join(arguments)}",
         )
@@ -117,7 +133,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def announce(
-    console: "Console", sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, workers: int
+    console: "Console", sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, workers: int, measure: bool
 ) -> None:
     """Print how much there is to run, and an estimate of how long what is left takes."""
     runs = sum(len(cell.plan.spec.seeds) for cell in cells)
@@ -127,8 +143,7 @@ def announce(
         f"{sweep.name} · {count(len(cells), 'cell')}{part} · {count(runs, 'run')} (cell x seed) · {steps:,} steps",
         soft_wrap=True,
     )
-    as_run = [cell for stack in stacked(cells, workers) for cell in stack]
-    console.print(str(amount_left(as_run, folder, workers)), soft_wrap=True)
+    console.print(str(amount_left(divided(cells, workers), folder, workers, measure)), soft_wrap=True)
 
 
 def _seeds(text: str | None) -> list[int] | None:

@@ -24,20 +24,25 @@ class Amount:
     Attributes:
         cells: not finished.
         steps: of single seeds' learners, in those cells; steps that an unfinished cell has done count, too.
-        seconds: that they take.
+        seconds: that they take; 0 if nothing is known of any.
+        workers: that share them.
         basis: what the estimate is based on, in words.
     """
 
     cells: int
     steps: int
     seconds: float
+    workers: int
     basis: str
 
     def __str__(self) -> str:
         """In one line."""
         if not self.cells:
             return "left: nothing"
-        return f"left: {count(self.cells, 'cell')}, {self.steps:,} steps, about {clock(self.seconds)} {self.basis}"
+        if not self.seconds:
+            return f"left: {count(self.cells, 'cell')}, {self.steps:,} steps ({self.basis})"
+        about = f"about {clock(self.seconds)} on {count(self.workers, 'worker')} and some seconds a cell"
+        return f"left: {count(self.cells, 'cell')}, {self.steps:,} steps, {about} ({self.basis})"
 
 
 def steps_of(cell: Cell) -> int:
@@ -57,34 +62,40 @@ def settled(plan: Plan) -> StreamSpec:
     return owner.resolve(stream, SOURCES[stream.source].size)
 
 
-def amount_left(cells: Sequence[Cell], folder: SweepFolder, workers: int) -> Amount:
+def amount_left(cells: Sequence[Cell], folder: SweepFolder, workers: int, measure: bool) -> Amount:
     """Return what is left of `cells`, divided as they are going to run.
 
     A cell's steps/s are those of finished cells in the folder of the same agent, stream, batch size, seeds and
-    device; where there are none, some steps are measured here and now, on one thread.
+    device; where there are none, some steps may be measured here and now, on one thread.
 
     Args:
         cells: all of the sweep, or of a shard.
         folder: the sweep's.
         workers: processes at a time.
+        measure: whether to measure steps of agents of which nothing is finished.
     """
     finished, left = folder.sorted_out(cells)
     kinds = {kind(cell): cell for cell in left}
     alike = [cell for cell in finished if kind(cell) in kinds]
     rates = _rates(alike, folder)
     basis = [f"by the steps/s of {count(len(alike), 'finished cell')}"] if alike else []
-    measured = {own: rate for own, cell in kinds.items() if own not in rates and (rate := _measure(cell))}
+    unseen = {own: cell for own, cell in kinds.items() if own not in rates} if measure else {}
+    measured = {own: rate for own, cell in unseen.items() if (rate := _measure(cell))}
     if measured:
         basis.append(f"by {STEPS} steps measured now of {_agents(measured)}, indicators left out")
     rates |= measured
     if unknown := _agents(own for own in kinds if own not in rates):
-        basis.append(f"not counting {unknown}, whose steps cannot be measured")
+        why = (
+            "whose steps cannot be measured"
+            if measure
+            else "of which nothing is finished: --dry-run measures"
+        )
+        basis.append(f"not counting {unknown}, {why}")
     steps = {cell.key: steps_of(cell) for cell in left}
     work = sum(steps[cell.key] / rates[kind(cell)] for cell in left if kind(cell) in rates)
     jobs = sum(len(cell.plan.jobs("")) for cell in left)
     seconds = work / min(workers, jobs) if jobs else 0.0
-    on = f"on {count(workers, 'worker')} and some seconds a cell"
-    return Amount(len(left), sum(steps.values()), seconds, f"{on} ({'; '.join(basis)})")
+    return Amount(len(left), sum(steps.values()), seconds, workers, "; ".join(basis))
 
 
 def _agents(kinds: Iterable[Kind]) -> str:
@@ -124,5 +135,5 @@ def _measure(cell: Cell) -> float | None:
             turns = stints(stream, owner, cell.agent.arguments, job.seeds, job.device)
             next(turns)  # warms up
             return len(job.seeds) * STEPS / next(turns)
-    except Exception:
+    except (Exception, SystemExit):
         return None

@@ -9,13 +9,30 @@ from clbench.errors import DataError, OutputError
 from clbench.results import LOG, RUN, RunFolder
 from clbench.results.files import write_whole
 from clbench.sweeping.cells import Cell, Sweep
+from clbench.sweeping.store import Store, is_url
 
 
 class SweepFolder:
-    """Where a sweep's cells are. Several processes may work in one: each cell is held by who runs it."""
+    """Where a sweep's cells are. Several processes may work in one: each cell is held by who runs it.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: the folder.
+        store: what the folder is a copy of, if it is one.
+    """
+
+    def __init__(self, path: Path, store: Store | None = None) -> None:
+        self.path, self.store = path, store
+
+    def fetch(self, cells: Iterable[Cell], states: bool = False) -> None:
+        """Of a copy: bring cells that are not finished here up to date."""
+        if self.store is not None:
+            self.store.fetch({cell.key for cell in self.sorted_out(cells)[1]}, self.path, states)
+
+    def put(self, cell: Cell) -> None:
+        """Of a copy: put a cell back."""
+        found = self.find(cell)
+        if self.store is not None and found is not None:
+            self.store.put(found.path)
 
     def keep(self, sweep: Sweep) -> None:
         """Make the folder and keep a copy of the sweep file.
@@ -33,6 +50,19 @@ class SweepFolder:
             write_whole(
                 self.path / sweep.copy_name, lambda path: path.write_text(sweep.source, encoding="utf-8")
             )
+
+    @classmethod
+    def of(cls, sweep: Sweep, out: str | Path) -> "SweepFolder":
+        """Return a sweep's folder in `out`; of one at a URL, a copy in "results" with what there is already.
+
+        Raises:
+            OptionError: the URL cannot be used.
+        """
+        if not is_url(out):
+            return cls(Path(out) / sweep.name)
+        folder = cls(Path("results") / sweep.name, Store(f"{out}/{sweep.name}"))
+        folder.fetch(sweep.cells)
+        return folder
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

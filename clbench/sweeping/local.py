@@ -1,133 +1,67 @@
 """Cells on this machine: the jobs of all of them through one pool of worker processes."""
 
 import contextlib
-import json
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from clbench import machine
 from clbench.data import LabelledData
 from clbench.data.sources import forget
-from clbench.errors import ClbenchError, InUseError, WriteError
+from clbench.errors import InUseError
 from clbench.evaluation.interrupting import Interrupted, interruptible
-from clbench.evaluation.jobs import Division, Job, Message, divide, split
-from clbench.evaluation.plan import in_lockstep, together
+from clbench.evaluation.jobs import Job, Message
+from clbench.evaluation.plan import in_lockstep
 from clbench.evaluation.pool import Pool
 from clbench.evaluation.resuming import take_up
 from clbench.evaluation.session import Session, gather_facts, load_data, under_way
 from clbench.evaluation.watch import Watch
-from clbench.loading import is_vectorized
 from clbench.results import RunFolder
-from clbench.specs import plain
-from clbench.sweeping.board import ELSEWHERE, FAILED, FINISHED, Board, CellDisplay
+from clbench.sweeping.board import ELSEWHERE, FINISHED, Board, CellDisplay
 from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.folder import SweepFolder
-
-# Networks in a stack. On a CPU nine in lockstep take a quarter less time than apart, more of them little less, and
-# cells that are finished early are seen early; elsewhere a step of few takes as long as a step of many.
-MOST_ON_CPU, MOST_ELSEWHERE = 9, 81
-
-
-class Launcher(Protocol):
-    """Something that runs cells, wherever it does."""
-
-    def __call__(self, sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, board: Board) -> None:
-        """Run what is left of `cells`, each in its run folder, and tell the board how each gets on and ends.
-
-        A cell that fails stops no other.
-
-        Raises:
-            Interrupted: by a signal, with all states kept.
-        """
+from clbench.sweeping.launcher import fail, line, on_accelerator
+from clbench.sweeping.stacks import stacked
 
 
 @dataclass(frozen=True)
 class Local:
     """Runs cells on this machine.
 
-    A job has one CPU thread, so that results depend neither on how many cells run beside it, or in lockstep with it,
-    nor on the machine's cores; as many jobs run at a time as there are cores, or one if they run on an accelerator.
-
     Attributes:
-        workers: processes at a time; None for that number.
+        workers: processes at a time; None for as many as there are cores, or one if any cell is on an accelerator.
         accept_changes: go on with cells although agent or stream have changed since they began.
         log: names of trackers that follow the cells.
+        patience: seconds to wait for a cell's folder that another process holds.
     """
 
     workers: int | None = None
     accept_changes: bool = False
     log: tuple[str, ...] = ()
+    patience: float = 0.0
+
+    def workers_for(self, cells: Sequence[Cell]) -> int:
+        """Return how many processes run jobs at a time."""
+        return self.workers or (1 if any(map(on_accelerator, cells)) else machine.cores())
 
     def __call__(self, sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, board: Board) -> None:
         """Run the cells."""
-        workers = self.workers or workers_for(cells)
+        workers = self.workers_for(cells)
         with (
             tempfile.TemporaryDirectory(prefix="clbench-") as scratch,
             contextlib.closing(_Shared(Path(scratch))) as shared,
             contextlib.ExitStack() as held,
         ):
-            stacks = stacked(cells, workers)
-            crew = _Crew(sweep, stacks, folder, board, shared, held, self)
+            crew = _Crew(self, sweep, stacked(cells, workers), folder, board, shared, held)
             pool = Pool(crew.groups(), workers)
             with contextlib.closing(pool), interruptible(pool.stop) as interruption:
                 for number, message in pool.messages():
                     crew.take(number, message)
             if interruption.signal is not None or crew.is_open:
                 raise Interrupted("the sweep was broken off", interruption.signal or signal.SIGTERM)
-
-
-def workers_for(cells: Sequence[Cell]) -> int:
-    """Return how many processes run at a time, unless someone says so."""
-    return machine.cores() if all(cell.plan.spec.device == "cpu" for cell in cells) else 1
-
-
-def stacked(cells: Sequence[Cell], workers: int) -> list[Sequence[Cell]]:
-    """Return the cells in stacks, whose jobs run in lockstep where they can, so that all together are quickest.
-
-    Cells of one stream, device and seeds, whose agents can, share stacks of nearly equal size, as many as keep all
-    workers busy. Where there are too few for that, and of other agents, a cell stands alone, its seeds divided.
-    """
-    groups: dict[Hashable, list[Cell]] = {}
-    for cell in cells:
-        spec, kind = cell.plan.spec, together(cell.plan.classes[cell.agent.name])
-        key = json.dumps([plain(spec.stream), spec.device, spec.seeds])
-        groups.setdefault((kind, key) if kind else cell.key, []).append(cell)
-    stacks, alone = list[Sequence[Cell]](), list[Cell]()
-    for group in groups.values():
-        spec = group[0].plan.spec
-        networks = MOST_ON_CPU if spec.device == "cpu" else MOST_ELSEWHERE
-        rounds = -(-len(group) * len(spec.seeds) // (networks * workers))
-        if len(group) < 2 * workers:
-            alone += group
-        else:
-            whole = [cell.divided(Division(1, 1, threads=1)) for cell in group]
-            stacks += split(whole, min(rounds * workers, len(group)))
-    return [*stacks, *([cell] for cell in divided(alone, workers))]
-
-
-def divided(cells: Sequence[Cell], workers: int) -> list[Cell]:
-    """Return the cells with each one's seeds divided into jobs so that all together are quickest."""
-    if not cells:
-        return []
-    lockstep = sum(map(_is_lockstep, cells))
-    seeds = max(len(cell.plan.spec.seeds) for cell in cells)
-    parts = divide(seeds, lockstep, len(cells) - lockstep, machine.cores(), workers).parts
-    found = []
-    for cell in cells:
-        own = len(cell.plan.spec.seeds)
-        parts_of_cell = min(parts, own)
-        jobs = parts_of_cell if _is_lockstep(cell) else own
-        found.append(cell.divided(Division(parts_of_cell, min(workers, jobs), threads=1)))
-    return found
-
-
-def _is_lockstep(cell: Cell) -> bool:
-    return is_vectorized(cell.plan.classes[cell.agent.name])
 
 
 class _Shared:
@@ -167,14 +101,15 @@ class _Open:
 class _Crew:
     """Opens a cell when there is a worker for its first job, and closes it when its last has ended."""
 
+    launcher: Local
     sweep: Sweep
     stacks: Sequence[Sequence[Cell]]
     folder: SweepFolder
     board: Board
     shared: _Shared
     held: contextlib.ExitStack
-    launcher: Local
-    owners: list[tuple[_Open, int]] = field(default_factory=list)  # of each job that the pool was given
+    owners: dict[int, tuple[_Open, int]] = field(default_factory=dict)  # of each job that has not ended
+    count: int = 0  # of jobs that the pool was given
 
     def groups(self) -> Iterator[dict[int, Job]]:
         """Yield the jobs that are left, by their numbers: those that run in lockstep together."""
@@ -186,7 +121,7 @@ class _Crew:
                 except InUseError:
                     self.board.end(cell.label, ELSEWHERE)
                 except Exception as error:
-                    self._fail(cell, [(_line(error), traceback.format_exc())])
+                    fail(cell, [(line(error), traceback.format_exc())], self.folder, self.board)
                 else:
                     jobs |= self._entrusted(*found) if found is not None else {}
             classes = {name: owner for cell in cells for name, owner in cell.plan.classes.items()}
@@ -195,15 +130,17 @@ class _Crew:
     def _entrusted(self, opened: _Open, left: dict[int, Job]) -> dict[int, Job]:
         if not left:  # it was broken off after its last step
             self._close(opened)
-        first = len(self.owners)
-        self.owners += [(opened, index) for index in left]
-        return dict(enumerate(left.values(), first))
+        jobs = dict(enumerate(left.values(), self.count))
+        self.owners |= {number: (opened, index) for number, index in zip(jobs, left, strict=True)}
+        self.count += len(jobs)
+        return jobs
 
     def take(self, number: int, message: Message) -> None:
         """Take a message of the pool's job `number`."""
         opened, index = self.owners[number]
         opened.watch.take(index, message)
         if message["kind"] in ("done", "failed"):
+            del self.owners[number]
             opened.pending -= 1
             if not opened.pending:
                 self._close(opened)
@@ -211,12 +148,12 @@ class _Crew:
     @property
     def is_open(self) -> bool:
         """Whether any cell is still under way."""
-        return any(opened.pending for opened, _ in self.owners)
+        return bool(self.owners)
 
     def _open(self, cell: Cell, beside: int) -> tuple[_Open, dict[int, Job]] | None:
         with contextlib.ExitStack() as stack:
             folder = self.folder.make(cell)
-            stack.enter_context(folder.in_use())
+            stack.enter_context(folder.in_use(self.launcher.patience))
             if self.folder.is_complete(cell):  # another process was faster
                 folder.forget_states()
                 self.board.end(cell.label, FINISHED)
@@ -240,6 +177,7 @@ class _Crew:
             session, data, held = take_up(folder, (), None, data_dir, changes)
             plan, facts = replace(session.plan, log=log), {**session.facts, "log": log}
             return replace(session, plan=plan, facts=facts), data, held
+        folder.forget_states()  # what trackers were told of a run that left no state is not of this one
         plan, data, held = load_data(replace(cell.plan, log=log))
         about = {"name": self.sweep.name, "varied": self.sweep.varied, "stack": beside}
         return Session(plan, folder, {**gather_facts(plan, data), "sweep": about}), data, held
@@ -249,19 +187,8 @@ class _Crew:
         try:
             opened.close()
         except Exception as error:
-            failures.append((_line(error), traceback.format_exc()))
+            failures.append((line(error), traceback.format_exc()))
         if failures:
-            self._fail(opened.cell, failures)
+            fail(opened.cell, failures, self.folder, self.board)
         else:
             self.board.end(opened.cell.label, FINISHED)
-
-    def _fail(self, cell: Cell, failures: Sequence[tuple[str, str]]) -> None:
-        text = "\n".join(f"{error}\n\n{trace}" for error, trace in failures)
-        with contextlib.suppress(WriteError, OSError):
-            self.folder.make(cell).write_log(text)
-        self.board.end(cell.label, FAILED, "; ".join(error for error, _ in failures))
-
-
-def _line(error: Exception) -> str:
-    text = str(error) if isinstance(error, ClbenchError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())

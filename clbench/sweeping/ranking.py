@@ -30,6 +30,8 @@ class Selection:
         for flag, seeds in (("select", self.choosing), ("report", self.judging)):
             if seeds == ():
                 raise OptionError(f"--{flag}-seeds names no seed")
+            if seeds is not None and len(set(seeds)) < len(seeds):
+                raise OptionError(f"--{flag}-seeds {_seeds(seeds)}: each may occur once")
         both = set(self.choosing or ()) & set(self.judging or ())
         if both:
             raise OptionError(f"seed {min(both)} can choose or judge, not both")

@@ -41,11 +41,13 @@ def make_report(sweep: Sweep, folder: SweepFolder, selection: Selection) -> Repo
     """Rank the sweep's cells that are in its folder, and write table and figures there.
 
     Raises:
-        DataError: there is no such folder, or a damaged run in it.
+        DataError: there is no such folder.
     """
     if not folder.path.is_dir():
         raise DataError(f"'{folder.path}': nothing of this sweep has been run yet")
-    rows, notes = ranking(_entries(sweep, folder), selection)
+    entries, damaged = _entries(sweep, folder)
+    rows, notes = ranking(entries, selection)
+    notes = [*damaged, *notes]
     table, written = ranking_frame(rows, sweep, selection), [folder.path / RANKING]
     with folder.held():
         write_whole(written[0], lambda path: table.to_csv(path, index=False, lineterminator="\n"))
@@ -55,16 +57,19 @@ def make_report(sweep: Sweep, folder: SweepFolder, selection: Selection) -> Repo
     return Report(tuple(rows), selection, tuple(notes), tuple(written))
 
 
-def _entries(sweep: Sweep, folder: SweepFolder) -> list[Entry]:
-    """Return the cells that were begun, as the entries of a comparison, labelled as in the sweep."""
-    entries = []
+def _entries(sweep: Sweep, folder: SweepFolder) -> tuple[list[Entry], list[str]]:
+    """Return the cells that were begun, as the entries of a comparison, labelled as in the sweep; notes on others."""
+    entries, notes = [], []
     for cell in sweep.cells:
-        facts, found = folder.facts(cell), folder.find(cell)
-        if facts is not None and found is not None:
-            begun = (found.path / TASKS).exists()  # else it is being opened just now
-            (entry,) = entries_of(found.path.as_posix(), facts, found.read_tasks() if begun else [])
-            entries.append(replace(entry, label=cell.label))
-    return entries
+        try:
+            facts, found = folder.facts(cell), folder.find(cell)
+            if facts is not None and found is not None:
+                begun = (found.path / TASKS).exists()  # else it is being opened just now
+                (entry,) = entries_of(found.path.as_posix(), facts, found.read_tasks() if begun else [])
+                entries.append(replace(entry, label=cell.label))
+        except DataError as error:
+            notes.append(f"left out: {cell.label}: {error}")
+    return entries, notes
 
 
 def _draw(

@@ -12,6 +12,34 @@ TINY = {
 }  # fmt: skip
 STEPS = {"agent": ["agents.vanilla", "agents.reset"], "arguments": {"step_size": [1e-3, 1e-2]}}
 
+FAILING = '''
+import pathlib
+import numpy
+
+
+class Agent:
+    """Fails while there is no file beside this one called "ready"."""
+
+    def __init__(self, spec, seed, step_size=1e-3):
+        self.size = spec.batch_size
+
+    def act(self, obs):
+        if not (pathlib.Path(__file__).parent / "ready").exists():
+            raise RuntimeError("not ready")
+        return numpy.zeros(self.size, int)
+
+    def learn(self, targets):
+        pass
+'''
+
+
+def frame(results):
+    """All of a sweep's tasks with what was varied, but for the times and the folders above."""
+    runs = results.runs[["run", "status", "arguments.step_size"]]
+    tasks = results.tasks.merge(runs).drop(columns="seconds")
+    tasks["run"] = tasks["run"].str.rpartition("/")[2]
+    return tasks.sort_values(["run", "seed", "task"]).reset_index(drop=True)
+
 
 class InThisProcess:
     """Takes the place of `Pool`: the same jobs without processes of their own."""

@@ -9,7 +9,7 @@ from clbench.evaluation.jobs import Job
 from clbench.evaluation.progress import Tally
 from clbench.specs import AgentEntry, StreamSpec
 from clbench.sweeping import board as module
-from clbench.sweeping.board import Board, LineBoard, LiveBoard
+from clbench.sweeping.board import Board, LineBoard, LiveBoard, Standing
 
 STREAM = StreamSpec("RandomLabelMNIST-v0", num_tasks=2, epochs_per_task=5, num_samples=100, batch_size=50)
 JOB = Job(AgentEntry("a"), True, (0, 1), STREAM, "cpu", 1)  # 2 seeds x 20 steps
@@ -23,26 +23,27 @@ def clock(monkeypatch):
     return now
 
 
-def tally(steps, before=0):
+def standing(steps, before=0):
     own = Tally("a", [JOB])
     own.begin_with(0, JOB, before, done=False)
     if steps > before:
         own.take(0, JOB, {"kind": "started"})
         own.take(0, JOB, {"kind": "glimpse", "steps": steps, "task": 1, "accuracy": 0.25})
-    return own
+    return Standing.of(own)
 
 
 def test_counts_rate_and_time_left(clock):
     board = Board(SIZES, ["three"])
-    own = tally(5, before=5)
-    board.update("one", own)
+    board.update("one", standing(5, before=5))
     assert board.seconds_left is None
     clock[0] += 2
-    own.take(0, JOB, {"kind": "glimpse", "steps": 10, "task": 1, "accuracy": 0.25})
-    board.update("one", own)
+    board.update("one", standing(10, before=5))
     assert board.steps_per_second == 5  # 2 seeds x 5 steps in 2 s; those of an earlier session do not count
     assert board.seconds_left == (20 + 40) / 5
     assert board.summary == "1 done · 1 running · 1 waiting · 0 failed · 5 steps/s · 0:00:12 left"
+    board.wait("one")  # its worker was lost
+    assert board.summary.startswith("1 done · 2 waiting · 0 failed")
+    board.update("one", standing(10, before=5))
     board.end("one", "done")
     board.end("two", "failed", "why")
     assert board.failures == {"two": "why"}
@@ -52,7 +53,7 @@ def test_counts_rate_and_time_left(clock):
 def test_a_line_for_each_cell_that_ends(clock, capsys):
     board = LineBoard(SIZES, [])
     clock[0] += 1
-    board.update("one", tally(10))
+    board.update("one", standing(10))
     board.output("one", "hello")
     board.note("mind")
     assert capsys.readouterr().err == "one: hello\nnote: mind\n"
@@ -68,7 +69,7 @@ def test_a_live_table_of_running_cells(monkeypatch):
         module, "make_console", lambda: Console(file=screen, width=120, force_terminal=True, highlight=False)
     )
     board = LiveBoard(SIZES, ["three"])
-    board.update("one", tally(10))
+    board.update("one", standing(10))
     board.output("one", "hello")
     board.note("mind")
     board.close()
@@ -81,6 +82,6 @@ def test_a_live_table_of_running_cells(monkeypatch):
     many = {str(number): 40 for number in range(30)}
     board = LiveBoard(many, [])
     for label in many:
-        board.update(label, tally(10))
+        board.update(label, standing(10))
     board.close()
     assert "... and 10 more" in screen.getvalue()

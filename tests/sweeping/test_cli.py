@@ -9,7 +9,7 @@ from clbench.records import TaskRecord
 from clbench.sweeping.cells import read_sweep
 from clbench.sweeping.cli import main
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import divided
+from clbench.sweeping.launcher import divided
 from tests.sweeping.conftest import TINY
 
 FILE = """\
@@ -132,9 +132,11 @@ def test_failures_are_reported_at_the_end(file, tmp_path, inline, capsys):
         "class Agent:\n def __init__(self, spec, seed): 1 / 0\n def act(self, o): ...\n def learn(self, t): ..."
     )
     (tmp_path / "tiny.toml").write_text('name = "bad"\nseeds = 1\n[[cell]]\nagent = "bad.py"\n')
+    assert main(["tiny.toml", "--dry-run"]) == 0
+    assert "steps (not counting bad.py, whose steps cannot be measured)" in capsys.readouterr().out
     assert main(["tiny.toml"]) == 1
     printed = capsys.readouterr()
-    assert "(not counting bad.py, whose steps cannot be measured)" in printed.out
+    assert "steps (not counting bad.py, of which nothing is finished: --dry-run measures)" in printed.out
     assert "bad.py  failed  (0 done · 1 failed" in printed.out
     lines = printed.err.splitlines()
     assert lines[-2].startswith("error: bad.py: bad.py raised ZeroDivisionError: division by zero")

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,39 +19,14 @@ from clbench.results import RunFolder
 from clbench.sweeping.board import Board
 from clbench.sweeping.cells import read_sweep
 from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.local import Local, divided, stacked, workers_for
+from clbench.sweeping.launcher import divided
+from clbench.sweeping.local import Local
+from clbench.sweeping.stacks import stacked
 from tests.cases import ends, heed_interrupts, worker_processes
-from tests.sweeping.conftest import STEPS, TINY, InThisProcess
+from tests.sweeping.conftest import FAILING, STEPS, TINY, InThisProcess, frame
 
 GRID = {"agent": "agents.vanilla", "arguments": {"step_size": [1e-3, 1e-2]}}
 SWEEP = {**TINY, "grid": [GRID]}
-FAILING = '''
-import pathlib
-import numpy
-
-
-class Agent:
-    """Fails while there is no file beside this one called "ready"."""
-
-    def __init__(self, spec, seed, step_size=1e-3):
-        self.size = spec.batch_size
-
-    def act(self, obs):
-        if not (pathlib.Path(__file__).parent / "ready").exists():
-            raise RuntimeError("not ready")
-        return numpy.zeros(self.size, int)
-
-    def learn(self, targets):
-        pass
-'''
-
-
-def frame(result):
-    """All of a sweep's tasks with what was varied, but for the times and the folders above."""
-    runs = result.results.runs[["run", "status", "arguments.step_size"]]
-    tasks = result.results.tasks.merge(runs).drop(columns="seconds")
-    tasks["run"] = tasks["run"].str.rpartition("/")[2]
-    return tasks.sort_values(["run", "seed", "task"]).reset_index(drop=True)
 
 
 def snapshot(folder):
@@ -85,7 +61,7 @@ def test_a_cell_is_what_its_jobs_give_alone(whole):
     (job,) = load_data(cell.plan)[0].jobs("")
     tasks = [message for _, message in run_jobs([job]) if message["kind"] == "task"]
     alone = {(one["seed"], one["task"]): one["accuracy"] for one in tasks}
-    found = frame(whole).query("`arguments.step_size` == 0.01")
+    found = frame(whole.results).query("`arguments.step_size` == 0.01")
     assert dict(zip(zip(found["seed"], found["task"], strict=True), found["accuracy"], strict=True)) == alone
 
 
@@ -100,7 +76,7 @@ MANY = {
 def test_cells_in_a_stack_give_what_they_give_apart(tmp_path, inline):
     stacked = clbench.sweep(MANY, out=tmp_path / "stacked", workers=2)
     apart = clbench.sweep(MANY, out=tmp_path / "apart", workers=6)
-    assert frame(stacked).equals(frame(apart))
+    assert frame(stacked.results).equals(frame(apart.results))
     for result, size in ((stacked, 3), (apart, 1)):
         facts = [RunFolder(path.parent).read_run() for path in result.folder.glob("*/run.json")]
         assert [one["sweep"]["stack"] for one in facts] == [size] * 6
@@ -142,14 +118,14 @@ def test_a_stack_that_was_broken_off_goes_on(tmp_path, monkeypatch, inline):
     shutil.rmtree(begun[0] / "state")
     again = clbench.sweep(MANY, out=tmp_path / "broken", workers=2)
     assert again.failures == {}
-    assert frame(again).equals(frame(whole))
+    assert frame(again.results).equals(frame(whole.results))
 
 
 def test_a_second_call_runs_nothing_and_a_changed_file_what_is_new(whole, monkeypatch, inline):
     before = snapshot(whole.folder)
     again = clbench.sweep(SWEEP, out=whole.folder.parent)
     assert snapshot(whole.folder) == before
-    assert frame(again).equals(frame(whole))
+    assert frame(again.results).equals(frame(whole.results))
     more = {**SWEEP, "grid": [GRID, {"agent": "agents.l2", "num_tasks": 1}]}
     grown = clbench.sweep(more, out=whole.folder.parent)
     assert before.items() <= snapshot(whole.folder).items()
@@ -161,8 +137,8 @@ def test_shards_give_the_same_frame(whole, tmp_path, inline):
     one = clbench.sweep(SWEEP, out=tmp_path, shard=(1, 2))
     assert len(one.results.runs) == 1
     both = clbench.sweep(SWEEP, out=tmp_path, shard=(2, 2))
-    expected = frame(whole)
-    assert frame(both).equals(expected[expected["agent"] != "agents.l2"].reset_index(drop=True))
+    expected = frame(whole.results)
+    assert frame(both.results).equals(expected[expected["agent"] != "agents.l2"].reset_index(drop=True))
     with pytest.raises(clbench.ClbenchError, match="shard 3/2: give I/N"):
         clbench.sweep(SWEEP, out=tmp_path, shard=(3, 2))
 
@@ -199,6 +175,18 @@ def test_a_cell_that_another_process_runs_is_left_to_it(tmp_path, inline):
     assert list(board.states.values()) == ["done"]
     Local()(sweep, sweep.cells, folder, board)  # as if another process had been faster
     assert not list(tmp_path.glob("*/*/state"))
+
+
+def test_a_cell_whose_holder_is_about_to_go_is_waited_for(tmp_path, inline):
+    sweep = read_sweep({**TINY, "cell": [{"agent": "agents.vanilla"}]})
+    folder = SweepFolder(tmp_path / "tiny")
+    folder.keep(sweep)
+    board = Board({cell.label: 1 for cell in sweep.cells}, [])
+    held = folder.make(sweep.cells[0]).in_use()
+    held.__enter__()
+    threading.Timer(0.3, held.__exit__, (None, None, None)).start()
+    Local(patience=60)(sweep, sweep.cells, folder, board)
+    assert list(board.states.values()) == ["done"]
 
 
 def test_a_changed_agent_is_refused_for_a_cell_that_has_got_somewhere(tmp_path, inline, capsys):
@@ -262,7 +250,7 @@ def test_interrupted_and_finished_by_a_second_call(tmp_path, monkeypatch, inline
 def test_never_more_processes_than_cores_of_one_thread_each(monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 4)
     cells = read_sweep({**TINY, "grid": [STEPS], "cell": [{"agent": "agents.l2", "seeds": 2}]}).cells
-    assert workers_for(cells) == 4
+    assert Local().workers_for(cells) == 4
     for few in (1, 2, 5):
         found = divided(cells[:few], 4)
         assert {cell.plan.division.threads for cell in found} == {1}
@@ -270,4 +258,5 @@ def test_never_more_processes_than_cores_of_one_thread_each(monkeypatch):
         assert sum(len(cell.plan.jobs("")) for cell in found) >= min(4, 3 * few)
     plan = cells[0].plan
     elsewhere = replace(cells[0], plan=replace(plan, spec=replace(plan.spec, device="cuda")))
-    assert workers_for([elsewhere, *cells]) == 1
+    assert Local().workers_for([elsewhere, *cells]) == 1
+    assert Local(3).workers_for([elsewhere, *cells]) == 3
