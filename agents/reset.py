@@ -1,5 +1,6 @@
 """New weights and optimizer state at each task boundary: what a fresh network can do."""
 
+from . import crelu, l2, wasserstein
 from .learner import Learner
 
 
@@ -11,3 +12,15 @@ class Agent(Learner):
         if task > 0:
             self.initialise()
         super().begin_task(task)
+
+
+class CReLU(Agent, crelu.Agent):
+    """`agents.crelu` that forgets everything at a boundary."""
+
+
+class L2(Agent, l2.Agent):
+    """`agents.l2` that forgets everything at a boundary."""
+
+
+class Wasserstein(Agent, wasserstein.Agent):
+    """`agents.wasserstein` that forgets everything at a boundary."""

@@ -23,9 +23,13 @@ class Agent(RegularizedLearner):
     def initialise(self) -> None:
         """Start over, and remember the sorted initial weights."""
         super().initialise()
-        self.initial = {
+        drawn = {
             name: value.detach().flatten(1).sort(dim=1).values for name, value in self.parameters.items()
         }
+        if not hasattr(self, "initial"):
+            self.initial = drawn
+        for name, value in self.initial.items():  # where they are: steps that are replayed know the place
+            value.copy_(drawn[name])
 
     def penalty(self, parameters: Tensors) -> torch.Tensor:
         """Return the penalty of each seed, `(S,)`."""

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from clbench.errors import ClbenchError, UsageError, did_you_mean
+from clbench.errors import ClbenchError, OptionError, UsageError, did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,3 +54,19 @@ def run_command(body: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     except BrokenPipeError:  # whoever read the output has left
         sys.stderr.close()
         return 141
+
+
+def seeds_in(text: str | None) -> int | list[int] | None:
+    """Return what `--seeds` says: how many, or which.
+
+    >>> seeds_in("3"), seeds_in("0,4"), seeds_in("7,")
+    (3, [0, 4], [7])
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.rstrip(",").split(",")] if "," in text else int(text)
+    except ValueError:
+        raise OptionError(
+            f"--seeds '{text}': give how many (3) or which (0,4,7; for a single one 7,)"
+        ) from None

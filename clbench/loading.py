@@ -1,4 +1,4 @@
-"""From what a user types to an agent's class: "agents.vanilla", "package.module:Class", "file.py:Class"."""
+"""From what a user types, such as "agents.vanilla" or "file.py:Class", to an agent's class or an indicator."""
 
 import ast
 import hashlib
@@ -8,7 +8,7 @@ import inspect
 import json
 import numbers
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,13 +31,31 @@ def load_agent(reference: str) -> type:
         LoadError: the module raises when imported, or the class is no agent.
     """
     place, name = _split(reference)
-    module = _load_file(place) if place.endswith(".py") else _load_module(place, reference)
+    module = _load(place, reference)
     loaded = getattr(module, name, None)
     if loaded is None:
         classes = [key for key, value in vars(module).items() if _is_agent(value)]
         hint = did_you_mean(name, classes) or (f" It has: {', '.join(classes)}." if classes else "")
         raise UnknownNameError(f"'{place}' has no class '{name}'.{hint}")
     return check_agent(loaded, reference)
+
+
+def load_indicator(reference: str) -> Callable[[Any], Any]:
+    """Return the function that `reference`, "package.module:function" or "file.py:function", names.
+
+    Raises:
+        UnknownNameError: nothing is there; the text has the nearest match.
+        LoadError: the module raises when imported, or what is there is no function.
+    """
+    place, name = _split(reference)
+    module = _load(place, reference, "indicator")
+    loaded = getattr(module, name, None)
+    if loaded is None:
+        raise UnknownNameError(f"'{place}' has no function '{name}'.{did_you_mean(name, vars(module))}")
+    if not callable(loaded):
+        raise LoadError(f"'{reference}' is no indicator: it must be a function")
+    found: Callable[[Any], Any] = loaded
+    return found
 
 
 def check_agent(value: Any, reference: str) -> type:
@@ -164,10 +182,14 @@ def _split(reference: str) -> tuple[str, str]:
     return (place, name) if colon and name.isidentifier() else (reference, DEFAULT_CLASS)
 
 
-def _load_file(place: str) -> ModuleType:
+def _load(place: str, reference: str, what: str = "agent") -> ModuleType:
+    return _load_file(place, what) if place.endswith(".py") else _load_module(place, reference, what)
+
+
+def _load_file(place: str, what: str) -> ModuleType:
     path = Path(place).expanduser().resolve()
     if not path.is_file():
-        raise UnknownNameError(f"no agent file '{place}'.{did_you_mean(place, _neighbours(path))}")
+        raise UnknownNameError(f"no {what} file '{place}'.{did_you_mean(place, _neighbours(path))}")
     name = f"clbench_agent_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
@@ -191,7 +213,7 @@ def _neighbours(path: Path) -> list[str]:
     return [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
 
 
-def _load_module(place: str, reference: str) -> ModuleType:
+def _load_module(place: str, reference: str, what: str) -> ModuleType:
     names = [place]
     if place.partition(".")[0] == BUNDLED:
         _make_bundled_importable()
@@ -212,9 +234,8 @@ def _load_module(place: str, reference: str) -> ModuleType:
                 fault.__cause__ = error
     if fault is not None:
         raise fault
-    raise UnknownNameError(
-        f"no agent '{reference}'.{did_you_mean(reference, bundled_agents())} (--list shows all)"
-    )
+    hint = f"{did_you_mean(reference, bundled_agents())} (--list shows all)" if what == "agent" else ""
+    raise UnknownNameError(f"no {what} '{reference}'.{hint}")
 
 
 def bundled_file(reference: str) -> Path | None:

@@ -29,6 +29,7 @@ from clbench.indicators.optimizers import Optimizer, with_weight_decay
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_step_size
 from clbench.indicators.weights import norm_of, ratio_of
+from clbench.loading import load_indicator
 from clbench.records import IndicatorRecord, Undefined
 from clbench.scheduling import PerLayerScheduler
 
@@ -107,6 +108,11 @@ DEFAULT = tuple(name for name in INDICATORS if name not in CURVATURE)
 """What is measured unless asked otherwise: all that takes next to no time."""
 
 
+def measure_of(indicator: str) -> Callable[[Snapshot], Measures]:
+    """Return what measures an indicator: one of `INDICATORS`, or a user's "module:function" of a `Snapshot`."""
+    return INDICATORS[indicator] if indicator in INDICATORS else load_indicator(indicator)
+
+
 class Observer:
     """Yields indicator records of one agent.
 
@@ -118,7 +124,7 @@ class Observer:
         agent: the agent.
         name: its name in records.
         seeds: of its networks.
-        indicators: names among `ALL`.
+        indicators: names among `ALL`, or references to functions.
         every: measure every so many steps of a task, too; None for the task's last step only.
     """
 
@@ -126,7 +132,7 @@ class Observer:
         self, agent: Agent, name: str, seeds: Sequence[int], indicators: Sequence[str], every: int | None
     ) -> None:
         self._agent, self._name, self._seeds, self._every = agent, name, tuple(seeds), every
-        self._indicators = [one for one in indicators if one in INDICATORS]
+        self._indicators = [one for one in indicators if one != BOUNDS]
         self._bounds = BOUNDS in indicators
         self._monitor: PerLayerScheduler | None = None
         self._start = 0  # steps of the scheduler before the task
@@ -271,7 +277,7 @@ class Observer:
         )
         for indicator in list(self._indicators):
             try:
-                found = INDICATORS[indicator](at)
+                found = measure_of(indicator)(at)
             except Exception as error:  # what cannot be measured must not end a run
                 self._indicators.remove(indicator)
                 yield self._note(indicator, error)

@@ -98,15 +98,21 @@ def seed_scores(seeds: Iterable[Sequence[TaskRecord]]) -> dict[str, np.ndarray]:
     seeds = list(seeds)
     accuracy = np.array([[record.accuracy for record in tasks] for tasks in seeds])
     final = np.array([[record.final_epoch_accuracy for record in tasks] for tasks in seeds])
-    tenth = -(-accuracy.shape[1] // 10)
     return {
         "average_task_accuracy": accuracy.mean(axis=1),
         "first_task": accuracy[:, 0],
         "last_task": accuracy[:, -1],
-        "last_tenth": accuracy[:, -tenth:].mean(axis=1),
+        "last_tenth": last_tenth(accuracy),
         "slope": _slopes(accuracy),
         "final_epoch_accuracy": final.mean(axis=1),
     }
+
+
+def last_tenth(by_task: np.ndarray) -> np.ndarray:
+    """Return means over the last 10 % of tasks (at least one) of numbers `(seeds, tasks)`."""
+    tenth = -(-by_task.shape[1] // 10)
+    means: np.ndarray = by_task[:, -tenth:].mean(axis=1)
+    return means
 
 
 def estimate(values: Sequence[float] | np.ndarray) -> Estimate:

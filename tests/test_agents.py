@@ -302,6 +302,34 @@ def test_reset_keeps_its_first_network_for_the_first_task():
     assert all(torch.equal(agent.parameters[name], plain.parameters[name]) for name in plain.parameters)
 
 
+@pytest.mark.parametrize(
+    ("owner", "plain"),
+    [(reset.CReLU, crelu.Agent), (reset.L2, l2.Agent), (reset.Wasserstein, wasserstein.Agent)],
+)
+def test_learners_that_forget_are_what_they_were_in_the_first_task_and_new_in_the_second(owner, plain):
+    agent, other = owner(SPEC, [0, 1]), plain(SPEC, [0, 1])
+    for one in (agent, other):
+        one.begin_task(0)
+        train(one, 6, seeds=2)
+    first = {name: value.detach().clone() for name, value in agent.parameters.items()}
+    assert all(torch.equal(first[name], other.parameters[name]) for name in first)
+    agent.begin_task(1)
+    assert agent.optimizer.steps == 0
+    for name, value in agent.parameters.items():
+        assert not torch.equal(value, first[name])
+        if name.endswith("bias"):
+            assert not value.any()
+
+
+def test_wasserstein_that_forgets_keeps_to_its_new_weights_where_the_old_ones_were_kept():
+    agent = reset.Wasserstein(SPEC, [0])
+    places = {name: value.data_ptr() for name, value in agent.initial.items()}
+    train(agent, 3, seeds=1)
+    agent.begin_task(1)
+    assert agent.penalty(agent.parameters) == 0
+    assert places == {name: value.data_ptr() for name, value in agent.initial.items()}
+
+
 def test_initial_weights_are_kaiming_uniform_and_biases_zero():
     agent = vanilla.Agent(SPEC, [0])
     for name, value in agent.parameters.items():

@@ -12,6 +12,7 @@ from clbench.loading import (
     bundled_agents,
     check_arguments,
     load_agent,
+    load_indicator,
     parameters,
     parse_setting,
     source_of,
@@ -124,6 +125,17 @@ def test_a_broken_file(folder):
     for _ in range(2):
         with pytest.raises(LoadError, match="'broken.py' raises ZeroDivisionError"):
             load_agent("broken.py")
+
+
+def test_indicators_of_ones_own(folder):
+    (folder / "mine.py").write_text("number = 3\ndef gap(at): return at\n")
+    assert load_indicator("mine:gap")(4) == load_indicator("mine.py:gap")(4) == 4
+    with pytest.raises(UnknownNameError, match=r"'mine' has no function 'gab'. Did you mean 'gap'\?"):
+        load_indicator("mine:gab")
+    with pytest.raises(UnknownNameError, match="no indicator file 'yours.py'"):
+        load_indicator("yours.py:gap")
+    with pytest.raises(LoadError, match="'mine:number' is no indicator: it must be a function"):
+        load_indicator("mine:number")
 
 
 def test_arguments_are_found_through_inheritance(folder):

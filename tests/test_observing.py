@@ -99,6 +99,29 @@ def test_values_are_those_of_the_public_functions():
         )
 
 
+def test_a_users_own_indicator_is_measured_like_ours(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from clbench import indicators\n"
+        "def norm(at): return indicators.weight_norm(at.model)\n"
+        "def broken(at): return 1 / 0\n"
+    )
+    own, broken = f"{tmp_path / 'mine.py'}:norm", f"{tmp_path / 'mine.py'}:broken"
+    env = short_vec(2)
+    found = observe(env, vanilla.Agent(env.agent_spec, [3, 5]), [3, 5], ["weight_norm", own, broken])
+    values = {
+        name: [
+            (one.seed, one.task, one.layer, one.value)
+            for one in found[IndicatorRecord]
+            if one.indicator == name
+        ]
+        for name in ("weight_norm", own)
+    }
+    assert values[own] == values["weight_norm"] != []
+    assert [(one.indicator, one.reason) for one in found[Undefined]] == [
+        (broken, "ZeroDivisionError: division by zero")
+    ]
+
+
 def test_measuring_changes_nothing():
     """Neither an agent with dropout, which draws from the global random state, nor stacked learners."""
     ends = []

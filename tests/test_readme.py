@@ -164,8 +164,18 @@ def test_the_results_example_reads_the_kept_runs(capsys, monkeypatch):
     assert set(scope["tasks"].run) <= set(scope["quick"].run)
 
 
+def test_an_indicator_of_ones_own(tmp_path):
+    (tmp_path / "my_indicators.py").write_text(block("def energy("))
+    name = f"{tmp_path / 'my_indicators.py'}:energy"
+    found = clbench.evaluate(
+        "agents.vanilla", seeds=1, indicators=["weight_norm", name], out=tmp_path, device="cpu", **SHORT
+    )
+    values = found.indicators.set_index(["indicator", "task", "layer"]).value
+    assert values[name].to_dict() == pytest.approx((values["weight_norm"] ** 2).to_dict())
+
+
 def test_every_python_block_is_run_above():
-    assert len(BLOCKS) == 10
+    assert len(BLOCKS) == 11
 
 
 def test_the_sweep_file_is_the_one_that_is_shown():
@@ -177,9 +187,15 @@ def test_the_sweep_file_is_the_one_that_is_shown():
 def test_other_commands_parse(command):
     from clbench.compare import build_parser as compare
     from clbench.leaderboard.cli import build_parser as leaderboard
+    from clbench.reproduce.cli import build_parser as reproduce
     from clbench.sweeping.cli import build_parser as sweep
 
-    parsers = {"clbench.compare ": compare, "clbench.leaderboard ": leaderboard, "clbench.sweep ": sweep}
+    parsers = {
+        "clbench.compare ": compare,
+        "clbench.leaderboard ": leaderboard,
+        "clbench.reproduce ": reproduce,
+        "clbench.sweep ": sweep,
+    }
     for name, parser in parsers.items():
         if name in command:
             parser().parse_args(shlex.split(command.rpartition(name)[2], comments=True))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clbench.command_line import Parser, run_command
+from clbench.command_line import Parser, run_command, seeds_in
 from clbench.errors import OptionError
 from clbench.evaluation.progress import Silent, default_display, make_console
 from clbench.registration import COMMON_OPTIONS
@@ -180,7 +180,7 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
         options.agents,
         options.env,
         options.protocol,
-        _seeds(options.seeds),
+        seeds_in(options.seeds),
         {**overrides, **own},
         settings,
         options.device,
@@ -224,17 +224,6 @@ def _report_failures(evaluation: "Evaluation", debug: bool) -> int:
         kept = f"; finished tasks are kept in {evaluation.folder}" if evaluation.records else ""
         print(f"error: {failure.error}{kept}", file=sys.stderr)
     return 1 if evaluation.failures else 0
-
-
-def _seeds(text: str | None) -> int | list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.rstrip(",").split(",")] if "," in text else int(text)
-    except ValueError:
-        raise OptionError(
-            f"--seeds '{text}': give how many (3) or which (0,4,7; for a single one 7,)"
-        ) from None
 
 
 def _whole(text: str) -> int:

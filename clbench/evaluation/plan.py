@@ -11,7 +11,14 @@ from typing import Any
 from clbench.envs.vector import check_device
 from clbench.errors import LoadError, OptionError, UnknownNameError
 from clbench.evaluation.jobs import Division, Job, can_resume, divide, importable, split
-from clbench.loading import check_agent, check_arguments, is_vectorized, load_agent, parameters
+from clbench.loading import (
+    check_agent,
+    check_arguments,
+    is_vectorized,
+    load_agent,
+    load_indicator,
+    parameters,
+)
 from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.registration import lookup, resolve
@@ -211,6 +218,8 @@ def check_seeds(seeds: Any) -> tuple[int, ...]:
 def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return names of indicators: those listed, "all", "none", or for None those that cost next to nothing.
 
+    A name with a colon is a reference to a function of one's own, which must be there.
+
     >>> check_indicators("sharpness,feature_rank")
     ('sharpness', 'feature_rank')
     """
@@ -220,6 +229,9 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     if names in (["all"], ["none"]):
         return ALL if names == ["all"] else ()
     for name in names:
+        if ":" in name:  # a user's own
+            load_indicator(name)
+            continue
         check_choice("indicator", name, dict.fromkeys((*ALL, "all", "none")))
         if name in ("all", "none"):
             raise OptionError(f"indicators: '{name}' goes alone, not with others")

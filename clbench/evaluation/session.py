@@ -275,6 +275,7 @@ def circumstances(device: str) -> dict[str, Any]:
 def _command() -> list[str]:
     """Return the command line as one would type it."""
     program = Path(sys.argv[0])
-    ours = program.name in ("evaluate.py", "sweep.py")
-    started = ["python", "-m", f"clbench.{program.stem}"] if ours else [program.name]
+    name = program.parent.name if program.name == "__main__.py" else program.stem
+    ours = name in ("evaluate", "sweep", "reproduce")
+    started = ["python", "-m", f"clbench.{name}"] if ours else [program.name]
     return [*started, *sys.argv[1:]]

@@ -1,7 +1,7 @@
 """Indicators over tasks: beside accuracy, step-size trajectories, effective steps against their bounds."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from clbench.records import IndicatorRecord, TaskRecord
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BOUNDS = {
+EFFECTIVE: tuple[str, dict[str, Any]] = ("effective step size", {"color": "#0072B2", "linewidth": 1.8})
+BOUNDS: dict[str, tuple[str, dict[str, Any]]] = {
     "combined_bound": ("combined bound", {"color": "#000000", "linewidth": 1.6}),
     "noise_bound": ("noise bound", {"color": "#009E73", "linestyle": "--", "linewidth": 1.2}),
     "volatility_bound": ("volatility bound", {"color": "#CC79A7", "linestyle": "-.", "linewidth": 1.2}),
@@ -147,7 +148,8 @@ def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
             decided = lines[agent, layer, "step_size"][0]
             times, values = lines[agent, layer, "effective_step_size"]
             times, values = times[np.isin(times, decided)], values[np.isin(times, decided)]
-            axes.plot(times, values, label="effective step size", color="#0072B2", linewidth=1.8)
+            label, style = EFFECTIVE
+            axes.plot(times, values, label=label, **style)
             shown = [values]
             for name, (label, style) in BOUNDS.items():
                 if (agent, layer, name) in lines:

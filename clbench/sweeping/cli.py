@@ -111,7 +111,7 @@ def _main(arguments: Sequence[str]) -> int:
             options.out,
         )
         if not options.quiet:
-            _announce(console, sweep, cells, folder, launcher.workers_for(cells), options.dry_run)
+            announce(console, sweep, cells, folder, launcher.workers_for(cells), options.dry_run)
         if options.dry_run:
             console.print(cells_table(cells, folder))
             return 0
@@ -132,9 +132,10 @@ def _main(arguments: Sequence[str]) -> int:
     return 1 if failures else 0
 
 
-def _announce(
+def announce(
     console: "Console", sweep: Sweep, cells: Sequence[Cell], folder: SweepFolder, workers: int, measure: bool
 ) -> None:
+    """Print how much there is to run, and an estimate of how long what is left takes."""
     runs = sum(len(cell.plan.spec.seeds) for cell in cells)
     steps = sum(map(steps_of, cells))
     part = f" of {len(sweep.cells)}" if len(cells) < len(sweep.cells) else ""

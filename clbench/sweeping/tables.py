@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def cells_table(cells: Sequence[Cell], folder: SweepFolder) -> Table:
     """Return a table of cells, how far each is, and its folder."""
-    grid = _grid(("cell", "seeds", "state", "folder"))
+    grid = plain_table(("cell", "seeds", "state", "folder"))
     for cell in cells:
         found, facts = folder.find(cell), folder.facts(cell)
         state = str(facts["status"]) if facts else "missing"
@@ -30,7 +30,7 @@ def print_report(console: "Console", report: Report) -> None:
     """Print the ranking, stream by stream, who was left out, and what was written."""
     for on in dict.fromkeys(row.on for row in report.rows):
         same = report.selection.same
-        grid = _grid(("rank", "cell", "average task accuracy", *(() if same else ("judged",)), ""))
+        grid = plain_table(("rank", "cell", "average task accuracy", *(() if same else ("judged",)), ""))
         for row in report.rows:
             if row.on == on:
                 judged = () if same else (interval(row.judged) if row.chosen else "",)
@@ -59,7 +59,8 @@ def print_failures(sweep: Sweep, failures: Mapping[str, str], folder: SweepFolde
         )
 
 
-def _grid(titles: Sequence[str]) -> Table:
+def plain_table(titles: Sequence[str]) -> Table:
+    """Return an empty table without lines, whose cells fold."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in titles:
         grid.add_column(title, overflow="fold")

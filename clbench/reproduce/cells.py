@@ -1,0 +1,91 @@
+"""Which cells figures need, and those that are finished: all lie in one folder, each once, whoever needs it."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from clbench.reproduce.figure import Figure
+from clbench.reproduce.frames import Key
+from clbench.reproduce.scale import Scale
+from clbench.results import fact
+from clbench.sweeping.cells import Cell, Sweep, read_sweep
+from clbench.sweeping.folder import SweepFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "runs"
+
+
+@dataclass(frozen=True)
+class Needed:
+    """The cells of figures.
+
+    Attributes:
+        sweep: all of them, each once.
+        of: by figure and place in it.
+    """
+
+    sweep: Sweep
+    of: Mapping[str, Mapping[Key, Cell]]
+
+
+def needed(figures: Iterable[Figure], scale: Scale) -> Needed:
+    """Return the cells that figures need, checked, each with the key that it has in any sweep; nothing is started.
+
+    Raises:
+        UsageError: something in the scale is not possible.
+    """
+    figures = list(figures)
+    asked = [(one.name, place, cell) for one in figures for place, cell in one.cells(scale).items()]
+    keys = [_key(settings) for _, _, settings in asked]
+    once = {key: settings for key, (_, _, settings) in zip(keys, asked, strict=True)}
+    sweep = read_sweep({"name": NAME, "cell": list(once.values())})
+    cells = {cell.key: cell for cell in sweep.cells}
+    of: dict[str, dict[Key, Cell]] = {figure.name: {} for figure in figures}
+    for key, (name, place, _) in zip(keys, asked, strict=True):
+        of[name][place] = cells[key]
+    return Needed(sweep, of)
+
+
+def _key(settings: Mapping[str, Any]) -> str:
+    return read_sweep({"name": NAME, "cell": [settings]}).cells[0].key
+
+
+def runs_frame(cells: Iterable[Cell], folder: SweepFolder) -> "pd.DataFrame":
+    """Return a row per finished cell: what was run, when, where, and how long it took."""
+    import pandas as pd
+
+    return pd.DataFrame(list(_rows(cells, folder)))
+
+
+def _rows(cells: Iterable[Cell], folder: SweepFolder) -> Iterator[dict[str, Any]]:
+    for cell in cells:
+        found, facts = folder.find(cell), folder.facts(cell) if folder.is_complete(cell) else None
+        if found is None or facts is None:
+            continue
+        spec = facts["spec"]
+        yield {
+            "run": found.path.name,
+            "agent": cell.agent.name,
+            "arguments": json.dumps(spec["agents"][0]["arguments"]),
+            "stream": spec["stream"]["id"],
+            "protocol": spec["protocol"],
+            "changed": json.dumps(spec["overrides"]),
+            "num_samples": spec["stream"]["num_samples"],
+            "source": spec["stream"]["source"],
+            "seeds": " ".join(map(str, spec["seeds"])),
+            "device": spec["device"],
+            "processor": fact(facts, "hardware", "accelerator", default=fact(facts, "hardware", "processor")),
+            "cores": fact(facts, "hardware", "cores"),
+            "started": fact(facts, "started"),
+            "seconds": fact(facts, "timing", "seconds"),
+            "processes": fact(facts, "division", "workers"),
+            "in_lockstep": fact(facts, "sweep", "stack", default=1),
+            "command": " ".join(fact(facts, "command", default=())),
+            "commit": fact(facts, "git", "commit"),
+            "torch": fact(facts, "versions", "torch"),
+            "data_sha256": fact(facts, "data", "sha256"),
+            "agent_sha256": fact(facts, "agents", cell.agent.name, "sha256"),
+        }

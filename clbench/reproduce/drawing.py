@@ -1,0 +1,82 @@
+"""What figures are drawn with."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from clbench.indicators.bounds import UNBOUNDED
+from clbench.plotting.curves import draw
+from clbench.plotting.indicators import BOUNDS, EFFECTIVE
+from clbench.plotting.style import new_figure, tidy
+from clbench.reproduce.frames import ACCURACY, by_task, select
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def grid(
+    title: str, rows: int, columns: int, sharey: bool = False, height: float = 2.5
+) -> "tuple[Figure, np.ndarray]":
+    """Return a figure and its axes, `(rows, columns)`, tidied."""
+    figure = new_figure(max(6.0, 3.6 * columns), 0.9 + height * rows, title)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    for one in axes.flatten():
+        tidy(one)
+        one.tick_params(labelsize=8)
+    return figure, axes
+
+
+def legend(figure: "Figure") -> None:
+    """Name every line once, below the axes."""
+    lines = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if lines:
+        figure.legend(
+            list(lines.values()), list(lines), loc="outside lower left", ncols=4, frameon=False, fontsize=9
+        )
+
+
+def head(axes: "Axes", text: str) -> None:
+    """Write what a panel is above it."""
+    axes.set_title(text, fontsize=9, loc="left")
+
+
+def accuracies(row: "Iterable[Axes]", data: "pd.DataFrame", name: str) -> None:
+    """Draw a row of panels: task accuracy over tasks, a panel per learner, a line for each value of a column."""
+    for place, (axes, learner) in enumerate(zip(row, data["learner"].unique(), strict=True)):
+        for index, value in enumerate(data[name].unique()):
+            draw(axes, by_task(data, ACCURACY, learner=learner, **{name: value}), index, value)
+        head(axes, learner)
+        axes.set(xlabel="task", ylim=(0, 1.02), ylabel="" if place else ACCURACY)
+
+
+def bounds(axes: "Axes", data: "pd.DataFrame", **labels: str) -> None:
+    """Draw the effective step size and its three bounds, medians over seeds, logarithmically."""
+    shown = []
+    for name, (label, style) in {"effective_step_size": EFFECTIVE, **BOUNDS}.items():
+        found = select(data, name, **labels).groupby("time")["value"].median()
+        # 0 and the largest number are no levels: nothing moves there, or nothing bounds.
+        found = found[(found > 0) & (found < UNBOUNDED)]
+        axes.plot(found.index, found, label=label, **style)
+        if name != "volatility_bound" and len(found):
+            shown += [found.min(), found.max()]
+    axes.set_yscale("log")
+    if shown:
+        axes.set_ylim(min(shown) / 2, max(shown) * 10)  # the volatility bound may lie far above: it is cut
+
+
+def accuracy_panels(name: str) -> "Callable[[pd.DataFrame, str], Figure]":
+    """Return what draws task accuracy over tasks: a panel per learner, a line for each value of the column `name`."""
+
+    def drawn(data: "pd.DataFrame", title: str) -> "Figure":
+        figure, axes = grid(title, 1, data["learner"].nunique(), sharey=True, height=3.0)
+        accuracies(axes[0], data, name)
+        legend(figure)
+        return figure
+
+    return drawn

@@ -1,0 +1,83 @@
+"""Fig. 5: the step sizes that the scheduler makes."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clbench.plotting.style import look
+from clbench.reproduce.claims import AT_PAPER, Claim, Measured, Rule, over_seeds
+from clbench.reproduce.drawing import grid, head, legend
+from clbench.reproduce.figure import Figure
+from clbench.reproduce.frames import along_tasks, select
+from clbench.reproduce.learners import FIRST_LAYER, LEARNERS, SCHEDULED, variants
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawing
+
+TASKS = 4
+PUBLISHED = {"CReLU": 3e-3, "L2": 5e-4}  # of the first layer, read off the figure
+
+
+def ends(data: "pd.DataFrame", learner: str) -> np.ndarray:
+    """Return the first layer's step size at the first and the last decision shown, `(2, seeds)`."""
+    found = (
+        select(data, "step_size", FIRST_LAYER, learner=learner).sort_values("time").groupby("seed")["value"]
+    )
+    return np.array([found.first(), found.last()], dtype=float)
+
+
+def decay(data: "pd.DataFrame") -> Measured:
+    """Return the first layer's last step size over its first, of the learner whose falls least."""
+    shares = [last / first for first, last in (ends(data, name) for name in LEARNERS) if len(first)]
+    return over_seeds(np.max(shares, axis=0) if len(shares) == len(LEARNERS) else np.array([]))
+
+
+def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
+    """Draw step sizes, a panel per learner, a line per layer, median over seeds."""
+    learners = list(data["learner"].unique())
+    figure, axes = grid(title, 1, len(learners), height=3.0)
+    for one, learner in zip(axes[0], learners, strict=True):
+        found = select(data, "step_size", learner=learner)
+        for index, (layer, own) in enumerate(found.groupby("layer")):
+            line = own.groupby("time")["value"].median()
+            one.plot(line.index, line, label=layer, linewidth=1.6, **look(index))
+        head(one, learner)
+        one.set(xlabel="tasks done", yscale="log")
+    axes[0, 0].set_ylabel("step size")
+    legend(figure)
+    return figure
+
+
+def _level(learner: str, published: float) -> Claim:
+    return Claim(
+        f"step size of {learner}",
+        "Fig. 5",
+        f"The scheduler takes {learner}'s first layer to a step size of about {published:g} within four tasks",
+        "first layer's step size after four tasks",
+        lambda data: over_seeds(ends(data, learner)[1]),
+        Rule(published / 2, published * 2),
+        published,
+        AT_PAPER,
+    )
+
+
+FIGURE = Figure(
+    name="5",
+    title="Step sizes of the scheduled learners in the first four tasks, median over seeds",
+    by=("learner", "variant"),
+    cells=lambda scale: variants(scale, [SCHEDULED]),
+    data=lambda frames: along_tasks(frames, ["step_size"], TASKS),
+    draw=drawing,
+    claims=(
+        Claim(
+            "step sizes decay",
+            "Fig. 5",
+            "Without being told to, the scheduler makes step sizes fall, as decay schedules made by hand do",
+            "first layer's step size after four tasks over that at the start, of the learner where it falls least",
+            decay,
+            Rule(high=1),
+        ),
+        *(_level(learner, published) for learner, published in PUBLISHED.items()),
+    ),
+)

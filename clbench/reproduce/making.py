@@ -1,0 +1,109 @@
+"""From finished cells to files: a figure's numbers and drawing, the runs behind them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clbench.errors import DataError, OutputError
+from clbench.reproduce.cells import runs_frame
+from clbench.reproduce.claims import Judgement, judge
+from clbench.reproduce.figure import Figure
+from clbench.reproduce.frames import Key, gather
+from clbench.reproduce.scale import Scale
+from clbench.results.files import write_whole
+from clbench.specs import PROTOCOLS
+from clbench.sweeping.cells import Cell
+from clbench.sweeping.folder import SweepFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUNS, CLAIMS = "-runs.csv", "claims.csv"
+NOWHERE = "-"
+
+
+def make_figure(
+    figure: Figure, cells: Mapping[Key, Cell], folder: SweepFolder, scale: Scale, out: Path
+) -> list[Path]:
+    """Make a figure of its finished cells, under `out`/<scale>; return the files, none if no cell is finished."""
+    finished = {
+        key: found.path
+        for key, cell in cells.items()
+        if folder.is_complete(cell) and (found := folder.find(cell)) is not None
+    }
+    if not finished:
+        return []
+    data = figure.data(gather(figure.by, finished))
+    missing = len(cells) - len(finished)
+    lacks = f" · {missing} of {len(cells)} runs missing" if missing else ""
+    drawing = figure.draw(data, f"{label(figure)}: {figure.title} · {scale.about}{lacks}")
+    place = out / scale.name
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to '{place}': {error.strerror or error}") from error
+    files = [place / f"{figure.name}{end}" for end in (".csv", RUNS, ".png")]
+    write_frame(files[0], data)
+    write_frame(files[1], runs_frame(cells.values(), folder))
+    write_whole(files[2], lambda path: drawing.savefig(path, format="png"))
+    return files
+
+
+def label(figure: Figure) -> str:
+    """Return what a figure is called in the paper; what it has not has a name of its own.
+
+    "4-bottom" is Fig. 4 bottom, "9-10" Figs. 9-10.
+    """
+    first, _, second = figure.name.partition("-")
+    if not first.isdigit():
+        return figure.name.capitalize()
+    return f"Figs. {figure.name}" if second.isdigit() else f"Fig. {first} {second}".rstrip()
+
+
+def write_frame(path: Path, data: "pd.DataFrame") -> None:
+    """Write a CSV file; nine digits of a float."""
+    write_whole(
+        path, lambda partial: data.to_csv(partial, index=False, lineterminator="\n", float_format="%.9g")
+    )
+
+
+def scales_in(out: Path) -> list[str]:
+    """Return the names of the scales that anything was made at, protocols in their order first."""
+    found = {path.parent.name for path in out.glob(f"*/*{RUNS}")}
+    return sorted(found, key=lambda name: ([*PROTOCOLS, name].index(name), name))
+
+
+def read_data(figure: Figure, out: Path, scale: str) -> "pd.DataFrame | None":
+    """Return a figure's numbers as they were written; None if they were not."""
+    import pandas as pd
+
+    path = out / scale / f"{figure.name}.csv"
+    if not path.exists():
+        return None
+    try:
+        return pd.read_csv(path, dtype=dict.fromkeys((*figure.by, "run", "layer", "indicator"), str))
+    except ValueError as error:
+        raise DataError(f"'{path}' is damaged: {error}") from error
+
+
+def judgements(figures: Iterable[Figure], out: Path) -> list[Judgement]:
+    """Return all claims, each at every scale that it was measured at, from the figures' files."""
+    rows = []
+    for figure in figures:
+        data = {scale: read_data(figure, out, scale) for scale in scales_in(out)}
+        for claim in figure.claims:
+            own = [
+                judge(claim, frame, scale, f"{scale}/{figure.name}.csv")
+                for scale, frame in data.items()
+                if frame is not None
+            ]
+            rows += own or [judge(claim, None, NOWHERE, "")]
+    return rows
+
+
+def claims_frame(rows: Iterable[Judgement]) -> "pd.DataFrame":
+    """Return judgements as a frame with the columns of claims.csv."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(row) for row in rows])

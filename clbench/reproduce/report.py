@@ -1,0 +1,159 @@
+"""The report: a page in Markdown of claims, figures and runs, made of the files in its folder and nothing else."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clbench.errors import DataError
+from clbench.evaluation.progress import clock, count
+from clbench.reproduce.claims import FAILS, HOLDS, OPEN, PARTLY, Judgement
+from clbench.reproduce.figure import Figure
+from clbench.reproduce.making import (
+    CLAIMS,
+    NOWHERE,
+    RUNS,
+    claims_frame,
+    judgements,
+    label,
+    read_data,
+    scales_in,
+    write_frame,
+)
+from clbench.results.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGE = "README.md"
+HEAD = """\
+# The paper, measured anew
+
+Source: Baveja, Lewandowski and Schmidt, *A Unified Noise-Curvature View of Loss of Trainability*,
+[arXiv 2509.19698](https://arxiv.org/abs/2509.19698). Made by `python -m clbench.reproduce` from the files in this
+folder; nothing is typed by hand.
+"""
+RULES = """\
+A claim *holds* if the 95 % bootstrap interval of our value lies within the range that its rule gives, holds *partly* if
+only the mean does (or if there is no interval, with one seed), else it *does not hold*. Published values are read off
+the paper's plots. Those of its long runs are compared with runs of the same length only: until there are any, the claim
+is *not yet measured*.
+"""
+
+
+def write_report(figures: Sequence[Figure], out: Path) -> list[Judgement]:
+    """Judge all claims and write claims.csv and the page; return the judgements.
+
+    Raises:
+        DataError: no figure has been made there.
+    """
+    scales = scales_in(out)
+    if not scales:
+        raise DataError(f"'{out}': no figure has been made there yet")
+    rows = judgements(figures, out)
+    write_frame(out / CLAIMS, claims_frame(rows))
+    parts = [HEAD, "## Claims\n", RULES, tally(rows) + "\n", claims_table(rows)]
+    for scale in scales:
+        parts += [f"## Figures: {scale}\n", *_figures(figures, out, scale), *_runs(out, scale)]
+    text = "\n".join(parts)
+    write_whole(out / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
+    return rows
+
+
+def tally(rows: Iterable[Judgement]) -> str:
+    """Return how many claims there are of each verdict, by protocol."""
+    counts: dict[str, Counter[str]] = {}
+    for row in rows:
+        counts.setdefault(row.protocol, Counter())[row.verdict] += 1
+    return "; ".join(
+        (f"{protocol}: " if protocol != NOWHERE else "")
+        + ", ".join(f"{own[verdict]} {verdict}" for verdict in (HOLDS, PARTLY, FAILS, OPEN) if own[verdict])
+        for protocol, own in counts.items()
+    )
+
+
+def claims_table(rows: Iterable[Judgement]) -> str:
+    """Return the claims as a table in Markdown."""
+    columns = ("place", "claim", "published", "ours", "n", "protocol", "holds if", "verdict")
+    lines = [
+        (
+            row.place,
+            row.statement,
+            number(row.published),
+            with_interval(row.ours, row.low, row.high),
+            str(row.count or ""),
+            row.protocol,
+            f"{row.quantity}: {row.rule}",
+            f"**{row.verdict}**" + (f" ({row.note})" if row.note else ""),
+        )
+        for row in rows
+    ]
+    return markdown(columns, lines)
+
+
+def with_interval(mean: float, low: float, high: float) -> str:
+    """Return a value with its interval, if it has one."""
+    return number(mean) if math.isnan(low) else f"{number(mean)} [{number(low)}, {number(high)}]"
+
+
+def number(one: float) -> str:
+    """Return three digits; nothing for NaN.
+
+    >>> number(0.5349), number(0.0005), number(float("nan"))
+    ('0.535', '0.0005', '')
+    """
+    return "" if math.isnan(one) else f"{one:.3g}"
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |\n" for row in lines)
+
+
+def _figures(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
+    for figure in figures:
+        picture = f"{scale}/{figure.name}.png"
+        if (out / picture).exists():
+            yield f"### {label(figure)}\n\n![{figure.title}]({picture})\n"
+            data = read_data(figure, out, scale)
+            yield f"{figure.title}. [Data]({scale}/{figure.name}.csv), [runs]({scale}/{figure.name}{RUNS}).\n"
+            if figure.table and data is not None:
+                yield data_table(data, figure.table)
+
+
+def data_table(data: "pd.DataFrame", columns: Sequence[str]) -> str:
+    """Return columns of a figure's data as a table in Markdown, with the ends of intervals where there are any."""
+
+    def cell(row: Mapping[Any, Any], name: str) -> str:
+        if f"{name}_low" in row:
+            return with_interval(*(row[f"{name}{end}"] for end in ("", "_low", "_high")))
+        return str(row[name])
+
+    rows = [[cell(row, name) for name in columns] for row in data.to_dict("records")]
+    return markdown([name.replace("_", " ") for name in columns], rows)
+
+
+def _runs(out: Path, scale: str) -> Iterable[str]:
+    import pandas as pd
+
+    tables = [pd.read_csv(path) for path in sorted((out / scale).glob(f"*{RUNS}"))]
+    runs = pd.concat(tables).drop_duplicates("run")
+    yield f"### Runs: {scale}\n"
+    yield f"{len(runs)} runs; the tables of runs have each one's settings, checksums, commit, time and machine.\n"
+    groups = runs.groupby(["command", "processor", "cores", "device", "torch"], sort=False, dropna=False)
+    yield markdown(
+        ("command", "machine", "torch", "runs", "begun", "time of processes"),
+        [
+            (
+                f"`{command}`",
+                f"{processor}, {count(int(str(cores)), 'core')}, {device}",
+                str(torch),
+                str(len(own)),
+                f"{own['started'].min()} to {own['started'].max()}",
+                clock(float((own["seconds"] * own["processes"] / own["in_lockstep"]).sum())),
+            )
+            for (command, processor, cores, device, torch), own in groups
+        ],
+    )

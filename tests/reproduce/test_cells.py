@@ -1,0 +1,99 @@
+"""Cells that several figures need are run once, whatever else is asked for."""
+
+import pytest
+
+from clbench.errors import OptionError, UsageError
+from clbench.reproduce.cells import needed, runs_frame
+from clbench.reproduce.figures import FIGURES
+from clbench.reproduce.frames import gather
+from clbench.reproduce.scale import Scale
+from clbench.sweeping.folder import SweepFolder
+from tests.reproduce.test_cli import finish
+
+
+@pytest.fixture(scope="module")
+def everything():
+    return needed(FIGURES.values(), Scale())
+
+
+def test_a_cell_of_several_figures_is_one_cell(everything):
+    asked = sum(len(own) for own in everything.of.values())
+    assert len(everything.sweep.cells) == len({cell.key for cell in everything.sweep.cells}) < asked
+    of = everything.of
+    assert (
+        of["3"]["L2", "vanilla"]
+        is of["4-bottom"]["L2", "vanilla"]
+        is of["2"][("1e-3",)]
+        is of["predictors"][("L2",)]
+    )
+    assert of["7"]["L2", "combined"] is of["4-bottom"]["L2", "scheduled"] is of["6"]["L2", "usual: 40 epochs"]
+    assert of["1"]["ReLU", "1e-3"] is not of["1"]["ReLU", "1e-5"]
+
+
+def test_what_takes_long_is_measured_only_where_it_is_looked_at(everything):
+    full = {cell.key for cell in everything.sweep.cells if "sharpness" in cell.plan.spec.indicators}
+    looked_at = {
+        cell.key for name in ("1", "2", "3", "4-top", "predictors") for cell in everything.of[name].values()
+    }
+    assert full == looked_at
+    watched = [cell for name in ("5", "8", "9-10") for cell in everything.of[name].values()]
+    assert all(cell.plan.spec.indicators for cell in watched)  # without any, decisions are not recorded
+
+
+def test_a_cell_has_the_same_key_in_whatever_company(everything):
+    (alone,) = needed([FIGURES["3"]], Scale()).sweep.cells
+    assert alone.key == everything.of["3"]["L2", "vanilla"].key
+
+
+def test_protocol_seeds_and_a_users_indicator_make_other_cells(tmp_path):
+    (tmp_path / "mine.py").write_text("def gap(at): ...\n")
+    scales = [
+        Scale(), Scale("standard"), Scale(seeds=5), Scale(seeds=(0, 3)), Scale(changes={"num_tasks": 3}),
+        Scale(indicators=(f"{tmp_path / 'mine.py'}:gap",)),
+    ]  # fmt: skip
+    cells = [needed([FIGURES["3"]], scale).sweep.cells[0] for scale in scales]
+    assert len({cell.key for cell in cells}) == len(scales)
+    assert cells[3].plan.spec.seeds == (0, 3)
+    assert [scale.name for scale in scales] == [
+        "quick",
+        "standard",
+        "quick",
+        "quick",
+        "quick-changed",
+        "quick",
+    ]
+
+
+def test_all_is_small_enough_for_a_first_look(everything):
+    """Steps of all cells are what some two hours on two cores allow."""
+    steps = sum(
+        len(cell.plan.spec.seeds) * cell.plan.spec.stream.num_tasks * cell.plan.spec.stream.steps_per_task
+        for cell in everything.sweep.cells
+    )
+    assert steps < 1_800_000
+
+
+def test_mistakes():
+    with pytest.raises(UsageError, match="Did you mean 'quick'"):
+        Scale("quik")
+    with pytest.raises(OptionError, match="num_tasks=0 is too small"):
+        Scale(changes={"num_tasks": 0})
+
+
+def test_runs_are_told_with_time_and_machine(tmp_path):
+    figure, folder = FIGURES["2"], SweepFolder(tmp_path)
+    wanted = needed([figure], Scale())
+    finish(wanted, folder, only={("1e-3",): 0.8, ("1e-5",): 0.4})
+    runs = runs_frame(wanted.of["2"].values(), folder)
+    assert (
+        runs[["seconds", "processor", "cores", "seeds"]].values.tolist() == [[12.0, "abacus", 2, "0 1 2"]] * 2
+    )
+    found = [folder.find(wanted.of["2"][place]).path for place in (("1e-5",), ("1e-3",))]
+    assert runs["run"].tolist() == [path.name for path in found]
+    frames = gather(figure.by, {("small",): found[0], ("large",): found[1]})
+    assert frames.tasks.groupby("step_size").accuracy.mean().round(3).to_dict() == {
+        "small": 0.4,
+        "large": 0.8,
+    }
+    assert set(frames.tasks["run"]) == set(frames.indicators["run"]) == set(runs["run"])
+    assert gather(figure.by, {}).tasks.empty

@@ -1,0 +1,81 @@
+"""Verdicts from stated rules."""
+
+import math
+
+import numpy as np
+import pytest
+
+from clbench.errors import DataError
+from clbench.reproduce.claims import FAILS, HOLDS, OPEN, PARTLY, Claim, Rule, judge, over_seeds
+from clbench.reproduce.figures import FIGURES
+from clbench.reproduce.frames import table
+from clbench.scoring import Estimate
+from tests.reproduce.conftest import rows
+
+
+@pytest.mark.parametrize(
+    ("rule", "mean", "low", "high", "verdict"),
+    [
+        (Rule(low=0), 0.2, 0.1, 0.3, HOLDS),
+        (Rule(low=0), 0.2, -0.1, 0.3, PARTLY),
+        (Rule(low=0), 0.2, math.nan, math.nan, PARTLY),  # a single seed
+        (Rule(low=0), -0.2, -0.3, 0.1, FAILS),
+        (Rule(low=0), 0.0, 0.0, 0.0, FAILS),
+        (Rule(0.4, 0.6), 0.5, 0.45, 0.55, HOLDS),
+        (Rule(0.4, 0.6), 0.5, 0.35, 0.55, PARTLY),
+        (Rule(0.4, 0.6), 0.7, 0.55, 0.8, FAILS),
+        (Rule(high=1), 0.5, 0.4, 0.9, HOLDS),
+    ],
+)
+def test_rules(rule, mean, low, high, verdict):
+    assert rule.verdict(Estimate(mean, low, high)) == verdict
+
+
+def test_rules_in_words():
+    assert [str(Rule(low=0.5)), str(Rule(high=1)), str(Rule(0.5, 2))] == [
+        "above 0.5",
+        "below 1",
+        "from 0.5 to 2",
+    ]
+
+
+def claim(**changes):
+    level = {"measure": lambda data: over_seeds(table(data)[:, -1]), "rule": Rule(0.4, 0.6), "published": 0.5}
+    return Claim("a", "Fig. 0", "It is half.", "the last task", **{**level, **changes})
+
+
+def test_a_claim_is_measured_with_its_interval_and_judged():
+    found = judge(claim(), rows([[0.9, 0.5], [0.9, 0.52], [0.9, 0.48]]), "quick", "quick/0.csv")
+    assert (found.ours, found.low, found.high) == (pytest.approx(0.5), 0.48, 0.52)
+    assert (found.count, found.verdict, found.protocol, found.data) == (3, HOLDS, "quick", "quick/0.csv")
+    assert (found.published, found.rule) == (0.5, "from 0.4 to 0.6")
+
+
+def test_what_needs_long_runs_is_measured_but_not_judged_on_short_ones():
+    data = rows([[0.9, 0.5]])
+    found = judge(claim(protocols=("paper",)), data, "quick", "")
+    assert (found.ours, found.verdict, found.note) == (0.5, OPEN, "judged at paper only")
+    assert judge(claim(protocols=("paper",)), data, "paper", "").verdict == PARTLY
+    assert judge(claim(protocols=("paper",)), data, "paper-changed", "").verdict == OPEN
+
+
+def test_what_was_not_run_is_not_yet_measured():
+    found = judge(claim(), None, "-", "")
+    assert (found.verdict, found.count) == (OPEN, 0)
+    assert math.isnan(found.ours)
+    lacking = judge(
+        claim(measure=lambda data: over_seeds(table(data, "sharpness")[:, 0])), rows([[0.5]]), "quick", ""
+    )
+    assert (lacking.verdict, lacking.note) == (OPEN, "no finished run has sharpness")
+
+
+def test_a_mean_over_nothing_is_no_measurement():
+    with pytest.raises(DataError, match="did not occur"):
+        over_seeds(np.array([np.nan]))
+
+
+def test_claims_have_names_of_their_own_and_say_all():
+    claims = [one for figure in FIGURES.values() for one in figure.claims]
+    assert len({one.name for one in claims}) == len(claims) >= 15
+    assert all(one.place and one.statement and one.quantity for one in claims)
+    assert all(one.published is not None for one in claims if one.protocols)

@@ -1,0 +1,152 @@
+"""Indicators whose worth is known beforehand."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clbench.indicators import WHOLE
+from clbench.reproduce import predicting
+from clbench.reproduce.claims import OPEN, judge
+from clbench.reproduce.figures import FIGURES
+from clbench.reproduce.frames import ACCURACY, Frames
+from clbench.reproduce.predicting import Alarm, Configuration, choose
+
+TASKS = 12
+predict = functools.partial(predicting.predict, resamples=100)
+predictors = functools.partial(predicting.predictors, resamples=20)
+
+
+def accuracies(fall, seeds=2):
+    """High until task `fall`, then low; None for never."""
+    own = np.full((seeds, TASKS), 0.8) + np.linspace(0, 0.01, TASKS)
+    if fall is not None:
+        own[:, fall:] -= 0.5
+    return own
+
+
+def warning(fall, seeds=2):
+    """1 in the three tasks before the fall, else 0."""
+    own = np.zeros((seeds, TASKS))
+    if fall is not None:
+        own[:, fall - 3 : fall] = 1
+    return own
+
+
+FALLS = [4, 5, None, 6, 7, None, 4, 8]
+
+
+def test_a_perfect_warning():
+    row = predict([Configuration(warning(fall), accuracies(fall)) for fall in FALLS])
+    assert (row["auc"], row["auc_low"], row["auc_high"]) == (1, 1, 1)
+    assert (row["lead"], row["lead_low"], row["lead_high"]) == (3, 3, 3)
+    assert (row["false_alarms"], row["alarm_when"]) == (0, "high")
+    assert (row["configurations"], row["cases"], row["falling_runs"]) == (8, 8 * 2 * TASKS, 12)
+
+
+def test_one_that_is_perfect_upside_down():
+    row = predict([Configuration(-warning(fall), accuracies(fall)) for fall in FALLS])
+    assert (row["auc"], row["lead"], row["alarm_when"]) == (1, 3, "low")
+
+
+def test_accuracy_itself_says_what_comes_next():
+    row = predict([Configuration(accuracies(fall), accuracies(fall)) for fall in FALLS])
+    assert row["correlation"] > 0.5
+
+
+def test_noise_predicts_nothing_and_its_interval_says_so():
+    random = np.random.default_rng(0)
+    row = predict([Configuration(random.random((2, TASKS)), accuracies(fall)) for fall in FALLS * 3])
+    assert row["auc_low"] < 0.5 < row["auc_high"]
+    assert row["correlation_low"] < 0 < row["correlation_high"]
+
+
+def test_what_holds_in_one_half_only_is_no_use_in_the_other():
+    """The direction is chosen where it is not judged."""
+    signs = [1, -1] * 4  # high before a fall in the one half of configurations, low in the other
+    row = predict([
+        Configuration(sign * warning(fall), accuracies(fall)) for sign, fall in zip(signs, FALLS, strict=True)
+    ])  # fmt: skip
+    assert (row["auc"], row["alarm_when"]) == (0, "halves differ")
+    assert row["lead"] < 3
+
+
+def test_the_interval_is_one_of_configurations_not_of_tasks():
+    few = [Configuration(warning(fall), accuracies(fall)) for fall in (4, 4, None, None)]
+    few[0] = Configuration(np.zeros((2, TASKS)), accuracies(4))  # one in four is missed
+    row = predict(few)
+    assert row["auc_high"] - row["auc_low"] > 0.2
+
+
+def test_without_any_fall_there_is_no_area():
+    row = predict([Configuration(warning(5), accuracies(None))] * 4)
+    assert np.isnan([row["auc"], row["lead"], row["auc_low"]]).all()
+    assert row["falling_runs"] == 0
+
+
+def test_lead_counts_from_the_first_alarm():
+    alarm = Alarm(-1, -2.0)  # at 2 or below
+    accuracy = np.array([0.8, 0.8, 0.8, 0.8, 0.1])
+    assert alarm.lead(np.array([9, 1, 9, 1, 9.0]), accuracy) == 3
+    assert alarm.lead(np.array([9, 9, 9, 9, 1.0]), accuracy) == 0  # too late
+    assert np.isnan(alarm.lead(np.array([9, 1, 9, 1, 9.0]), np.full(5, 0.8)))
+
+
+def test_an_alarm_is_chosen_where_it_separates():
+    assert choose([Configuration(warning(fall), accuracies(fall)) for fall in FALLS]) == Alarm(1, 1.0)
+
+
+def frames(**indicators):
+    """Frames of eight configurations; indicators by name from a fall to `(seeds, tasks)`, with a layer after `@`."""
+    tasks, found = [], []
+    for number, fall in enumerate(FALLS):
+        at = {"configuration": f"c{number}", "run": f"r{number}"}
+        for seed, task in np.ndindex(2, TASKS):
+            own = {**at, "seed": seed, "task": task}
+            tasks.append({**own, "steps": 10, "accuracy": accuracies(fall)[seed, task]})
+            for name, value in indicators.items():
+                indicator, _, layer = name.partition("@")
+                found.append(
+                    {
+                        **own,
+                        "step": 10,
+                        "layer": layer or WHOLE,
+                        "indicator": indicator,
+                        "value": value(fall)[seed, task],
+                    }
+                )
+    return Frames(("configuration",), pd.DataFrame(tasks), pd.DataFrame(found))
+
+
+def test_every_indicator_that_was_recorded_is_ranked():
+    table = predictors(frames(**{"mine.py:gap": warning, "flat": lambda fall: np.zeros((2, TASKS))}))
+    assert table["indicator"].tolist()[0] == "mine.py:gap"
+    assert set(table["indicator"]) == {"mine.py:gap", "flat", ACCURACY}
+    assert table.set_index("indicator").loc["flat", "auc"] == 0.5
+
+
+def test_the_whole_network_goes_before_layers_and_layers_by_their_median():
+    zero, one = (lambda fall: np.zeros((2, TASKS))), warning
+    table = predictors(
+        frames(**{"a": one, "a@fc1": zero, "a@fc2": zero, "b@fc1": one, "b@fc2": one, "b@out": zero})
+    ).set_index("indicator")
+    assert table.loc["a", "auc"] == table.loc["b", "auc"] == pytest.approx(1)
+
+
+def test_one_configuration_is_no_grid():
+    one = frames(x=warning)
+    only = [own[own["configuration"] == "c0"] for own in (one.tasks, one.indicators)]
+    table = predictors(Frames(("configuration",), *only))
+    assert table.empty
+    FIGURES["predictors"].draw(table, "title").canvas.draw()
+    assert {judge(claim, table, "quick", "").verdict for claim in FIGURES["predictors"].claims} == {OPEN}
+
+
+def test_nothing_recorded():
+    empty = pd.DataFrame(
+        columns=["configuration", "run", "seed", "task", "step", "layer", "indicator", "value"]
+    )
+    assert predictors(Frames(("configuration",), frames(x=warning).tasks, empty))["indicator"].tolist() == [
+        ACCURACY
+    ]
