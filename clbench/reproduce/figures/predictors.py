@@ -81,7 +81,7 @@ def advantage(data: "pd.DataFrame") -> Measured:
 
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
     """Draw a row per indicator, best above, a panel per number."""
-    figure, axes = grid(title, 1, len(NUMBERS), height=1.0 + 0.17 * len(data))
+    figure, axes = grid(title, 1, len(NUMBERS), "", height=1.0 + 0.17 * len(data))
     rows = np.arange(len(data))[::-1]
     for place, (one, (name, (text, neutral))) in enumerate(zip(axes[0], NUMBERS.items(), strict=True)):
         one.axvline(neutral, color="0.6", linewidth=1)
