@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from clbench.indicators.bounds import UNBOUNDED
 from clbench.plotting.curves import draw
 from clbench.plotting.indicators import BOUNDS, EFFECTIVE
-from clbench.plotting.style import legend, new_figure, tidy
+from clbench.plotting.style import legend, look, new_figure, tidy
 from clbench.reproduce.frames import ACCURACY, by_task, select
 
 if TYPE_CHECKING:
@@ -37,6 +37,14 @@ def grid(
 def head(axes: "Axes", text: str) -> None:
     """Write what a panel is above it."""
     axes.set_title(text, fontsize=9, loc="left")
+
+
+def dots(axes: "Axes", places: "np.ndarray", data: "pd.DataFrame", name: str, index: int) -> None:
+    """Draw a column of `data` with its intervals along the x axis, each row at its place on the y axis."""
+    ends = data[[f"{name}_low", f"{name}_high"]].sub(data[name], axis=0).abs().fillna(0).to_numpy().T
+    colour = look(index)["color"]
+    axes.errorbar(data[name], places, xerr=ends, marker="o", markersize=3.5, color=colour, linestyle="none")
+    axes.grid(axis="x", color="0.92")
 
 
 def accuracies(row: "Iterable[Axes]", data: "pd.DataFrame", name: str) -> None:
