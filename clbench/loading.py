@@ -52,7 +52,7 @@ def load_indicator(reference: str) -> Callable[[Any], Any]:
     loaded = getattr(module, name, None)
     if loaded is None:
         raise UnknownNameError(f"'{place}' has no function '{name}'.{did_you_mean(name, vars(module))}")
-    if not callable(loaded):
+    if not callable(loaded) or isinstance(loaded, type):
         raise LoadError(f"'{reference}' is no indicator: it must be a function")
     found: Callable[[Any], Any] = loaded
     return found
@@ -134,10 +134,11 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def source_of(agent: type) -> dict[str, str | None]:
-    """Return where an agent's class is defined, the SHA-256 of that file, and that of its package's files, if any.
+def source_of(agent: type | Callable[..., Any]) -> dict[str, str | None]:
+    """Return where an agent's class, or an indicator's function, is defined, and checksums of the code.
 
-    The file is given relative to the working folder; of one elsewhere, the name alone.
+    SHA-256 of that file, and that of its package's files, if any. The file is given relative to the working folder;
+    of one elsewhere, the name alone.
     """
     try:
         path = inspect.getsourcefile(agent)
@@ -152,7 +153,7 @@ def source_of(agent: type) -> dict[str, str | None]:
     return {"class": own, "file": path, "sha256": digest, "package_sha256": package}
 
 
-def _digest_of_package(agent: type, folder: Path) -> str | None:
+def _digest_of_package(agent: type | Callable[..., Any], folder: Path) -> str | None:
     """Return one SHA-256 over the files beside an agent's, if they are a package: it may be built on them."""
     if not getattr(sys.modules.get(agent.__module__), "__package__", None):
         return None

@@ -1,7 +1,7 @@
 """Which cells figures need, and those that are finished: all lie in one folder, each once, whoever needs it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,39 +53,41 @@ def _key(settings: Mapping[str, Any]) -> str:
     return read_sweep({"name": NAME, "cell": [settings]}).cells[0].key
 
 
-def runs_frame(cells: Iterable[Cell], folder: SweepFolder) -> "pd.DataFrame":
-    """Return a row per finished cell: what was run, when, where, and how long it took."""
+def runs_frame(by: tuple[str, ...], cells: Mapping[Key, Cell], folder: SweepFolder) -> "pd.DataFrame":
+    """Return a row per cell of a figure: its place, and once it is finished what was run, when, where, how long."""
     import pandas as pd
 
-    return pd.DataFrame(list(_rows(cells, folder)))
+    return pd.DataFrame(
+        [dict(zip(by, key, strict=True)) | _facts(cell, folder) for key, cell in cells.items()]
+    )
 
 
-def _rows(cells: Iterable[Cell], folder: SweepFolder) -> Iterator[dict[str, Any]]:
-    for cell in cells:
-        found, facts = folder.find(cell), folder.facts(cell) if folder.is_complete(cell) else None
-        if found is None or facts is None:
-            continue
-        spec = facts["spec"]
-        yield {
-            "run": found.path.name,
-            "agent": cell.agent.name,
-            "arguments": json.dumps(spec["agents"][0]["arguments"]),
-            "stream": spec["stream"]["id"],
-            "protocol": spec["protocol"],
-            "changed": json.dumps(spec["overrides"]),
-            "num_samples": spec["stream"]["num_samples"],
-            "source": spec["stream"]["source"],
-            "seeds": " ".join(map(str, spec["seeds"])),
-            "device": spec["device"],
-            "processor": fact(facts, "hardware", "accelerator", default=fact(facts, "hardware", "processor")),
-            "cores": fact(facts, "hardware", "cores"),
-            "started": fact(facts, "started"),
-            "seconds": fact(facts, "timing", "seconds"),
-            "processes": fact(facts, "division", "workers"),
-            "in_lockstep": fact(facts, "sweep", "stack", default=1),
-            "command": " ".join(fact(facts, "command", default=())),
-            "commit": fact(facts, "git", "commit"),
-            "torch": fact(facts, "versions", "torch"),
-            "data_sha256": fact(facts, "data", "sha256"),
-            "agent_sha256": fact(facts, "agents", cell.agent.name, "sha256"),
-        }
+def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
+    found, facts = folder.find(cell), folder.facts(cell) if folder.is_complete(cell) else None
+    if found is None or facts is None:
+        return {}
+    spec = facts["spec"]
+    return {
+        "run": found.path.name,
+        "agent": cell.agent.name,
+        "arguments": json.dumps(spec["agents"][0]["arguments"]),
+        "stream": spec["stream"]["id"],
+        "protocol": spec["protocol"],
+        "changed": json.dumps(spec["overrides"]),
+        "num_samples": spec["stream"]["num_samples"],
+        "source": spec["stream"]["source"],
+        "seeds": " ".join(map(str, spec["seeds"])),
+        "device": spec["device"],
+        "processor": fact(facts, "hardware", "accelerator", default=fact(facts, "hardware", "processor")),
+        "cores": f"{fact(facts, 'hardware', 'cores', default='?')} cores",
+        "started": fact(facts, "started"),
+        "seconds": fact(facts, "timing", "seconds"),
+        "processes": fact(facts, "division", "workers"),
+        "in_lockstep": fact(facts, "sweep", "stack", default=1),
+        "command": " ".join(fact(facts, "command", default=())),
+        "commit": fact(facts, "git", "commit"),
+        "uncommitted": fact(facts, "git", "dirty"),
+        "torch": fact(facts, "versions", "torch"),
+        "data_sha256": fact(facts, "data", "sha256"),
+        "agent_sha256": fact(facts, "agents", cell.agent.name, "sha256"),
+    }

@@ -2,20 +2,24 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clbench.errors import DataError
-from clbench.scoring import Estimate, estimate
+from clbench.reproduce.scale import length_of
+from clbench.reproduce.statistics import interval
+from clbench.scoring import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HOLDS, PARTLY, FAILS, OPEN = "holds", "partly", "does not hold", "not yet measured"
-AT_PAPER = ("paper", "paper-21k")
-"""Protocols whose tasks are as long as those of the figures; numbers of others are no match for published ones."""
+AT_PAPER = ("paper",)
+"""The protocol whose tasks are those of the figures; numbers of others are no match for published ones."""
+TOLERANCE = 0.05
+"""How far from a published accuracy ours may lie: that was read off a plot."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Measured:
 
 
 def over_seeds(values: np.ndarray, note: str = "") -> Measured:
-    """Return the mean of numbers, one per seed, with its bootstrap interval over seeds.
+    """Return the mean of numbers, one per seed, with its interval over seeds.
 
     Raises:
         DataError: they are not numbers, since what they are about did not occur.
@@ -69,7 +73,7 @@ def over_seeds(values: np.ndarray, note: str = "") -> Measured:
     values = values[np.isfinite(values)]
     if not len(values):
         raise DataError("what the claim is about did not occur")
-    return Measured(estimate(values), len(values), note)
+    return Measured(interval(values), len(values), note)
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,16 @@ class Judgement:
     data: str
 
 
-def judge(claim: Claim, data: "pd.DataFrame | None", protocol: str, file: str) -> Judgement:
-    """Measure a claim in a figure's data, None for none, and judge it."""
+def judge(claim: Claim, data: "pd.DataFrame | None", protocol: str, file: str, lacks: str = "") -> Judgement:
+    """Measure a claim in a figure's data, None for none, and judge it, unless the figure lacks runs.
+
+    Args:
+        claim: to judge.
+        data: of its figure.
+        protocol: name of the scale, see `clbench.reproduce.scale.Scale.name`.
+        file: that the data come from.
+        lacks: which runs are missing, in words.
+    """
     found, verdict = Measured(Estimate(math.nan, math.nan, math.nan), 0), OPEN
     if data is not None:
         try:
@@ -136,10 +148,12 @@ def judge(claim: Claim, data: "pd.DataFrame | None", protocol: str, file: str) -
         except DataError as error:
             found = Measured(found.value, 0, str(error))
         else:
-            if not claim.protocols or protocol in claim.protocols:
+            if claim.protocols and length_of(protocol) not in claim.protocols:
+                found = replace(found, note=f"judged at {' or '.join(claim.protocols)} only")
+            elif not lacks:
                 verdict = claim.rule.verdict(found.value)
-            else:
-                found = Measured(found.value, found.count, f"judged at {' or '.join(claim.protocols)} only")
+        if lacks:
+            found = replace(found, note=f"{lacks}; {found.note}" if found.note else lacks)
     return Judgement(
         claim=claim.name,
         place=claim.place,

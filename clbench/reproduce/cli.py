@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.command_line import Parser, run_command, seeds_in
+from clbench.errors import OptionError
 from clbench.evaluation.progress import make_wide_console
 from clbench.loading import parse_setting
 from clbench.reproduce.cells import needed
@@ -127,6 +128,12 @@ def _scale(options: argparse.Namespace) -> Scale:
     if options.data_dir is not None:
         changes["data_dir"] = options.data_dir
     own = tuple(names_in(options.indicators)) if options.indicators else ()
+    for name in own:
+        if ":" not in name:
+            raise OptionError(
+                f"--indicators '{name}': ours are measured anyway; one of your own is file.py:function or "
+                "module:function"
+            )
     seeds = seeds_in(options.seeds)
     roots = tuple(seeds) if isinstance(seeds, list) else seeds
     return Scale(options.protocol, roots, changes, options.device, own)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clbench.errors import DataError, OutputError
 from clbench.reproduce.cells import runs_frame
 from clbench.reproduce.claims import Judgement, judge
-from clbench.reproduce.figure import Figure
+from clbench.reproduce.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
 from clbench.reproduce.frames import Key, gather
 from clbench.reproduce.scale import Scale
 from clbench.results.files import write_whole
@@ -19,7 +19,7 @@ from clbench.sweeping.folder import SweepFolder
 if TYPE_CHECKING:
     import pandas as pd
 
-RUNS, CLAIMS = "-runs.csv", "claims.csv"
+CLAIMS = "claims.csv"
 NOWHERE = "-"
 
 
@@ -34,20 +34,27 @@ def make_figure(
     }
     if not finished:
         return []
-    data = figure.data(gather(figure.by, finished))
-    missing = len(cells) - len(finished)
-    lacks = f" · {missing} of {len(cells)} runs missing" if missing else ""
-    drawing = figure.draw(data, f"{label(figure)}: {figure.title} · {scale.about}{lacks}")
+    data, runs = figure.data(gather(figure.by, finished)), runs_frame(figure.by, cells, folder)
+    numbers = figure.summary(data) if figure.summary else data
+    title = " · ".join(filter(None, [f"{label(figure)}: {figure.title}", scale.about, lacks(runs)]))
+    drawing = figure.draw(numbers, title)
     place = out / scale.name
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to '{place}': {error.strerror or error}") from error
-    files = [place / f"{figure.name}{end}" for end in (".csv", RUNS, ".png")]
-    write_frame(files[0], data)
-    write_frame(files[1], runs_frame(cells.values(), folder))
-    write_whole(files[2], lambda path: drawing.savefig(path, format="png"))
+    frames = {DATA: data, RUNS: runs, **({SUMMARY: numbers} if figure.summary else {})}
+    files = [place / f"{figure.name}{end}" for end in (*frames, PICTURE)]
+    for path, frame in zip(files, frames.values(), strict=False):
+        write_frame(path, frame)
+    write_whole(files[-1], lambda path: drawing.savefig(path, format="png"))
     return files
+
+
+def lacks(runs: "pd.DataFrame") -> str:
+    """Return how many of a figure's runs are missing, in words; nothing if none is."""
+    missing = int(runs["run"].isna().sum())
+    return f"{missing} of {len(runs)} runs missing" if missing else ""
 
 
 def label(figure: Figure) -> str:
@@ -74,11 +81,11 @@ def scales_in(out: Path) -> list[str]:
     return sorted(found, key=lambda name: ([*PROTOCOLS, name].index(name), name))
 
 
-def read_data(figure: Figure, out: Path, scale: str) -> "pd.DataFrame | None":
-    """Return a figure's numbers as they were written; None if they were not."""
+def read_frame(figure: Figure, file: str, out: Path, scale: str) -> "pd.DataFrame | None":
+    """Return one of a figure's tables as it was written; None if it was not."""
     import pandas as pd
 
-    path = out / scale / f"{figure.name}.csv"
+    path = out / scale / file
     if not path.exists():
         return None
     try:
@@ -91,12 +98,16 @@ def judgements(figures: Iterable[Figure], out: Path) -> list[Judgement]:
     """Return all claims, each at every scale that it was measured at, from the figures' files."""
     rows = []
     for figure in figures:
-        data = {scale: read_data(figure, out, scale) for scale in scales_in(out)}
+        found = [
+            (scale, numbers, lacks(runs))
+            for scale in scales_in(out)
+            if (numbers := read_frame(figure, figure.file, out, scale)) is not None
+            and (runs := read_frame(figure, f"{figure.name}{RUNS}", out, scale)) is not None
+        ]
         for claim in figure.claims:
             own = [
-                judge(claim, frame, scale, f"{scale}/{figure.name}.csv")
-                for scale, frame in data.items()
-                if frame is not None
+                judge(claim, numbers, scale, f"{scale}/{figure.file}", missing)
+                for scale, numbers, missing in found
             ]
             rows += own or [judge(claim, None, NOWHERE, "")]
     return rows

@@ -6,10 +6,22 @@ from typing import Any
 
 from clbench.evaluation.progress import count
 from clbench.observing import ALL, DEFAULT
-from clbench.specs import Protocol, check_count, protocol
+from clbench.specs import Protocol, check_choice, check_count, protocol
 from clbench.sweeping.request import Settings
 
 STREAM = "RandomLabelMNIST-v0"
+LENGTHS = ("num_tasks", "epochs_per_task", "num_samples", "batch_size")
+PLACES = ("source", "data_dir")
+SEEDS = "seeds="
+
+
+def length_of(name: str) -> str:
+    """Return the name of a scale without its seeds: what runs of equal length have in common.
+
+    >>> length_of("standard,seeds=1"), length_of("standard,num_tasks=4,seeds=1")
+    ('standard', 'standard,num_tasks=4')
+    """
+    return name.partition(f",{SEEDS}")[0]
 
 
 @dataclass(frozen=True)
@@ -19,7 +31,7 @@ class Scale:
     Attributes:
         protocol: its name.
         seeds: how many, or which; None for the protocol's.
-        changes: overrides of the protocol, such as `num_tasks`, and `data_dir`.
+        changes: overrides of the protocol: `LENGTHS`, and where images come from.
         device: where learners run.
         indicators: references to indicators of one's own, measured beside all others.
     """
@@ -32,9 +44,10 @@ class Scale:
 
     def __post_init__(self) -> None:
         protocol(self.protocol)  # complains if there is none
-        for name in ("num_tasks", "epochs_per_task", "num_samples", "batch_size"):
-            if name in self.changes:
-                check_count(name, self.changes[name])
+        for name, value in self.changes.items():
+            check_choice("setting of a reproduction", name, (*LENGTHS, *PLACES))
+            if name in LENGTHS:
+                check_count(name, value)
 
     @property
     def rules(self) -> Protocol:
@@ -43,8 +56,11 @@ class Scale:
 
     @property
     def name(self) -> str:
-        """What its folder is called: the protocol, and whether anything is changed of it."""
-        return f"{self.protocol}-changed" if self.changes.keys() - {"data_dir"} else self.protocol
+        """What its folder is called: the protocol and what is changed of it, "quick,num_tasks=3,seeds=5"."""
+        changed = [f"{name}={value}" for name, value in sorted(self.changes.items()) if name != "data_dir"]
+        seeds = "+".join(map(str, self.seeds)) if isinstance(self.seeds, tuple) else self.seeds
+        own = [f"{SEEDS}{seeds}"] if seeds not in (None, self.rules.seeds) else []
+        return ",".join([self.protocol, *changed, *own])
 
     @property
     def about(self) -> str:

@@ -12,6 +12,7 @@ from clbench.data.sources import SOURCES
 from clbench.errors import OptionError, UsageError
 from clbench.evaluation.jobs import Division
 from clbench.evaluation.plan import Plan, make_plan
+from clbench.loading import load_indicator, source_of
 from clbench.registration import COMMON_OPTIONS, lookup
 from clbench.specs import AgentEntry, check_choice, plain
 from clbench.sweeping.request import Request, Settings, read_request, request_of
@@ -112,7 +113,8 @@ def identity(plan: Plan) -> dict[str, Any]:
     what = plain(plan.spec)
     for name in ("device", "workers", "threads"):
         del what[name]
-    return {**what, "stream": plan.spec.stream.identity()}
+    own = {name: source_of(load_indicator(name))["sha256"] for name in plan.spec.indicators if ":" in name}
+    return {**what, "stream": plan.spec.stream.identity(), **({"indicator_sources": own} if own else {})}
 
 
 def _plan(settings: Settings) -> Plan:

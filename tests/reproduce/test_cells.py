@@ -59,20 +59,21 @@ def test_protocol_seeds_and_a_users_indicator_make_other_cells(tmp_path):
     assert [scale.name for scale in scales] == [
         "quick",
         "standard",
-        "quick",
-        "quick",
-        "quick-changed",
+        "quick,seeds=5",
+        "quick,seeds=0+3",
+        "quick,num_tasks=3",
         "quick",
     ]
 
 
-def test_all_is_small_enough_for_a_first_look(everything):
-    """Steps of all cells are what some two hours on two cores allow."""
-    steps = sum(
-        len(cell.plan.spec.seeds) * cell.plan.spec.stream.num_tasks * cell.plan.spec.stream.steps_per_task
-        for cell in everything.sweep.cells
-    )
-    assert steps < 1_800_000
+def test_an_edited_indicator_is_another_one(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text("def gap(at): ...\n")
+    scale = Scale(indicators=(f"{mine}:gap",))
+    (before,) = needed([FIGURES["3"]], scale).sweep.cells
+    mine.write_text("def gap(at): return {}\n")
+    (after,) = needed([FIGURES["3"]], scale).sweep.cells
+    assert before.key != after.key
 
 
 def test_mistakes():
@@ -80,15 +81,21 @@ def test_mistakes():
         Scale("quik")
     with pytest.raises(OptionError, match="num_tasks=0 is too small"):
         Scale(changes={"num_tasks": 0})
+    with pytest.raises(UsageError, match="no setting of a reproduction 'agent'"):
+        Scale(changes={"agent": "agents.vanilla"})
 
 
 def test_runs_are_told_with_time_and_machine(tmp_path):
     figure, folder = FIGURES["2"], SweepFolder(tmp_path)
     wanted = needed([figure], Scale())
     finish(wanted, folder, only={("1e-3",): 0.8, ("1e-5",): 0.4})
-    runs = runs_frame(wanted.of["2"].values(), folder)
+    runs = runs_frame(figure.by, wanted.of["2"], folder)
+    assert runs["step_size"].tolist() == ["1e-5", "1e-4", "1e-3"]
+    assert runs["run"].isna().tolist() == [False, True, False]
+    runs = runs[runs["run"].notna()]
     assert (
-        runs[["seconds", "processor", "cores", "seeds"]].values.tolist() == [[12.0, "abacus", 2, "0 1 2"]] * 2
+        runs[["seconds", "processor", "cores", "seeds"]].values.tolist()
+        == [[12.0, "abacus", "2 cores", "0 1 2"]] * 2
     )
     found = [folder.find(wanted.of["2"][place]).path for place in (("1e-5",), ("1e-3",))]
     assert runs["run"].tolist() == [path.name for path in found]

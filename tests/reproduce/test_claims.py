@@ -46,7 +46,7 @@ def claim(**changes):
 
 def test_a_claim_is_measured_with_its_interval_and_judged():
     found = judge(claim(), rows([[0.9, 0.5], [0.9, 0.52], [0.9, 0.48]]), "quick", "quick/0.csv")
-    assert (found.ours, found.low, found.high) == (pytest.approx(0.5), 0.48, 0.52)
+    assert (found.ours, found.low, found.high) == pytest.approx((0.5, 0.45032, 0.54968), abs=1e-4)
     assert (found.count, found.verdict, found.protocol, found.data) == (3, HOLDS, "quick", "quick/0.csv")
     assert (found.published, found.rule) == (0.5, "from 0.4 to 0.6")
 
@@ -55,8 +55,13 @@ def test_what_needs_long_runs_is_measured_but_not_judged_on_short_ones():
     data = rows([[0.9, 0.5]])
     found = judge(claim(protocols=("paper",)), data, "quick", "")
     assert (found.ours, found.verdict, found.note) == (0.5, OPEN, "judged at paper only")
-    assert judge(claim(protocols=("paper",)), data, "paper", "").verdict == PARTLY
-    assert judge(claim(protocols=("paper",)), data, "paper-changed", "").verdict == OPEN
+    assert judge(claim(protocols=("paper",)), data, "paper,seeds=1", "").verdict == PARTLY
+    assert judge(claim(protocols=("paper",)), data, "paper,num_tasks=4", "").verdict == OPEN
+
+
+def test_a_figure_that_lacks_runs_is_measured_but_not_judged():
+    found = judge(claim(), rows([[0.9, 0.5]] * 3), "quick", "", "2 of 3 runs missing")
+    assert (found.ours, found.verdict, found.note) == (0.5, OPEN, "2 of 3 runs missing")
 
 
 def test_what_was_not_run_is_not_yet_measured():

@@ -9,9 +9,11 @@ import pytest
 from clbench.evaluation.session import circumstances
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.reproduce.cells import needed
+from clbench.reproduce.claims import OPEN
 from clbench.reproduce.cli import main
 from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.making import label, make_figure
+from clbench.reproduce.report import write_report
 from clbench.reproduce.scale import Scale
 from clbench.sweeping.folder import SweepFolder
 
@@ -60,8 +62,10 @@ def test_a_figure_is_run_drawn_judged_and_reported_and_its_runs_are_found_again(
     )  # those that take long are tested elsewhere
     assert main(["2", "--seeds", "2", *TINY]) == 0
     out = tmp_path / "results" / "reproduction"
-    assert {path.name for path in (out / "quick-changed").iterdir()} == {"2.csv", "2.png", "2-runs.csv"}
-    data, runs = (pd.read_csv(out / "quick-changed" / name) for name in ("2.csv", "2-runs.csv"))
+    (made,) = (path for path in out.glob("quick*"))
+    assert made.name == "quick,batch_size=50,epochs_per_task=2,num_samples=100,num_tasks=2,seeds=2"
+    assert {path.name for path in made.iterdir()} == {"2.csv", "2.png", "2-runs.csv"}
+    data, runs = (pd.read_csv(made / name) for name in ("2.csv", "2-runs.csv"))
     assert len(data) == 3 * 2 * 2  # step sizes, seeds, tasks
     assert set(data["run"]) == set(runs["run"])
     assert json.loads(runs["changed"][0]) == LENGTH
@@ -71,10 +75,10 @@ def test_a_figure_is_run_drawn_judged_and_reported_and_its_runs_are_found_again(
     assert main(["3", "--seeds", "2", *TINY, "--dry-run"]) == 0  # its only cell is one of Fig. 2's
     assert "left: nothing" in capsys.readouterr().out
     assert main(["3", "--seeds", "2", *TINY]) == 0
-    assert set(pd.read_csv(out / "quick-changed" / "3-runs.csv")["run"]) < set(runs["run"])
+    assert set(pd.read_csv(made / "3-runs.csv")["run"]) < set(runs["run"])
     page = (out / "README.md").read_text()
     assert "![L2: effective step size" in page
-    assert "no finished run has effective_step_size" in page
+    assert "no finished run has combined_bound" in page
     assert "3 runs; the tables of runs" in page  # not four
 
 
@@ -115,6 +119,9 @@ def test_a_figure_of_some_of_its_runs_says_so(tmp_path):
     noting = replace(figure, draw=lambda data, title: titles.append(title) or figure.draw(data, title))
     assert len(make_figure(noting, own, folder, scale, tmp_path)) == 3
     assert titles == [f"Fig. 2: {figure.title} · quick: 15 tasks x 40 epochs, 3 seeds · 2 of 3 runs missing"]
+    (row,) = write_report((figure,), tmp_path)
+    assert (row.verdict, row.note.partition(";")[0]) == (OPEN, "2 of 3 runs missing")
+    assert "[runs](quick/2-runs.csv). 2 of 3 runs missing." in (tmp_path / "README.md").read_text()
 
 
 def test_figures_are_called_what_the_paper_calls_them():
@@ -146,6 +153,9 @@ def test_list(capsys):
         (["3", "--workers", "0"], "workers=0 is too small"),
         (["3", "--indicators", "nowhere:gap"], "no indicator 'nowhere:gap'"),
         (["3", "--indicators", "math:gap"], "'math' has no function 'gap'"),
+        (["3", "--indicators", "mine.py"], "--indicators 'mine.py': ours are measured anyway"),
+        (["3", "--indicators", "fractions:Fraction"], "is no indicator: it must be a function"),
+        (["3", "--set", "env=PermutedMNIST-v0"], "no setting of a reproduction 'env'"),
         (["3", "--dry"], "no option '--dry'"),
         (["claims", "--out", "nowhere"], "'nowhere': no figure has been made there yet"),
     ],

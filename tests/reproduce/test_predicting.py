@@ -11,11 +11,14 @@ from clbench.reproduce import predicting
 from clbench.reproduce.claims import OPEN, judge
 from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.frames import ACCURACY, Frames
-from clbench.reproduce.predicting import Alarm, Configuration, choose
+from clbench.reproduce.predicting import Alarm, Configuration, choose, judged, recorded
 
 TASKS = 12
 predict = functools.partial(predicting.predict, resamples=100)
-predictors = functools.partial(predicting.predictors, resamples=20)
+
+
+def predictors(frames, singles=()):
+    return predicting.predictors(recorded(frames), singles, resamples=20)
 
 
 def accuracies(fall, seeds=2):
@@ -42,7 +45,9 @@ def test_a_perfect_warning():
     assert (row["auc"], row["auc_low"], row["auc_high"]) == (1, 1, 1)
     assert (row["lead"], row["lead_low"], row["lead_high"]) == (3, 3, 3)
     assert (row["false_alarms"], row["alarm_when"]) == (0, "high")
-    assert (row["configurations"], row["cases"], row["falling_runs"]) == (8, 8 * 2 * TASKS, 12)
+    assert (row["configurations"], row["cases"], row["falling_runs"]) == (8, 8 * 2 * (TASKS - 3), 12)
+    assert row["events"] == 6 * 2 * 3  # the three tasks before each fall
+    assert row["within_runs"] > 0
 
 
 def test_one_that_is_perfect_upside_down():
@@ -64,12 +69,46 @@ def test_noise_predicts_nothing_and_its_interval_says_so():
 
 def test_what_holds_in_one_half_only_is_no_use_in_the_other():
     """The direction is chosen where it is not judged."""
-    signs = [1, -1] * 4  # high before a fall in the one half of configurations, low in the other
-    row = predict([
-        Configuration(sign * warning(fall), accuracies(fall)) for sign, fall in zip(signs, FALLS, strict=True)
-    ])  # fmt: skip
-    assert (row["auc"], row["alarm_when"]) == (0, "halves differ")
-    assert row["lead"] < 3
+    signs = [1, -1] * 2  # high before a fall in every other configuration, low in the others
+    own = [Configuration(sign * warning(5), accuracies(5)) for sign in signs]
+    for split in judged(own):
+        halves = [[signs[at] for at, one in enumerate(split) if one.half == half] for half in (0, 1)]
+        for one in split:
+            chosen_on = halves[1 - one.half]
+            if abs(sum(chosen_on)) == 2:  # both alike
+                assert one.alarm.direction == chosen_on[0]
+    assert predict(own)["auc"] < 0.5
+
+
+def test_a_half_in_which_nothing_falls_chooses_no_alarm():
+    own = [Configuration(warning(5), accuracies(None))] * 3 + [Configuration(warning(5), accuracies(5))]
+    row = predict(own)
+    assert row["falling_runs"] == 2  # of two seeds
+    assert np.isnan(row["auc"])  # the half that could be judged has no fall, the other no alarm
+    splits = judged(own)
+    assert {one.alarm.direction for split in splits for one in split if one.of is own[3]} == {0}
+    assert row["false_alarms"] > 0  # of the other half
+
+
+def test_all_indicators_are_judged_on_the_same_halves():
+    full = [Configuration(warning(fall), accuracies(fall)) for fall in FALLS]
+    unknown = np.full((2, TASKS), np.nan)
+    some = [Configuration(one.value if at else unknown, one.accuracy) for at, one in enumerate(full)]
+    halves = [[[one.half for one in split] for split in judged(own)] for own in (full, some)]
+    assert halves[0] == halves[1]
+    assert all(0 < sum(split) < len(split) for split in halves[0])
+    assert len({tuple(split) for split in halves[0]}) > 1
+
+
+def test_levels_that_differ_between_networks_predict_nothing_within_runs():
+    random = np.random.default_rng(0)
+    own = []
+    for level in np.linspace(0.2, 0.9, 8):
+        accuracy = level + 0.01 * random.random((2, TASKS))
+        own.append(Configuration(level + 0.01 * random.random((2, TASKS)), accuracy))
+    row = predict(own)
+    assert row["correlation"] > 0.9
+    assert abs(row["within_runs"]) < 0.3
 
 
 def test_the_interval_is_one_of_configurations_not_of_tasks():
@@ -85,12 +124,18 @@ def test_without_any_fall_there_is_no_area():
     assert row["falling_runs"] == 0
 
 
-def test_lead_counts_from_the_first_alarm():
+def test_lead_counts_the_tasks_of_alarm_just_before_the_fall():
     alarm = Alarm(-1, -2.0)  # at 2 or below
     accuracy = np.array([0.8, 0.8, 0.8, 0.8, 0.1])
-    assert alarm.lead(np.array([9, 1, 9, 1, 9.0]), accuracy) == 3
+    assert alarm.lead(np.array([9, 1, 9, 1, 9.0]), accuracy) == 1
+    assert alarm.lead(np.array([9, 9, 1, 1, 9.0]), accuracy) == 2
+    assert alarm.lead(np.array([1, 1, 1, 1, 9.0]), accuracy) == 3  # no more than an alarm is meant for
+    assert alarm.lead(np.array([1, 1, 1, 9, 9.0]), accuracy) == 0  # silent when it mattered
     assert alarm.lead(np.array([9, 9, 9, 9, 1.0]), accuracy) == 0  # too late
+    assert alarm.lead(np.array([9, 9, np.nan, 1, 9.0]), accuracy) == 1
+    assert alarm.lead(np.array([1, 9.0]), np.array([0.8, 0.1])) == 1
     assert np.isnan(alarm.lead(np.array([9, 1, 9, 1, 9.0]), np.full(5, 0.8)))
+    assert np.isnan(Alarm(0).lead(np.array([9, 1, 9, 1, 9.0]), accuracy))
 
 
 def test_an_alarm_is_chosen_where_it_separates():
@@ -132,6 +177,28 @@ def test_the_whole_network_goes_before_layers_and_layers_by_their_median():
         frames(**{"a": one, "a@fc1": zero, "a@fc2": zero, "b@fc1": one, "b@fc2": one, "b@out": zero})
     ).set_index("indicator")
     assert table.loc["a", "auc"] == table.loc["b", "auc"] == pytest.approx(1)
+
+
+def test_how_far_ahead_of_the_best_single_one():
+    flat, noise = (lambda fall: np.zeros((2, TASKS))), np.random.default_rng(0).random((2, TASKS))
+    table = predictors(
+        frames(rho=warning, sharpness=lambda fall: noise, flat=flat), singles=["sharpness", "flat"]
+    )
+    table = table.set_index("indicator")
+    best = table.loc[["sharpness", "flat"], "auc"].max()
+    assert table.loc["rho", "ahead"] == pytest.approx(1 - best)
+    assert table.loc["rho", "ahead_low"] <= table.loc["rho", "ahead"] <= table.loc["rho", "ahead_high"]
+    assert table.loc[["sharpness", "flat"], "ahead"].isna().all()
+
+
+def test_the_table_is_computed_from_what_is_written(tmp_path):
+    data = recorded(frames(rho=warning))
+    assert data.columns.tolist() == ["configuration", "run", "seed", "task", ACCURACY, "rho"]
+    data.to_csv(tmp_path / "x.csv", index=False)
+    again = pd.read_csv(tmp_path / "x.csv")
+    assert len(data) == len(FALLS) * 2 * TASKS
+    one, other = (predicting.predictors(own, [], resamples=5) for own in (data, again))
+    pd.testing.assert_frame_equal(one, other)
 
 
 def test_one_configuration_is_no_grid():

@@ -9,6 +9,7 @@ from clbench.reproduce.statistics import (
     best_threshold,
     falls_ahead,
     first_fall,
+    interval,
     resampled,
     spearman,
 )
@@ -58,20 +59,39 @@ def test_falls_are_those_that_a_loop_counts(random):
     assert np.isnan(falls_ahead(np.array([0.5, 0.1]))).all()
 
 
-def test_a_fall_is_from_the_best_so_far():
+def test_a_fall_is_from_one_of_three_tasks_before():
     assert first_fall(np.array([0.5, 0.8, 0.75, 0.74, 0.72])) == 4  # 0.72 is a tenth below 0.8
     assert first_fall(np.array([0.5, 0.8, 0.75, 0.721])) is None
+    assert first_fall(np.array([0.8, 0.77, 0.77, 0.77, 0.71])) is None  # too slow
+    assert first_fall(np.array([0.8, 0.7])) == 1
 
 
-def test_intervals_are_those_of_means_and_of_groups(random):
+def test_the_first_fall_is_the_first_that_is_foretold(random):
+    for _ in range(50):
+        accuracy = random.random(8) + 1
+        fall, ahead = first_fall(accuracy), falls_ahead(accuracy)
+        foretold = np.flatnonzero(ahead == 1)
+        if len(foretold) and fall is not None and fall <= 7:
+            assert 1 <= fall - foretold[0] <= 3
+
+
+def test_an_interval_is_students(random):
+    values = random.normal(size=3)
+    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    found = interval(values)
+    assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), low, high))
+    assert np.isnan(interval(values[:1]).low)
+
+
+def test_resampled_intervals_are_those_of_means(random):
     values = random.normal(size=200)
-    low, high = resampled([list(values)], lambda halves: np.array([np.mean(halves[0])]))
+    low, high = resampled(200, lambda drawn: np.array([values[drawn].mean()]))
     error = values.std() / np.sqrt(200)
     assert low[0] == pytest.approx(values.mean() - 1.96 * error, abs=0.3 * error)
     assert high[0] == pytest.approx(values.mean() + 1.96 * error, abs=0.3 * error)
 
 
-def test_each_sequence_is_drawn_from_by_itself():
-    low, high = resampled([[1, 1], [5, 5]], lambda halves: np.array([sum(halves[0]), sum(halves[1]), np.nan]))
-    assert low[:2].tolist() == high[:2].tolist() == [2, 10]
-    assert np.isnan([low[2], high[2]]).all()
+def test_what_is_never_known_has_no_interval():
+    ends = resampled(3, lambda drawn: np.array([np.nan, 1.0]))
+    assert np.isnan(ends[:, 0]).all()
+    assert ends[:, 1].tolist() == [1, 1]

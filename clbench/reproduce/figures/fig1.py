@@ -5,6 +5,8 @@ first seed, judged on the others. The configurations are the paper's, and so is 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import permutations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from clbench.reproduce.drawing import grid, head
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import ACCURACY, Key, by_task, per_task, table
 from clbench.reproduce.scale import Scale
+from clbench.reproduce.statistics import FALL
 from clbench.scoring import last_tenth
 from clbench.sweeping.request import Settings
 
@@ -34,7 +37,6 @@ NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 STEP, SMALL_STEP = "1e-3", "1e-5"
 DIFFERENT = 0.1  # relative; indicators nearer to each other say nothing
-MARGIN = 0.05
 
 
 class Panel(NamedTuple):
@@ -70,10 +72,17 @@ def cells(scale: Scale) -> dict[Key, Settings]:
     }
 
 
-def comparisons(data: "pd.DataFrame", panel: Panel) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-    """Return by pair and seed: whether the indicator calls the first healthier, and how much less accurate that is.
+def lost(data: "pd.DataFrame", network: str, step_size: str) -> np.ndarray:
+    """Return by seed the share of the first task's accuracy that is gone in the last tenth of tasks."""
+    accuracy = table(data, ACCURACY, WHOLE, network=network, step_size=step_size)
+    return 1 - last_tenth(accuracy) / accuracy[:, 0]
 
-    Accuracy and indicator are means over the last tenth of tasks.
+
+def contradictions(data: "pd.DataFrame", panel: Panel) -> dict[tuple[str, str], np.ndarray]:
+    """Return by pair and seed how much more of its accuracy the one loses that the indicator calls healthier.
+
+    The indicator's level is its mean over the last tenth of tasks; a pair's first network is the one that it calls
+    healthier on the first seed. Seeds on which it calls neither so count as 0.
 
     Raises:
         DataError: fewer than two networks have the indicator.
@@ -81,43 +90,37 @@ def comparisons(data: "pd.DataFrame", panel: Panel) -> dict[tuple[str, str], tup
     ends: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name in NETWORKS:
         try:
-            ends[name] = (
-                last_tenth(table(data, ACCURACY, WHOLE, network=name, step_size=panel.step_size)),
-                last_tenth(table(data, panel.indicator, WHOLE, network=name, step_size=panel.step_size)),
-            )
+            level = last_tenth(table(data, panel.indicator, WHOLE, network=name, step_size=panel.step_size))
         except DataError:  # not finished, or not defined for it
             continue
+        ends[name] = lost(data, name, panel.step_size), level
     if len(ends) < 2:
         raise DataError(f"fewer than two finished networks have {panel.indicator}")
-    found: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
-    for one, (accuracy, level) in ends.items():
-        for other, (its_accuracy, its_level) in ends.items():
-            if one != other:
-                apart = panel.healthier * (level - its_level)
-                called = apart > DIFFERENT * np.maximum(np.abs(level), np.abs(its_level))
-                found[one, other] = called, its_accuracy - accuracy
+    found: dict[tuple[str, str], np.ndarray] = {}
+    for one, other in permutations(ends, 2):
+        (loss, level), (its_loss, its_level) = ends[one], ends[other]
+        apart = panel.healthier * (level - its_level)
+        if apart[0] < 0:  # the other order has it
+            continue
+        says = np.abs(apart) > DIFFERENT * np.maximum(np.abs(level), np.abs(its_level))
+        found[one, other] = np.where(says, np.sign(apart) * (loss - its_loss), 0.0)
     return found
 
 
 def pair_of(data: "pd.DataFrame", panel: Panel) -> tuple[tuple[str, str], np.ndarray]:
-    """Return the pair that contradicts most on the first seed, and by how much on the other seeds, if there are any.
-
-    On a seed where the indicator does not call the first healthier, it is minus the distance of accuracies.
-    """
-    found = comparisons(data, panel)
-    pair = max(found, key=lambda one: tuple(values[0] for values in found[one]))
-    called, behind = found[pair]
-    values = np.where(called, behind, -np.abs(behind))
-    return pair, values[1:] if len(values) > 1 else values
+    """Return the pair that contradicts most on the first seed, and by how much on the other seeds, if there are any."""
+    found = contradictions(data, panel)
+    pair = max(found, key=lambda one: found[one][0])
+    return pair, found[pair][1:] if len(found[pair]) > 1 else found[pair]
 
 
 def measure(data: "pd.DataFrame", panel: Panel) -> Measured:
-    """Return how much less accurate the network is that the indicator calls healthier."""
+    """Return how much more of its accuracy the network loses that the indicator calls healthier."""
     (called, other), values = pair_of(data, panel)
     judged = over_seeds(values, f"{called} called healthier than {other}")
-    if table(data, network=called, step_size=panel.step_size).shape[0] > 1:
+    if data["seed"].nunique() > 1:
         return judged
-    return Measured(judged.value, 1, f"{judged.note}; chosen and judged on the same seed")
+    return replace(judged, note=f"{judged.note}; chosen and judged on the same seed")
 
 
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
@@ -128,7 +131,7 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
         upper, lower = axes[row, column], axes[row + 1, column]
         name = panel.indicator.replace("_", " ")
         small = f"; step size {SMALL_STEP}" if panel.step_size == SMALL_STEP else ""
-        head(upper, f"({panel.letter}) {panel.more} {name} is said to be healthier{small}")
+        head(upper, f"({panel.letter}) {panel.more} {name}\nis said to be healthier{small}")
         try:
             pair, _ = pair_of(data, panel)
         except DataError:
@@ -150,12 +153,12 @@ def _claim(panel: Panel) -> Claim:
     return Claim(
         f"{name} alone misleads",
         f"Fig. 1 {panel.letter}",
-        f"{name.capitalize()} alone does not predict loss of trainability: of two networks the one with {panel.more} "
-        "of it, said to be healthier, can be the less accurate one",
-        "accuracy over the last tenth of tasks, of the other network minus that of the one called healthier; pair "
-        "chosen on the first seed, judged on the others",
+        f"{name.capitalize()} alone does not predict loss of trainability: there are two networks of which the one "
+        f"with {panel.more} of it, said to be healthier, loses more",
+        "share of the first task's accuracy that is lost by the last tenth of tasks, of the network called healthier "
+        "minus that of the other; of all pairs the one that contradicts most on the first seed, judged on the others",
         lambda data: measure(data, panel),
-        Rule(low=MARGIN),
+        Rule(low=FALL),
     )
 
 

@@ -21,22 +21,34 @@ RISE = 2.0
 
 
 def share_foretold(data: "pd.DataFrame") -> Measured:
-    """Return, of the runs in which accuracy falls, the share in which volatility has doubled before, by seed."""
+    """Return, of the runs in which accuracy falls, the share in which volatility has doubled before, by seed.
+
+    Left out are runs that fall in the second task: there is none before it in which volatility could have risen.
+    """
     foretold: dict[int, list[bool]] = {}
-    falling = 0
+    steady: list[bool] = []
+    early = 0
     for step in STEPS:
         try:
             accuracy, volatility = (table(data, name, step_size=step) for name in (ACCURACY, "volatility"))
         except DataError:  # not finished
             continue
         for seed, (own, restless) in enumerate(zip(accuracy, volatility, strict=True)):
-            fall = first_fall(own)
-            if fall is not None:
-                falling += 1
-                foretold.setdefault(seed, []).append(bool((restless[:fall] >= RISE * restless[0]).any()))
-    return over_seeds(
-        np.array([np.mean(one) for one in foretold.values()]), f"accuracy falls in {falling} runs"
+            fall, rises = first_fall(own), restless >= RISE * restless[0]
+            if fall is None:
+                steady.append(bool(rises.any()))
+            elif fall == 1:
+                early += 1
+            else:
+                foretold.setdefault(seed, []).append(bool(rises[:fall].any()))
+    note = (
+        f"accuracy falls in {sum(map(len, foretold.values()))} runs, in {early} more at once; "
+        f"volatility doubles in {sum(steady)} of {len(steady)} that do not fall"
     )
+    try:
+        return over_seeds(np.array([np.mean(one) for one in foretold.values()]), note)
+    except DataError as error:
+        raise DataError(f"{error}: {note}") from error
 
 
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":

@@ -21,27 +21,27 @@ PREDICTIONS = {"noise bound": "rho_noise", "volatility bound": "rho_volatility",
 
 
 def agreement(data: "pd.DataFrame", indicator: str) -> np.ndarray:
-    """Return the rank correlation over tasks of 1 - rho and accuracy, mean over learners, by seed.
-
-    A prediction that never changes agrees with nothing: 0.
-    """
+    """Return the rank correlation over tasks of 1 - rho and accuracy, mean over learners, by seed."""
     found = [
-        [
-            spearman(1 - rho, accuracy)
-            for rho, accuracy in zip(
-                table(data, indicator, learner=learner), table(data, learner=learner), strict=True
-            )
-        ]
+        list(map(_agreement, table(data, indicator, learner=learner), table(data, learner=learner)))
         for learner in LEARNERS
     ]
-    means: np.ndarray = np.nan_to_num(np.array(found)).mean(axis=0)
+    means: np.ndarray = np.array(found).mean(axis=0)
     return means
+
+
+def _agreement(rho: np.ndarray, accuracy: np.ndarray) -> float:
+    known = np.isfinite(rho)
+    found = spearman(1 - rho[known], accuracy[known])
+    constant = known.any() and np.ptp(rho[known]) == 0
+    return 0.0 if constant else found  # what never changes agrees with nothing
 
 
 def advantage(data: "pd.DataFrame") -> Measured:
     """Return by how much the combined bound agrees better than the better one of the others."""
-    alone = [agreement(data, PREDICTIONS[name]) for name in ("noise bound", "volatility bound")]
-    return over_seeds(agreement(data, "rho") - np.maximum(*alone))
+    alone = {name: agreement(data, PREDICTIONS[name]) for name in ("noise bound", "volatility bound")}
+    best = max(alone, key=lambda name: float(alone[name].mean()))
+    return over_seeds(agreement(data, "rho") - alone[best], f"the better one is the {best}")
 
 
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":

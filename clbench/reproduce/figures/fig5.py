@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clbench.errors import DataError
 from clbench.plotting.style import legend, look
 from clbench.reproduce.claims import AT_PAPER, Claim, Measured, Rule, over_seeds
 from clbench.reproduce.drawing import grid, head
@@ -21,16 +22,18 @@ PUBLISHED = {"CReLU": 3e-3, "L2": 5e-4}  # of the first layer, read off the figu
 
 def ends(data: "pd.DataFrame", learner: str) -> np.ndarray:
     """Return the first layer's step size at the first and the last decision shown, `(2, seeds)`."""
-    found = (
-        select(data, "step_size", FIRST_LAYER, learner=learner).sort_values("time").groupby("seed")["value"]
-    )
-    return np.array([found.first(), found.last()], dtype=float)
+    found = select(data, "step_size", FIRST_LAYER, learner=learner).sort_values("time")
+    if found.empty:
+        raise DataError(f"no finished run of {learner} has step_size")
+    of_seeds = found.groupby("seed")["value"]
+    return np.array([of_seeds.first(), of_seeds.last()], dtype=float)
 
 
 def decay(data: "pd.DataFrame") -> Measured:
     """Return the first layer's last step size over its first, of the learner whose falls least."""
-    shares = [last / first for first, last in (ends(data, name) for name in LEARNERS) if len(first)]
-    return over_seeds(np.max(shares, axis=0) if len(shares) == len(LEARNERS) else np.array([]))
+    return over_seeds(
+        np.max([last / first for first, last in (ends(data, name) for name in LEARNERS)], axis=0)
+    )
 
 
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
@@ -58,7 +61,7 @@ def _level(learner: str, published: float) -> Claim:
         lambda data: over_seeds(ends(data, learner)[1]),
         Rule(published / 2, published * 2),
         published,
-        AT_PAPER,
+        ("standard", *AT_PAPER),
     )
 
 

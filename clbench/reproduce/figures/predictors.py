@@ -11,7 +11,7 @@ from clbench.reproduce.figure import Figure
 from clbench.reproduce.figures.fig1 import NETWORKS, PANELS, SMALL_STEP, STEP
 from clbench.reproduce.frames import ACCURACY, Key
 from clbench.reproduce.learners import LEARNERS, SCHEDULED, variant
-from clbench.reproduce.predicting import predictors
+from clbench.reproduce.predicting import AHEAD, predictors, recorded
 from clbench.reproduce.scale import Scale
 from clbench.scoring import Estimate
 from clbench.sweeping.request import Settings
@@ -26,7 +26,8 @@ PERMUTED = "PermutedMNIST-v0"
 NUMBERS = {
     "auc": ("area under the ROC curve:\naccuracy falls within three tasks", 0.5),
     "correlation": ("rank correlation with\nthe next task's accuracy", 0.0),
-    "lead": ("lead: tasks from the first\nalarm to the first fall", 0.0),
+    "within_runs": ("the same, within runs", 0.0),
+    "lead": ("lead: tasks of alarm before\nthe first fall, of three", 0.0),
     "false_alarms": ("false alarms: share of tasks\nthat no fall follows", 0.0),
 }
 
@@ -56,26 +57,22 @@ def cells(scale: Scale) -> dict[Key, Settings]:
     return {(name,): settings for name, settings in found.items()}
 
 
-def area(data: "pd.DataFrame", indicators: list[str]) -> tuple[str, Estimate]:
-    """Return the one with the greatest area under the curve, and that with its interval."""
-    found = data[data["indicator"].isin(indicators) & data["auc"].notna()]
-    if not len(found):
-        raise DataError("what the claim is about did not occur")
-    best = found.sort_values("auc").iloc[-1]
-    return best["indicator"], Estimate(best["auc"], best["auc_low"], best["auc_high"])
-
-
 def best_single(data: "pd.DataFrame") -> Measured:
     """Return the greatest area under the curve of the paper's single indicators."""
-    name, value = area(data, SINGLE)
-    return Measured(value, int(data["configurations"].max()), name)
+    found = data[data["indicator"].isin(SINGLE)].sort_values("auc")
+    return _number(found.dropna(subset="auc").tail(1), "auc", " ".join(found["indicator"].tail(1)))
 
 
 def advantage(data: "pd.DataFrame") -> Measured:
-    """Return the area of the combined bound, minus the greatest one of the single indicators."""
-    (name, other), (_, own) = area(data, SINGLE), area(data, [BOUND])
-    ends = (own.mean - other.mean, own.low - other.mean, own.high - other.mean)
-    return Measured(Estimate(*ends), int(data["configurations"].max()), f"the best single one is {name}")
+    """Return the area of the combined bound, minus that of the best of the single indicators."""
+    return _number(data[data["indicator"] == BOUND].dropna(subset=AHEAD), AHEAD)
+
+
+def _number(row: "pd.DataFrame", name: str, note: str = "") -> Measured:
+    if row.empty:
+        raise DataError("what the claim is about did not occur")
+    value = Estimate(*(float(row[f"{name}{end}"].iloc[0]) for end in ("", "_low", "_high")))
+    return Measured(value, int(row["configurations"].iloc[0]), note)
 
 
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
@@ -99,16 +96,18 @@ FIGURE = Figure(
     title=f"Which indicator predicts? Blue: the paper's single indicators; {ACCURACY}: of the task itself",
     by=("configuration",),
     cells=cells,
-    data=predictors,
+    data=recorded,
+    summary=lambda data: predictors(data, SINGLE),
     draw=drawing,
-    table=("indicator", "alarm_when", *NUMBERS, "configurations", "falling_runs"),
+    table=("indicator", "alarm_when", *NUMBERS, AHEAD, "configurations", "cases", "events", "falling_runs"),
     claims=(
         Claim(
             "no single indicator is reliable",
             "Abstract, Section 4",
             "Hessian rank, sharpness, weight and gradient norm, their ratio and unit-sign entropy, each alone, do not "
             "reliably predict loss of trainability",
-            "area under the ROC curve, accuracy falling within three tasks, of the best of the six",
+            "area under the ROC curve, accuracy falling within three tasks, of the best of the six, each measured on a "
+            "task's last batch",
             best_single,
             Rule(high=0.8),
         ),
@@ -117,7 +116,8 @@ FIGURE = Figure(
             "Abstract, Section 5",
             "The share of decisions above the combined bound anticipates loss of trainability where single indicators "
             "do not",
-            "the same area, of rho, minus that of the best of the six; interval of rho's",
+            "the same area, of rho (over a task's decisions) minus that of the best of the six, where both were "
+            "measured",
             advantage,
             Rule(low=0),
         ),

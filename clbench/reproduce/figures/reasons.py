@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clbench.errors import DataError
+from clbench.indicators import WHOLE
 from clbench.reproduce.drawing import dots, grid, head
 from clbench.reproduce.figure import Figure
-from clbench.reproduce.frames import ACCURACY, Frames, Key, per_task, table
+from clbench.reproduce.frames import ACCURACY, Key, per_task, table
 from clbench.reproduce.learners import FIRST_LAYER, LEARNERS
 from clbench.reproduce.scale import Scale
-from clbench.scoring import Estimate, estimate, last_tenth
+from clbench.reproduce.statistics import interval
+from clbench.scoring import Estimate, last_tenth
 from clbench.sweeping.request import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ WARMING: Mapping[str, Mapping[str, Any]] = {
     "no warm-up": {"warmup": "off"},
 }
 OTHERS: Mapping[str, Mapping[str, Any]] = {
+    "warm-up in the first task only": {"warmup": "first-task"},
+    "warm-up of 30 % (Alg. 1)": {"warmup_fraction": 0.3},
     "beta 1": {"beta": 1},
     "K 10": {"every": 10},
     "no floor": {"floor": 0},
@@ -40,8 +44,9 @@ NUMBERS = {
     "step_size": "step size, first layer",
     "above_bound": "decisions above a bound",
 }
+BY = ("learner", "images", "setting")
 COLUMNS = (
-    *("learner", "images", "setting"),
+    *BY,
     *(f"{name}{end}" for name in NUMBERS for end in ("", "_low", "_high")),
 )
 
@@ -61,7 +66,7 @@ def cells(scale: Scale) -> dict[Key, Settings]:
     return found
 
 
-def reasons(frames: Frames) -> "pd.DataFrame":
+def reasons(data: "pd.DataFrame") -> "pd.DataFrame":
     """Return a row per finished cell, all numbers over the last tenth of tasks, with intervals over seeds.
 
     Gain is accuracy minus that of the same learner on as many images without scheduler, seed by seed; step size is the
@@ -69,16 +74,14 @@ def reasons(frames: Frames) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    data = per_task(frames, ["step_size", "rho"])
-
     def end(*key: str, what: str = ACCURACY, layer: str | None = None) -> np.ndarray:
         try:
-            return last_tenth(table(data, what, layer, **dict(zip(frames.by, key, strict=True))))
+            return last_tenth(table(data, what, layer, **dict(zip(BY, key, strict=True))))
         except DataError:  # not finished, or no decision was taken
             return np.full(1, np.nan)
 
     rows = []
-    for learner, images, setting in dict.fromkeys(zip(*(data[name] for name in frames.by), strict=True)):
+    for learner, images, setting in dict.fromkeys(zip(*(data[name] for name in BY), strict=True)):
         key = learner, images, setting
         values = {
             "accuracy": end(*key),
@@ -86,10 +89,10 @@ def reasons(frames: Frames) -> "pd.DataFrame":
             "step_size": end(*key, what="step_size", layer=FIRST_LAYER),
             "above_bound": end(*key, what="rho"),
         }
-        row = dict(zip(frames.by, key, strict=True))
+        row = dict(zip(BY, key, strict=True))
         for name, value in values.items():
             known = value[np.isfinite(value)]
-            found = estimate(known) if len(known) else Estimate(*[math.nan] * 3)
+            found = interval(known) if len(known) else Estimate(*[math.nan] * 3)
             row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -124,9 +127,10 @@ def _count(images: str) -> int:
 FIGURE = Figure(
     name="reasons",
     title="Why may results differ? Scheduled learners with one thing changed at a time; last tenth of tasks",
-    by=("learner", "images", "setting"),
+    by=BY,
     cells=cells,
-    data=reasons,
+    data=lambda frames: per_task(frames, ["step_size", "rho"], [FIRST_LAYER, WHOLE]),
+    summary=reasons,
     draw=drawing,
     table=("learner", "images", "setting", *NUMBERS),
 )
