@@ -5,13 +5,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from clbench.errors import ClbenchError, OptionError, UsageError, did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, with the nearest option's name."""
+    """A parser whose errors are one line, with the nearest option's name; descriptions keep their lines."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **named)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""

@@ -1,6 +1,5 @@
 """`python -m clbench.compare RUN ...`: several runs side by side."""
 
-import argparse
 import csv
 import math
 import sys
@@ -40,8 +39,6 @@ def build_parser() -> Parser:
         prog="python -m clbench.compare",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("runs", nargs="*", metavar="RUN", help="run folder, or a folder with run folders in it")

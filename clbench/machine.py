@@ -40,6 +40,15 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+SEEN = {"cpu"}
+"""Kinds of device whose numbers the host can look at without waiting; nor could a step be recorded in which it does."""
+
+
+def seen(device: str) -> bool:
+    """Tell whether the host may look at a device's numbers at any time; `device` is "cpu", "cuda:1" or the like."""
+    return device.partition(":")[0] in SEEN
+
+
 def wait_for(device: str) -> None:
     """Return when a device has done what it was given; the CPU always has."""
     import torch

@@ -29,7 +29,6 @@ class Meter:
         self.right, self.right_finally, self.loss = torch.zeros(3, seeds, dtype=dtype, device=device)
         self.first_bad = torch.full((seeds,), -1, device=device)
         self.place = torch.zeros((), dtype=torch.int64, device=device)
-        self.looks = device == "cpu"  # where looking costs no waiting
         self.steps = self.final_steps = self.losses = 0
         self.started = time.perf_counter()
 

@@ -161,14 +161,20 @@ class Observer:
 
     def looks(self, step: int, last: bool) -> bool:
         """Tell whether `observe` would look at the coming step of a task, counted from 1."""
-        if self._monitor is not None and self._bounds and self._monitor.kind_of_step() is not None:
-            return True
+        decides = self._watching is not None and self._watching.kind_of_step() is not None
+        return decides or self._is_time(step, last)
+
+    def _is_time(self, step: int, last: bool) -> bool:
         return bool(self._indicators and (last or (self._every and step % self._every == 0)))
+
+    @property
+    def _watching(self) -> PerLayerScheduler | None:
+        return self._monitor if self._bounds else None
 
     def passed(self) -> None:
         """Take note of a step that there was no need to look at."""
-        if self._monitor is not None and self._bounds:
-            self._monitor.replayed()
+        if self._watching is not None:
+            self._watching.replayed()
 
     def observe(
         self, obs: Any, targets: Any, task: int, step: int, last: bool
@@ -182,19 +188,20 @@ class Observer:
             step: step of the task, from 1.
             last: whether it is the task's last.
         """
-        if self._monitor is not None and self._bounds:
+        monitor = self._watching
+        if monitor is not None:
             try:
-                inputs, wanted = self._tensors(self._monitor.model, obs, targets)
-                self._monitor.step(self._loss_fn, inputs, wanted)
+                inputs, wanted = self._tensors(monitor.model, obs, targets)
+                monitor.step(self._loss_fn, inputs, wanted)
             except Exception as error:
                 self._bounds = False
                 yield self._note(BOUNDS, error)
-        if self._indicators and (last or (self._every and step % self._every == 0)):
+        if self._is_time(step, last):
             yield from self._measure(obs, targets, task, step)
 
     def end_task(self, task: int) -> Iterator[IndicatorRecord | Undefined]:
         """Yield what the scheduler's decisions of the task were, after the agent's last step in it."""
-        scheduler = getattr(self._agent, "scheduler", None) or (self._monitor if self._bounds else None)
+        scheduler = getattr(self._agent, "scheduler", None) or self._watching
         if not isinstance(scheduler, PerLayerScheduler):
             return
         decisions = scheduler.decisions

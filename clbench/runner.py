@@ -10,6 +10,7 @@ import torch
 
 from clbench.agent import Agent, AgentSpec
 from clbench.errors import AgentError, PredictionError
+from clbench.machine import seen
 from clbench.meter import LossError, Meter
 from clbench.observing import Observer
 from clbench.records import Glimpse, IndicatorRecord, Savepoint, TaskRecord, Undefined
@@ -71,11 +72,11 @@ class Lockstep:
     ) -> None:
         self._env, self._agent, self._parts = env, agent, tuple(parts)
         self._interval, self._stop = interval, stop
-        self._record = record if getattr(agent, "kind_of_step", None) else None
-        if self._record and not env.can_replay:
-            self._record = None
+        replayable = record and getattr(agent, "kind_of_step", None) and env.can_replay
+        self._record = record if replayable else None
         self._spec: AgentSpec = env.agent_spec
         self._vectorized = hasattr(env, "num_envs")
+        self._device = self._spec.device if self._vectorized else "cpu"
         self._seeds = [seed for part in parts for seed in part.seeds]
         self._rows = [slice(*ends) for ends in pairwise(accumulate((len(p.seeds) for p in parts), initial=0))]
         self._observers = [
@@ -87,7 +88,7 @@ class Lockstep:
         self._start: tuple[Any, Mapping[str, Any]] | None = None
 
     def _new_meter(self) -> Meter:
-        return Meter(len(self._seeds), self._spec.device if self._vectorized else "cpu")
+        return Meter(len(self._seeds), self._device)
 
     def state_dict(self, place: int = 0) -> dict[str, Any]:
         """Return everything that the rest of a part's run depends on; only right at a `Savepoint`."""
@@ -216,7 +217,7 @@ class Lockstep:
         """Take note of a step's reward and loss."""
         try:
             self._meter.add(reward, loss, final)
-            if ended or self._meter.looks:
+            if ended or seen(self._device):
                 self._meter.check_losses()
         except LossError as error:
             own = self._seeds if error.index is None else [self._seeds[error.index]]

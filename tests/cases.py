@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -39,6 +40,21 @@ def worker_processes(parent: int) -> set[int]:
 def heed_interrupts():
     """For a child process: Ctrl-C counts, though the tests run in the background of a shell that ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def launch(
+    module: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None
+) -> "subprocess.Popen[str]":
+    """Start `python -m module`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
 
 
 def ends(pid: int, within: float = 10.0) -> bool:

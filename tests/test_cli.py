@@ -17,7 +17,7 @@ from clbench.evaluation.cli import main
 from clbench.evaluation.jobs import Job
 from clbench.evaluation.progress import Lines, Live, Tally, clock
 from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec
-from tests.cases import ends, heed_interrupts, worker_processes
+from tests.cases import ends, launch, worker_processes
 from tests.test_evaluation import PLAIN
 
 SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
@@ -120,26 +120,9 @@ def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path, number, code):
     (tmp_path / "scratch").mkdir()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "clbench.evaluate",
-            "agents.vanilla",
-            "--tasks",
-            "900",
-            "--epochs",
-            "1",
-            "--device",
-            "cpu",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path / "scratch")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-    )
+    options = ("--tasks", "900", "--epochs", "1", "--device", "cpu")
+    scratch = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
+    process = launch("clbench.evaluate", "agents.vanilla", *options, cwd=tmp_path, env=scratch)
     table = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "tasks.csv"
     deadline = time.time() + 90
     while time.time() < deadline and not (table.exists() and len(table.read_text().splitlines()) > 3):

@@ -31,14 +31,13 @@ LEARNERS = {
 def as_on_a_gpu(monkeypatch):
     """The host looks at nothing, and leaves sorting to PyTorch; networks are small, for speed."""
     monkeypatch.setattr("agents.learner.MLP", functools.partial(MLP, hidden=(12, 8)))
-    monkeypatch.setattr("clbench.indicators.networks.SEEN", set())
+    monkeypatch.setattr("clbench.machine.SEEN", set())
     monkeypatch.setattr(wasserstein, "by_rank", wasserstein.by_sorting)
 
 
 def outcome(names, record, env_id="RandomLabelMNIST-v0", device="cpu", every=None, indicators=(), kinds=None):
     """Events of a lockstep run of learners, and their states at the end."""
     env = clbench.make_vec(env_id, 2 * len(names), device=device, **STREAM)
-    env.looks = False  # as on a device that nobody waits for
     learners = [LEARNERS[name][0](env.agent_spec, [3, 5], **LEARNERS[name][1]) for name in names]
     parts = [
         Part(
@@ -48,7 +47,6 @@ def outcome(names, record, env_id="RandomLabelMNIST-v0", device="cpu", every=Non
     ]
     agent = learners[0] if len(learners) == 1 else type(learners[0]).together(learners)
     loop = Lockstep(env, agent, parts, interval=1e9, record=record)
-    loop._meter.looks = False
     events = [
         (place, vars(event) | {"seconds": 0}) for place, event in loop if not isinstance(event, Glimpse)
     ]
@@ -157,7 +155,6 @@ def test_a_run_taken_up_in_the_middle_of_a_task_is_replayed():
     assert events[-1][1].stopped
     calls = {}
     rest = Lockstep(env, agent, [part], record=counting(calls))
-    env.looks = rest._meter.looks = False
     rest.load_state_dict(first.state_dict())
     found = [vars(event) for _, event in rest if hasattr(event, "loss")]
     assert calls["replayed"] > 20

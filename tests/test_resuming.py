@@ -31,7 +31,7 @@ from clbench.results import RunFolder, States
 from clbench.runner import Run
 from clbench.specs import AgentEntry, StreamSpec, plain
 from clbench.state import from_bytes, to_bytes
-from tests.cases import SHORT, ends, heed_interrupts, short_env, short_vec, worker_processes
+from tests.cases import SHORT, ends, heed_interrupts, launch, short_env, short_vec, worker_processes
 
 STREAM = StreamSpec("RandomLabelMNIST-v0", num_tasks=12, epochs_per_task=4, num_samples=600, batch_size=100)
 MEASURED = ("gradient_noise", "dormant_units", "critical_step_sizes")
@@ -192,17 +192,6 @@ def test_killed_many_times_at_random_moments(kind, dropout, tmp_path):
     assert found["files"] <= 2
 
 
-def launch(*arguments, cwd):
-    return subprocess.Popen(
-        [sys.executable, "-m", "clbench.evaluate", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-    )
-
-
 def until(condition, within=120):
     deadline = time.monotonic() + within
     while not condition():
@@ -225,7 +214,7 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypat
 
     command, said = [*flags, "--out", "cut"], ""
     for number in (signal.SIGKILL, signal.SIGINT):
-        process, before = launch(*command, cwd=tmp_path), rows()
+        process, before = launch("clbench.evaluate", *command, cwd=tmp_path), rows()
         until(lambda before=before: rows() > before + 3)
         time.sleep(random.uniform(0, 0.5))
         workers = worker_processes(process.pid)

@@ -13,6 +13,7 @@ from clbench.agent import AgentSpec
 from clbench.envs.predictions import accuracy, as_labels, unusable
 from clbench.envs.single import describe, opens_task, place_of, restored, under_way
 from clbench.errors import DeviceError, OptionError, StepOrderError
+from clbench.machine import seen
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
 from clbench.specs import check_count
@@ -42,7 +43,6 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
     def __init__(self, stream: str, num_envs: int = 1, device: str = "cpu", **overrides: Any) -> None:
         self.num_envs = check_count("num_envs", num_envs)
         self.device = check_device(device)
-        self.looks = self.device.type == "cpu"  # where looking costs no waiting
         self._stream_class = lookup(stream).load()
         spec = resolve(stream, overrides)
         data = self._stream_class.shared_data(spec, self.device)
@@ -101,7 +101,7 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         if batch is None:
             raise StepOrderError("the streams have ended: call envs.reset(seed=...) to start others")
         rewards, place = self.score(actions, batch.targets), place_of(stream)
-        if not self.looks and stream.step_in_task + 1 == stream.spec.steps_per_task:
+        if not seen(self.device.type) and stream.step_in_task + 1 == stream.spec.steps_per_task:
             self._report(actions, stream)
         stream.advance()
         if stream.done:
@@ -154,7 +154,7 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         """Return the rewards `(S,)` of predictions; remember, or on a CPU refuse, what is unusable."""
         stream = self.stream
         labels, bad = as_labels(actions, targets, self.agent_spec.num_classes)
-        if self.looks:
+        if seen(self.device.type):
             if bad.any():
                 self._refuse(actions, stream, int(bad.nonzero()[0]), stream.step_in_task)
         else:

@@ -35,8 +35,6 @@ def build_parser() -> Parser:
         prog="python -m clbench.evaluate",
         description="Run agents on a non-stationary stream and see whether they keep learning.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add(

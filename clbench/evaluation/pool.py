@@ -73,7 +73,7 @@ class Pool:
             elif message is None:
                 self._running.pop(index)
             elif message["kind"] == "left":
-                self._alone.append({index: gone_on_with(Job.from_json(message["job"]))})
+                self._alone.append({index: gone_on_with(message["job"])})
                 yield index, {"kind": "note", "text": message["text"]}
             else:
                 yield index, message
@@ -171,9 +171,7 @@ def _listen(jobs: Mapping[int, Job], process: subprocess.Popen[str], inbox: "_In
         if len(jobs) == 1:
             inbox.put((index, {"kind": "failed", "error": error, "traceback": ""}))
         else:  # another job's fault, perhaps
-            inbox.put(
-                (index, {"kind": "left", "job": plain(jobs[index]), "text": f"{error}; it goes on alone"})
-            )
+            inbox.put((index, {"kind": "left", "job": jobs[index], "text": f"{error}; it goes on alone"}))
     inbox.put((first, None))
 
 

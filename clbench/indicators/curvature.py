@@ -16,13 +16,13 @@ from clbench.indicators.networks import (
     Tensors,
     batched,
     layers,
-    seen,
     total,
     trainable,
 )
 from clbench.indicators.optimizers import Optimizer
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_step_size
+from clbench.machine import seen
 
 ITERATIONS = 100
 TOLERANCE = 1e-6
@@ -149,7 +149,7 @@ class PowerIteration:
                 quotients.append(total(pieces))
                 norm = total([part.square(value) for value in product.values()]).sqrt()
                 usable = torch.isfinite(norm) & (norm > 0)
-                if part.many or not seen(norm):
+                if part.many or not seen(norm.device.type):
                     new = {
                         name: torch.where(_over(usable, value), value / _over(norm, value), start[name])
                         for name, value in product.items()

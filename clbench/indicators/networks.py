@@ -63,14 +63,6 @@ LOOPED = {"cpu"}
 """Device types on which S networks are measured one by one: S matrix products are faster there than one
 batched one, and S networks give the bits that each gives alone."""
 
-SEEN = {"cpu"}
-"""Device types whose numbers the host can look at without waiting; nor could a step be recorded in which it does."""
-
-
-def seen(value: torch.Tensor) -> bool:
-    """Tell whether the host may look at a tensor's numbers at any time."""
-    return value.device.type in SEEN
-
 
 def batched(model: Model) -> bool:
     """Tell whether the networks are measured all at once, by `torch.vmap`."""

@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clbench.errors import OptionError, UndefinedError
-from clbench.indicators.networks import LossFunction, Tensors, seen, wide
+from clbench.indicators.networks import LossFunction, Tensors, wide
 from clbench.indicators.watching import (
     Calls,
     check_per_sample,
@@ -18,6 +18,7 @@ from clbench.indicators.watching import (
     random_state_kept,
     watched,
 )
+from clbench.machine import seen
 
 CHUNK = 64  # samples whose gradients of general layers are in memory together
 
@@ -65,7 +66,7 @@ class Part:
                     f"the model gives a {type(outputs).__name__}, not one tensor: wrap it in one that does"
                 )
             losses = self._losses(loss_fn, outputs)
-        if closed is None or seen(self.inputs):
+        if closed is None or seen(self.inputs.device.type):
             self._check_mean(loss_fn, outputs, samples=8 if closed is None else 2)
         self._sort_calls()
         places = [*self.leaves.values(), *(self._calls[name][0][1] for name in self.linear)]

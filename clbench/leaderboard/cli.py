@@ -25,13 +25,11 @@ def build_parser() -> Parser:
         prog="python -m clbench.leaderboard",
         description="Make, check, repeat and show submissions to the leaderboard.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
 
     def command(name: str, about: str) -> Parser:
-        one = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        one = commands.add_parser(name, help=about, description=about)
         one.add_argument("--folder", default="leaderboard", metavar="DIR", help="default: %(default)s")
         one.add_argument("--debug", action="store_true", help="show tracebacks")
         assert isinstance(one, Parser)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from clbench.plotting.curves import draw
-from clbench.plotting.style import look, new_figure, tidy
+from clbench.plotting.style import legend, look, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,6 +41,5 @@ def comparison(
         tidy(axes)
         if all(len(by_task) == 1 for by_task in accuracies.values()):
             axes.set(xlim=(0.5, 1.5), xticks=[1])
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
+    legend(figure, columns=3)
     return figure

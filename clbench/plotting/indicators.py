@@ -8,7 +8,7 @@ import numpy as np
 from clbench.indicators import WHOLE
 from clbench.indicators.bounds import UNBOUNDED
 from clbench.plotting.curves import draw
-from clbench.plotting.style import look, new_figure, tidy
+from clbench.plotting.style import legend, look, new_figure, tidy
 from clbench.records import IndicatorRecord, TaskRecord
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ def _over_tasks(
         axes.set_axis_off()
     for axes in grid[max(0, len(panels) - COLUMNS) : len(panels)]:
         axes.set_xlabel("task", fontsize=8)
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+    legend(figure)
     return figure
 
 
@@ -172,8 +171,5 @@ def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
             tidy(axes)
     for axes in grid[-1]:
         axes.set_xlabel("tasks done", fontsize=9)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower left", ncols=4 if columns > 1 else 2, frameon=False, fontsize=9
-    )
+    legend(figure, columns=4 if columns > 1 else 2)
     return figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clbench.plotting.style import look, new_figure, tidy
+from clbench.plotting.style import legend, look, new_figure, tidy
 from clbench.scoring import Estimate
 
 if TYPE_CHECKING:
@@ -47,14 +47,7 @@ def sensitivity(
         axes.set_axis_off()
     for axes in grid[::columns]:
         axes.set_ylabel("average task accuracy")
-    lines = {
-        label: handle
-        for axes in grid
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        list(lines.values()), list(lines), loc="outside lower left", ncols=3, frameon=False, fontsize=9
-    )
+    legend(figure, columns=3)
     return figure
 
 

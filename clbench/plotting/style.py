@@ -29,6 +29,24 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
     return figure
 
 
+def legend(figure: "Figure", columns: int = 4) -> None:
+    """Name every line once, below the axes."""
+    lines = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if lines:
+        figure.legend(
+            list(lines.values()),
+            list(lines),
+            loc="outside lower left",
+            ncols=columns,
+            frameon=False,
+            fontsize=9,
+        )
+
+
 def tidy(axes: "Axes") -> None:
     """Count tasks in whole numbers; leave out what is not needed."""
     from matplotlib.ticker import MaxNLocator

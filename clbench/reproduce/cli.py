@@ -52,8 +52,6 @@ def build_parser() -> Parser:
         prog="python -m clbench.reproduce",
         description=DESCRIPTION,
         epilog=EPILOG.format(figures=", ".join(FIGURES)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("what", nargs="*", metavar="FIGURE", help="figures, all, list or claims")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from clbench.indicators.bounds import UNBOUNDED
 from clbench.plotting.curves import draw
 from clbench.plotting.indicators import BOUNDS, EFFECTIVE
-from clbench.plotting.style import new_figure, tidy
+from clbench.plotting.style import legend, look, new_figure, tidy
 from clbench.reproduce.frames import ACCURACY, by_task, select
 
 if TYPE_CHECKING:
@@ -16,34 +16,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+LEVELS = ("effective_step_size", *BOUNDS)
+"""What `bounds` draws."""
+
+
 def grid(
-    title: str, rows: int, columns: int, sharey: bool = False, height: float = 2.5
+    title: str, rows: int, columns: int, across: str = "task", sharey: bool = False, height: float = 2.5
 ) -> "tuple[Figure, np.ndarray]":
-    """Return a figure and its axes, `(rows, columns)`, tidied."""
+    """Return a figure and its axes, `(rows, columns)`, tidied; `across` is what the lowest row's have on theirs."""
     figure = new_figure(max(6.0, 3.6 * columns), 0.9 + height * rows, title)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     for one in axes.flatten():
         tidy(one)
         one.tick_params(labelsize=8)
+    for one in axes[-1]:
+        one.set_xlabel(across, fontsize=8)
     return figure, axes
-
-
-def legend(figure: "Figure") -> None:
-    """Name every line once, below the axes."""
-    lines = {
-        label: handle
-        for axes in figure.axes
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    if lines:
-        figure.legend(
-            list(lines.values()), list(lines), loc="outside lower left", ncols=4, frameon=False, fontsize=9
-        )
 
 
 def head(axes: "Axes", text: str) -> None:
     """Write what a panel is above it."""
     axes.set_title(text, fontsize=9, loc="left")
+
+
+def dots(axes: "Axes", places: "np.ndarray", data: "pd.DataFrame", name: str, index: int) -> None:
+    """Draw a column of `data` with its intervals along the x axis, each row at its place on the y axis."""
+    ends = data[[f"{name}_low", f"{name}_high"]].sub(data[name], axis=0).abs().fillna(0).to_numpy().T
+    colour = look(index)["color"]
+    axes.errorbar(data[name], places, xerr=ends, marker="o", markersize=3.5, color=colour, linestyle="none")
+    axes.grid(axis="x", color="0.92")
 
 
 def accuracies(row: "Iterable[Axes]", data: "pd.DataFrame", name: str) -> None:
@@ -52,7 +53,7 @@ def accuracies(row: "Iterable[Axes]", data: "pd.DataFrame", name: str) -> None:
         for index, value in enumerate(data[name].unique()):
             draw(axes, by_task(data, ACCURACY, learner=learner, **{name: value}), index, value)
         head(axes, learner)
-        axes.set(xlabel="task", ylim=(0, 1.02), ylabel="" if place else ACCURACY)
+        axes.set(ylim=(0, 1.02), ylabel="" if place else ACCURACY)
 
 
 def bounds(axes: "Axes", data: "pd.DataFrame", **labels: str) -> None:

@@ -58,8 +58,21 @@ class Scale:
         """Return epochs per task as a multiple of what the scale says, rounded, at least one."""
         return max(1, round(share * self.changes.get("epochs_per_task", self.rules.epochs_per_task)))
 
+    @property
+    def images(self) -> int:
+        """How many a task has."""
+        number: int = self.changes.get("num_samples", self.rules.num_samples)
+        return number
+
     def cell(
-        self, agent: str, *, env: str = STREAM, epochs: float = 1.0, full: bool = True, **arguments: Any
+        self,
+        agent: str,
+        *,
+        env: str = STREAM,
+        epochs: float = 1.0,
+        images: int | None = None,
+        full: bool = True,
+        **arguments: Any,
     ) -> Settings:
         """Return a cell as a sweep file has it.
 
@@ -67,6 +80,7 @@ class Scale:
             agent: reference.
             env: stream.
             epochs: per task, as a multiple of what the scale says.
+            images: in a task, if not as many as the scale says.
             full: measure every indicator, so that figures can share the cell; else those that cost next to nothing.
             **arguments: of the agent.
         """
@@ -80,6 +94,8 @@ class Scale:
             "indicators": [*ALL, *self.indicators] if full else list(DEFAULT),
             "device": self.device,
         }
+        if images not in (None, self.images):
+            settings["num_samples"] = images
         if self.seeds is not None:
             settings["seeds"] = list(self.seeds) if isinstance(self.seeds, tuple) else self.seeds
         return settings

@@ -1,6 +1,5 @@
 """The command line of `python -m clbench.sweep`."""
 
-import argparse
 import re
 import shlex
 from collections.abc import Sequence
@@ -42,8 +41,6 @@ def build_parser() -> Parser:
         prog="python -m clbench.sweep",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("file", metavar="SWEEP.toml", help="settings, [[grid]] and [[cell]] tables")

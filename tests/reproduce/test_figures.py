@@ -230,6 +230,36 @@ def test_predictors(claims, ranking):
     assert claims("predictors", ranking.assign(auc=np.nan))["the bound predicts better"].verdict == OPEN
 
 
+def test_reasons_compares_with_the_same_learner_on_as_many_images():
+    by = ("learner", "images", "setting")
+    cells = {
+        ("L2", "5,000 images", "no scheduler"): 0.2,
+        ("L2", "5,000 images", "as it is"): 0.5,
+        ("L2", "100 images", "as it is"): 0.9,
+    }
+    labelled = [(dict(zip(by, key, strict=True)), value) for key, value in cells.items()]
+    tasks = joined(*(rows(level(value), **labels) for labels, value in labelled))
+    tasks = tasks.rename(columns={"value": "accuracy"}).drop(columns=["time", "layer", "indicator"])
+    decided = rows(level(4e-4), "step_size", "fc1", **labelled[1][0]).assign(step=9).drop(columns="time")
+    found = FIGURES["reasons"].data(Frames(by, tasks, decided))
+    assert found["accuracy"].tolist() == pytest.approx([0.2, 0.5, 0.9])
+    assert found["gain"].tolist() == pytest.approx([0, 0.3, np.nan], nan_ok=True)
+    assert found["gain_low"][1] <= found["gain"][1] <= found["gain_high"][1]
+    assert found["step_size"].tolist() == pytest.approx([np.nan, 4e-4, np.nan], nan_ok=True, abs=1e-9)
+    drawn("reasons", found)
+
+
+def test_reasons_has_fewer_images_where_there_are_more():
+    images = {key[1] for key in FIGURES["reasons"].cells(Scale("paper"))}
+    assert images == {"5,000 images", "21,000 images", "60,000 images"}
+    (few,) = {
+        cell["num_samples"]
+        for key, cell in FIGURES["reasons"].cells(Scale("paper")).items()
+        if key[1] == "21,000 images"
+    }
+    assert few == 21_000
+
+
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("protocol", ["quick", "standard", "paper"])
 def test_every_figure_has_cells_with_places_of_their_own(name, protocol):

@@ -2,8 +2,6 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -22,7 +20,7 @@ from clbench.sweeping.folder import SweepFolder
 from clbench.sweeping.launcher import divided
 from clbench.sweeping.local import Local
 from clbench.sweeping.stacks import stacked
-from tests.cases import ends, heed_interrupts, worker_processes
+from tests.cases import ends, launch, worker_processes
 from tests.sweeping.conftest import FAILING, STEPS, TINY, InThisProcess, frame
 
 GRID = {"agent": "agents.vanilla", "arguments": {"step_size": [1e-3, 1e-2]}}
@@ -206,22 +204,11 @@ def test_a_changed_agent_is_refused_for_a_cell_that_has_got_somewhere(tmp_path, 
     assert "the code of" in next(iter(refused.failures.values()))
 
 
-def launch(*arguments, cwd):
-    return subprocess.Popen(
-        [sys.executable, "-m", "clbench.sweep", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-    )
-
-
 def test_interrupted_and_finished_by_a_second_call(tmp_path, monkeypatch, inline):
     longer = {**TINY, "num_tasks": 10, "epochs_per_task": 4, "num_samples": 500, "seeds": 1}
     lines = [f"{key} = {value!r}" for key, value in longer.items()]
     (tmp_path / "tiny.toml").write_text("\n".join([*lines, '[[cell]]\nagent = "agents.vanilla"\n']))
-    process = launch("tiny.toml", "--out", "cut", "--quiet", cwd=tmp_path)
+    process = launch("clbench.sweep", "tiny.toml", "--out", "cut", "--quiet", cwd=tmp_path)
     deadline = time.monotonic() + 60
     while not any(len(path.read_text().splitlines()) > 1 for path in tmp_path.glob("cut/tiny/*/tasks.csv")):
         assert time.monotonic() < deadline

@@ -2,7 +2,6 @@
 
 import gc
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 import clbench
 from clbench.results import RunFolder
-from tests.cases import heed_interrupts
+from tests.cases import launch
 from tests.sweeping.clusters import finished_tasks, kill, kill_worker, start, wait_for
 from tests.sweeping.conftest import FAILING, TINY, frame
 
@@ -103,23 +102,12 @@ def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
     assert f"{failing}: hello" in capsys.readouterr().err
 
 
-def launch(*arguments, cwd):
-    return subprocess.Popen(
-        [sys.executable, "-m", "clbench.sweep", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-    )
-
-
 def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
     lines = [f"{key} = {value!r}" for key, value in LONGER.items()]
     cells = ['[[cell]]\nagent = "agents.vanilla"', '[[cell]]\nagent = "agents.l2"\nnum_tasks = 1']
     (tmp_path / "tiny.toml").write_text("\n".join([*lines, *cells]))
     call = ("tiny.toml", "--launcher", "ray", "--quiet")
-    process = launch(*call, "--ray-address", cluster.address, cwd=tmp_path)
+    process = launch("clbench.sweep", *call, "--ray-address", cluster.address, cwd=tmp_path)
     wait_for(lambda: any(finished_tasks(path) > 2 for path in tmp_path.glob("results/tiny/*")))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -131,7 +119,7 @@ def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
     )
     begun = clbench.load_results(tmp_path / "results").runs.to_dict("records")
     assert [run["status"] for run in begun] == ["interrupted"]
-    again = launch(*call, "--workers", "2", cwd=tmp_path)
+    again = launch("clbench.sweep", *call, "--workers", "2", cwd=tmp_path)
     out, err = again.communicate(timeout=120)
     assert (out, err) == ("results/tiny\n", "")
     assert again.returncode == 0

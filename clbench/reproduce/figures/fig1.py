@@ -12,8 +12,9 @@ import numpy as np
 from clbench.errors import DataError
 from clbench.indicators import WHOLE
 from clbench.plotting.curves import draw
+from clbench.plotting.style import legend
 from clbench.reproduce.claims import Claim, Measured, Rule, over_seeds
-from clbench.reproduce.drawing import grid, head, legend
+from clbench.reproduce.drawing import grid, head
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import ACCURACY, Key, by_task, per_task, table
 from clbench.reproduce.scale import Scale
@@ -140,7 +141,6 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
         if not column:
             upper.set_ylabel(ACCURACY, fontsize=8)
         lower.set_ylabel(name, fontsize=8)
-        lower.set_xlabel("task", fontsize=8)
     legend(figure)
     return figure
 

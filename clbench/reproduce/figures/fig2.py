@@ -48,7 +48,7 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
         draw(lower, by_task(data, "volatility", step_size=step), 1, "")
         head(upper, f"step size {step}")
         upper.set_ylim(0, 1.02)
-        lower.set(xlabel="task", yscale="log")
+        lower.set_yscale("log")
     axes[0, 0].set_ylabel(ACCURACY)
     axes[1, 0].set_ylabel("curvature volatility")
     return figure

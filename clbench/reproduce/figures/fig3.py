@@ -6,8 +6,9 @@ import numpy as np
 
 from clbench.indicators.bounds import BETA
 from clbench.plotting.curves import draw
+from clbench.plotting.style import legend
 from clbench.reproduce.claims import Claim, Measured, Rule, over_seeds
-from clbench.reproduce.drawing import bounds, grid, head, legend
+from clbench.reproduce.drawing import LEVELS, bounds, grid, head
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import ACCURACY, by_task, per_task, table
 from clbench.reproduce.learners import FIRST_LAYER, VANILLA, variant
@@ -16,8 +17,6 @@ from clbench.scoring import last_tenth
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Drawing
-
-SHOWN = ("effective_step_size", "noise_bound", "volatility_bound", "combined_bound")
 
 
 def _end(data: "pd.DataFrame", indicator: str) -> np.ndarray:
@@ -45,8 +44,6 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
     draw(axes[0, 1], by_task(data), 0, ACCURACY)
     head(axes[0, 1], ACCURACY)
     axes[0, 1].set_ylim(0, 1.02)
-    for one in axes[0]:
-        one.set_xlabel("task")
     legend(figure)
     return figure
 
@@ -56,7 +53,7 @@ FIGURE = Figure(
     title="L2: effective step size of the first layer against its bounds",
     by=("learner", "variant"),
     cells=lambda scale: {("L2", VANILLA): variant(scale, "L2", VANILLA)},
-    data=lambda frames: per_task(frames, SHOWN, [FIRST_LAYER]),
+    data=lambda frames: per_task(frames, LEVELS, [FIRST_LAYER]),
     draw=drawing,
     claims=(
         Claim(

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clbench.plotting.curves import draw
+from clbench.plotting.style import legend
 from clbench.reproduce.claims import Claim, Measured, Rule, over_seeds
-from clbench.reproduce.drawing import grid, head, legend
+from clbench.reproduce.drawing import grid, head
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import ACCURACY, by_task, per_task, table
 from clbench.reproduce.learners import LEARNERS, VANILLA, variants
@@ -60,8 +61,6 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
             draw(one, predicted, 1, "predicted: 1 - rho, in the range of the actual")
             head(one, f"{learner} · {name}")
         row[0].set_ylabel(ACCURACY, fontsize=8)
-    for one in axes[-1]:
-        one.set_xlabel("task", fontsize=8)
     legend(figure)
     return figure
 

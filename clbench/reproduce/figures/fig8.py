@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from clbench.reproduce.drawing import bounds, grid, head, legend
+from clbench.plotting.style import legend
+from clbench.reproduce.drawing import LEVELS, bounds, grid, head
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import per_task
 from clbench.reproduce.learners import COMBINED, FIRST_LAYER, NOISE_ONLY, VOLATILITY_ONLY, variants
@@ -10,8 +11,6 @@ from clbench.reproduce.learners import COMBINED, FIRST_LAYER, NOISE_ONLY, VOLATI
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Drawing
-
-SHOWN = ("effective_step_size", "noise_bound", "volatility_bound", "combined_bound")
 
 
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
@@ -22,8 +21,6 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
         for one, scheduler in zip(row, schedulers, strict=True):
             bounds(one, data, learner=learner, variant=scheduler)
             head(one, f"{learner} · {scheduler}")
-    for one in axes[-1]:
-        one.set_xlabel("task", fontsize=8)
     legend(figure)
     return figure
 
@@ -33,6 +30,6 @@ FIGURE = Figure(
     title="Effective step size of the first layer and its bounds, medians over decisions and seeds",
     by=("learner", "variant"),
     cells=lambda scale: variants(scale, (NOISE_ONLY, VOLATILITY_ONLY, COMBINED)),
-    data=lambda frames: per_task(frames, SHOWN, [FIRST_LAYER]),
+    data=lambda frames: per_task(frames, LEVELS, [FIRST_LAYER]),
     draw=drawing,
 )

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from clbench.plotting.style import look
+from clbench.plotting.style import legend, look
 from clbench.reproduce.claims import Claim, Rule, over_seeds
-from clbench.reproduce.drawing import accuracies, grid, legend
+from clbench.reproduce.drawing import accuracies, grid
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.figures.fig7 import over_learners
 from clbench.reproduce.frames import per_task, select
@@ -20,7 +20,7 @@ SHOWN = (PER_LAYER, WHOLE_NETWORK)
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
     """Draw accuracy and, below, step sizes; a column per learner."""
     learners = list(data["learner"].unique())
-    figure, axes = grid(title, 2, len(learners), height=2.6)
+    figure, axes = grid(title, 2, len(learners), "tasks done", height=2.6)
     accuracies(axes[0], data, "variant")
     for one, learner in zip(axes[1], learners, strict=True):
         lines = select(data, "step_size", learner=learner).groupby(["variant", "layer"], sort=False)
@@ -28,7 +28,7 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
             line = own.groupby("time")["value"].median()
             label = WHOLE_NETWORK if scheduler == WHOLE_NETWORK else f"{PER_LAYER}: {layer}"
             one.plot(line.index, line, label=f"step size, {label}", linewidth=1.6, **look(index + len(SHOWN)))
-        one.set(xlabel="tasks done", yscale="log")
+        one.set_yscale("log")
     axes[1, 0].set_ylabel("step size")
     legend(figure)
     return figure

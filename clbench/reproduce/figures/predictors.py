@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clbench.errors import DataError
-from clbench.plotting.style import look
 from clbench.reproduce.claims import Claim, Measured, Rule
-from clbench.reproduce.drawing import grid, head
+from clbench.reproduce.drawing import dots, grid, head
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.figures.fig1 import NETWORKS, PANELS, SMALL_STEP, STEP
 from clbench.reproduce.frames import ACCURACY, Key
@@ -81,24 +80,15 @@ def advantage(data: "pd.DataFrame") -> Measured:
 
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
     """Draw a row per indicator, best above, a panel per number."""
-    figure, axes = grid(title, 1, len(NUMBERS), height=1.0 + 0.17 * len(data))
+    figure, axes = grid(title, 1, len(NUMBERS), "", height=1.0 + 0.17 * len(data))
     rows = np.arange(len(data))[::-1]
     for place, (one, (name, (text, neutral))) in enumerate(zip(axes[0], NUMBERS.items(), strict=True)):
         one.axvline(neutral, color="0.6", linewidth=1)
         for index, chosen in enumerate((data["indicator"].isin(SINGLE), ~data["indicator"].isin(SINGLE))):
-            values = data[chosen]
-            ends = (
-                np.abs(values[[f"{name}_low", f"{name}_high"]].sub(values[name], axis=0))
-                .fillna(0)
-                .to_numpy()
-                .T
-            )
-            style = {"color": look(index)["color"], "linestyle": "none"}
-            one.errorbar(values[name], rows[chosen], xerr=ends, marker="o", markersize=3.5, **style)
+            dots(one, rows[chosen], data[chosen], name, index)
         one.set_yticks(
             rows, data["indicator"].str.replace("_", " ") if not place else [""] * len(rows), fontsize=7
         )
-        one.grid(axis="x", color="0.92")
         one.set_ylim(-0.7, len(rows) - 0.3)
         head(one, text)
         if name != "lead":
