@@ -41,10 +41,13 @@ def head(axes: "Axes", text: str) -> None:
 
 def dots(axes: "Axes", places: "np.ndarray", data: "pd.DataFrame", name: str, index: int) -> None:
     """Draw a column of `data` with its intervals along the x axis, each row at its place on the y axis."""
+    from matplotlib.ticker import MaxNLocator
+
     ends = data[[f"{name}_low", f"{name}_high"]].sub(data[name], axis=0).abs().fillna(0).to_numpy().T
     colour = look(index)["color"]
     axes.errorbar(data[name], places, xerr=ends, marker="o", markersize=3.5, color=colour, linestyle="none")
     axes.grid(axis="x", color="0.92")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def accuracies(row: "Iterable[Axes]", data: "pd.DataFrame", name: str) -> None:

@@ -1,6 +1,6 @@
 """Which indicator predicts? Every one that is recorded, over a grid of learners, step sizes, strengths and streams."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -91,15 +91,7 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
         )
         one.set_ylim(-0.7, len(rows) - 0.3)
         head(one, text)
-        if name != "lead":
-            one.xaxis.set_major_locator(_fractions())
     return figure
-
-
-def _fractions() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(5)
 
 
 FIGURE = Figure(

@@ -23,7 +23,7 @@ NONE, USUAL = "no scheduler", "as it is"
 WARMING: Mapping[str, Mapping[str, Any]] = {
     NONE: {"scheduler": "none"},
     USUAL: {},
-    "warm 1.01, as in the published code": {"warm": 1.01},
+    "warm 1.01 (published code)": {"warm": 1.01},
     "no warm-up": {"warmup": "off"},
 }
 OTHERS: Mapping[str, Mapping[str, Any]] = {
@@ -98,7 +98,9 @@ def reasons(frames: Frames) -> "pd.DataFrame":
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
     """Draw a row per setting, those of fewer images below; a column per learner and number."""
     learners = list(data["learner"].unique())
-    lines = list(dict.fromkeys(zip(data["images"], data["setting"], strict=True)))
+    lines = sorted(
+        dict.fromkeys(zip(data["images"], data["setting"], strict=True)), key=lambda line: -_count(line[0])
+    )
     figure, axes = grid(title, len(learners), len(NUMBERS), "", height=0.7 + 0.2 * len(lines))
     for row, learner in zip(axes, learners, strict=True):
         own = data[data["learner"] == learner]
@@ -112,8 +114,11 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
             )
             head(one, f"{learner}: {text}")
         row[1].axvline(0, color="0.6", linewidth=1)
-        row[2].set_xscale("log")
     return figure
+
+
+def _count(images: str) -> int:
+    return int(images.split(maxsplit=1)[0].replace(",", ""))
 
 
 FIGURE = Figure(
