@@ -1,4 +1,4 @@
-"""What the README shows is run here, word for word."""
+"""What README and guides show is run here, word for word."""
 
 import json
 import re
@@ -24,11 +24,13 @@ from tests import oracles
 from tests.cases import SHORT
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+README = PAGES[0].read_text()
+TEXT = "\n".join(page.read_text() for page in PAGES)
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 SHELL = [
     line.strip()
-    for block in re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", TEXT, re.DOTALL)
     for line in block.splitlines()
     if "-m clbench." in line
 ]
@@ -60,7 +62,7 @@ def test_the_loop_by_hand_with_the_example_agent(tmp_path):
     scope = {"Agent": agent_class(tmp_path)}
     short = code.replace("num_tasks=5", "num_tasks=2, epochs_per_task=1, num_samples=512")
     assert short != code
-    exec(compile(short, "README.md", "exec"), scope)
+    exec(compile(short, "guide", "exec"), scope)
     assert 0 <= scope["accuracy"] <= 1
     assert scope["done"] is True
 
@@ -74,7 +76,7 @@ def agent_class(tmp_path):
 def test_the_example_stream_keeps_the_contract(streams, tmp_path):
     code = block("clbench.register(")
     assert len(code.strip().splitlines()) <= 25
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme_stream"})
+    exec(compile(code, "guide", "exec"), {"__name__": "readme_stream"})
     (id,) = set(streams) - {"RandomLabelMNIST-v0", "PermutedMNIST-v0"}
     env = clbench.make(id, **SHORT)
     assert env.reset(seed=0)[0].shape == (100, 784)
@@ -90,7 +92,7 @@ def test_the_lockstep_example_runs():
     short = code.replace("num_envs=27", "num_envs=2, num_tasks=1, epochs_per_task=1").replace(
         '"cuda"', '"cpu"'
     )
-    exec(compile(short, "README.md", "exec"), {})
+    exec(compile(short, "guide", "exec"), {})
 
 
 def test_the_evaluation_from_python_runs(tmp_path, monkeypatch):
@@ -98,13 +100,13 @@ def test_the_evaluation_from_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     short = code.replace("num_tasks=10", 'num_tasks=1, epochs_per_task=1, seeds=1, device="cpu"')
     assert short != code
-    exec(compile(short, "README.md", "exec"), {})
+    exec(compile(short, "guide", "exec"), {})
     assert list(tmp_path.glob("results/*/tasks.csv"))
 
 
 def test_the_indicators_example_runs(capsys):
     scope = {}
-    exec(compile(block("indicators.gradient_noise("), "README.md", "exec"), scope)
+    exec(compile(block("indicators.gradient_noise("), "guide", "exec"), scope)
     shown = capsys.readouterr().out.splitlines()
     assert all(line.startswith("{'0': tensor(") and "'whole network': tensor(" in line for line in shown)
     assert len(shown) == 2
@@ -120,7 +122,7 @@ def test_the_scheduler_example_schedules(capsys):
     model = nn.Sequential(nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 10))
     data = TensorDataset(torch.randn(85 * 8, 784), torch.randint(10, (85 * 8,)))
     scope = {"model": model, "loader": DataLoader(data, batch_size=8)}
-    exec(compile(code, "README.md", "exec"), scope)
+    exec(compile(code, "guide", "exec"), scope)
     history = scope["scheduler"].history
     assert history["step"].tolist() == [40, 40, 80, 80]
     assert history["layer"].tolist() == ["0", "2"] * 2
@@ -157,7 +159,7 @@ def test_the_lasting_agent_example_goes_on(tmp_path):
 def test_the_results_example_reads_the_kept_runs(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     scope = {}
-    exec(compile(block("clbench.load_results("), "README.md", "exec"), scope)
+    exec(compile(block("clbench.load_results("), "guide", "exec"), scope)
     shown = capsys.readouterr().out
     assert "docs/results/RandomLabelMNIST-v0-quick-1" in shown
     assert "agents.wasserstein" in shown
@@ -174,12 +176,24 @@ def test_an_indicator_of_ones_own(tmp_path):
     assert values[name].to_dict() == pytest.approx((values["weight_norm"] ** 2).to_dict())
 
 
+def test_the_vectorised_learner_example_learns(tmp_path):
+    (tmp_path / "my_learners.py").write_text(block("class L1Learner(Learner)"))
+    name = f"{tmp_path / 'my_learners.py'}:L1Learner"
+    envs = clbench.make_vec("RandomLabelMNIST-v0", num_envs=2, **SHORT)
+    learner = load_agent(name)(envs.agent_spec, [0, 1], scheduler="per-layer")
+    for own, found in zip(learner.parameters.values(), learner.penalty_gradients(), strict=True):
+        torch.testing.assert_close(found, 1e-5 * own.detach().sign())
+    obs, _ = envs.reset(seed=0)
+    _, _, _, _, info = envs.step(learner.act(obs))
+    assert learner.learn(info["targets"]).isfinite().all()
+
+
 def test_every_python_block_is_run_above():
-    assert len(BLOCKS) == 11
+    assert len(BLOCKS) == 12
 
 
 def test_the_sweep_file_is_the_one_that_is_shown():
-    (shown,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (shown,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     assert shown == (ROOT / "examples" / "sweep.toml").read_text()
 
 
@@ -218,9 +232,10 @@ def test_commands_are_shown():
     assert len(COMMANDS) >= 4
 
 
-def test_files_that_the_readme_names_exist():
-    for target in re.findall(r"\]\((?!http|#)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page):
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)[#)]", page.read_text()):
+        assert (page.parent / target).exists(), target
 
 
 def test_kept_results_are_what_the_readme_shows():
@@ -235,7 +250,7 @@ def test_kept_results_are_what_the_readme_shows():
     for entry in facts["spec"]["agents"]:
         name = entry["name"]
         found = score(name, records, facts["spec"]["stream"]["num_tasks"])
-        row = next(line for line in README.splitlines() if line.startswith(name) and "[" in line)
+        row = next(line for line in TEXT.splitlines() if line.startswith(name) and "[" in line)
         values = [float(value) for value in re.findall(r"[+-]?\d\.\d{3}", row)]
         average = found.average_task_accuracy
         expected = [
@@ -261,7 +276,7 @@ def test_kept_runs_on_all_images_are_what_the_readme_shows(name):
     (agent,), (record,) = facts["spec"]["agents"], folder.read_tasks()
     assert facts["status"] == "complete"
     assert facts["data"]["size"] == 60_000
-    row = next(line for line in README.splitlines() if line.endswith(f"full-mnist/{name}) |"))
+    row = next(line for line in TEXT.splitlines() if line.endswith(f"full-mnist/{name}/run.json) |"))
     learner, scheduler, accuracy, step_size, share, _ = [cell.strip() for cell in row.strip("|").split("|")]
     assert agent["name"] == f"agents.{learner.partition(',')[0].lower()}"
     assert f"`{facts['spec']['protocol']}`" in learner
@@ -298,7 +313,7 @@ def test_the_kept_quick_run_of_the_scheduler_is_what_the_readme_says():
 
     folder = RunFolder(ROOT / "docs" / "results" / "RandomLabelMNIST-v0-quick-3")
     found = score("agents.perlayer", folder.read_tasks(), 15)
-    assert f"falls from {found.first_task.mean:.3f} to {found.last_tenth.mean:.3f}" in README
+    assert f"falls from {found.first_task.mean:.3f} to {found.last_tenth.mean:.3f}" in TEXT
     records = folder.read_indicators()
     crossed = {one.task for one in records if one.indicator == "rho" and one.value > 0}
     sixth = [one.accuracy for one in folder.read_tasks() if one.task == 5]
@@ -326,9 +341,7 @@ def test_speed_is_what_was_measured():
         )
 
     table = [
-        line.split("|")
-        for line in README.splitlines()
-        if line.endswith("thread |") or "two threads |" in line
+        line.split("|") for line in TEXT.splitlines() if line.endswith("thread |") or "two threads |" in line
     ]
     expected = [
         f"{ratio('research script', 'S=1, 1 thread', 'cpu'):.1f}",
@@ -341,7 +354,7 @@ def test_speed_is_what_was_measured():
         f"{ratio('a decision of the scheduler, 256 backward passes, 100 products a layer', 'S=1, 1 thread'):.0f}",
     ]
     assert [line[2].strip() for line in table] == expected
-    text = " ".join(README.split())
+    text = " ".join(TEXT.split())
     one_core = ratio("three seeds one after another, one core each", "2 cores, ms a run")
     assert f"three seeds in one run on two | {one_core:.2f} |" in text
     most = ratio("indicators at a task's end, all but critical_step_sizes", "S=1, 1 thread")
@@ -354,7 +367,7 @@ def test_speed_is_what_was_measured():
 
 
 def test_nothing_is_left_to_be_filled_in():
-    assert "@@" not in README
+    assert "@@" not in TEXT
 
 
 def test_the_readme_says_how_python_is_run():

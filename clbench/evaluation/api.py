@@ -61,7 +61,7 @@ class Evaluation:
 
     @property
     def summary(self) -> "pd.DataFrame":
-        """A row per agent: each score's mean, and its interval's ends as `<score>_low` and `<score>_high`."""
+        """A row per agent with each score's mean, and its interval's ends as `<score>_low` and `<score>_high`."""
         import pandas as pd
 
         rows = []

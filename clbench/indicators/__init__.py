@@ -1,7 +1,7 @@
 """Trainability indicators: pure functions of model, loss, batch and optimizer state.
 
 Each takes one `torch.nn.Module` or S `Stacked` ones, and answers a dictionary: a value per layer and
-one for `WHOLE`, scalars or `(S,)`. Nothing is changed: weights, `.grad`, modes, buffers, random states.
+one for `WHOLE`, scalars or `(S,)`. Nothing is changed: weights, their `grad`, modes, buffers, random states.
 """
 
 from clbench.indicators.bounds import CriticalStepSizes as CriticalStepSizes

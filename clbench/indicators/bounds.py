@@ -16,9 +16,9 @@ class CriticalStepSizes(NamedTuple):
     """The three bounds, shaped like what they were computed from.
 
     Attributes:
-        noise: alpha_g = B ||g_hat||^2 / sigma^2.
-        volatility: alpha_vol = 1 / (kappa Vol).
-        combined: alpha~ = B ||g_hat||^2 / (sigma^2 + beta ||g_hat||^2 Vol).
+        noise: `alpha_g = B ||g_hat||^2 / sigma^2`.
+        volatility: `alpha_vol = 1 / (kappa Vol)`.
+        combined: `alpha~ = B ||g_hat||^2 / (sigma^2 + beta ||g_hat||^2 Vol)`.
     """
 
     noise: torch.Tensor
@@ -37,23 +37,23 @@ def critical_step_sizes(
 ) -> CriticalStepSizes:
     """Return the bounds on a layer's effective step size, number by number.
 
-    With kappa = beta / B, alpha~ is the harmonic combination of the other two and above neither. In pure noise
-    alpha_g tends to 1 and not to 0, since ||g_hat||^2 itself carries sigma^2 / B; `unbiased` takes that
-    share off, and corrects sigma^2 for the batch's own mean: sigma^2 B / (B - 1).
+    With `kappa = beta / B`, `alpha~` is the harmonic combination of the other two and above neither. In pure noise
+    `alpha_g` tends to 1 and not to 0, since `||g_hat||^2` itself carries `sigma^2 / B`; `unbiased` takes that
+    share off, and corrects sigma^2 for the batch's own mean: `sigma^2 B / (B - 1)`.
 
-    Where the gradient is zero, alpha_g and alpha~ are 0. Where nothing bounds (no noise, as in a batch of one,
+    Where the gradient is zero, `alpha_g` and `alpha~` are 0. Where nothing bounds (no noise, as in a batch of one,
     or no volatility yet), a bound is the largest finite number of its dtype.
 
-    Source: Baveja et al., arXiv 2509.19698, Eq. 2. The paper says beta in [0, 1], where at B = 256 alpha~ stays within
-    a percent or so of alpha_g; its published code has 10 and 20.
+    Source: Baveja et al., arXiv 2509.19698, Eq. 2. The paper says beta in [0, 1], where at B = 256 `alpha~` stays
+    within a percent or so of `alpha_g`; its published code has 10 and 20.
 
     Args:
-        gradient_squares: ||g_hat||^2 of the loss as trained.
-        noise: sigma^2 of the data loss.
-        volatility: Vol of normalised sharpness.
-        batch_size: B.
+        gradient_squares: `||g_hat||^2` of the loss as trained.
+        noise: `sigma^2` of the data loss.
+        volatility: `Vol` of normalised sharpness.
+        batch_size: `B`.
         beta: weight of curvature volatility, 0 or above.
-        kappa: scale of alpha_vol; beta / B by default.
+        kappa: scale of `alpha_vol`; `beta / B` by default.
         unbiased: see above.
 
     Returns:
@@ -89,9 +89,9 @@ def quotient(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
 
 
 def cantelli_cap(mean: torch.Tensor, deviation: torch.Tensor, delta: float = 0.05) -> torch.Tensor:
-    """Return 2 / (mu + sigma sqrt((1 - delta) / delta)), below which a step is stable with probability 1 - delta.
+    """Return `2 / (mu + sigma sqrt((1 - delta) / delta))`, below which a step is stable with probability 1 - delta.
 
-    Gradient descent is stable below 2 / lambda; Cantelli's inequality bounds lambda from its mean and deviation.
+    Gradient descent is stable below `2 / lambda`; Cantelli's inequality bounds lambda from its mean and deviation.
     The largest finite number where neither mean nor deviation bounds.
 
     Source: Baveja et al., arXiv 2509.19698, B.4.
@@ -116,13 +116,13 @@ def cantelli_cap(mean: torch.Tensor, deviation: torch.Tensor, delta: float = 0.0
 
 
 def predicted_loss_of_trainability(effective: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
-    """Return rho = (1/T) sum_t 1{some layer has alpha > bound}, the share of a task's decisions.
+    """Return `rho = (1/T) sum_t 1{some layer has alpha > bound}`, the share of a task's decisions.
 
     Source: Baveja et al., arXiv 2509.19698, App. C.2.
 
     Args:
         effective: alpha at T decisions of L layers, `(T, L)`, or `(T, L, S)` for S networks.
-        bound: a critical step size, usually alpha~, of the same shape.
+        bound: a critical step size, usually `alpha~`, of the same shape.
 
     Returns:
         share in [0, 1]: a scalar, or `(S,)`.

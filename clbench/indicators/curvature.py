@@ -57,7 +57,7 @@ def sharpness(
         seeds: of the random vectors, one per network; by default 0, 1, ...
 
     Returns:
-        loss / weight^2: scalars, or `(S,)`.
+        `loss / weight^2`: scalars, or `(S,)`.
     """
     if iterations < 1:
         raise OptionError(f"iterations={iterations} must be at least 1")
@@ -78,7 +78,7 @@ def normalized_sharpness(
     tolerance: float = TOLERANCE,
     seeds: Sequence[int] | None = None,
 ) -> Measures:
-    """Return alpha_agg * lambda: sharpness as the optimizer feels it; for SGD sharpness itself.
+    """Return `alpha_agg * lambda`: sharpness as the optimizer feels it; for SGD sharpness itself.
 
     Source: Baveja et al., arXiv 2509.19698; compare the preconditioned sharpness of Cohen et al.,
     "Adaptive Gradient Methods at the Edge of Stability", 2022, which weighs each direction by itself.

@@ -9,13 +9,13 @@ from clbench.indicators.passes import Pass
 def gradient_noise(
     model: Model, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor
 ) -> Measures:
-    """Return sigma^2 = (1/B) sum_i ||g_i - g_bar||^2 of the data loss, exact within the batch.
+    """Return `sigma^2 = (1/B) sum_i ||g_i - g_bar||^2` of the data loss, exact within the batch.
 
-    For a linear layer with input a_i and loss gradient d_i at its output, ||g_i||^2 = ||d_i||^2 (||a_i||^2 + 1),
-    so that sigma^2 = mean ||g_i||^2 - ||g_bar||^2 takes one backward pass (Goodfellow, "Efficient per-example
+    For a linear layer with input `a_i` and loss gradient `d_i` at its output, `||g_i||^2 = ||d_i||^2 (||a_i||^2 + 1)`,
+    so that `sigma^2 = mean ||g_i||^2 - ||g_bar||^2` takes one backward pass (Goodfellow, "Efficient per-example
     gradient computations", 2015). Other layers: `torch.func.vmap` over `torch.func.grad`. The mean divides by
-    B, not B - 1; a batch of one has noise 0, and so has a network whose gradients vanish. Being a difference, noise
-    of less than about a millionth of the mean ||g_i||^2 is lost to rounding in float32.
+    `B`, not `B - 1`; a batch of one has noise 0, and so has a network whose gradients vanish. Being a difference, noise
+    of less than about a millionth of the mean `||g_i||^2` is lost to rounding in float32.
 
     Source: Baveja et al., arXiv 2509.19698, Sec. 3.
 
@@ -26,7 +26,7 @@ def gradient_noise(
         targets: ditto.
 
     Returns:
-        gradient^2, per layer and for the whole network: scalars, or `(S,)`.
+        `gradient^2`, per layer and for the whole network: scalars, or `(S,)`.
 
     Raises:
         UndefinedError: the model has a batch normalisation in training mode.

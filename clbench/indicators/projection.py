@@ -31,9 +31,9 @@ def rank_projected_step_size(
     iterations: int = 30,
     seeds: Sequence[int] | None = None,
 ) -> Measures:
-    """Return alpha_g,(r) = B ||P_r g_hat||^2 / sigma^2_(r), P_r on the top r eigenvectors of the Hessian.
+    """Return `alpha_g,(r) = B ||P_r g_hat||^2 / sigma^2_(r)`, `P_r` on the top r eigenvectors of the Hessian.
 
-    Eigenvectors come from orthogonal iteration, `rank` products at a time; sigma^2_(r) is the noise of the
+    Eigenvectors come from orthogonal iteration, `rank` products at a time; `sigma^2_(r)` is the noise of the
     projected per-sample gradients. Zero and infinity as in `critical_step_sizes`.
 
     Source: Baveja et al., arXiv 2509.19698, B.1.

@@ -18,8 +18,8 @@ def hessian_rank(
 ) -> Measures:
     """Return the effective rank of the empirical Fisher matrix, as a share of the samples.
 
-    The Gram matrix of the first m samples' gradients (true targets, data loss) has the Fisher matrix's
-    non-zero spectrum: the least j with which the first j eigenvalues reach `share` of the trace, over m.
+    The Gram matrix of the first `m` samples' gradients (true targets, data loss) has the Fisher matrix's
+    non-zero spectrum: the least `j` with which the first `j` eigenvalues reach `share` of the trace, over `m`.
     It stands for the Hessian's rank in Lewandowski et al. (2023) and Baveja et al., arXiv 2509.19698. It is
     not the stable rank (sum over largest) that other projects report.
 
@@ -28,11 +28,11 @@ def hessian_rank(
         loss_fn: from outputs and targets to the batch's mean loss.
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
         targets: ditto.
-        samples: m; at most B are there.
+        samples: `m`; at most `B` are there.
         share: of the trace.
 
     Returns:
-        (0, 1], per layer and for the whole network: scalars, or `(S,)`; 1/m where all gradients vanish.
+        (0, 1], per layer and for the whole network: scalars, or `(S,)`; `1/m` where all gradients vanish.
 
     Raises:
         OptionError: `samples` or `share` is out of range.
@@ -56,7 +56,7 @@ def _rank(gram: torch.Tensor, share: float) -> torch.Tensor:
 def feature_rank(model: Model, inputs: torch.Tensor) -> Measures:
     """Return the effective rank of hidden activations on a batch.
 
-    exp(-sum p ln p), p the singular values of the `(B, width)` activations divided by their sum (Roy and
+    `exp(-sum p ln p)`, `p` the singular values of the `(B, width)` activations divided by their sum (Roy and
     Vetterli, "The effective rank", 2007; Kumar et al., "Implicit Under-Parameterization", 2021, and Lyle et
     al., 2022, use the number of singular values above a threshold instead).
 

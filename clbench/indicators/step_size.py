@@ -23,14 +23,14 @@ REDUCTIONS = ("rms", "mean")
 
 
 def effective_step_size(model: Model, optimizer: Optimizer, reduction: str = "rms") -> Measures:
-    """Return alpha = eta / ((1 - beta1^t) (sqrt(v_hat) + eps)), v_hat the bias-corrected second moment.
+    """Return `alpha = eta / ((1 - beta1^t) (sqrt(v_hat) + eps))`, `v_hat` the bias-corrected second moment.
 
-    "rms": sqrt(mean v_hat) over each weight tensor, then the mean of alpha over a layer's tensors. Biases are
+    "rms": `sqrt(mean v_hat)` over each weight tensor, then the mean of alpha over a layer's tensors. Biases are
     left out, unless a layer has nothing else. "mean": alpha of every single weight, then the mean over the
-    layer's tensors' means; a dead unit (v_hat near 0) makes it explode, up to eta / eps. The whole network
+    layer's tensors' means; a dead unit (`v_hat` near 0) makes it explode, up to `eta / eps`. The whole network
     is treated as one layer.
 
-    Before the first update there is no second moment, and SGD has none: alpha is eta.
+    Before the first update there is no second moment, and SGD has none: `alpha` is `eta`.
 
     Source: Baveja et al., arXiv 2509.19698: "mean" is the text's, "rms" the published code's.
 
@@ -58,7 +58,7 @@ def effective_of(model: Model, known: Mapping[str, Knowledge], reduction: str = 
 
 
 def aggregated_step_size(model: Model, optimizer: Optimizer) -> Measures:
-    """Return alpha_agg = eta / (sqrt(mean v_hat over all parameters) + eps), which normalises sharpness.
+    """Return `alpha_agg = eta / (sqrt(mean v_hat over all parameters) + eps)`, which normalises sharpness.
 
     The mean is over all of the network that has been trained yet; eta is each layer's own, and for the whole
     network the mean over its parameters. SGD: 1, so that normalised sharpness is sharpness; and eta before

@@ -20,7 +20,7 @@ CHANNELS_FIRST = (_ConvNd, _BatchNorm, _InstanceNorm, nn.GroupNorm)
 def unit_sign_entropy(model: Model, inputs: torch.Tensor) -> Measures:
     """Return the entropy of the signs of hidden pre-activations, mean over units.
 
-    With p the share of the batch on which a unit's pre-activation is positive, -p ln p - (1-p) ln(1-p). A
+    With `p` the share of the batch on which a unit's pre-activation is positive, `-p ln p - (1-p) ln(1-p)`. A
     layer's pre-activations are what its module returns: a normalisation that is a module of its own has units of
     its own. A convolution's units are its channels, their positions so many more samples.
 

@@ -12,25 +12,25 @@ KINDS = ("window", "ema")
 
 
 class VolatilityTracker:
-    """Vol = sigma^2 / (|mu| + eps) of a series of normalised sharpness, number by number.
+    """`Vol = sigma^2 / (|mu| + eps)` of a series of normalised sharpness, number by number.
 
-    "window" (the default): mu is the mean of the last `window` values, the newest included, and sigma^2 the
-    squared deviation of the newest from mu. "ema": exponential moving mean and variance,
-    mu <- d mu + (1-d) x and sigma^2 <- d (sigma^2 + (1-d) (x - mu_before)^2), from the first value on.
+    "window" (the default): `mu` is the mean of the last `window` values, the newest included, and `sigma^2` the
+    squared deviation of the newest from `mu`. "ema": exponential moving mean and variance,
+    `mu <- d mu + (1-d) x` and `sigma^2 <- d (sigma^2 + (1-d) (x - mu_before)^2)`, from the first value on.
 
-    `mean` and `variance` are mu and sigma^2 as they stand, a single squared deviation in the case of "window".
+    `mean` and `variance` are `mu` and `sigma^2` as they stand, a single squared deviation in the case of "window".
 
-    A value that is not finite is left out: Vol stays. After the first value Vol is 0. mu's magnitude is taken, since
-    the quotient of an unconverged iteration may be negative.
+    A value that is not finite is left out: `Vol` stays. After the first value it is 0. The magnitude of `mu` is taken,
+    since the quotient of an unconverged iteration may be negative.
 
     Source: Baveja et al., arXiv 2509.19698, Eq. 1 and C.1; "window" is also the published code's. The "ema"
     variance is that of Finch, "Incremental calculation of weighted mean and variance", 2009.
 
     Args:
         kind: "window" or "ema".
-        window: W.
-        decay: d.
-        eps: keeps Vol finite where sharpness vanishes.
+        window: how many values.
+        decay: `d`.
+        eps: keeps `Vol` finite where sharpness vanishes.
 
     Raises:
         OptionError: an argument is out of range.

@@ -22,7 +22,7 @@ KINDS = ("euclidean", "rms")
 def weight_norm(model: Model, kind: str = "euclidean") -> Measures:
     """Return the norm of the weights, biases included.
 
-    "euclidean": sqrt(sum theta^2); "rms": sqrt(mean theta^2). Others report the mean absolute value under
+    "euclidean": `sqrt(sum theta^2)`; "rms": `sqrt(mean theta^2)`. Others report the mean absolute value under
     this name (Dohare et al., Nature 2024); that is neither.
 
     Args:
@@ -56,10 +56,10 @@ def gradient_norm(
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
         targets: ditto.
         penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
-        kind: "euclidean", sqrt(sum g^2), or "rms", sqrt(mean g^2).
+        kind: "euclidean", `sqrt(sum g^2)`, or "rms", `sqrt(mean g^2)`.
 
     Returns:
-        loss / weight, per layer and for the whole network: scalars, or `(S,)`.
+        `loss / weight`, per layer and for the whole network: scalars, or `(S,)`.
     """
     return norm_of(model, Pass(model, loss_fn, inputs, targets, penalty).gradient_squares(), kind)
 
@@ -71,7 +71,7 @@ def gradient_parameter_ratio(
     targets: torch.Tensor,
     penalty: Penalty | None = None,
 ) -> Measures:
-    """Return ||g|| / ||theta||, Euclidean; 0 where all weights are 0.
+    """Return `||g|| / ||theta||`, Euclidean; 0 where all weights are 0.
 
     Args:
         model: a module, or `Stacked` ones.
@@ -81,7 +81,7 @@ def gradient_parameter_ratio(
         penalty: from parameters by name to what is added to the loss.
 
     Returns:
-        loss / weight^2, per layer and for the whole network: scalars, or `(S,)`.
+        `loss / weight^2`, per layer and for the whole network: scalars, or `(S,)`.
     """
     return ratio_of(model, Pass(model, loss_fn, inputs, targets, penalty).gradient_squares())
 

@@ -91,7 +91,7 @@ class Results:
 
     @cached_property
     def runs(self) -> "pd.DataFrame":
-        """A row per run and agent: what was run, on what, and how far it got (`status`).
+        """A row per run and agent with what was run, on what, and how far it got (`status`).
 
         `changed` names what was changed of the protocol, `seeds` counts, `arguments` is JSON; `scheduler` is
         "none" where an agent has no such argument. What a run does not say is missing, as in pandas. Arguments and
@@ -106,7 +106,7 @@ class Results:
 
     @cached_property
     def tasks(self) -> "pd.DataFrame":
-        """A row per run, agent, seed and task: `run` and the columns of tasks.csv.
+        """A row per run, agent, seed and task with `run` and the columns of tasks.csv.
 
         Raises:
             DataError: a file is missing or damaged; says in which line.
@@ -115,7 +115,7 @@ class Results:
 
     @cached_property
     def indicators(self) -> "pd.DataFrame":
-        """What was measured: `run` and the columns of indicators.csv; nothing for runs that have none.
+        """What was measured, with `run` and the columns of indicators.csv; nothing for runs that have none.
 
         Raises:
             DataError: a file is damaged; says in which line.

@@ -19,19 +19,19 @@ class Constants:
     """A scheduler's constants; defaults are those of the benchmark.
 
     Attributes:
-        every: K, steps between decisions.
-        gamma: the limit is gamma * bound.
+        every: `K`, steps between decisions.
+        gamma: the limit is `gamma * bound`.
         cool: factor of a layer above its limit.
         warm: factor of a layer far below it, in the warm-up window. Alg. 1 of the paper has about 1.001, its
             published code 1.01.
         floor: effective steps below it are never cooled.
-        beta: weight of curvature volatility in alpha~.
+        beta: weight of curvature volatility in `alpha~`.
         warmup: "every-task", "first-task" or "off".
         warmup_fraction: the window, from a task's start, as a share of its steps.
         volatility: "window" or "ema".
         window: values that volatility looks back on.
         decay: of "ema".
-        unbiased: whether the noise within ||g_hat||^2 is taken off.
+        unbiased: whether the noise within `||g_hat||^2` is taken off.
         cap_delta: above 0, bounds are also capped by `clbench.indicators.cantelli_cap` with this probability of
             failure, on mu and sigma of normalised sharpness as the volatility tracker has them (paper, B.4).
 
@@ -96,14 +96,14 @@ def factors(
 ) -> torch.Tensor:
     """Return what each step size is multiplied by: `cool`, `warm` or 1, each number by itself.
 
-    cool: alpha > gamma * bound and alpha > floor. warm: in the warm-up window, alpha < 0.3 gamma * bound.
+    cool: `alpha > gamma * bound` and `alpha > floor`. warm: in the warm-up window, `alpha < 0.3 gamma * bound`.
     Where the gradient is zero (a dead layer), or a measurement is not finite, there is nothing to decide: 1.
 
     Args:
         constants: gamma, cool, warm, floor.
-        effective: alpha, of any shape.
+        effective: `alpha`, of any shape.
         bound: the critical step size.
-        gradient_squares: ||g_hat||^2.
+        gradient_squares: `||g_hat||^2`.
         warming: whether the warm-up window is open.
     """
     limit = constants.gamma * bound

@@ -269,7 +269,7 @@ class PerLayerScheduler:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """All decisions: a row per decision and layer (and network) with step, step sizes, bounds and measurements."""
+        """A row per decision and layer (and network) with step, step sizes, bounds and measurements."""
         return self.decisions.frame(single=not isinstance(self.model, Stacked))
 
     def state_dict(self) -> dict[str, Any]:
@@ -318,13 +318,13 @@ class FullNetworkScheduler(PerLayerScheduler):
 
 
 class NoiseOnlyScheduler(PerLayerScheduler):
-    """The bound is alpha_g alone (paper, A.2)."""
+    """The bound is `alpha_g` alone (paper, A.2)."""
 
     bound = "noise"
 
 
 class VolatilityOnlyScheduler(PerLayerScheduler):
-    """The bound is alpha_vol alone (paper, A.2); works with batch normalisation in training mode."""
+    """The bound is `alpha_vol` alone (paper, A.2); works with batch normalisation in training mode."""
 
     bound = "volatility"
 

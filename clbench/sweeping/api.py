@@ -48,7 +48,7 @@ class SweepResult:
 
     @property
     def results(self) -> Results:
-        """All runs of the folder as frames: `runs`, `tasks` and `indicators`."""
+        """All runs of the folder as the frames `runs`, `tasks` and `indicators`."""
         return load_results(self.folder)
 
     @property

@@ -1,0 +1,107 @@
+"""The guides know all that is public, and their tables are the code's."""
+
+import inspect
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from pydoc import locate
+
+import pytest
+
+import clbench
+from clbench import errors, indicators
+from clbench.loading import bundled_agents, load_agent, parse_setting
+from clbench.observing import ALL
+from clbench.registration import STREAMS
+from clbench.reproduce.figures import FIGURES
+from clbench.scheduling import SCHEDULERS, Constants
+
+GUIDE = Path(__file__).parent.parent / "docs" / "guide"
+PAGES = {path.stem: path.read_text() for path in sorted(GUIDE.glob("*.md"))}
+BATCH = 256
+
+
+def public(module):
+    """What a module defines or hands on: its own names, no modules."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value))
+    }
+
+
+def referenced():
+    """All that some page has the docstring of."""
+    found = []
+    for kind, name in re.findall(r"^\.\. auto(\w+):: ([\w.]+)", "\n".join(PAGES.values()), re.MULTILINE):
+        value = locate(name)
+        assert value is not None, name
+        found += [value, *(public(value).values() if kind == "module" else ())]
+    return found
+
+
+REFERENCED = referenced()
+
+
+def is_referenced(value):
+    return any(one is value for one in REFERENCED)
+
+
+@pytest.mark.parametrize("name", clbench.__all__)
+def test_every_public_name_has_a_place(name):
+    if name == "__version__":
+        assert "`clbench.__version__`" in PAGES["evaluation"]
+    else:
+        assert is_referenced(getattr(clbench, name))
+
+
+@pytest.mark.parametrize("name", [*public(indicators), *ALL])
+def test_every_indicator_has_a_place(name):
+    assert re.search(rf"\b{name}\b", PAGES["indicators"])
+    assert name not in public(indicators) or is_referenced(public(indicators)[name])
+
+
+@pytest.mark.parametrize("name", bundled_agents())
+def test_every_learner_has_a_row_with_its_constants(name):
+    (row,) = [line for line in PAGES["agents"].splitlines() if line.startswith(f"| `{name}` |")]
+    learner = load_agent(name)
+    assert is_referenced(learner)
+    for setting in re.findall(r"`(\w+=[\w.-]+)`", row.split("|")[-2]):
+        constant, value = parse_setting(setting)
+        assert inspect.signature(learner).parameters[constant].default == value
+
+
+def test_every_stream_has_a_place():
+    for id, stream in STREAMS.items():
+        assert f"| `{id}` |" in PAGES["streams"]
+        assert is_referenced(stream.load())
+
+
+def test_every_error_has_a_place():
+    assert all(is_referenced(value) for value in public(errors).values())
+
+
+def test_every_figure_has_a_row():
+    rows = "".join(
+        line.split("|")[1] for line in PAGES["reproduction"].splitlines() if line.startswith("| `")
+    )
+    assert set(FIGURES) == set(re.findall(r"`([\w-]+)`", rows))
+
+
+def test_protocols_are_those_of_the_code():
+    for one in clbench.PROTOCOLS.values():
+        images = f"{one.num_samples:,}" + (" embedded" if one.source == "embedded" else "")
+        steps = one.num_samples // BATCH * one.epochs_per_task
+        row = f"| `{one.name}` | {images} | {one.num_tasks} x {one.epochs_per_task} | {steps:,} |"
+        assert row in PAGES["streams"]
+
+
+def test_the_schedulers_and_their_constants_are_those_of_the_code():
+    shown = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", PAGES["scheduler"], re.MULTILINE)
+    defaults = [(item.name, item.default) for item in fields(Constants)]
+    assert shown == [
+        (name, json.dumps(value) if isinstance(value, str) else repr(value)) for name, value in defaults
+    ]
+    for name, scheduler in SCHEDULERS.items():
+        assert f"| `{name}` | `{scheduler.__name__}` |" in PAGES["scheduler"]
