@@ -4,12 +4,20 @@ import pytest
 import torch
 
 from clbench import registration
+from tests.inline import in_this_process
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     """Threads that wait for each other would crawl on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def inline():
+    """Jobs run in this process, without workers."""
+    with in_this_process():
+        yield
 
 
 @pytest.fixture

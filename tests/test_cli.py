@@ -23,18 +23,36 @@ from tests.test_evaluation import PLAIN
 SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
 
 
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "clbench.evaluate", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        **options,
-    )
+@pytest.fixture
+def command(tmp_path, monkeypatch, inline, capsys):
+    """The command line without any process: its exit code and what it prints, from another folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = main(arguments)
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+    return run
 
 
 def test_a_whole_run_from_another_folder(tmp_path):
-    done = command("agents.vanilla", "agents.reset", *SHORT, "--seeds", "0,4", cwd=tmp_path)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "clbench.evaluate",
+            "agents.vanilla",
+            "agents.reset",
+            *SHORT,
+            "--seeds",
+            "0,4",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
@@ -58,9 +76,9 @@ def test_a_whole_run_from_another_folder(tmp_path):
     assert float(shown[1]) == pytest.approx(sum(own) / len(own), abs=6e-4)
 
 
-def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path):
+def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path, command):
     flags = (*SHORT, "--seeds", "2", "--set", "every=2", "--indicators", "gradient_noise,sharpness")
-    done = command("agents.perlayer", *flags, cwd=tmp_path)
+    done = command("agents.perlayer", *flags)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
@@ -85,9 +103,9 @@ def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path):
     }
 
 
-def test_what_cannot_be_measured_is_said_if_it_was_asked_for(tmp_path):
+def test_what_cannot_be_measured_is_said_if_it_was_asked_for(tmp_path, command):
     wanted = "gradient_noise,weight_norm,hessian_rank"
-    asked = command("agents.batchnorm", *SHORT, "--seeds", "1", "--indicators", wanted, cwd=tmp_path)
+    asked = command("agents.batchnorm", *SHORT, "--seeds", "1", "--indicators", wanted)
     assert asked.returncode == 0
     (line,) = asked.stderr.splitlines()
     assert line.startswith("note: agents.batchnorm has no gradient_noise, hessian_rank: per-sample gradients")
@@ -95,15 +113,15 @@ def test_what_cannot_be_measured_is_said_if_it_was_asked_for(tmp_path):
     assert set(facts["undefined_indicators"]["agents.batchnorm"]) == {"gradient_noise", "hessian_rank"}
 
 
-def test_quiet_prints_the_folder_alone(tmp_path):
+def test_quiet_prints_the_folder_alone(tmp_path, command):
     done = command("agents.vanilla", *SHORT, "--seeds", "1", "--quiet", "--out", str(tmp_path / "runs"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "runs" / "RandomLabelMNIST-v0-quick-1")
 
 
-def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path):
+def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path, command):
     (tmp_path / "mine.py").write_text(PLAIN)
-    done = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2", cwd=tmp_path)
+    done = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2")
     assert done.returncode == 1
     error = done.stderr.splitlines()[-1]
     assert error.startswith(
@@ -112,7 +130,7 @@ def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path):
     assert error.endswith("finished tasks are kept in results/RandomLabelMNIST-v0-quick-1")
     assert "Traceback" not in done.stderr
     assert len((tmp_path / "results/RandomLabelMNIST-v0-quick-1/tasks.csv").read_text().splitlines()) == 4
-    debug = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2", "--debug", cwd=tmp_path)
+    debug = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2", "--debug")
     assert debug.returncode == 1
     assert 'raise RuntimeError("out of ideas")' in debug.stderr
 
@@ -120,7 +138,7 @@ def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path, number, code):
     (tmp_path / "scratch").mkdir()
-    options = ("--tasks", "900", "--epochs", "1", "--device", "cpu")
+    options = ("--tasks", "900", "--epochs", "1", "--seeds", "2", "--device", "cpu")
     scratch = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
     process = launch("clbench.evaluate", "agents.vanilla", *options, cwd=tmp_path, env=scratch)
     table = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "tasks.csv"
@@ -230,7 +248,7 @@ def test_options_may_stand_between_agents(capsys):
     assert "agent 'agents.vanilla' is named twice" in capsys.readouterr().err
 
 
-def test_another_source_with_all_its_images(tmp_path, monkeypatch, capsys):
+def test_another_source_with_all_its_images(tmp_path, monkeypatch, inline, capsys):
     """Not quiet: how many images there are is known only when they are loaded."""
     images = dataclasses.replace(load_images("embedded"), source="torchvision")
     changed = {**sources.SOURCES, "torchvision": sources.Source(60_000, lambda data_dir: images, "")}
@@ -254,7 +272,7 @@ def test_another_source_with_all_its_images(tmp_path, monkeypatch, capsys):
     assert f"{tmp_path / 'a [bold] b'}/RandomLabelMNIST-v0-quick-1/" in out
 
 
-def test_a_full_disk_is_a_failed_run_and_one_line(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_a_failed_run_and_one_line(tmp_path, monkeypatch, inline, capsys):
     def full(self, records):
         raise WriteError("cannot write 'tasks.csv': No space left\non device")
 
@@ -263,7 +281,7 @@ def test_a_full_disk_is_a_failed_run_and_one_line(tmp_path, monkeypatch, capsys)
     assert capsys.readouterr().err == "error: cannot write 'tasks.csv': No space left on device\n"
 
 
-def test_a_single_seed_by_its_number(tmp_path):
+def test_a_single_seed_by_its_number(tmp_path, command):
     done = command("agents.vanilla", *SHORT, "--seeds", "7,", "--quiet", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text())["spec"][

@@ -1,5 +1,6 @@
-"""Whole evaluations, in real worker processes."""
+"""Whole evaluations, in real worker processes where a test does not ask for `inline`."""
 
+import contextlib
 import json
 import os
 import re
@@ -24,15 +25,18 @@ from clbench.observing import DEFAULT
 from clbench.results import RunFolder
 from clbench.streams.permuted import Permuted
 from tests.cases import SHORT, ends, worker_processes
+from tests.inline import in_this_process
 
 TINY = {**SHORT, "seeds": 2, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Two agents on a short stream, twice."""
+    """Two agents on a short stream, twice: by workers, and in this process."""
     out = tmp_path_factory.mktemp("results")
-    return [clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, out=out) for _ in range(2)]
+    by_workers = clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, out=out)
+    with in_this_process():
+        return by_workers, clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, out=out)
 
 
 def without_seconds(evaluation):
@@ -81,7 +85,7 @@ def test_results_are_frames(finished):
     assert row["steps_per_second"] > 0
 
 
-def test_indicators_are_a_frame_and_may_be_left_out(finished, tmp_path):
+def test_indicators_are_a_frame_and_may_be_left_out(finished, tmp_path, inline):
     table = finished[0].indicators
     assert list(table.columns) == ["agent", "seed", "task", "step", "layer", "indicator", "value"]
     assert set(table["indicator"]) == set(DEFAULT)
@@ -101,7 +105,7 @@ def test_same_seed_same_table(finished):
 
 
 def test_the_division_of_seeds_does_not_matter(tmp_path):
-    """Two processes of one seed, and one of both in lockstep: the same to the bit."""
+    """Two processes of one seed, and both in lockstep: the same to the bit."""
     scheduled = {"scheduler": "per-layer", "every": 2}
     made = make_plan(
         "agents.l2",
@@ -116,8 +120,10 @@ def test_the_division_of_seeds_does_not_matter(tmp_path):
         None,
     )
     tables, files = [], []
-    for division in (Division(parts=2, workers=2, threads=1), Division(parts=1, workers=1, threads=1)):
-        evaluation = carry_out(replace(made, division=division), tmp_path, Silent())
+    for parts in (2, 1):
+        divided = replace(made, division=Division(parts, workers=parts, threads=1))
+        with in_this_process() if parts == 1 else contextlib.nullcontext():
+            evaluation = carry_out(divided, tmp_path, Silent())
         tables.append(without_seconds(evaluation))
         files.append((evaluation.folder / "indicators.csv").read_bytes())
     assert tables[0].equals(tables[1])
@@ -180,16 +186,17 @@ def agent_file(tmp_path):
 def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
     wanted = ["weight_norm", "effective_step_size", "dormant_units"]
     one = clbench.evaluate(agent_file, **TINY, indicators=wanted, out=tmp_path)
-    two = clbench.evaluate(f"{agent_file}:Agent", **TINY, out=tmp_path, workers=1)
+    printed = capfd.readouterr()
+    assert "hello from seed 1" in printed.err
+    assert "hello" not in printed.out
+    with in_this_process():
+        two = clbench.evaluate(f"{agent_file}:Agent", **TINY, out=tmp_path, workers=1)
     assert len(one.tasks) == 4
     assert one.tasks["loss"].between(1, 4).all()
     np.testing.assert_allclose(one.tasks["accuracy"], two.tasks["accuracy"], atol=0.02)
     assert set(one.indicators["indicator"]) == {"weight_norm", "effective_step_size"}
     assert set(one.indicators["seed"]) == {0, 1}
     assert "no hidden layer" in one.undefined[agent_file]["dormant_units"]
-    printed = capfd.readouterr()
-    assert "hello from seed 1" in printed.err
-    assert "hello" not in printed.out
 
 
 @pytest.mark.parametrize(
@@ -266,6 +273,7 @@ def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
         batch_size=50,
         options={"spread": 2.0},
         device="cpu",
+        workers=1,
         out=tmp_path,
     )
     assert evaluation.spec.stream.options == {"spread": 2.0}
@@ -329,7 +337,7 @@ def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
     assert time.monotonic() - started < 300
 
 
-def test_progress_is_shown_when_asked_for(tmp_path, capsys):
+def test_progress_is_shown_when_asked_for(tmp_path, inline, capsys):
     clbench.evaluate("agents.vanilla", **{**TINY, "seeds": 1}, out=tmp_path, progress=True)
     assert "agents.vanilla  done  accuracy" in capsys.readouterr().out
 
@@ -348,7 +356,7 @@ def test_an_exception_ends_all_workers(tmp_path):
     assert RunFolder(next(tmp_path.iterdir())).read_run()["status"] == "failed"
 
 
-def test_images_that_were_loaded_before_stay_loaded(tmp_path):
+def test_images_that_were_loaded_before_stay_loaded(tmp_path, inline):
     before = clbench.load_images()
     clbench.evaluate("agents.vanilla", **{**TINY, "seeds": 1}, out=tmp_path)
     assert clbench.load_images() is before

@@ -3,6 +3,7 @@
 import contextlib
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from clbench.evaluation.pool import Pool
 from clbench.results import States
 from clbench.specs import AgentEntry, StreamSpec
 from tests.cases import SHORT
+from tests.inline import PLACES, InThisProcess
 
 NAMES = ["agents.vanilla", "agents.l2", "agents.crelu", "agents.perlayer"]
 FAILS = """
@@ -113,6 +115,36 @@ def test_one_that_ends_its_process_does_not_take_the_others_with_it(tmp_path):
     alone = in_turn(jobs(tmp_path / "b", ["agents.vanilla"]))[0]
     assert found[0] == [one for one in alone if one["kind"] != "started"]
     assert found[1][-1]["error"].endswith("(seeds 2, 5): the worker process ended with exit code 3")
+
+
+def test_what_tests_put_in_the_place_of_a_pool_gives_what_it_gives(tmp_path):
+    """In lockstep, and alone after one has failed."""
+    path = tmp_path / "fails.py"
+    path.write_text(FAILS)
+    found = []
+    for kind in (Pool, InThisProcess):
+        own = jobs(tmp_path / kind.__name__, ["agents.perlayer", str(path), "agents.l2"])
+        with contextlib.closing(kind([dict(zip((3, 5, 8), own, strict=True))], workers=1)) as pool:
+            found.append(by_place(pool.messages()))
+    ends = {index: messages[-1]["kind"] for index, messages in found[0].items()}
+    assert ends == {3: "done", 5: "failed", 8: "done"}
+    assert found[0] == found[1]
+
+
+def test_it_is_put_wherever_there_is_a_pool():
+    root = Path(__file__).parent.parent
+    using = [path for path in root.glob("clbench/**/*.py") if "pool import Pool" in path.read_text()]
+    assert sorted(PLACES) == sorted(".".join(path.relative_to(root).with_suffix("").parts) for path in using)
+
+
+def test_what_stands_for_a_pool_stops_where_it_is_told_to(tmp_path):
+    pool = InThisProcess([{index: job} for index, job in enumerate(jobs(tmp_path))], workers=1)
+    kinds = []
+    for _, message in pool.messages():
+        kinds.append(message["kind"])
+        pool.stop()
+    assert kinds == ["started", "stopped"]
+    assert States(tmp_path / "0").newest()[1]["steps"] == 1
 
 
 def test_one_that_fails_does_not_take_the_others_with_it(tmp_path):

@@ -43,7 +43,7 @@ def block(marker):
     return found
 
 
-def test_the_example_agent_learns(tmp_path):
+def test_the_example_agent_learns(tmp_path, inline):
     code = block("class Agent:")
     assert len(code.strip().splitlines()) <= 30
     path = tmp_path / "my_agent.py"
@@ -95,7 +95,7 @@ def test_the_lockstep_example_runs():
     exec(compile(short, "guide", "exec"), {})
 
 
-def test_the_evaluation_from_python_runs(tmp_path, monkeypatch):
+def test_the_evaluation_from_python_runs(tmp_path, monkeypatch, inline):
     code = block("clbench.evaluate(")
     monkeypatch.chdir(tmp_path)
     short = code.replace("num_tasks=10", 'num_tasks=1, epochs_per_task=1, seeds=1, device="cpu"')
@@ -132,7 +132,7 @@ def test_the_scheduler_example_schedules(capsys):
     )
 
 
-def test_the_scheduled_agent_example_runs(tmp_path):
+def test_the_scheduled_agent_example_runs(tmp_path, inline):
     path = tmp_path / "mine.py"
     heads = "from torch.nn import functional as F\nfrom clbench import PerLayerScheduler\n"
     path.write_text(heads + block("class Agent:") + block("class ScheduledAgent(Agent)"))
@@ -166,7 +166,7 @@ def test_the_results_example_reads_the_kept_runs(capsys, monkeypatch):
     assert set(scope["tasks"].run) <= set(scope["quick"].run)
 
 
-def test_an_indicator_of_ones_own(tmp_path):
+def test_an_indicator_of_ones_own(tmp_path, inline):
     (tmp_path / "my_indicators.py").write_text(block("def energy("))
     name = f"{tmp_path / 'my_indicators.py'}:energy"
     found = clbench.evaluate(

@@ -32,6 +32,7 @@ from clbench.runner import Run
 from clbench.specs import AgentEntry, StreamSpec, plain
 from clbench.state import from_bytes, to_bytes
 from tests.cases import SHORT, ends, heed_interrupts, launch, short_env, short_vec, worker_processes
+from tests.inline import in_this_process
 
 STREAM = StreamSpec("RandomLabelMNIST-v0", num_tasks=12, epochs_per_task=4, num_samples=600, batch_size=100)
 MEASURED = ("gradient_noise", "dormant_units", "critical_step_sizes")
@@ -205,7 +206,8 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypat
         "agents.perlayer", "dropout.py", "--set", "step_size=2e-3", "--tasks", "30", "--epochs", "3",
         "--images", "600", "--batch-size", "100", "--seeds", "1", "--device", "cpu",
     ]  # fmt: skip
-    assert main([*flags, "--out", "whole"]) == 0
+    with in_this_process():
+        assert main([*flags, "--out", "whole"]) == 0
     folder = Path("cut") / "RandomLabelMNIST-v0-quick-1"
     table = tmp_path / folder / "tasks.csv"
 
@@ -228,7 +230,8 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, tmp_path, monkeypat
         assert all(ends(pid) for pid in workers)
         command = ["--resume", str(folder)]
     assert said.splitlines()[-1].endswith(f"go on with: python -m clbench.evaluate --resume {folder}")
-    assert main(command) == 0
+    with in_this_process():
+        assert main(command) == 0
     out, err = capsys.readouterr()
     assert "anew" not in err
     assert "agents.perlayer  done" in out
@@ -263,14 +266,14 @@ def failed_once(tmp_path_factory):
     place = tmp_path_factory.mktemp("failed")
     (place / "failing.py").write_text(FAILING)
     flags = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, in_this_process():
         patch.chdir(place)
         assert main(["failing.py", "--seeds", "1", *flags, "--quiet"]) == 1
     return place
 
 
 @pytest.fixture
-def failed(failed_once, tmp_path, monkeypatch, capsys):
+def failed(failed_once, tmp_path, monkeypatch, inline, capsys):
     place = tmp_path / "copy"
     shutil.copytree(failed_once, place)
     monkeypatch.chdir(place)
@@ -345,7 +348,7 @@ def test_a_run_killed_while_it_draws_only_draws(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, in_this_process():
         patch.setattr("clbench.evaluation.session.curves", killed)
         with pytest.raises(KeyboardInterrupt, match="go on with: python -m clbench.evaluate --resume"):
             clbench.evaluate("agents.vanilla", **SHORT, seeds=1, device="cpu", out=tmp_path)
@@ -398,7 +401,7 @@ def test_runs_of_before_there_were_states(failed, capsys):
     assert "was made by a clbench that kept no states" in refused(capsys, failed)
 
 
-def test_an_agent_without_states_is_told_so_and_starts_its_seed_anew(tmp_path, monkeypatch, capsys):
+def test_an_agent_without_states_is_told_so_and_starts_its_seed_anew(tmp_path, monkeypatch, inline, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "forgetful.py").write_text(FORGETFUL)
     result = clbench.evaluate("forgetful.py", **SHORT, seeds=1, device="cpu")
@@ -410,7 +413,7 @@ def test_an_agent_without_states_is_told_so_and_starts_its_seed_anew(tmp_path, m
     assert not (result.folder / "state").exists()
 
 
-def test_an_agent_whose_state_cannot_be_kept(tmp_path, monkeypatch, capsys):
+def test_an_agent_whose_state_cannot_be_kept(tmp_path, monkeypatch, inline, capsys):
     monkeypatch.chdir(tmp_path)
     text = FORGETFUL + "    def state_dict(self):\n        return {'me': self}\n    load_state_dict = None\n"
     (tmp_path / "odd.py").write_text(
@@ -453,7 +456,7 @@ class InNoModule(PerLayer):
     pass
 
 
-def test_classes_that_only_this_process_has(tmp_path, monkeypatch):
+def test_classes_that_only_this_process_has(tmp_path, monkeypatch, inline):
     expected = clbench.evaluate("agents.perlayer", **SHORT, seeds=2, device="cpu", out=tmp_path / "whole")
     monkeypatch.setattr(InNoModule, "__module__", "__main__")
     monkeypatch.setattr(InNoModule, "learn", disturbed(PerLayer.learn, {8: "error", 11: "signal"}))
@@ -524,7 +527,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_finished(tmp_path):
     assert RunFolder(folder).read_run()["status"] == "failed"
 
 
-def test_a_folder_that_can_no_longer_be_written(tmp_path, monkeypatch):
+def test_a_folder_that_can_no_longer_be_written(tmp_path, monkeypatch, inline):
     """After the first task every replacement of a file fails; the tables of before are whole."""
     replace, calls = os.replace, []
 

@@ -22,6 +22,7 @@ from clbench.leaderboard.verifying import Verdict
 from clbench.loading import bundled_file, load_agent, source_of
 from clbench.results import RunFolder
 from clbench.specs import PROTOCOLS, AgentEntry, Protocol, RunSpec
+from tests.inline import in_this_process
 from tests.leaderboards import SOURCE, edit, edit_tasks, records, stream_spec, write_submission
 
 TINY = Protocol("tiny", "embedded", 5_000, 2, 1, "tests")
@@ -55,9 +56,10 @@ def tiny(monkeypatch):
 def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE)
-    run = clbench.evaluate(
-        ["agents.perlayer", str(tmp_path / "mine.py")], protocol="tiny", device="cpu", indicators="none"
-    )
+    with in_this_process():
+        run = clbench.evaluate(
+            ["agents.perlayer", str(tmp_path / "mine.py")], protocol="tiny", device="cpu", indicators="none"
+        )
     flags = ["--code", "https://example.org/code", "--contact", "me", "--licence", "BSD-3-Clause"]
     capsys.readouterr()
     assert main(["submit", str(run.folder), "--name", "a"]) == 1
@@ -92,7 +94,8 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     assert main(["verify", "ours", "--seed", "1", "--tasks", "2"]) == 0
     assert capsys.readouterr().out.rstrip().endswith(": identical")
     Path("mine.py").unlink()  # the attached source is enough
-    assert main(["verify", "mine"]) == 0
+    with in_this_process():
+        assert main(["verify", "mine"]) == 0
     assert capsys.readouterr().out.startswith("seed 0, task 1: recorded 0.")
     assert main(["build"]) == 0
     assert "| 1 | [ours](https://example.org/code) | " in Path("leaderboard/README.md").read_text()
@@ -101,7 +104,8 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     forge(place)
     assert main(["check"]) == 0
     capsys.readouterr()
-    assert main(["verify", "mine"]) == 1
+    with in_this_process():
+        assert main(["verify", "mine"]) == 1
     assert ": different (by up to 0." in capsys.readouterr().out
     for arguments, fault in (
         (["verify", "nobody"], "no submission 'nobody' in 'leaderboard/submissions'."),

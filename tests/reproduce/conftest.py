@@ -5,9 +5,6 @@ import pytest
 
 from clbench.indicators import WHOLE
 from clbench.reproduce.frames import ACCURACY
-from tests.sweeping.conftest import inline
-
-__all__ = ["inline"]
 
 
 def rows(values, indicator=ACCURACY, layer=WHOLE, run="a-0", **labels):

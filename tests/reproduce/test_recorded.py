@@ -9,6 +9,7 @@ from clbench.reproduce.claims import judge
 from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.frames import gather
 from clbench.reproduce.scale import Scale
+from tests.inline import in_this_process
 
 LENGTH = {"num_tasks": 4, "epochs_per_task": 4, "num_samples": 500, "batch_size": 50}  # a decision per task
 GAP = """
@@ -27,7 +28,8 @@ def runs(tmp_path_factory):
     (out / "mine.py").write_text(GAP)
     scale = Scale(seeds=1, changes=LENGTH, device="cpu", indicators=(f"{out / 'mine.py'}:gap",))
     cells = [scale.cell("agents.l2", scheduler=name) for name in ("none", "per-layer")]
-    done = clbench.sweep({"name": "real", "cell": cells}, out=out, workers=1)
+    with in_this_process():
+        done = clbench.sweep({"name": "real", "cell": cells}, out=out, workers=1)
     assert not done.failures
     return dict(zip(("none", "per-layer"), sorted(done.folder.glob("agents*"), key=scheduled), strict=True))
 

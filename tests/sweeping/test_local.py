@@ -21,7 +21,8 @@ from clbench.sweeping.launcher import divided
 from clbench.sweeping.local import Local
 from clbench.sweeping.stacks import stacked
 from tests.cases import ends, launch, worker_processes
-from tests.sweeping.conftest import FAILING, STEPS, TINY, InThisProcess, frame
+from tests.inline import InThisProcess
+from tests.sweeping.conftest import FAILING, STEPS, TINY, frame
 
 GRID = {"agent": "agents.vanilla", "arguments": {"step_size": [1e-3, 1e-2]}}
 SWEEP = {**TINY, "grid": [GRID]}

@@ -1,0 +1,75 @@
+"""Jobs without processes of their own: what a pool of workers gives, without the seconds that each takes to start.
+
+A job and its messages go through JSON, threads are as many and denormal numbers are flushed to zero as in a worker, so
+that results are the same to the bit; `test_jobs.py` compares them with a real pool's. For tests whose point is not the
+processes.
+"""
+
+import contextlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from clbench.evaluation.jobs import Job, run_jobs
+from clbench.specs import plain
+
+PLACES = ("clbench.evaluation.session", "clbench.sweeping.local", "clbench.leaderboard.verifying")
+
+
+class InThisProcess:
+    """Takes the place of `Pool`: one group of jobs after another. What agents print is printed here."""
+
+    def __init__(self, groups, workers):
+        self._groups, self._stopping = groups, False
+
+    def messages(self):
+        for group in self._groups:
+            if self._stopping:
+                return
+            indices = list(group)
+            # Without `data`: a worker maps the data, this process has it.
+            jobs = [Job.from_json(_through_json(plain(replace(job, data="")))) for job in group.values()]
+            for message in _made(run_jobs(jobs, stop=lambda: self._stopping), jobs[0].threads):
+                place, content = _through_json(message)
+                yield indices[place], content
+
+    def stop(self):
+        self._stopping = True
+
+    def close(self):
+        pass
+
+
+def _through_json(what):
+    return json.loads(json.dumps(what))
+
+
+def _made(messages, threads):
+    """The messages; only while one is made is this process like a worker."""
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # see `clbench.evaluation.worker`
+    with contextlib.closing(messages):
+        while True:
+            before = torch.get_num_threads()
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(True)
+            try:
+                message = next(messages, None)
+            finally:
+                torch.set_flush_denormal(False)
+                torch.set_num_threads(before)
+            if message is None:
+                return
+            yield message
+
+
+@contextlib.contextmanager
+def in_this_process():
+    """Let evaluations, sweeps and verifications run their jobs in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place in PLACES:
+            patch.setattr(f"{place}.Pool", InThisProcess)
+        yield
