@@ -39,6 +39,7 @@ examples:
   python -m clbench.reproduce list
   python -m clbench.reproduce 4-bottom --dry-run
   python -m clbench.reproduce all
+  python -m clbench.reproduce all --report
   python -m clbench.reproduce 4-bottom 5 --protocol paper --out docs/reproduction --runs results/reproduction/runs
 
 exit codes: 0 done; 1 a run failed, all else is done; 2 nothing was started;
@@ -75,6 +76,7 @@ def build_parser() -> Parser:
         help="processes at a time (default: cores, or 1 on an accelerator)",
     )
     add("--dry-run", action="store_true", help="say what would run and how long it takes; start nothing")
+    add("--report", action="store_true", help="run nothing; figures and report of the runs that are finished")
     add("--accept-changes", action="store_true", help="go on with runs although the code has changed")
     # Another length than the protocol's, to try things out.
     add("--set", action="append", default=[], help=argparse.SUPPRESS)
@@ -111,7 +113,9 @@ def _main(arguments: Sequence[str]) -> int:
         console.print(cells_table(cells, folder))
         return 0
     again = f"python -m clbench.reproduce {shlex.join(arguments)}"
-    failures = run_missing(wanted.sweep, cells, folder, launcher, default_board, again)
+    failures: dict[str, str] = {}
+    if not options.report:
+        failures = run_missing(wanted.sweep, cells, folder, launcher, default_board, again)
     made = [
         path for figure in figures for path in make_figure(figure, wanted.of[figure.name], folder, scale, out)
     ]
@@ -119,6 +123,8 @@ def _main(arguments: Sequence[str]) -> int:
         console.print(f"written: {path}", soft_wrap=True)
     if made:
         _report(console, out)
+    elif options.report:
+        raise OptionError(f"--report: '{folder.path}' has no finished run of {', '.join(options.what)}")
     print_failures(wanted.sweep, failures, folder)
     return 1 if failures else 0
 

@@ -124,6 +124,17 @@ def test_a_figure_of_some_of_its_runs_says_so(tmp_path):
     assert "[runs](quick/2-runs.csv). 2 of 3 runs missing." in (tmp_path / "README.md").read_text()
 
 
+def test_a_report_runs_nothing(tmp_path, capsys):
+    at = ["--out", str(tmp_path), "--report"]
+    assert main(["2", *at]) == 2
+    assert "has no finished run of 2" in capsys.readouterr().err
+    wanted = needed([FIGURES["2"]], Scale())
+    finish(wanted, SweepFolder(tmp_path / "runs"), {("1e-3",): 0.5})
+    assert main(["2", *at]) == 0
+    assert "2 of 3 runs missing" in (tmp_path / "README.md").read_text()
+    assert len(list((tmp_path / "runs").glob("agents*"))) == 1
+
+
 def test_figures_are_called_what_the_paper_calls_them():
     names = {name: label(figure) for name, figure in FIGURES.items()}
     assert (names["1"], names["4-bottom"], names["9-10"]) == ("Fig. 1", "Fig. 4 bottom", "Figs. 9-10")
