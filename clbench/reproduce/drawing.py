@@ -1,6 +1,6 @@
 """What figures are drawn with."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from clbench.indicators.bounds import UNBOUNDED
@@ -20,6 +20,9 @@ LEVELS = ("effective_step_size", *BOUNDS)
 """What `bounds` draws."""
 
 
+WIDE = 3  # times: a logarithmic axis has ticks enough
+
+
 def grid(
     title: str, rows: int, columns: int, across: str = "task", sharey: bool = False, height: float = 2.5
 ) -> "tuple[Figure, np.ndarray]":
@@ -37,6 +40,21 @@ def grid(
 def head(axes: "Axes", text: str) -> None:
     """Write what a panel is above it."""
     axes.set_title(text, fontsize=9, loc="left")
+
+
+def trajectories(axes: "Axes", lines: "Mapping[str, pd.DataFrame]", first: int = 0) -> None:
+    """Draw step sizes over time by label, medians over seeds; logarithmically if they differ by much."""
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    medians = {label: own.groupby("time")["value"].median() for label, own in lines.items()}
+    for index, (label, line) in enumerate(medians.items()):
+        axes.plot(line.index, line, label=label, linewidth=1.6, **look(first + index))
+    values = [value for line in medians.values() for value in line if value > 0]
+    if values and max(values) > WIDE * min(values):
+        axes.set_yscale("log")
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def dots(axes: "Axes", places: "np.ndarray", data: "pd.DataFrame", name: str, index: int) -> None:

@@ -77,16 +77,25 @@ def tally(rows: Iterable[Judgement]) -> str:
 
 def claims_table(rows: Iterable[Judgement]) -> str:
     """Return the claims as a table in Markdown."""
-    columns = ("place", "claim", "published", "ours", "n", "protocol", "holds if", "verdict")
+    columns = (
+        "place",
+        "claim, and what is measured",
+        "published",
+        "ours",
+        "n",
+        "protocol",
+        "holds if",
+        "verdict",
+    )
     lines = [
         (
             row.place,
-            row.statement,
+            f"{row.statement}.<br>*{row.quantity}*",
             number(row.published),
             with_interval(row.ours, row.low, row.high),
             str(row.count or ""),
             row.protocol,
-            f"{row.quantity}: {row.rule}",
+            row.rule,
             f"**{row.verdict}**" + (f" ({row.note})" if row.note else ""),
         )
         for row in rows

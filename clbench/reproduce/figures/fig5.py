@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clbench.errors import DataError
-from clbench.plotting.style import legend, look
+from clbench.plotting.style import legend
 from clbench.reproduce.claims import AT_PAPER, Claim, Measured, Rule, over_seeds
-from clbench.reproduce.drawing import grid, head
+from clbench.reproduce.drawing import grid, head, trajectories
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import along_tasks, select
 from clbench.reproduce.learners import FIRST_LAYER, LEARNERS, SCHEDULED, variants
@@ -42,11 +42,8 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
     figure, axes = grid(title, 1, len(learners), "tasks done", height=3.0)
     for one, learner in zip(axes[0], learners, strict=True):
         found = select(data, "step_size", learner=learner)
-        for index, (layer, own) in enumerate(found.groupby("layer")):
-            line = own.groupby("time")["value"].median()
-            one.plot(line.index, line, label=layer, linewidth=1.6, **look(index))
+        trajectories(one, {str(layer): own for layer, own in found.groupby("layer")})
         head(one, learner)
-        one.set_yscale("log")
     axes[0, 0].set_ylabel("step size")
     legend(figure)
     return figure

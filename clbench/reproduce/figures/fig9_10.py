@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from clbench.plotting.style import legend, look
+from clbench.plotting.style import legend
 from clbench.reproduce.claims import Claim, Rule, over_seeds
-from clbench.reproduce.drawing import accuracies, grid
+from clbench.reproduce.drawing import accuracies, grid, trajectories
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.figures.fig7 import over_learners
 from clbench.reproduce.frames import per_task, select
@@ -23,12 +23,12 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
     figure, axes = grid(title, 2, len(learners), "tasks done", height=2.6)
     accuracies(axes[0], data, "variant")
     for one, learner in zip(axes[1], learners, strict=True):
-        lines = select(data, "step_size", learner=learner).groupby(["variant", "layer"], sort=False)
-        for index, ((scheduler, layer), own) in enumerate(lines):
-            line = own.groupby("time")["value"].median()
-            label = WHOLE_NETWORK if scheduler == WHOLE_NETWORK else f"{PER_LAYER}: {layer}"
-            one.plot(line.index, line, label=f"step size, {label}", linewidth=1.6, **look(index + len(SHOWN)))
-        one.set_yscale("log")
+        found = select(data, "step_size", learner=learner).groupby(["variant", "layer"], sort=False)
+        lines = {
+            f"step size, {name if name == WHOLE_NETWORK else f'{name}: {layer}'}": own
+            for (name, layer), own in found
+        }
+        trajectories(one, lines, first=len(SHOWN))
     axes[1, 0].set_ylabel("step size")
     legend(figure)
     return figure
