@@ -1,0 +1,57 @@
+"""The report in the repository comes from the files beside it, and those from runs."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from clbench.reproduce.figures import FIGURES
+from clbench.reproduce.making import CLAIMS, read_frame
+from clbench.reproduce.report import PAGE, write_report
+
+ROOT = Path(__file__).parent.parent.parent
+PUBLISHED = ROOT / "docs" / "reproduction"
+TABLES = sorted(path.relative_to(PUBLISHED) for path in PUBLISHED.glob("*/*-runs.csv"))
+
+
+def test_the_report_is_what_its_files_give(tmp_path):
+    copy = shutil.copytree(PUBLISHED, tmp_path / "copy")
+    for name in (PAGE, CLAIMS):
+        (copy / name).unlink()
+    write_report(tuple(FIGURES.values()), copy)
+    for name in (PAGE, CLAIMS):
+        assert (copy / name).read_text() == (PUBLISHED / name).read_text()
+
+
+def test_everything_was_made_at_quick():
+    assert {path.name.removesuffix("-runs.csv") for path in TABLES if path.parent.name == "quick"} == set(FIGURES)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_every_number_has_its_run(table):
+    figure = FIGURES[table.name.removesuffix("-runs.csv")]
+    runs = pd.read_csv(PUBLISHED / table)
+    finished = runs[runs["run"].notna()]
+    assert finished[["command", "commit", "seconds", "processor", "agent_sha256", "data_sha256"]].notna().all().all()
+    assert not finished["uncommitted"].astype(bool).any()
+    data = read_frame(figure, f"{figure.name}.csv", PUBLISHED, table.parent.name)
+    places = list(figure.by)
+    recorded = data[[*places, "run"]].drop_duplicates().apply(tuple, axis=1)
+    assert set(recorded) == set(finished[[*places, "run"]].astype(str).apply(tuple, axis=1))
+    if figure.summary:
+        summary = read_frame(figure, figure.file, PUBLISHED, table.parent.name)
+        again = figure.summary(data)
+        pd.testing.assert_frame_equal(again, summary, check_dtype=False, rtol=1e-6)
+
+
+def test_what_the_guide_says_of_it():
+    text = " ".join((ROOT / "docs" / "guide" / "reproduction.md").read_text().split())
+    claims = pd.read_csv(PUBLISHED / CLAIMS)
+    quick = claims[claims["protocol"] == "quick"].set_index("claim")["ours"]
+    stated = re.findall(r"(-?[\d.]+) \(\*([^*]+)\*\)", text)
+    assert len(stated) >= 8
+    for number, name in stated:
+        digits = len(number.partition(".")[2])
+        assert float(number) == pytest.approx(quick[name], abs=0.51 * 10**-digits), name
