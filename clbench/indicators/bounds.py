@@ -67,18 +67,19 @@ def critical_step_sizes(
     [1.0, 1.0, 0.5]
     """
     check_tensors(gradient_squares=gradient_squares, noise=noise, volatility=volatility)
-    if kappa is None:
-        kappa = beta / batch_size
+    harmonic = kappa is None
+    kappa = beta / batch_size if kappa is None else kappa
     if not (beta >= 0 and kappa >= 0):
         raise OptionError(f"beta={beta} and kappa={kappa} must not be negative")
     if unbiased and batch_size > 1:
         noise = noise * (batch_size / (batch_size - 1))
         gradient_squares = (gradient_squares - noise / batch_size).clamp_min(0)
-    return CriticalStepSizes(
-        noise=quotient(batch_size * gradient_squares, noise),
-        volatility=quotient(torch.ones_like(volatility), kappa * volatility),
-        combined=quotient(batch_size * gradient_squares, noise + beta * gradient_squares * volatility),
-    )
+    by_noise = quotient(batch_size * gradient_squares, noise)
+    by_volatility = quotient(torch.ones_like(volatility), kappa * volatility)
+    combined = quotient(batch_size * gradient_squares, noise + beta * gradient_squares * volatility)
+    if harmonic:  # rounding may lift it above the other one, and does where kappa Vol is a denormal number
+        combined = torch.minimum(combined, by_volatility)
+    return CriticalStepSizes(by_noise, by_volatility, combined)
 
 
 def quotient(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:

@@ -103,7 +103,8 @@ def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
 
 
 def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
-    lines = [f"{key} = {value!r}" for key, value in LONGER.items()]
+    length = {**LONGER, "num_tasks": 60}  # not finished before the interruption is heard of
+    lines = [f"{key} = {value!r}" for key, value in length.items()]
     cells = ['[[cell]]\nagent = "agents.vanilla"', '[[cell]]\nagent = "agents.l2"\nnum_tasks = 1']
     (tmp_path / "tiny.toml").write_text("\n".join([*lines, *cells]))
     call = ("tiny.toml", "--launcher", "ray", "--quiet")
@@ -125,7 +126,7 @@ def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
     assert again.returncode == 0
     done = clbench.load_results(tmp_path / "results")
     assert set(done.runs["status"]) == {"complete"}
-    assert len(done.tasks) == LONGER["num_tasks"] + 1
+    assert len(done.tasks) == length["num_tasks"] + 1
     facts = RunFolder(tmp_path / begun[0]["run"]).read_run()
     assert facts["resumed"][0]["steps"]["0"] > 0
     assert facts["command"][:4] == ["python", "-m", "clbench.sweep", "tiny.toml"]
