@@ -26,6 +26,22 @@ class Agent:
         pass
 '''
 
+SLOW = '''
+import pathlib
+import time
+
+from agents import vanilla
+
+
+class Agent(vanilla.Agent):
+    """Takes its time while there is no file beside this one called "hurry"."""
+
+    def learn(self, targets):
+        if not (pathlib.Path(__file__).parent / "hurry").exists():
+            time.sleep(0.05)
+        super().learn(targets)
+'''
+
 
 def frame(results):
     """All of a sweep's tasks with what was varied, but for the times and the folders above."""

@@ -12,7 +12,7 @@ import clbench
 from clbench.results import RunFolder
 from tests.cases import launch
 from tests.sweeping.clusters import finished_tasks, kill, kill_worker, start, wait_for
-from tests.sweeping.conftest import FAILING, TINY, frame
+from tests.sweeping.conftest import FAILING, SLOW, TINY, frame
 
 pytest.importorskip("ray")
 
@@ -103,13 +103,13 @@ def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
 
 
 def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
-    length = {**LONGER, "num_tasks": 60}  # not finished before the interruption is heard of
-    lines = [f"{key} = {value!r}" for key, value in length.items()]
-    cells = ['[[cell]]\nagent = "agents.vanilla"', '[[cell]]\nagent = "agents.l2"\nnum_tasks = 1']
+    (tmp_path / "slow.py").write_text(SLOW)
+    lines = [f"{key} = {value!r}" for key, value in LONGER.items()]
+    cells = ['[[cell]]\nagent = "slow.py"', '[[cell]]\nagent = "agents.l2"\nnum_tasks = 1']
     (tmp_path / "tiny.toml").write_text("\n".join([*lines, *cells]))
     call = ("tiny.toml", "--launcher", "ray", "--quiet")
     process = launch("clbench.sweep", *call, "--ray-address", cluster.address, cwd=tmp_path)
-    wait_for(lambda: any(finished_tasks(path) > 2 for path in tmp_path.glob("results/tiny/*")))
+    wait_for(lambda: any(finished_tasks(path) for path in tmp_path.glob("results/tiny/*")))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -120,13 +120,14 @@ def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
     )
     begun = clbench.load_results(tmp_path / "results").runs.to_dict("records")
     assert [run["status"] for run in begun] == ["interrupted"]
+    (tmp_path / "hurry").touch()
     again = launch("clbench.sweep", *call, "--workers", "2", cwd=tmp_path)
     out, err = again.communicate(timeout=120)
     assert (out, err) == ("results/tiny\n", "")
     assert again.returncode == 0
     done = clbench.load_results(tmp_path / "results")
     assert set(done.runs["status"]) == {"complete"}
-    assert len(done.tasks) == length["num_tasks"] + 1
+    assert len(done.tasks) == LONGER["num_tasks"] + 1
     facts = RunFolder(tmp_path / begun[0]["run"]).read_run()
     assert facts["resumed"][0]["steps"]["0"] > 0
     assert facts["command"][:4] == ["python", "-m", "clbench.sweep", "tiny.toml"]
