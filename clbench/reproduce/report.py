@@ -56,6 +56,7 @@ def write_report(figures: Sequence[Figure], out: Path) -> list[Judgement]:
     rows = judgements(figures, out)
     write_frame(out / CLAIMS, claims_frame(rows))
     parts = [HEAD, "## Claims\n", RULES, tally(rows) + "\n", claims_table(rows)]
+    parts += ["### What they say\n", statements_table(rows)]
     for scale in scales:
         parts += [f"## Figures: {scale}\n", *_figures(figures, out, scale), *_runs(figures, out, scale)]
     text = "\n".join(parts)
@@ -76,31 +77,29 @@ def tally(rows: Iterable[Judgement]) -> str:
 
 
 def claims_table(rows: Iterable[Judgement]) -> str:
-    """Return the claims as a table in Markdown."""
-    columns = (
-        "place",
-        "claim, and what is measured",
-        "published",
-        "ours",
-        "n",
-        "protocol",
-        "holds if",
-        "verdict",
+    """Return what was measured for each claim, at each protocol, as a table in Markdown."""
+    return markdown(
+        ("place", "claim", "published", "ours", "n", "protocol", "holds if", "verdict"),
+        [
+            (
+                row.place,
+                row.claim,
+                number(row.published),
+                with_interval(row.ours, row.low, row.high),
+                str(row.count or ""),
+                f"[{row.protocol}]({row.data})" if row.data else row.protocol,
+                row.rule,
+                f"**{row.verdict}**" + (f" ({row.note})" if row.note else ""),
+            )
+            for row in rows
+        ],
     )
-    lines = [
-        (
-            row.place,
-            f"{row.statement}.<br>*{row.quantity}*",
-            number(row.published),
-            with_interval(row.ours, row.low, row.high),
-            str(row.count or ""),
-            row.protocol,
-            row.rule,
-            f"**{row.verdict}**" + (f" ({row.note})" if row.note else ""),
-        )
-        for row in rows
-    ]
-    return markdown(columns, lines)
+
+
+def statements_table(rows: Iterable[Judgement]) -> str:
+    """Return what each claim says, and what is measured for it, as a table in Markdown."""
+    said = dict.fromkeys((row.place, row.claim, row.statement, row.quantity) for row in rows)
+    return markdown(("place", "claim", "what it says", "what is measured"), list(said))
 
 
 def with_interval(mean: float, low: float, high: float) -> str:

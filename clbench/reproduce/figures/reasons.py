@@ -101,27 +101,26 @@ def reasons(data: "pd.DataFrame") -> "pd.DataFrame":
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
     """Draw a row per setting, those of fewer images below; a column per learner and number."""
     learners = list(data["learner"].unique())
-    lines = sorted(
-        dict.fromkeys(zip(data["images"], data["setting"], strict=True)), key=lambda line: -_count(line[0])
-    )
-    figure, axes = grid(title, len(learners), len(NUMBERS), "", height=0.7 + 0.2 * len(lines))
+    longest = data.groupby("learner").size().max()
+    figure, axes = grid(title, len(learners), len(NUMBERS), "", height=0.7 + 0.2 * longest)
     for row, learner in zip(axes, learners, strict=True):
-        own = data[data["learner"] == learner]
-        places = [-lines.index(line) for line in zip(own["images"], own["setting"], strict=True)]
+        own = data[data["learner"] == learner].sort_values(
+            "images", key=_counts, ascending=False, kind="stable"
+        )
+        texts = [
+            f"{setting}, {images}" for setting, images in zip(own["setting"], own["images"], strict=True)
+        ]
         for one, (name, text) in zip(row, NUMBERS.items(), strict=True):
-            dots(one, np.array(places), own, name, 0)
-            one.set_yticks(
-                range(0, -len(lines), -1),
-                [f"{setting}, {images}" for images, setting in lines] if one is row[0] else [""] * len(lines),
-                fontsize=7,
-            )
+            dots(one, -np.arange(len(own)), own, name, 0)
+            one.set_yticks(-np.arange(len(own)), texts if one is row[0] else [""] * len(own), fontsize=7)
             head(one, f"{learner}: {text}")
         row[1].axvline(0, color="0.6", linewidth=1)
     return figure
 
 
-def _count(images: str) -> int:
-    return int(images.split(maxsplit=1)[0].replace(",", ""))
+def _counts(images: "pd.Series[str]") -> "pd.Series[int]":
+    """Return the numbers in "5,000 images"."""
+    return images.str.split().str[0].str.replace(",", "").astype(int)
 
 
 FIGURE = Figure(
