@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from clbench import registration
+from tests.forking import Worker
 from tests.inline import in_this_process
 
 
@@ -11,6 +12,14 @@ from tests.inline import in_this_process
 def _one_thread():
     """Threads that wait for each other would crawl on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forked():
+    """Workers of this process need not import everything again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clbench.evaluation.pool._worker", Worker)
+        yield
 
 
 @pytest.fixture

@@ -114,8 +114,16 @@ class Pool:
 
 
 def _start(jobs: Sequence[Job]) -> subprocess.Popen[str]:
-    threads = str(jobs[0].threads)
-    process = subprocess.Popen(
+    process = _worker(str(jobs[0].threads))
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # it died at once; _listen says so
+        process.stdin.write(json.dumps({"jobs": plain(jobs), "path": sys.path}) + "\n")
+        process.stdin.flush()
+    return process
+
+
+def _worker(threads: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "clbench.evaluation.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -127,11 +135,6 @@ def _start(jobs: Sequence[Job]) -> subprocess.Popen[str]:
         # Ctrl-C is for the parent, which ends its workers in order.
         start_new_session=True,
     )
-    assert process.stdin is not None
-    with contextlib.suppress(OSError):  # it died at once; _listen says so
-        process.stdin.write(json.dumps({"jobs": plain(jobs), "path": sys.path}) + "\n")
-        process.stdin.flush()
-    return process
 
 
 def _listen(jobs: Mapping[int, Job], process: subprocess.Popen[str], inbox: "_Inbox") -> None:
