@@ -1,7 +1,7 @@
 """Worker processes that are forked from one that has imported PyTorch, which else takes each of them seconds.
 
-What runs in them, their pipes, session, exit codes and signals are those of `python -m clbench.evaluation.worker`, which
-the tests of the command lines start.
+What runs in them, their pipes, session, exit codes and signals are those of `python -m clbench.evaluation.worker`,
+which the tests of the command lines start.
 """
 
 import multiprocessing
