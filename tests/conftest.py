@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from clbench import registration
+from clbench.evaluation import pool
 from tests.forking import Worker
 from tests.inline import in_this_process
+
+STARTED = pool._worker
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +23,12 @@ def _forked():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clbench.evaluation.pool._worker", Worker)
         yield
+
+
+@pytest.fixture
+def started(_forked, monkeypatch):
+    """Workers are started as they are outside tests."""
+    monkeypatch.setattr("clbench.evaluation.pool._worker", STARTED)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Whole evaluations, in real worker processes where a test does not ask for `inline`."""
 
-import contextlib
 import json
 import os
 import re
@@ -122,8 +121,7 @@ def test_the_division_of_seeds_does_not_matter(tmp_path):
     tables, files = [], []
     for parts in (2, 1):
         divided = replace(made, division=Division(parts, workers=parts, threads=1))
-        with in_this_process() if parts == 1 else contextlib.nullcontext():
-            evaluation = carry_out(divided, tmp_path, Silent())
+        evaluation = carry_out(divided, tmp_path, Silent())
         tables.append(without_seconds(evaluation))
         files.append((evaluation.folder / "indicators.csv").read_bytes())
     assert tables[0].equals(tables[1])
@@ -342,7 +340,7 @@ def test_progress_is_shown_when_asked_for(tmp_path, inline, capsys):
     assert "agents.vanilla  done  accuracy" in capsys.readouterr().out
 
 
-def test_an_exception_ends_all_workers(tmp_path):
+def test_an_exception_ends_all_workers(tmp_path, started):
     class Failing(Silent):
         def update(self, tally):
             if tally.state == "running":
@@ -368,7 +366,7 @@ def test_output_that_cannot_be_written(tmp_path):
         clbench.evaluate("agents.vanilla", **TINY, out=tmp_path / "file")
 
 
-def test_closing_ends_all_processes(agent_file, tmp_path):
+def test_closing_ends_all_processes(agent_file, tmp_path, started):
     made = make_plan(agent_file, "RandomLabelMNIST-v0", "quick", 2, {}, {}, "cpu", None)
     data = clbench.load_images()
     data.save(tmp_path)

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "runs"
+REPORTED = (
+    "command",
+    "processor",
+    "cores",
+    "device",
+    "torch",
+    "started",
+    "seconds",
+    "processes",
+    "in_lockstep",
+)
+"""Facts of a run that the report shows."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,9 @@ def _main(arguments: Sequence[str]) -> int:
     scale, console, out = _scale(options), make_wide_console(), Path(options.out)
     if not options.what:
         parser.error(f"name figures: {', '.join(FIGURES)}, or {ALL}, {LIST}, {CLAIMS}")
+    for name in {LIST, CLAIMS} & set(options.what):
+        if len(options.what) > 1 or options.dry_run or options.report:
+            parser.error(f"{name} runs nothing: it goes with no figure, --dry-run or --report")
     if options.what == [LIST]:
         console.print(_list(scale))
         return 0

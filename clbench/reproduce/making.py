@@ -1,12 +1,12 @@
 """From finished cells to files: a figure's numbers and drawing, the runs behind them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clbench.errors import DataError, OutputError
-from clbench.reproduce.cells import runs_frame
+from clbench.reproduce.cells import REPORTED, runs_frame
 from clbench.reproduce.claims import Judgement, judge
 from clbench.reproduce.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
 from clbench.reproduce.frames import Key, gather
@@ -75,9 +75,9 @@ def write_frame(path: Path, data: "pd.DataFrame") -> None:
     )
 
 
-def scales_in(out: Path) -> list[str]:
-    """Return the names of the scales that anything was made at, protocols in their order first."""
-    found = {path.parent.name for path in out.glob(f"*/*{RUNS}")}
+def scales_in(figures: Iterable[Figure], out: Path) -> list[str]:
+    """Return the names of the scales that any of the figures was made at, protocols in their order first."""
+    found = {path.parent.name for figure in figures for path in out.glob(f"*/{figure.name}{RUNS}")}
     return sorted(found, key=lambda name: ([*PROTOCOLS, name].index(name), name))
 
 
@@ -89,18 +89,31 @@ def read_frame(figure: Figure, file: str, out: Path, scale: str) -> "pd.DataFram
     if not path.exists():
         return None
     try:
-        return pd.read_csv(path, dtype=dict.fromkeys((*figure.by, "run", "layer", "indicator"), str))
+        data = pd.read_csv(path, dtype=dict.fromkeys((*figure.by, "run", "layer", "indicator"), str))
     except ValueError as error:
         raise DataError(f"'{path}' is damaged: {error}") from error
+    lost = [name for name in _columns(figure, file) if name not in data]
+    if lost:
+        raise DataError(f"'{path}' is damaged: it has no column {', '.join(lost)}; make the figure again")
+    return data
 
 
-def judgements(figures: Iterable[Figure], out: Path) -> list[Judgement]:
+def _columns(figure: Figure, file: str) -> tuple[str, ...]:
+    """Return those without which a file of a figure is of no use."""
+    if file.endswith(SUMMARY):
+        return figure.table
+    if file.endswith(RUNS):
+        return (*figure.by, "run", *REPORTED)
+    return (*figure.by, "run", "seed", *(() if figure.summary else ("indicator", "value")))
+
+
+def judgements(figures: Sequence[Figure], out: Path) -> list[Judgement]:
     """Return all claims, each at every scale that it was measured at, from the figures' files."""
     rows = []
     for figure in figures:
         found = [
             (scale, numbers, lacks(runs))
-            for scale in scales_in(out)
+            for scale in scales_in(figures, out)
             if (numbers := read_frame(figure, figure.file, out, scale)) is not None
             and (runs := read_frame(figure, f"{figure.name}{RUNS}", out, scale)) is not None
         ]

@@ -5,7 +5,7 @@ round, in several splits, the same for all indicators. Intervals are of resample
 seeds, the choices kept.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = 5
-NUMBERS = ("correlation", "within_runs", "auc", "lead", "false_alarms")
+NUMBERS = ("correlation", "within_runs", "auc", "auc_within", "auc_between", "lead", "false_alarms")
 AHEAD = "ahead"
 KEYS = ("run", "seed", "task")
+COUNTS = ("configurations", "cases", "events", "falling_runs", "lead_possible")
 COLUMNS = (
-    *("indicator", "alarm_when", "configurations", "cases", "events", "falling_runs"),
+    *("indicator", "alarm_when", *COUNTS),
     *(f"{name}{end}" for name in (*NUMBERS, AHEAD) for end in ("", "_low", "_high")),
 )
 
@@ -80,6 +81,11 @@ class Configuration:
         """The first task that falls, of each run that has one."""
         return [fall for run in self.accuracy if (fall := first_fall(run)) is not None]
 
+    @property
+    def longest_lead(self) -> float:
+        """How long a lead can be: tasks before the first fall, three at most; mean over the runs that fall."""
+        return _mean([min(WITHIN, fall) for fall in self.falls])
+
 
 @dataclass(frozen=True)
 class Alarm:
@@ -94,11 +100,15 @@ class Alarm:
     threshold: float = float("nan")
 
     def lead(self, value: np.ndarray, accuracy: np.ndarray) -> float:
-        """Return for how many tasks just before the first fall the alarm was on, of three; NaN if nothing falls."""
+        """Return for how many tasks just before the first fall the alarm was on, of three.
+
+        NaN if nothing falls, or nothing was measured in these tasks.
+        """
         fall = first_fall(accuracy)
-        if fall is None or not self.direction:
+        before = value[max(0, (fall or 0) - WITHIN) : fall]
+        if fall is None or not self.direction or not np.isfinite(before).any():
             return float("nan")
-        silent = ~(self.direction * value[max(0, fall - WITHIN) : fall] >= self.threshold)
+        silent = ~(self.direction * before >= self.threshold)
         return float(np.argmax(silent[::-1]) if silent.any() else len(silent))
 
 
@@ -120,6 +130,16 @@ class Judged:
     def signed(self) -> np.ndarray:
         """Values of the cases, the greater the more alarming."""
         return self.alarm.direction * self.of.cases[0]
+
+    @cached_property
+    def level(self) -> np.ndarray:
+        """The median of these values, in place of each: what tells configurations apart, and no tasks."""
+        return np.full_like(self.signed, np.median(self.signed) if len(self.signed) else np.nan)
+
+    @cached_property
+    def area(self) -> float:
+        """Area under the curve of this configuration alone; NaN unless some tasks fall and some do not."""
+        return area_under_roc(self.signed, self.of.cases[1] == 1) if self.alarm.direction else float("nan")
 
     @cached_property
     def leads(self) -> float:
@@ -152,14 +172,16 @@ def judged(configurations: Sequence[Configuration]) -> list[list[Judged]]:
     return found
 
 
-def area(splits: Sequence[Sequence[Judged]]) -> float:
+def area(
+    splits: Sequence[Sequence[Judged]], values: Callable[[Judged], np.ndarray] = lambda one: one.signed
+) -> float:
     """Return the area under the curve, mean over halves and splits; halves without an alarm are left out."""
     areas = []
     for split in splits:
         for half in (0, 1):
             own = [one for one in split if one.half == half and one.alarm.direction]
             falls = _joined([one.of.cases for one in own])[1]
-            areas.append(area_under_roc(_flat([one.signed for one in own]), falls == 1))
+            areas.append(area_under_roc(_flat([values(one) for one in own]), falls == 1))
     return _mean(areas)
 
 
@@ -176,6 +198,8 @@ def numbers(splits: Sequence[Sequence[Judged]]) -> np.ndarray:
         spearman(*_joined([one.following for one in configurations])),
         _mean([one.within_runs for one in configurations]),
         area(splits),
+        _mean([one.area for split in splits for one in split]),
+        area(splits, lambda one: one.level),
         _mean([one.leads for split in splits for one in split]),
         _mean(_flat(false)),
     ])  # fmt: skip
@@ -193,6 +217,7 @@ def predict(configurations: Sequence[Configuration], resamples: int = RESAMPLES)
         "cases": sum(len(one.cases[1]) for one in known),
         "events": sum(int(one.cases[1].sum()) for one in known),
         "falling_runs": sum(len(one.falls) for one in known),
+        "lead_possible": _mean([one.longest_lead for one in known]),
     }
     for name, number, low, high in zip(NUMBERS, numbers(splits), *ends, strict=True):
         row |= {name: number, f"{name}_low": low, f"{name}_high": high}

@@ -37,10 +37,11 @@ folder; nothing is typed by hand.
 RULES = """\
 A claim *holds* if the 95 % interval of our value lies within the range that its rule gives, holds *partly* if only
 the mean does (or if there is no interval, with one seed), else it *does not hold*. Intervals are Student's over seeds,
-those of predictors bootstrapped over configurations. With three seeds they are wide, and of forty claims about
-differences that do not exist one would still hold by chance. Published values are read off the paper's plots, of tasks
-of 250 epochs on 60,000 images: at other protocols the direction is judged, not the value. A claim about a value is
-*not yet measured* until there are runs of that length, and so is one whose figure still lacks runs.
+those of predictors bootstrapped over configurations. With three seeds they are wide. Of claims about differences that
+do not exist, one in two would still hold partly by chance, and one in forty hold. Published values are read off the
+paper's plots, of tasks of 250 epochs on 60,000 images: at other protocols the direction is judged, not the value. A
+claim about a value is *not yet measured* until there are runs of that length, and so is one whose figure still lacks
+runs.
 """
 
 
@@ -50,7 +51,7 @@ def write_report(figures: Sequence[Figure], out: Path) -> list[Judgement]:
     Raises:
         DataError: no figure has been made there.
     """
-    scales = scales_in(out)
+    scales = scales_in(figures, out)
     if not scales:
         raise DataError(f"'{out}': no figure has been made there yet")
     rows = judgements(figures, out)

@@ -12,16 +12,16 @@ from clbench.sweeping.request import Settings
 STREAM = "RandomLabelMNIST-v0"
 LENGTHS = ("num_tasks", "epochs_per_task", "num_samples", "batch_size")
 PLACES = ("source", "data_dir")
-SEEDS = "seeds="
+SEEDS, INDICATORS = "seeds=", "indicators="
 
 
 def length_of(name: str) -> str:
-    """Return the name of a scale without its seeds: what runs of equal length have in common.
+    """Return the name of a scale without its seeds and indicators: what runs of equal length have in common.
 
-    >>> length_of("standard,seeds=1"), length_of("standard,num_tasks=4,seeds=1")
+    >>> length_of("standard,seeds=1"), length_of("standard,num_tasks=4,seeds=1,indicators=gap")
     ('standard', 'standard,num_tasks=4')
     """
-    return name.partition(f",{SEEDS}")[0]
+    return name.partition(f",{SEEDS}")[0].partition(f",{INDICATORS}")[0]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Scale:
         changed = [f"{name}={value}" for name, value in sorted(self.changes.items()) if name != "data_dir"]
         seeds = "+".join(map(str, self.seeds)) if isinstance(self.seeds, tuple) else self.seeds
         own = [f"{SEEDS}{seeds}"] if seeds not in (None, self.rules.seeds) else []
+        if self.indicators:  # other runs than those of the other figures
+            own.append(INDICATORS + "+".join(one.rpartition(":")[2] for one in self.indicators))
         return ",".join([self.protocol, *changed, *own])
 
     @property

@@ -27,7 +27,7 @@ def test_a_cell_of_several_figures_is_one_cell(everything):
         is of["predictors"][("L2",)]
     )
     assert of["7"]["L2", "combined"] is of["4-bottom"]["L2", "scheduled"] is of["6"]["L2", "usual: 40 epochs"]
-    assert of["reasons"]["L2", "5,000 images", "as it is"] is of["4-bottom"]["L2", "scheduled"]
+    assert of["reasons"]["L2", "5,000 images", "default"] is of["4-bottom"]["L2", "scheduled"]
     assert of["reasons"]["L2", "5,000 images", "no scheduler"] is of["3"]["L2", "vanilla"]
     assert of["1"]["ReLU", "1e-3"] is not of["1"]["ReLU", "1e-5"]
 
@@ -62,7 +62,7 @@ def test_protocol_seeds_and_a_users_indicator_make_other_cells(tmp_path):
         "quick,seeds=5",
         "quick,seeds=0+3",
         "quick,num_tasks=3",
-        "quick",
+        "quick,indicators=gap",
     ]
 
 

@@ -124,6 +124,24 @@ def test_a_figure_of_some_of_its_runs_says_so(tmp_path):
     assert "[runs](quick/2-runs.csv). 2 of 3 runs missing." in (tmp_path / "README.md").read_text()
 
 
+def test_damaged_files_are_named_and_others_left_alone(tmp_path, capsys):
+    wanted = needed([FIGURES["3"]], Scale())
+    finish(wanted, SweepFolder(tmp_path / "runs"), dict.fromkeys(wanted.of["3"], 0.5))
+    at = ["--out", str(tmp_path)]
+    assert main(["3", "--report", *at]) == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my-runs.csv").write_text("a,b\n")
+    assert main(["claims", *at]) == 0
+    for name, column in (("3.csv", "value"), ("3-runs.csv", "command")):
+        path = tmp_path / "quick" / name
+        whole = path.read_text()
+        pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
+        capsys.readouterr()
+        assert main(["claims", *at]) == 2
+        assert f"'{path}' is damaged: it has no column {column}" in capsys.readouterr().err
+        path.write_text(whole)
+
+
 def test_a_report_runs_nothing(tmp_path, capsys):
     at = ["--out", str(tmp_path), "--report"]
     assert main(["2", *at]) == 2
@@ -169,6 +187,8 @@ def test_list(capsys):
         (["3", "--set", "env=PermutedMNIST-v0"], "no setting of a reproduction 'env'"),
         (["3", "--dry"], "no option '--dry'"),
         (["claims", "--out", "nowhere"], "'nowhere': no figure has been made there yet"),
+        (["claims", "--dry-run"], "claims runs nothing: it goes with no figure, --dry-run or --report"),
+        (["all", "list"], "list runs nothing"),
     ],
 )
 def test_mistakes(capsys, arguments, text):

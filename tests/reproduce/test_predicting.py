@@ -136,6 +136,35 @@ def test_lead_counts_the_tasks_of_alarm_just_before_the_fall():
     assert alarm.lead(np.array([1, 9.0]), np.array([0.8, 0.1])) == 1
     assert np.isnan(alarm.lead(np.array([9, 1, 9, 1, 9.0]), np.full(5, 0.8)))
     assert np.isnan(Alarm(0).lead(np.array([9, 1, 9, 1, 9.0]), accuracy))
+    assert np.isnan(alarm.lead(np.array([1, np.nan, np.nan, np.nan, 1.0]), accuracy))  # not measured in time
+
+
+def test_what_was_measured_in_some_configurations_only_has_the_lead_that_it_has_there():
+    full = [Configuration(warning(fall), accuracies(fall)) for fall in FALLS]
+    unknown = np.full((2, TASKS), np.nan)
+    row = predict(full + [Configuration(unknown, one.accuracy) for one in full])
+    assert (row["lead"], row["lead_possible"], row["configurations"]) == (3, 3, len(full))
+
+
+def test_a_lead_can_be_no_longer_than_there_are_tasks():
+    row = predict([Configuration(warning(fall), accuracies(fall)) for fall in (3, 5, None, 4)])
+    assert row["lead_possible"] == 3
+    early = [np.where(np.arange(TASKS) < 1, 1.0, 0) * np.ones((2, 1)), np.zeros((2, TASKS))]
+    row = predict(
+        [Configuration(early[fall is None], accuracies(fall)) for fall in (1, 1, 1, None, None, None)]
+    )
+    assert (row["lead"], row["lead_possible"]) == (1, 1)
+
+
+def test_telling_configurations_apart_and_telling_when():
+    """One knows which configurations fall, the other when they do."""
+    which = [Configuration(np.full((2, TASKS), float(fall is not None)), accuracies(fall)) for fall in FALLS]
+    row = predict(which)
+    assert row["auc_within"] == 0.5
+    assert row["auc_between"] == row["auc"] > 0.6
+    when = predict([Configuration(warning(fall), accuracies(fall)) for fall in FALLS])
+    assert (when["auc"], when["auc_within"]) == (1, 1)
+    assert when["auc_between"] == 0.5  # the median of a warning is that of none
 
 
 def test_an_alarm_is_chosen_where_it_separates():

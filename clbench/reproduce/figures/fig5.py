@@ -56,7 +56,7 @@ def _level(learner: str, published: float) -> Claim:
         f"The scheduler takes {learner}'s first layer to a step size of about {published:g} within four tasks",
         "first layer's step size after four tasks",
         lambda data: over_seeds(ends(data, learner)[1]),
-        Rule(published / 2, published * 2),
+        Rule(round(published / 1.5, 6), round(published * 1.5, 6)),
         published,
         ("standard", *AT_PAPER),
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Drawing
 
-NONE, USUAL = "no scheduler", "as it is"
+NONE, USUAL = "no scheduler", "default"
 WARMING: Mapping[str, Mapping[str, Any]] = {
     NONE: {"scheduler": "none"},
     USUAL: {},
@@ -52,7 +52,7 @@ COLUMNS = (
 
 
 def cells(scale: Scale) -> dict[Key, Settings]:
-    """Return every setting with all images, and with fewer those without scheduler and with it as it is."""
+    """Return every setting with all images, and with fewer those without scheduler and with its defaults."""
     found: dict[Key, Settings] = {}
     for learner, settings in SETTINGS.items():
         agent, _ = LEARNERS[learner]
