@@ -67,7 +67,8 @@ def build_parser() -> Parser:
     )
     add("--runs", metavar="DIR", help="where runs are kept and found again (default: runs/ in --out)")
     add("--indicators", default="", metavar="LIST", help="module:function, measured beside all others")
-    add("--data-dir", metavar="DIR", help="folder with MNIST/raw/")
+    add("--source", metavar="NAME", help="embedded (5,000 images) or torchvision (60,000)")
+    add("--data-dir", metavar="DIR", help="folder with MNIST/raw/, for the source torchvision")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     add(
         "--workers",
@@ -134,8 +135,9 @@ def _main(arguments: Sequence[str]) -> int:
 
 def _scale(options: argparse.Namespace) -> Scale:
     changes: dict[str, Any] = dict(map(parse_setting, options.set))
-    if options.data_dir is not None:
-        changes["data_dir"] = options.data_dir
+    for name in ("source", "data_dir"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
     own = tuple(names_in(options.indicators)) if options.indicators else ()
     for name in own:
         if ":" not in name:

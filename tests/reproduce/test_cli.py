@@ -185,6 +185,7 @@ def test_list(capsys):
         (["3", "--indicators", "mine.py"], "--indicators 'mine.py': ours are measured anyway"),
         (["3", "--indicators", "fractions:Fraction"], "is no indicator: it must be a function"),
         (["3", "--set", "env=PermutedMNIST-v0"], "no setting of a reproduction 'env'"),
+        (["3", "--source", "nowhere"], "no source 'nowhere'"),
         (["3", "--dry"], "no option '--dry'"),
         (["claims", "--out", "nowhere"], "'nowhere': no figure has been made there yet"),
         (["claims", "--dry-run"], "claims runs nothing: it goes with no figure, --dry-run or --report"),

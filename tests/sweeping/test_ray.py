@@ -17,7 +17,7 @@ from tests.sweeping.conftest import FAILING, SLOW, TINY, frame
 pytest.importorskip("ray")
 
 LONGER = {**TINY, "num_tasks": 20, "epochs_per_task": 4, "num_samples": 500, "seeds": 1}
-GRID = {"agent": "agents.vanilla", "arguments": {"step_size": [1e-4, 1e-3, 1e-2]}}
+GRID = {"agent": "agents.vanilla", "arguments": {"step_size": [1e-3, 1e-2]}}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning"
@@ -54,7 +54,7 @@ def test_a_lost_nodes_cell_goes_on_elsewhere(cluster, tmp_path, inline, capsys):
     assert [line.rpartition(": ")[2] for line in printed.err.splitlines()] == [
         "its worker was lost; it goes on elsewhere from its newest state"
     ]
-    assert len(done.results.tasks) == 3 * LONGER["num_tasks"]
+    assert len(done.results.tasks) == 2 * LONGER["num_tasks"]
     assert frame(done.results).equals(frame(clbench.sweep(what, out=tmp_path / "local").results))
     assert signal.getsignal(signal.SIGTERM) == handler
 
