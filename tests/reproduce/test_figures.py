@@ -292,6 +292,15 @@ def test_reasons_has_fewer_images_where_there_are_more():
     assert few == 21_000
 
 
+def test_reasons_has_the_step_sizes_that_fig_5_comes_to_from_the_start():
+    cells = FIGURES["reasons"].cells(Scale())
+    small = {key[0]: cell["arguments"] for key, cell in cells.items() if "step size" in key[2]}
+    assert small == {
+        "CReLU": {"scheduler": "none", "step_size": 0.003},
+        "L2": {"scheduler": "none", "step_size": 0.0005},
+    }
+
+
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("protocol", ["quick", "standard", "paper"])
 def test_every_figure_has_cells_with_places_of_their_own(name, protocol):
