@@ -31,7 +31,7 @@ def grid(
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     for one in axes.flatten():
         tidy(one)
-        one.tick_params(labelsize=8)
+        one.tick_params(which="both", labelsize=8)
     for one in axes[-1]:
         one.set_xlabel(across, fontsize=8)
     return figure, axes

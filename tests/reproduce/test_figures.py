@@ -44,6 +44,7 @@ def test_4_bottom(claims):
     assert found["scheduled L2 above vanilla"].ours == pytest.approx(0.4)
     assert found["L2 loses trainability"].verdict == FAILS
     assert found["scheduled L2 above vanilla"].verdict == HOLDS
+    assert found["scheduled L2 above vanilla"].note == "in the first task 0.4"
     assert found["scheduled L2 above reset"].verdict == FAILS
     assert found["scheduled L2 level"].verdict == OPEN
     verdicts = {name: one.verdict for name, one in claims("4-bottom", data, "paper").items()}
@@ -182,6 +183,19 @@ def test_5(claims):
     assert (found["step size of L2"].verdict, found["step size of CReLU"].verdict) == (HOLDS, FAILS)
     assert claims("5", joined(*steps(1e-3, 1e-3)))["step sizes decay"].verdict == FAILS
     drawn("5", data)
+
+
+@pytest.mark.parametrize(
+    ("scale", "verdict"),
+    [
+        ("quick", OPEN),
+        ("standard,num_tasks=3", OPEN),
+        ("standard,num_tasks=4,seeds=1", HOLDS),
+        ("standard", HOLDS),
+    ],
+)
+def test_5_needs_four_long_tasks_but_no_more(claims, scale, verdict):
+    assert claims("5", joined(*steps(1e-3, 4e-4)), scale)["step size of L2"].verdict == verdict
 
 
 def test_6(claims):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from clbench.reproduce.claims import AT_PAPER, TOLERANCE, Claim, Measured, Rule, over_seeds
+from clbench.reproduce.claims import AT_PAPER, TOLERANCE, Claim, Measured, Rule, gain, over_seeds
 from clbench.reproduce.drawing import accuracy_panels
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import per_task, table
@@ -20,9 +20,8 @@ FIRST = {"CReLU": 0.10, "L2": 0.18, "Wasserstein": 0.61}
 
 
 def difference(data: "pd.DataFrame", learner: str, other: str) -> Measured:
-    """Return scheduled minus other accuracy over the last tenth of tasks, seed by seed."""
-    scheduled, reference = (table(data, learner=learner, variant=name) for name in (SCHEDULED, other))
-    return over_seeds(last_tenth(scheduled) - last_tenth(reference))
+    """Return scheduled minus other accuracy."""
+    return gain(*(table(data, learner=learner, variant=name) for name in (SCHEDULED, other)))
 
 
 def _better(learner: str, other: str, published: float) -> Claim:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clbench.reproduce.claims import AT_PAPER, TOLERANCE, Claim, Measured, Rule, over_seeds
+from clbench.reproduce.claims import AT_PAPER, TOLERANCE, Claim, Rule, gain, over_seeds
 from clbench.reproduce.drawing import accuracy_panels
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import Key, per_task, table
@@ -36,19 +36,13 @@ def of_length(data: "pd.DataFrame", learner: str, length: str) -> np.ndarray:
     return table(data, learner=learner, length=lengths.get(length, length))
 
 
-def gain(data: "pd.DataFrame", learner: str) -> Measured:
-    """Return what the longest tasks add to the shortest ones, in the end; and in the note in the first task."""
-    longer = of_length(data, learner, "long") - of_length(data, learner, "short")
-    return over_seeds(last_tenth(longer), f"in the first task {longer[:, 0].mean():.3g}")
-
-
 def _longer(learner: str, short: float, long: float) -> Claim:
     return Claim(
         f"longer tasks help {learner}",
         "Fig. 6",
         f"Scheduled {learner} gets more accurate with more epochs per task",
         "accuracy over the last tenth of tasks, 2 times as many epochs as usual minus 0.4 times as many",
-        lambda data: gain(data, learner),
+        lambda data: gain(*(of_length(data, learner, name) for name in ("long", "short"))),
         Rule(low=0),
         round(long - short, 3),
     )
