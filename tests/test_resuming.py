@@ -311,6 +311,21 @@ def test_a_changed_spec_is_refused_unless_told(failed, capsys):
     assert RunFolder(failed).read_run()["resumed"][0]["accepted_changes"] == ["stream of job 0"]
 
 
+def test_the_time_of_a_killed_session_is_that_of_its_tasks(failed):
+    path, states = failed / "run.json", RunFolder(failed).states(0)
+    facts = json.loads(path.read_text())
+    facts["status"] = "running"
+    del facts["timing"]  # which is written at the end only
+    path.write_text(json.dumps(facts))
+    _, state = states.newest()
+    for record in state["records"]:
+        if record["kind"] == "task":
+            record["seconds"] = 1000.0
+    states.save(state["steps"], state)
+    assert main(["--resume", str(failed), "--accept-changes", "--quiet"]) == 0
+    assert 1000 < RunFolder(failed).read_run()["timing"]["seconds"] < 2000
+
+
 def test_other_images_are_refused(failed, capsys):
     path = failed / "run.json"
     facts = json.loads(path.read_text())

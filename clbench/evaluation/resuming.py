@@ -6,7 +6,7 @@ from typing import Any
 
 from clbench.data import LabelledData
 from clbench.errors import DataError, ResumeError
-from clbench.evaluation.jobs import Division
+from clbench.evaluation.jobs import Division, Job
 from clbench.evaluation.plan import Plan, plan_of
 from clbench.evaluation.session import Session, circumstances, jobs_of, load_data, sources_of, what_runs
 from clbench.evaluation.watch import Before
@@ -40,7 +40,8 @@ def take_up(
         _refuse_changes(facts, now)
     before: dict[int, Before] = {}
     accepted = set(_changed(facts, now))
-    for index, job in enumerate(jobs_of(plan, now)):
+    jobs = jobs_of(plan, now)
+    for index, job in enumerate(jobs):
         found = folder.states(index).newest()
         if found is None:
             continue
@@ -65,8 +66,19 @@ def take_up(
     now["resumed"] = [*facts.get("resumed", []), session]
     for name in ("status", "timing", "failures", "undefined_indicators"):
         now.pop(name, None)
-    seconds = facts.get("timing", {}).get("seconds", 0.0)
+    seconds = max(facts.get("timing", {}).get("seconds", 0.0), _seconds_of_tasks(jobs, before, plan))
     return Session(plan, folder, now, before, seconds, _notes(facts, session)), data, held
+
+
+def _seconds_of_tasks(jobs: Sequence[Job], before: Mapping[int, Before], plan: Plan) -> float:
+    """Return how long finished tasks took: of a session that was killed nothing else is known."""
+    seconds = sum(
+        message["seconds"]
+        for index, kept in before.items()
+        for message in kept.records
+        if message["kind"] == "task" and message["seed"] == jobs[index].seeds[0]
+    )
+    return float(seconds / min(plan.division.workers, len(jobs)))
 
 
 def _notes(facts: Mapping[str, Any], session: Mapping[str, Any]) -> tuple[str, ...]:

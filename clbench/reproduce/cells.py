@@ -1,6 +1,7 @@
 """Which cells figures need, and those that are finished: all lie in one folder, each once, whoever needs it."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import Key
 from clbench.reproduce.scale import Scale
-from clbench.results import fact
+from clbench.results import RunFolder, fact
 from clbench.sweeping.cells import Cell, Sweep, read_sweep
 from clbench.sweeping.folder import SweepFolder
 
@@ -93,7 +94,7 @@ def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
         "processor": fact(facts, "hardware", "accelerator", default=fact(facts, "hardware", "processor")),
         "cores": f"{fact(facts, 'hardware', 'cores', default='?')} cores",
         "started": fact(facts, "started"),
-        "seconds": fact(facts, "timing", "seconds"),
+        "seconds": _seconds(found),
         "processes": fact(facts, "division", "workers"),
         "in_lockstep": fact(facts, "sweep", "stack", default=1),
         "command": " ".join(fact(facts, "command", default=())),
@@ -103,3 +104,11 @@ def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
         "data_sha256": fact(facts, "data", "sha256"),
         "agent_sha256": fact(facts, "agents", cell.agent.name, "sha256"),
     }
+
+
+def _seconds(run: RunFolder) -> float:
+    """Return the time of a run's tasks, of the seed that took longest; start and end are left out."""
+    of_seeds: defaultdict[int, float] = defaultdict(float)
+    for task in run.read_tasks():
+        of_seeds[task.seed] += task.seconds
+    return round(max(of_seeds.values()), 3)

@@ -95,7 +95,7 @@ def test_runs_are_told_with_time_and_machine(tmp_path):
     runs = runs[runs["run"].notna()]
     assert (
         runs[["seconds", "processor", "cores", "seeds"]].values.tolist()
-        == [[12.0, "abacus", "2 cores", "0 1 2"]] * 2
+        == [[15.0, "abacus", "2 cores", "0 1 2"]] * 2
     )
     found = [folder.find(wanted.of["2"][place]).path for place in (("1e-5",), ("1e-3",))]
     assert runs["run"].tolist() == [path.name for path in found]

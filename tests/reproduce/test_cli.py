@@ -106,7 +106,7 @@ def test_claims_are_judged_from_the_files_alone(tmp_path, capsys):
     ]
     assert table.loc["noise bound near 1", "verdict"] == "not yet measured"
     assert "| `python -m clbench.reproduce 2` | abacus, 2 cores, cpu | 2 | 9 |" in first
-    assert "0:01:48" in first  # nine times twelve seconds
+    assert "0:02:15" in first  # nine times fifteen tasks of a second
 
 
 def test_a_figure_of_some_of_its_runs_says_so(tmp_path):
