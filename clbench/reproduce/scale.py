@@ -70,7 +70,7 @@ class Scale:
         tasks = self.changes.get("num_tasks", self.rules.num_tasks)
         seeds = self.rules.seeds if self.seeds is None else self.seeds
         number = len(seeds) if isinstance(seeds, tuple) else seeds
-        return f"{self.name}: {tasks} tasks x {self.epochs(1)} epochs, {count(number, 'seed')}"
+        return f"{self.name}: {count(tasks, 'task')} x {self.epochs(1)} epochs, {count(number, 'seed')}"
 
     def epochs(self, share: float) -> int:
         """Return epochs per task as a multiple of what the scale says, rounded, at least one."""
