@@ -59,7 +59,7 @@ def write_report(figures: Sequence[Figure], out: Path) -> list[Judgement]:
     parts = [HEAD, "## Claims\n", RULES, tally(rows) + "\n", claims_table(rows)]
     parts += ["### What they say\n", statements_table(rows)]
     for scale in scales:
-        parts += [f"## Figures: {scale}\n", *_figures(figures, out, scale), *_runs(figures, out, scale)]
+        parts += [*_figures(figures, out, scale), *_runs(figures, out, scale)]
     text = "\n".join(parts)
     write_whole(out / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
     return rows
@@ -71,7 +71,7 @@ def tally(rows: Iterable[Judgement]) -> str:
     for row in rows:
         counts.setdefault(row.protocol, Counter())[row.verdict] += 1
     return "; ".join(
-        (f"{protocol}: " if protocol != NOWHERE else "")
+        (f"{spelt(protocol)}: " if protocol != NOWHERE else "")
         + ", ".join(f"{own[verdict]} {verdict}" for verdict in (HOLDS, PARTLY, FAILS, OPEN) if own[verdict])
         for protocol, own in counts.items()
     )
@@ -88,7 +88,7 @@ def claims_table(rows: Iterable[Judgement]) -> str:
                 number(row.published),
                 with_interval(row.ours, row.low, row.high),
                 str(row.count or ""),
-                f"[{row.protocol}]({row.data})" if row.data else row.protocol,
+                f"[{spelt(row.protocol)}]({row.data})" if row.data else row.protocol,
                 row.rule,
                 f"**{row.verdict}**" + (f" ({row.note})" if row.note else ""),
             )
@@ -101,6 +101,15 @@ def statements_table(rows: Iterable[Judgement]) -> str:
     """Return what each claim says, and what is measured for it, as a table in Markdown."""
     said = dict.fromkeys((row.place, row.claim, row.statement, row.quantity) for row in rows)
     return markdown(("place", "claim", "what it says", "what is measured"), list(said))
+
+
+def spelt(scale: str) -> str:
+    """Return the name of a scale's folder as a text that lines can break in.
+
+    >>> spelt("standard,num_tasks=4,seeds=1")
+    'standard, num_tasks=4, seeds=1'
+    """
+    return scale.replace(",", ", ")
 
 
 def with_interval(mean: float, low: float, high: float) -> str:
@@ -124,6 +133,7 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _figures(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
+    yield f"## Figures: {spelt(scale)}\n"
     for figure in figures:
         numbers, runs = (
             read_frame(figure, file, out, scale) for file in (figure.file, f"{figure.name}{RUNS}")
@@ -157,7 +167,7 @@ def _runs(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
     tables = [read_frame(figure, f"{figure.name}{RUNS}", out, scale) for figure in figures]
     found = pd.concat([one for one in tables if one is not None])
     runs = found[found["run"].notna()].drop_duplicates("run")
-    yield f"### Runs: {scale}\n"
+    yield f"### Runs: {spelt(scale)}\n"
     yield f"{len(runs)} runs; the tables of runs have each one's settings, checksums, commit, time and machine.\n"
     groups = runs.groupby(["command", "processor", "cores", "device", "torch"], sort=False, dropna=False)
     yield markdown(
