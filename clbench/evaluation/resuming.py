@@ -66,19 +66,23 @@ def take_up(
     now["resumed"] = [*facts.get("resumed", []), session]
     for name in ("status", "timing", "failures", "undefined_indicators"):
         now.pop(name, None)
-    seconds = max(facts.get("timing", {}).get("seconds", 0.0), _seconds_of_tasks(jobs, before, plan))
+    seconds = max(facts.get("timing", {}).get("seconds", 0.0), _seconds_of_tasks(jobs, before))
     return Session(plan, folder, now, before, seconds, _notes(facts, session)), data, held
 
 
-def _seconds_of_tasks(jobs: Sequence[Job], before: Mapping[int, Before], plan: Plan) -> float:
-    """Return how long finished tasks took: of a session that was killed nothing else is known."""
-    seconds = sum(
-        message["seconds"]
-        for index, kept in before.items()
-        for message in kept.records
-        if message["kind"] == "task" and message["seed"] == jobs[index].seeds[0]
+def _seconds_of_tasks(jobs: Sequence[Job], before: Mapping[int, Before]) -> float:
+    """Return how long a run took at least, by its finished tasks: of a session that was killed no more is known."""
+    return max(
+        (
+            sum(
+                message["seconds"]
+                for message in kept.records
+                if message["kind"] == "task" and message["seed"] == jobs[index].seeds[0]
+            )
+            for index, kept in before.items()
+        ),
+        default=0.0,
     )
-    return float(seconds / min(plan.division.workers, len(jobs)))
 
 
 def _notes(facts: Mapping[str, Any], session: Mapping[str, Any]) -> tuple[str, ...]:

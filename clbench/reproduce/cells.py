@@ -10,7 +10,7 @@ from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import Key
 from clbench.reproduce.scale import Scale
 from clbench.results import RunFolder, fact
-from clbench.sweeping.cells import Cell, Sweep, read_sweep
+from clbench.sweeping.cells import Cell, Sweep, key_of, read_sweep
 from clbench.sweeping.folder import SweepFolder
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NAME = "runs"
 REPORTED = (
     "command",
+    "commit",
     "processor",
     "cores",
     "device",
@@ -52,7 +53,7 @@ def needed(figures: Iterable[Figure], scale: Scale) -> Needed:
     """
     figures = list(figures)
     asked = [(one.name, place, cell) for one in figures for place, cell in one.cells(scale).items()]
-    keys = [_key(settings) for _, _, settings in asked]
+    keys = [key_of(settings) for _, _, settings in asked]
     once = {key: settings for key, (_, _, settings) in zip(keys, asked, strict=True)}
     sweep = read_sweep({"name": NAME, "cell": list(once.values())})
     cells = {cell.key: cell for cell in sweep.cells}
@@ -60,10 +61,6 @@ def needed(figures: Iterable[Figure], scale: Scale) -> Needed:
     for key, (name, place, _) in zip(keys, asked, strict=True):
         of[name][place] = cells[key]
     return Needed(sweep, of)
-
-
-def _key(settings: Mapping[str, Any]) -> str:
-    return read_sweep({"name": NAME, "cell": [settings]}).cells[0].key
 
 
 def runs_frame(by: tuple[str, ...], cells: Mapping[Key, Cell], folder: SweepFolder) -> "pd.DataFrame":
@@ -107,7 +104,7 @@ def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
 
 
 def _seconds(run: RunFolder) -> float:
-    """Return the time of a run's tasks, of the seed that took longest; start and end are left out."""
+    """Return how long a run took at least: the time of its tasks, of the seed that took longest."""
     of_seeds: defaultdict[int, float] = defaultdict(float)
     for task in run.read_tasks():
         of_seeds[task.seed] += task.seconds

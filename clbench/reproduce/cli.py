@@ -2,19 +2,21 @@
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.command_line import Parser, run_command, seeds_in
 from clbench.errors import OptionError
 from clbench.evaluation.progress import make_wide_console
+from clbench.evaluation.session import load_data
 from clbench.loading import parse_setting
 from clbench.reproduce.cells import needed
+from clbench.reproduce.figure import Figure
 from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.making import make_figure
 from clbench.reproduce.report import PAGE, number, tally, with_interval, write_report
-from clbench.reproduce.scale import Scale
+from clbench.reproduce.scale import LENGTHS, Scale
 from clbench.specs import PROTOCOLS, check_choice, check_count, names_in
 from clbench.sweeping.api import run_missing
 from clbench.sweeping.board import default_board
@@ -79,8 +81,13 @@ def build_parser() -> Parser:
     add("--dry-run", action="store_true", help="say what would run and how long it takes; start nothing")
     add("--report", action="store_true", help="run nothing; figures and report of the runs that are finished")
     add("--accept-changes", action="store_true", help="go on with runs although the code has changed")
-    # Another length than the protocol's, to try things out.
-    add("--set", action="append", default=[], help=argparse.SUPPRESS)
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"another length than the protocol's: {', '.join(LENGTHS)}",
+    )
     add("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -103,7 +110,7 @@ def _main(arguments: Sequence[str]) -> int:
         console.print(_list(scale))
         return 0
     if options.what == [CLAIMS]:
-        _report(console, out)
+        _report(console, out, FIGURES.values())
         return 0
     for name in options.what:
         check_choice("figure", name, (*FIGURES, ALL))
@@ -119,6 +126,9 @@ def _main(arguments: Sequence[str]) -> int:
     again = f"python -m clbench.reproduce {shlex.join(arguments)}"
     failures: dict[str, str] = {}
     if not options.report:
+        _, missing = folder.sorted_out(cells)
+        for cell in missing[:1]:
+            load_data(cell.plan)  # without images all would fail, each alone
         failures = run_missing(wanted.sweep, cells, folder, launcher, default_board, again)
     made = [
         path for figure in figures for path in make_figure(figure, wanted.of[figure.name], folder, scale, out)
@@ -126,7 +136,7 @@ def _main(arguments: Sequence[str]) -> int:
     for path in made:
         console.print(f"written: {path}", soft_wrap=True)
     if made:
-        _report(console, out)
+        _report(console, out, figures)
     elif options.report:
         raise OptionError(f"--report: '{folder.path}' has no finished run of {', '.join(options.what)}")
     print_failures(wanted.sweep, failures, folder)
@@ -159,9 +169,12 @@ def _list(scale: Scale) -> "Table":
     return found
 
 
-def _report(console: "Console", out: Path) -> None:
+def _report(console: "Console", out: Path, figures: Iterable[Figure]) -> None:
+    """Write the report of all that is there; show the claims of `figures`."""
     rows = write_report(tuple(FIGURES.values()), out)
-    console.print(_claims(rows))
+    shown = {claim.name for figure in figures for claim in figure.claims}
+    if shown:
+        console.print(_claims([row for row in rows if row.claim in shown]))
     console.print(f"\n{tally(rows)}\nwritten: {out / PAGE}", soft_wrap=True)
 
 

@@ -1,5 +1,6 @@
 """From finished cells to files: a figure's numbers and drawing, the runs behind them."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 CLAIMS = "claims.csv"
 NOWHERE = "-"
+CHECKSUM = {DATA: "csv_sha256", SUMMARY: "summary_sha256"}
+"""Columns of a figure's runs: of what its numbers were when they were written."""
+TEXTS = ("run", "layer", "indicator", "commit", *CHECKSUM.values())
+"""Columns that are no numbers, even if they look so."""
 
 
 def make_figure(
@@ -43,12 +48,14 @@ def make_figure(
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to '{place}': {error.strerror or error}") from error
-    frames = {DATA: data, RUNS: runs, **({SUMMARY: numbers} if figure.summary else {})}
-    files = [place / f"{figure.name}{end}" for end in (*frames, PICTURE)]
-    for path, frame in zip(files, frames.values(), strict=False):
-        write_frame(path, frame)
-    write_whole(files[-1], lambda path: drawing.savefig(path, format="png"))
-    return files
+    frames = {DATA: data} | ({SUMMARY: numbers} if figure.summary else {})
+    files = {end: place / f"{figure.name}{end}" for end in (*frames, RUNS, PICTURE)}
+    for end, frame in frames.items():
+        write_frame(files[end], frame)
+    sums = {CHECKSUM[end]: _sha256(files[end]) for end in frames}
+    write_frame(files[RUNS], runs.assign(**sums))
+    write_whole(files[PICTURE], lambda path: drawing.savefig(path, format="png"))
+    return list(files.values())
 
 
 def lacks(runs: "pd.DataFrame") -> str:
@@ -85,26 +92,28 @@ def read_frame(figure: Figure, file: str, out: Path, scale: str) -> "pd.DataFram
     """Return one of a figure's tables as it was written; None if it was not."""
     import pandas as pd
 
-    path = out / scale / file
+    path, end = out / scale / file, file.removeprefix(figure.name)
     if not path.exists():
         return None
+    again = f"make figure {figure.name} again (--report does, of finished runs)"
+    if end in CHECKSUM:
+        runs = read_frame(figure, f"{figure.name}{RUNS}", out, scale)
+        if runs is None or _sha256(path) not in set(runs[CHECKSUM[end]]):
+            raise DataError(f"'{path}' is not what was written with {figure.name}{RUNS}; {again}")
     try:
-        data = pd.read_csv(path, dtype=dict.fromkeys((*figure.by, "run", "layer", "indicator"), str))
+        data = pd.read_csv(path, dtype=dict.fromkeys((*figure.by, *TEXTS), str))
     except ValueError as error:
-        raise DataError(f"'{path}' is damaged: {error}") from error
-    lost = [name for name in _columns(figure, file) if name not in data]
+        raise DataError(f"'{path}' is damaged: {error}; {again}") from error
+    sums = [CHECKSUM[DATA], *([CHECKSUM[SUMMARY]] if figure.summary else [])]
+    needed = (*figure.by, "run", *REPORTED, *sums) if end == RUNS else ()
+    lost = [name for name in needed if name not in data]
     if lost:
-        raise DataError(f"'{path}' is damaged: it has no column {', '.join(lost)}; make the figure again")
+        raise DataError(f"'{path}' is damaged: it has no column {', '.join(lost)}; {again}")
     return data
 
 
-def _columns(figure: Figure, file: str) -> tuple[str, ...]:
-    """Return those without which a file of a figure is of no use."""
-    if file.endswith(SUMMARY):
-        return figure.table
-    if file.endswith(RUNS):
-        return (*figure.by, "run", *REPORTED)
-    return (*figure.by, "run", "seed", *(() if figure.summary else ("indicator", "value")))
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def judgements(figures: Sequence[Figure], out: Path) -> list[Judgement]:

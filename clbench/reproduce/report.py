@@ -37,9 +37,10 @@ folder; nothing is typed by hand.
 RULES = """\
 A claim *holds* if the 95 % interval of our value lies within the range that its rule gives, holds *partly* if only
 the mean does (or if there is no interval, with one seed), else it *does not hold*. Intervals are Student's over seeds,
-those of predictors bootstrapped over configurations. With three seeds they are wide. Of claims about differences that
-do not exist, one in two would still hold partly by chance, and one in forty hold. Published values are read off the
-paper's plots, of tasks of 250 epochs on 60,000 images: at other protocols the direction is judged, not the value. A
+those of predictors bootstrapped over configurations; n is how many there are (in Fig. 1, without the seed that chooses
+the pair). With three seeds they are wide. Of claims about differences that do not exist, one in two would still hold
+partly by chance, and one in forty hold. Published values are read off the paper's plots, of tasks of 250 epochs on
+60,000 images: at other protocols the direction is judged, not the value, but for step sizes, at `standard`, too. A
 claim about a value is *not yet measured* until there are runs of that length, and so is one whose figure still lacks
 runs.
 """
@@ -169,18 +170,21 @@ def _runs(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
     runs = found[found["run"].notna()].drop_duplicates("run")
     yield f"### Runs: {spelt(scale)}\n"
     yield f"{len(runs)} runs; the tables of runs have each one's settings, checksums, commit, time and machine.\n"
-    groups = runs.groupby(["command", "processor", "cores", "device", "torch"], sort=False, dropna=False)
+    groups = runs.groupby(
+        ["command", "commit", "processor", "cores", "device", "torch"], sort=False, dropna=False
+    )
     yield markdown(
-        ("command", "machine", "torch", "runs", "begun", "time of processes"),
+        ("command", "commit", "machine", "torch", "runs", "begun", "time of tasks"),
         [
             (
                 f"`{command}`",
+                commit[:7] if isinstance(commit, str) else "",
                 f"{processor}, {cores}, {device}",
                 str(torch),
                 str(len(own)),
                 f"{own['started'].min()} to {own['started'].max()}",
                 clock(float((own["seconds"] * own["processes"] / own["in_lockstep"]).sum())),
             )
-            for (command, processor, cores, device, torch), own in groups
+            for (command, commit, processor, cores, device, torch), own in groups
         ],
     )

@@ -18,6 +18,7 @@ from clbench.specs import AgentEntry, check_choice, plain
 from clbench.sweeping.request import Request, Settings, read_request, request_of
 
 LONGEST = 120  # letters of a folder's name
+LISTED = 3  # entries of a list that a label shows
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _sweep(request: Request, source: str) -> Sweep:
             plan = _plan(settings)
         except UsageError as error:
             raise type(error)(f"{where}, {label}: {error}") from error
-        key = hashlib.sha256(json.dumps(identity(plan), sort_keys=True).encode()).hexdigest()[:8]
+        key = _key(plan)
         if key in found:
             again.append(f"{label} ({where})")
             continue
@@ -106,6 +107,16 @@ def _sweep(request: Request, source: str) -> Sweep:
         found[key] = Cell(f"{label} {key}" if taken else label, key, plan)
     notes = [f"in the file more than once, run once: {', '.join(again)}"] if again else []
     return Sweep(request.name, tuple(found.values()), varied, tuple(notes), source)
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """Return the key that a cell with these settings has in any sweep; complaints do not name the cell."""
+    ((_, own),) = request_of({"name": "alone", "cell": [settings]}).cells
+    return _key(_plan(own))
+
+
+def _key(plan: Plan) -> str:
+    return hashlib.sha256(json.dumps(identity(plan), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def identity(plan: Plan) -> dict[str, Any]:
@@ -152,11 +163,16 @@ def _varied(cells: Sequence[Settings]) -> tuple[str, ...]:
 
 def _label(settings: Settings, varied: Sequence[str]) -> str:
     own = [
-        f"{name.rpartition('.')[2]}={_text(settings[name])}"
+        f"{name.rpartition('.')[2]}={_brief(settings[name])}"
         for name in varied
         if name in settings and name != "agent"
     ]
     return " ".join([_text(settings["agent"]), *own])
+
+
+def _brief(value: Any) -> str:
+    """Return a value as text, of a long list the length."""
+    return f"({len(value)})" if isinstance(value, list) and len(value) > LISTED else _text(value)
 
 
 def _text(value: Any) -> str:

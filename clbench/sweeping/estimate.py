@@ -23,6 +23,7 @@ class Amount:
 
     Attributes:
         cells: not finished.
+        begun: those of them that go on where they were broken off.
         steps: of single seeds' learners, in those cells; steps that an unfinished cell has done count, too.
         seconds: that they take; 0 if nothing is known of any.
         workers: that share them.
@@ -30,6 +31,7 @@ class Amount:
     """
 
     cells: int
+    begun: int
     steps: int
     seconds: float
     workers: int
@@ -39,10 +41,11 @@ class Amount:
         """In one line."""
         if not self.cells:
             return "left: nothing"
+        cells = count(self.cells, "cell") + (f" ({self.begun} begun)" if self.begun else "")
         if not self.seconds:
-            return f"left: {count(self.cells, 'cell')}, {self.steps:,} steps ({self.basis})"
+            return f"left: {cells}, {self.steps:,} steps ({self.basis})"
         about = f"about {clock(self.seconds)} on {count(self.workers, 'worker')} and some seconds a cell"
-        return f"left: {count(self.cells, 'cell')}, {self.steps:,} steps, {about} ({self.basis})"
+        return f"left: {cells}, {self.steps:,} steps, {about} ({self.basis})"
 
 
 def steps_of(cell: Cell) -> int:
@@ -95,7 +98,8 @@ def amount_left(cells: Sequence[Cell], folder: SweepFolder, workers: int, measur
     work = sum(steps[cell.key] / rates[kind(cell)] for cell in left if kind(cell) in rates)
     jobs = sum(len(cell.plan.jobs("")) for cell in left)
     seconds = work / min(workers, jobs) if jobs else 0.0
-    return Amount(len(left), sum(steps.values()), seconds, workers, "; ".join(basis))
+    begun = sum(found.has_states() for cell in left if (found := folder.find(cell)) is not None)
+    return Amount(len(left), begun, sum(steps.values()), seconds, workers, "; ".join(basis))
 
 
 def _agents(kinds: Iterable[Kind]) -> str:

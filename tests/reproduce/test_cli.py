@@ -40,6 +40,7 @@ def finish(wanted, folder, only):
                     "command": ["python", "-m", "clbench.reproduce", "2"],
                     "started": "2026-01-01T00:00:00+00:00",
                     "versions": {"torch": "2"},
+                    "git": {"commit": "0123456789", "dirty": False},
                     "division": {"workers": 1},
                     "agents": {name: {"sha256": None}},
                     "stream": {"sha256": None},
@@ -105,7 +106,7 @@ def test_claims_are_judged_from_the_files_alone(tmp_path, capsys):
         "quick/4-bottom.csv",
     ]
     assert table.loc["noise bound near 1", "verdict"] == "not yet measured"
-    assert "| `python -m clbench.reproduce 2` | abacus, 2 cores, cpu | 2 | 9 |" in first
+    assert "| `python -m clbench.reproduce 2` | 0123456 | abacus, 2 cores, cpu | 2 | 9 |" in first
     assert "0:02:15" in first  # nine times fifteen tasks of a second
 
 
@@ -132,14 +133,42 @@ def test_damaged_files_are_named_and_others_left_alone(tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "my-runs.csv").write_text("a,b\n")
     assert main(["claims", *at]) == 0
-    for name, column in (("3.csv", "value"), ("3-runs.csv", "command")):
-        path = tmp_path / "quick" / name
-        whole = path.read_text()
-        pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
+    numbers, runs = (tmp_path / "quick" / name for name in ("3.csv", "3-runs.csv"))
+    whole, again = numbers.read_text(), "make figure 3 again (--report does, of finished runs)"
+    for damaged in (
+        whole.replace("0.5", "abc"),
+        whole[:-300],
+        whole.replace("task accuracy", "accuracy"),
+        "",
+    ):
+        numbers.write_text(damaged)
         capsys.readouterr()
         assert main(["claims", *at]) == 2
-        assert f"'{path}' is damaged: it has no column {column}" in capsys.readouterr().err
-        path.write_text(whole)
+        assert f"'{numbers}' is not what was written with 3-runs.csv; {again}" in capsys.readouterr().err
+    numbers.write_text(whole)
+    pd.read_csv(runs).drop(columns="command").to_csv(runs, index=False)
+    assert main(["claims", *at]) == 2
+    assert f"'{runs}' is damaged: it has no column command; {again}" in capsys.readouterr().err
+    runs.write_bytes(b"")
+    assert main(["claims", *at]) == 2
+    assert f"'{runs}' is damaged: No columns to parse from file; {again}" in capsys.readouterr().err
+    assert main(["3", "--report", *at]) == 0
+    assert main(["claims", *at]) == 0
+
+
+def test_a_missing_folder_of_images_is_told_before_anything_starts(tmp_path, capsys):
+    at = ["--source", "torchvision", "--data-dir", str(tmp_path / "nowhere"), "--out", str(tmp_path)]
+    assert main(["4-bottom", *TINY, *at]) == 2
+    said = capsys.readouterr().err
+    assert said.count("nowhere") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_mistakes_are_told_without_a_word_of_cells(capsys):
+    assert main(["3", "--seeds", "0"]) == 2
+    said = capsys.readouterr().err
+    assert "seeds" in said
+    assert "[[" not in said
 
 
 def test_a_report_runs_nothing(tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 
 import agents.l2
 from clbench.errors import ClbenchError, LoadError, OptionError, UnknownNameError
-from clbench.sweeping.cells import read_sweep
+from clbench.sweeping.cells import key_of, read_sweep
 from tests.sweeping.conftest import STEPS, TINY
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sweep.toml"
@@ -86,3 +86,10 @@ def test_an_agent_whose_file_is_broken(tmp_path):
     (tmp_path / "broken.py").write_text("1 / 0")
     with pytest.raises(LoadError, match=r"\[\[cell\]\] 1, .*broken.py: .*ZeroDivisionError"):
         read_sweep({**TINY, "cell": [{"agent": str(tmp_path / "broken.py")}]})
+
+
+def test_a_label_gives_the_length_of_a_long_list():
+    settings = [{"agent": "agents.vanilla", "seeds": seeds} for seeds in ([3], [5, 6, 7, 8, 9])]
+    sweep = read_sweep({"name": "long", "cell": settings})
+    assert [cell.label for cell in sweep.cells] == ["agents.vanilla seeds=[3]", "agents.vanilla seeds=(5)"]
+    assert [key_of(one) for one in settings] == [cell.key for cell in sweep.cells]

@@ -16,6 +16,7 @@ from clbench.evaluation.session import load_data
 from clbench.results import RunFolder
 from clbench.sweeping.board import Board
 from clbench.sweeping.cells import read_sweep
+from clbench.sweeping.estimate import amount_left
 from clbench.sweeping.folder import SweepFolder
 from clbench.sweeping.launcher import divided
 from clbench.sweeping.local import Local
@@ -114,6 +115,8 @@ def test_a_stack_that_was_broken_off_goes_on(tmp_path, monkeypatch, inline):
             clbench.sweep(MANY, out=tmp_path / "broken", workers=2)
     begun = sorted(path.parent for path in (tmp_path / "broken" / "tiny").glob("*/state"))
     assert len(begun) == 3
+    left = amount_left(read_sweep(MANY).cells, SweepFolder(tmp_path / "broken" / "tiny"), 2, measure=False)
+    assert str(left).startswith(f"left: {left.cells} cells (3 begun), ")
     shutil.rmtree(begun[0] / "state")
     again = clbench.sweep(MANY, out=tmp_path / "broken", workers=2)
     assert again.failures == {}

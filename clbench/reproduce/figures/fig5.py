@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 TASKS = 4
-LENGTHS = ("standard", f"standard,num_tasks={TASKS}", *AT_PAPER)  # more tasks change nothing in these
+LENGTHS = ("standard", f"standard,num_tasks={TASKS}", *AT_PAPER)  # four tasks are all it shows
 PUBLISHED = {"CReLU": 3e-3, "L2": 5e-4}  # of the first layer, read off the figure
 
 

@@ -10,7 +10,7 @@ from clbench.errors import DataError
 from clbench.indicators import WHOLE
 from clbench.reproduce.drawing import dots, grid, head
 from clbench.reproduce.figure import Figure
-from clbench.reproduce.figures.fig5 import PUBLISHED
+from clbench.reproduce.figures.fig5 import PUBLISHED as STEP_SIZES
 from clbench.reproduce.frames import ACCURACY, Key, per_task, table
 from clbench.reproduce.learners import FIRST_LAYER, LEARNERS
 from clbench.reproduce.scale import Scale
@@ -36,12 +36,12 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {
     "K 10": {"every": 10},
     "no floor": {"floor": 0},
 }
-SMALL = {
+CONSTANT = {
     learner: {f"no scheduler, step size {end:g}": {"scheduler": "none", "step_size": end}}
-    for learner, end in PUBLISHED.items()
+    for learner, end in STEP_SIZES.items()
 }
 """Would the step size that the scheduler comes to do as well from the start?"""
-SETTINGS = {"CReLU": {**WARMING, **SMALL["CReLU"]}, "L2": {**WARMING, **SMALL["L2"], **OTHERS}}
+SETTINGS = {"CReLU": {**WARMING, **CONSTANT["CReLU"]}, "L2": {**WARMING, **CONSTANT["L2"], **OTHERS}}
 IMAGES = (5_000, 21_000)
 """As at `quick`, and as in the paper's text; run where there are more."""
 NUMBERS = {
