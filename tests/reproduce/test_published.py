@@ -76,6 +76,21 @@ def stated_values():
     return values
 
 
+def test_runs_that_the_guide_tells_task_by_task():
+    from clbench.results import RunFolder
+
+    guide = ROOT / "docs" / "guide"
+    told = re.findall(
+        r"((?:\d\.\d\d, )+\d\.\d\d)\s\(\[run\]\((\S+)/run\.json\)\)", (guide / "reproduction.md").read_text()
+    )
+    assert len(told) == 2
+    for numbers, run in told:
+        folder = RunFolder((guide / run).resolve())
+        facts = folder.read_run()
+        assert (facts["status"], facts["git"]["dirty"], facts["data"]["size"]) == ("complete", False, 60_000)
+        assert [f"{task.accuracy:.2f}" for task in folder.read_tasks()] == numbers.split(", ")
+
+
 def test_what_the_guide_says_of_it():
     """In the form "0.89 (*auc of volatility*)", or with a protocol other than quick "(*name*, standard)"."""
     text = " ".join((ROOT / "docs" / "guide" / "reproduction.md").read_text().split())
