@@ -13,6 +13,7 @@ COOKIE = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
 PORTS = [f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)]
 RESERVED = {"con", "prn", "aux", "nul", *PORTS}  # on Windows
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for a formula
+BLANKS = " \u00a0"  # the plain one, and the one that lines do not break at
 LICENCES = (
     "AGPL-3.0-only", "AGPL-3.0-or-later", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "EUPL-1.2",
     "GPL-2.0-only", "GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later", "ISC", "LGPL-2.1-only",
@@ -37,7 +38,8 @@ def check_text(what: str, text: str, longest: int = 200) -> str:
     if unicodedata.normalize("NFC", text) != text or text != text.strip():
         raise SubmissionError(f"{what} {_shown(text)} is not in plain form (NFC, no blanks around it)")
     for character in text:
-        if unicodedata.category(character)[0] == "C" or unicodedata.category(character) in ("Zl", "Zp"):
+        kind = unicodedata.category(character)[0]
+        if kind == "C" or (kind == "Z" and character not in BLANKS):
             raise SubmissionError(f"{what} {_shown(text)} holds an invisible or control character")
     if unicodedata.normalize("NFKC", text).startswith(FORMULA):
         raise SubmissionError(f"{what} {_shown(text)} begins like a spreadsheet's formula")
