@@ -3,12 +3,14 @@
 import contextlib
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from clbench.errors import OutputError
@@ -61,6 +63,10 @@ def run_cell(launcher: Local, sweep: Sweep, cell: Cell, folder: SweepFolder, des
         news: actor of the queue for what its board is to be told.
     """
     desk.take()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and current_thread() is main_thread():
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # a cluster begun by nohup: Ray cancels by it
     plan = cell.plan
     introduce(plan.spec.stream.id, plan.modules, plan.stream_class)
     classes = {agent.name: load_agent(agent.name) for agent in plan.spec.agents}
