@@ -1,5 +1,7 @@
 """What a run yields: records of tasks and indicators, and glimpses in between."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SCHEMA_VERSION = 1
@@ -29,6 +31,18 @@ class TaskRecord:
     final_epoch_accuracy: float
     loss: float
     seconds: float
+
+
+def least_seconds(tasks: Iterable[TaskRecord]) -> float:
+    """Return how long tasks took at least: those of the agent and seed that took longest, one after the other.
+
+    >>> least_seconds([TaskRecord("a", seed, 0, 8, 0.5, 0.5, 0.1, 2.0 + seed) for seed in (0, 1, 1)])
+    6.0
+    """
+    of_learners: defaultdict[tuple[str, int], float] = defaultdict(float)
+    for task in tasks:
+        of_learners[task.agent, task.seed] += task.seconds
+    return max(of_learners.values(), default=0.0)
 
 
 @dataclass(frozen=True)

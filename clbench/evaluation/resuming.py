@@ -6,11 +6,12 @@ from typing import Any
 
 from clbench.data import LabelledData
 from clbench.errors import DataError, ResumeError
-from clbench.evaluation.jobs import Division, Job
+from clbench.evaluation.jobs import Division
 from clbench.evaluation.plan import Plan, plan_of
 from clbench.evaluation.session import Session, circumstances, jobs_of, load_data, sources_of, what_runs
 from clbench.evaluation.watch import Before
 from clbench.loading import check_agent, load_agent
+from clbench.records import TaskRecord, least_seconds
 from clbench.results import RunFolder
 from clbench.specs import RunSpec, check_count
 
@@ -40,8 +41,7 @@ def take_up(
         _refuse_changes(facts, now)
     before: dict[int, Before] = {}
     accepted = set(_changed(facts, now))
-    jobs = jobs_of(plan, now)
-    for index, job in enumerate(jobs):
+    for index, job in enumerate(jobs_of(plan, now)):
         found = folder.states(index).newest()
         if found is None:
             continue
@@ -66,23 +66,14 @@ def take_up(
     now["resumed"] = [*facts.get("resumed", []), session]
     for name in ("status", "timing", "failures", "undefined_indicators"):
         now.pop(name, None)
-    seconds = max(facts.get("timing", {}).get("seconds", 0.0), _seconds_of_tasks(jobs, before))
+    tasks = [
+        TaskRecord(**{name: value for name, value in message.items() if name != "kind"})
+        for kept in before.values()
+        for message in kept.records
+        if message["kind"] == "task"
+    ]  # of a session that was killed no other time is known
+    seconds = max(facts.get("timing", {}).get("seconds", 0.0), least_seconds(tasks))
     return Session(plan, folder, now, before, seconds, _notes(facts, session)), data, held
-
-
-def _seconds_of_tasks(jobs: Sequence[Job], before: Mapping[int, Before]) -> float:
-    """Return how long a run took at least, by its finished tasks: of a session that was killed no more is known."""
-    return max(
-        (
-            sum(
-                message["seconds"]
-                for message in kept.records
-                if message["kind"] == "task" and message["seed"] == jobs[index].seeds[0]
-            )
-            for index, kept in before.items()
-        ),
-        default=0.0,
-    )
 
 
 def _notes(facts: Mapping[str, Any], session: Mapping[str, Any]) -> tuple[str, ...]:

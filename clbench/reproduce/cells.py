@@ -1,15 +1,15 @@
 """Which cells figures need, and those that are finished: all lie in one folder, each once, whoever needs it."""
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clbench.records import least_seconds
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import Key
 from clbench.reproduce.scale import Scale
-from clbench.results import RunFolder, fact
+from clbench.results import fact
 from clbench.sweeping.cells import Cell, Sweep, key_of, read_sweep
 from clbench.sweeping.folder import SweepFolder
 
@@ -76,7 +76,8 @@ def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
     found, facts = folder.find(cell), folder.facts(cell) if folder.is_complete(cell) else None
     if found is None or facts is None:
         return {}
-    spec = facts["spec"]
+    spec, command = facts["spec"], " ".join(fact(facts, "command", default=()))
+    images = spec["stream"]["data_dir"]  # a place of one machine
     return {
         "run": found.path.name,
         "agent": cell.agent.name,
@@ -91,21 +92,13 @@ def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
         "processor": fact(facts, "hardware", "accelerator", default=fact(facts, "hardware", "processor")),
         "cores": f"{fact(facts, 'hardware', 'cores', default='?')} cores",
         "started": fact(facts, "started"),
-        "seconds": _seconds(found),
+        "seconds": round(least_seconds(found.read_tasks()), 3),
         "processes": fact(facts, "division", "workers"),
         "in_lockstep": fact(facts, "sweep", "stack", default=1),
-        "command": " ".join(fact(facts, "command", default=())),
+        "command": command.replace(images, "DIR") if images else command,
         "commit": fact(facts, "git", "commit"),
         "uncommitted": fact(facts, "git", "dirty"),
         "torch": fact(facts, "versions", "torch"),
         "data_sha256": fact(facts, "data", "sha256"),
         "agent_sha256": fact(facts, "agents", cell.agent.name, "sha256"),
     }
-
-
-def _seconds(run: RunFolder) -> float:
-    """Return how long a run took at least: the time of its tasks, of the seed that took longest."""
-    of_seeds: defaultdict[int, float] = defaultdict(float)
-    for task in run.read_tasks():
-        of_seeds[task.seed] += task.seconds
-    return round(max(of_seeds.values()), 3)

@@ -127,8 +127,8 @@ def _main(arguments: Sequence[str]) -> int:
     failures: dict[str, str] = {}
     if not options.report:
         _, missing = folder.sorted_out(cells)
-        for cell in missing[:1]:
-            load_data(cell.plan)  # without images all would fail, each alone
+        if missing:
+            load_data(missing[0].plan)  # without images all would fail, each alone
         failures = run_missing(wanted.sweep, cells, folder, launcher, default_board, again)
     made = [
         path for figure in figures for path in make_figure(figure, wanted.of[figure.name], folder, scale, out)

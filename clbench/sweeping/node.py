@@ -63,10 +63,9 @@ def run_cell(launcher: Local, sweep: Sweep, cell: Cell, folder: SweepFolder, des
         news: actor of the queue for what its board is to be told.
     """
     desk.take()
+    # Ray cancels by SIGINT, which the processes of a cluster begun in a shell's background ignore.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and current_thread() is main_thread():
-        signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        )  # a cluster begun by nohup: Ray cancels by it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     plan = cell.plan
     introduce(plan.spec.stream.id, plan.modules, plan.stream_class)
     classes = {agent.name: load_agent(agent.name) for agent in plan.spec.agents}
