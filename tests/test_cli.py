@@ -17,7 +17,7 @@ from clbench.evaluation.cli import main
 from clbench.evaluation.jobs import Job
 from clbench.evaluation.progress import Lines, Live, Tally, clock
 from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec
-from tests.cases import ends, launch, worker_processes
+from tests.processes import ends, wait_until, worker_processes
 from tests.test_evaluation import PLAIN
 
 SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
@@ -36,6 +36,7 @@ def command(tmp_path, monkeypatch, inline, capsys):
     return run
 
 
+@pytest.mark.process
 def test_a_whole_run_from_another_folder(tmp_path):
     done = subprocess.run(
         [
@@ -136,19 +137,17 @@ def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path, command)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path, number, code):
+def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path, launch, number, code):
     (tmp_path / "scratch").mkdir()
     options = ("--tasks", "900", "--epochs", "1", "--seeds", "2", "--device", "cpu")
     scratch = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
     process = launch("clbench.evaluate", "agents.vanilla", *options, cwd=tmp_path, env=scratch)
     table = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "tasks.csv"
-    deadline = time.time() + 90
-    while time.time() < deadline and not (table.exists() and len(table.read_text().splitlines()) > 3):
-        time.sleep(0.1)
+    wait_until(lambda: table.exists() and len(table.read_text().splitlines()) > 3, process=process)
     workers = worker_processes(process.pid)
     assert workers
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == code
     assert err.splitlines()[-1] == (
         "interrupted; finished tasks are kept; go on with: "

@@ -25,6 +25,8 @@ from clbench.scoring import Estimate
 from tests.cases import full_mnist
 from tests.leaderboards import SOURCE, edit, edit_tasks, write_submission
 
+pytestmark = pytest.mark.process
+
 HERE = Path(__file__).parent
 
 

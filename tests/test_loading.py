@@ -196,6 +196,7 @@ def test_source_is_recorded(folder):
     assert Path(source["file"]).name == "my_agent.py"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("content", ["", "raise ImportError('an older Python')"])
 def test_bundled_agents_work_where_another_package_is_called_agents(tmp_path, content):
     """Another distribution's package comes first on the path, yet has no vanilla."""
@@ -215,6 +216,7 @@ def test_bundled_agents_work_where_another_package_is_called_agents(tmp_path, co
         assert done.stdout.split() == ["agents.mine"], done.stderr
 
 
+@pytest.mark.process
 def test_a_checkout_in_a_folder_called_clbench(tmp_path):
     root = Path(__file__).parent.parent
     for name in ("clbench", "agents"):

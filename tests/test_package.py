@@ -25,6 +25,7 @@ def test_unknown_names():
     assert set(dir(clbench)) == set(clbench.__all__)
 
 
+@pytest.mark.process
 def test_import_loads_nothing_heavy():
     script = (
         "import sys, clbench; late = {'torchvision', 'matplotlib', 'pandas', 'mlxtend', 'scipy'};"
@@ -47,6 +48,7 @@ def test_the_version_is_the_packages():
     assert version("clbench") == clbench.__version__
 
 
+@pytest.mark.process
 def test_the_wheel_brings_agents_inside_clbench(tmp_path):
     """Built with the backend, laid out in a folder, used from another one."""
     done = subprocess.run(

@@ -158,6 +158,7 @@ def test_string_entries_load_late():
     assert lookup("RandomLabelMNIST-v0").load() is RandomLabel
 
 
+@pytest.mark.process
 def test_gymnasium_knows_us_without_an_import_of_clbench(tmp_path):
     """The installation's plug-in; asking first whether Gymnasium is there must not disarm it."""
     script = """

@@ -25,6 +25,8 @@ from clbench.specs import PROTOCOLS, AgentEntry, Protocol, RunSpec
 from tests.inline import in_this_process
 from tests.leaderboards import SOURCE, edit, edit_tasks, records, stream_spec, write_submission
 
+pytestmark = pytest.mark.process
+
 TINY = Protocol("tiny", "embedded", 5_000, 2, 1, "tests")
 MINE = '''"""Guesses."""
 

@@ -234,6 +234,7 @@ def test_runs_say_what_they_are_of(logged):
     assert not (logged.folder / "state").exists()
 
 
+@pytest.mark.process
 def test_through_workers_from_the_command_line(tmp_path, capsys):
     flags = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
     out = ["--out", str(tmp_path), "--quiet", "--indicators", "none"]

@@ -10,8 +10,8 @@ import pytest
 
 import clbench
 from clbench.results import RunFolder
-from tests.cases import launch
-from tests.sweeping.clusters import finished_tasks, kill, kill_worker, start, wait_for
+from tests.processes import wait_until
+from tests.sweeping.clusters import finished_tasks, kill, kill_worker, start
 from tests.sweeping.conftest import FAILING, SLOW, TINY, frame
 
 pytest.importorskip("ray")
@@ -19,10 +19,10 @@ pytest.importorskip("ray")
 LONGER = {**TINY, "num_tasks": 20, "epochs_per_task": 4, "num_samples": 500, "seeds": 1}
 GRID = {"agent": "agents.vanilla", "arguments": {"step_size": [1e-3, 1e-2]}}
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning"
-)  # Ray leaves log files to the garbage collector
-FROM_PROC = pytest.mark.skipif(not Path("/proc").is_dir(), reason="who holds what is read from /proc")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves log files to the garbage collector
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def cluster():
     gc.collect()
 
 
-@FROM_PROC
+@pytest.mark.stress
 def test_a_lost_nodes_cell_goes_on_elsewhere(cluster, tmp_path, inline, capsys):
     node, killed, handler = cluster.add_node(num_cpus=1), [], signal.getsignal(signal.SIGTERM)
     killer = threading.Thread(target=kill, args=(node, killed))
@@ -59,7 +59,7 @@ def test_a_lost_nodes_cell_goes_on_elsewhere(cluster, tmp_path, inline, capsys):
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
-@FROM_PROC
+@pytest.mark.stress
 def test_a_lost_workers_cell_goes_on_from_a_url(cluster, tmp_path, inline, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     killer = threading.Thread(target=kill_worker, args=(cluster.head_node,))
@@ -102,16 +102,18 @@ def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
     assert f"{failing}: hello" in capsys.readouterr().err
 
 
-def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
+def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, launch, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     lines = [f"{key} = {value!r}" for key, value in LONGER.items()]
     cells = ['[[cell]]\nagent = "slow.py"', '[[cell]]\nagent = "agents.l2"\nnum_tasks = 1']
     (tmp_path / "tiny.toml").write_text("\n".join([*lines, *cells]))
     call = ("tiny.toml", "--launcher", "ray", "--quiet")
     process = launch("clbench.sweep", *call, "--ray-address", cluster.address, cwd=tmp_path)
-    wait_for(lambda: any(finished_tasks(path) for path in tmp_path.glob("results/tiny/slow*")))
+    wait_until(
+        lambda: any(map(finished_tasks, tmp_path.glob("results/tiny/slow*"))), seconds=180, process=process
+    )
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
     assert out == ""
     assert err == (
@@ -123,7 +125,7 @@ def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
     assert begun["status"] == "interrupted"
     (tmp_path / "hurry").touch()
     again = launch("clbench.sweep", *call, "--workers", "2", cwd=tmp_path)
-    out, err = again.communicate(timeout=120)
+    out, err = again.communicate(timeout=300)
     assert (out, err) == ("results/tiny\n", "")
     assert again.returncode == 0
     done = clbench.load_results(tmp_path / "results")
