@@ -1,5 +1,6 @@
 """Cells run on this machine: in worker processes, or quicker, the same jobs in this one."""
 
+import re
 import shutil
 import signal
 import threading
@@ -10,11 +11,12 @@ import pytest
 
 import clbench
 from clbench import machine
+from clbench.errors import OptionError
 from clbench.evaluation.jobs import run_jobs
 from clbench.evaluation.pool import use_pool
 from clbench.evaluation.session import load_data
 from clbench.results import RunFolder
-from clbench.sweeping.board import Board
+from clbench.sweeping.board import ELSEWHERE, FINISHED, Board
 from clbench.sweeping.cells import read_sweep
 from clbench.sweeping.estimate import amount_left
 from clbench.sweeping.folder import SweepFolder
@@ -116,7 +118,8 @@ def test_a_stack_that_was_broken_off_goes_on(tmp_path, inline):
     begun = sorted(path.parent for path in (tmp_path / "broken" / "tiny").glob("*/state"))
     assert len(begun) == 3
     left = amount_left(read_sweep(MANY).cells, SweepFolder(tmp_path / "broken" / "tiny"), 2, measure=False)
-    assert str(left).startswith(f"left: {left.cells} cells (3 begun), ")
+    assert left.begun == 3
+    assert re.search(rf"\b{left.cells}\b.*\b3\b.*\b{left.steps}\b", str(left))
     shutil.rmtree(begun[0] / "state")
     again = clbench.sweep(MANY, out=tmp_path / "broken", workers=2)
     assert again.failures == {}
@@ -143,7 +146,7 @@ def test_shards_give_the_same_frame(whole, tmp_path, inline):
     both = clbench.sweep(SWEEP, out=tmp_path, shard=(2, 2))
     expected = frame(whole.results)
     assert frame(both.results).equals(expected[expected["agent"] != "agents.l2"].reset_index(drop=True))
-    with pytest.raises(clbench.ClbenchError, match="shard 3/2: give I/N"):
+    with pytest.raises(OptionError, match=r"\b3/2\b.*\bI/N\b"):
         clbench.sweep(SWEEP, out=tmp_path, shard=(3, 2))
 
 
@@ -174,9 +177,9 @@ def test_a_cell_that_another_process_runs_is_left_to_it(tmp_path, inline):
     board = Board({cell.label: 1 for cell in sweep.cells}, [])
     with folder.make(sweep.cells[0]).in_use():
         Local()(sweep, sweep.cells, folder, board)
-    assert list(board.states.values()) == ["running elsewhere"]
+    assert list(board.states.values()) == [ELSEWHERE]
     Local()(sweep, sweep.cells, folder, board)
-    assert list(board.states.values()) == ["done"]
+    assert list(board.states.values()) == [FINISHED]
     Local()(sweep, sweep.cells, folder, board)  # as if another process had been faster
     assert not list(tmp_path.glob("*/*/state"))
 
@@ -190,7 +193,7 @@ def test_a_cell_whose_holder_is_about_to_go_is_waited_for(tmp_path, inline):
     held.__enter__()
     threading.Timer(0.3, held.__exit__, (None, None, None)).start()
     Local(patience=60)(sweep, sweep.cells, folder, board)
-    assert list(board.states.values()) == ["done"]
+    assert list(board.states.values()) == [FINISHED]
 
 
 def test_a_changed_agent_is_refused_for_a_cell_that_has_got_somewhere(tmp_path, inline, capsys):
@@ -201,13 +204,17 @@ def test_a_changed_agent_is_refused_for_a_cell_that_has_got_somewhere(tmp_path, 
     done = clbench.sweep(what, out=tmp_path)
     agent.write_text(agent.read_text() + "# changed\n")
     clbench.sweep(what, out=tmp_path)
-    assert "has changed since 1 of its cells finished" in capsys.readouterr().err
+    assert re.search(
+        r"mine\.py\b.*\b1\b", capsys.readouterr().err
+    )  # so many of its cells ran with other code
     (run,) = done.results.runs["run"]
     folder = RunFolder(tmp_path / run)
     folder.write_run({**folder.read_run(), "status": "failed"})
     folder.states(0).save(1, {"steps": 1})
     refused = clbench.sweep(what, out=tmp_path)
-    assert "the code of" in next(iter(refused.failures.values()))
+    (why,) = refused.failures.values()
+    assert "mine.py" in why
+    assert "--accept-changes" in why
 
 
 def test_interrupted_and_finished_by_a_second_call(tmp_path, launch, monkeypatch, inline):
@@ -223,9 +230,7 @@ def test_interrupted_and_finished_by_a_second_call(tmp_path, launch, monkeypatch
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == (
-        "interrupted; finished tasks are kept; go on with: python -m clbench.sweep tiny.toml --out cut --quiet"
-    )
+    assert err.splitlines()[-1].endswith(" python -m clbench.sweep tiny.toml --out cut --quiet")
     assert workers
     assert all(ends(pid) for pid in workers)
     (begun,) = clbench.load_results(tmp_path / "cut").runs.to_dict("records")

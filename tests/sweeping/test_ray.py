@@ -1,6 +1,7 @@
 """Cells run on a Ray cluster of two nodes on this machine, one of which is killed."""
 
 import gc
+import re
 import signal
 import sys
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import clbench
+from clbench.errors import OptionError, UnknownNameError
 from clbench.results import RunFolder
 from tests.processes import wait_until
 from tests.sweeping.clusters import finished_tasks, kill, kill_worker, start
@@ -51,9 +53,9 @@ def test_a_lost_nodes_cell_goes_on_elsewhere(cluster, tmp_path, inline, capsys):
     assert len([run for run in done.folder.glob("*/run.json") if '"resumed"' in run.read_text()]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert [line.rpartition(": ")[2] for line in printed.err.splitlines()] == [
-        "its worker was lost; it goes on elsewhere from its newest state"
-    ]
+    (lost,) = (cell.label for cell in done.sweep.cells if folder.name.endswith(cell.key))
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"note: {lost}: ")
     assert len(done.results.tasks) == 2 * LONGER["num_tasks"]
     assert frame(done.results).equals(frame(clbench.sweep(what, out=tmp_path / "local").results))
     assert signal.getsignal(signal.SIGTERM) == handler
@@ -68,7 +70,7 @@ def test_a_lost_workers_cell_goes_on_from_a_url(cluster, tmp_path, inline, monke
     done = clbench.sweep(what, out=url, launcher="ray", ray_address=cluster.address)
     killer.join()
     assert done.failures == {}
-    assert "its worker was lost; it goes on elsewhere" in capsys.readouterr().err
+    assert re.search(r"^note: agents\.vanilla: ", capsys.readouterr().err, re.MULTILINE)
     (run,) = done.results.runs["run"]
     assert run.startswith("results/tiny/")
     (session,) = RunFolder(Path(run)).read_run()["resumed"]
@@ -95,7 +97,7 @@ def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
     done = clbench.sweep(what, out=tmp_path, launcher="ray", ray_address=cluster.address)
     assert sorted(done.failures) == [str(failing), str(killing)]
     assert "not ready" in done.failures[str(failing)]
-    assert done.failures[str(killing)].startswith("lost 1 worker, the last one so: WorkerCrashedError: ")
+    assert re.search(r"\b1\b.*\bWorkerCrashedError: ", done.failures[str(killing)])  # so many were lost
     (log,) = done.folder.glob("*failing*/failures.log")
     assert "Traceback" in log.read_text()
     assert (done.results.runs["status"] == "complete").sum() == 1
@@ -116,10 +118,8 @@ def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, launch, tmp_p
     out, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
     assert out == ""
-    assert err == (
-        "interrupted; finished tasks are kept; go on with: python -m clbench.sweep "
-        f"{' '.join(call)} --ray-address {cluster.address}\n"
-    )
+    (line,) = err.splitlines()
+    assert line.endswith(f" python -m clbench.sweep {' '.join(call)} --ray-address {cluster.address}")
     runs = clbench.load_results(tmp_path / "results").runs.to_dict("records")
     (begun,) = (run for run in runs if "slow" in run["run"])  # Ray may have begun with either cell
     assert begun["status"] == "interrupted"
@@ -138,15 +138,15 @@ def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, launch, tmp_p
 
 def test_what_cannot_be_is_said_before_anything_starts(tmp_path, monkeypatch):
     what = {**TINY, "cell": [{"agent": "agents.vanilla"}]}
-    with pytest.raises(clbench.ClbenchError, match="the address somewhere is Ray's: choose the launcher ray"):
+    with pytest.raises(OptionError, match=r"\bsomewhere\b.*\bray\b"):
         clbench.sweep(what, out=tmp_path, ray_address="somewhere")
-    with pytest.raises(clbench.ClbenchError, match="no launcher 'rey'. Did you mean 'ray'?"):
+    with pytest.raises(UnknownNameError, match="'rey'.*'ray'"):
         clbench.sweep(what, out=tmp_path, launcher="rey")
-    with pytest.raises(clbench.ClbenchError, match="workers: of a Ray cluster there are as many"):
+    with pytest.raises(OptionError, match=r"\bworkers\b"):
         clbench.sweep(what, out=tmp_path, launcher="ray", ray_address="somewhere", workers=2)
-    with pytest.raises(clbench.ClbenchError, match="no Ray cluster can be reached at '127.0.0.1:1': "):
+    with pytest.raises(OptionError, match=r"'127\.0\.0\.1:1'"):
         clbench.sweep(what, out=tmp_path, launcher="ray", ray_address="127.0.0.1:1")
     assert not list(tmp_path.glob("tiny/*/"))
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(clbench.ClbenchError, match=r'pip install "clbench\[ray\]"'):
+    with pytest.raises(OptionError, match=r'pip install "clbench\[ray\]"'):
         clbench.sweep(what, out=tmp_path, launcher="ray")
