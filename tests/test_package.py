@@ -20,7 +20,7 @@ def test_every_public_name_is_there_and_documented(name):
 
 
 def test_unknown_names():
-    with pytest.raises(AttributeError, match="no attribute 'mkae'"):
+    with pytest.raises(AttributeError, match="'mkae'"):
         clbench.mkae  # noqa: B018
     assert set(dir(clbench)) == set(clbench.__all__)
 
