@@ -202,15 +202,15 @@ def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
     assert one.tasks["accuracy"].tolist() == two.tasks["accuracy"].tolist()
     assert set(one.indicators["indicator"]) == {"weight_norm", "effective_step_size"}
     assert set(one.indicators["seed"]) == {0, 1}
-    assert "no hidden layer" in one.undefined[agent_file]["dormant_units"]
+    assert "hidden" in one.undefined[agent_file]["dormant_units"]
 
 
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "fault", "kept"),
     [
-        ({"fail_at": 8}, r"raised RuntimeError: out of ideas \(seed 1, task 2 of 2, step 3 of 6\)", 3),
-        ({"die_at": 3}, r"mine.py \(seed 1\): the worker process ended with exit code 7", 2),
+        ({"fail_at": 8}, r"mine\.py.*RuntimeError: out of ideas.*seed 1.*task 2 of 2.*step 3 of 6", 3),
+        ({"die_at": 3}, r"mine\.py.*seed 1\b.*exit code 7", 2),
     ],
 )
 def test_a_failed_seed_is_named_and_finished_tasks_are_kept(agent_file, tmp_path, arguments, fault, kept):
@@ -349,7 +349,7 @@ def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
 
 def test_progress_is_shown_when_asked_for(tmp_path, inline, capsys):
     clbench.evaluate("agents.vanilla", **{**TINY, "seeds": 1}, out=tmp_path, progress=True)
-    assert "agents.vanilla  done  accuracy" in capsys.readouterr().out
+    assert re.search(r"^agents\.vanilla +done\b.*accuracy \d", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_an_exception_ends_all_workers(tmp_path, started):
@@ -374,7 +374,7 @@ def test_images_that_were_loaded_before_stay_loaded(tmp_path, inline):
 
 def test_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write to the output folder"):
+    with pytest.raises(OutputError, match=re.escape(f"'{tmp_path / 'file'}'")):
         clbench.evaluate("agents.vanilla", **TINY, out=tmp_path / "file")
 
 

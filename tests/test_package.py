@@ -20,7 +20,7 @@ def test_every_public_name_is_there_and_documented(name):
 
 
 def test_unknown_names():
-    with pytest.raises(AttributeError, match="no attribute 'mkae'"):
+    with pytest.raises(AttributeError, match="'mkae'"):
         clbench.mkae  # noqa: B018
     assert set(dir(clbench)) == set(clbench.__all__)
 
@@ -38,6 +38,7 @@ def test_import_loads_nothing_heavy():
     assert done.stdout.split() == ["[]", "[]", "[]"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("fault", ["raise ModuleNotFoundError('not there')", "1 / 0", "__path__ = []"])
 def test_gymnasium_that_cannot_be_imported_is_named(tmp_path, fault):
     (tmp_path / "gymnasium.py").write_text(fault)
