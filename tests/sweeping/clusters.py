@@ -44,7 +44,7 @@ def raylet(node):
 
 def kill(node, killed):
     """Kill a node with all its processes as soon as it has got somewhere; add the cell's folder and its tasks."""
-    _, folder = wait_until(lambda: holding(descendants(raylet(node))))
+    _, folder = wait_until(lambda: holding(descendants(raylet(node))), seconds=300)
     for process in [psutil.Process(raylet(node)), *descendants(raylet(node))]:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -53,5 +53,5 @@ def kill(node, killed):
 
 def kill_worker(node):
     """Kill a node's worker as soon as it has got somewhere."""
-    process, _ = wait_until(lambda: holding(descendants(raylet(node))))
+    process, _ = wait_until(lambda: holding(descendants(raylet(node))), seconds=300)
     process.kill()
