@@ -27,10 +27,13 @@ from clbench.evaluation.progress import Display, describe
 from clbench.evaluation.watch import Before, Watch
 from clbench.loading import source_of
 from clbench.observing import DEFINITIONS
+from clbench.places import private_in, recorded_in
 from clbench.plotting import curves, indicator_figures
 from clbench.registration import lookup
 from clbench.results import RunFolder
 from clbench.tracking import Trackers
+
+PLACES = "places"
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,8 @@ def under_way(
     status, started = "interrupted", time.perf_counter()
     jobs = _jobs(session, data)
     folder.write_run({"status": "running", **facts})
-    trackers = Trackers(plan.log, folder, plan.spec, facts, display.note)
+    _keep_places(plan, folder)
+    trackers = Trackers(plan.log, folder, plan.spec, recorded_in(facts), display.note)
     watch = Watch(jobs, plan.division.workers, folder, display, session.before, trackers)
     finished = {index for index, kept in session.before.items() if kept.done}
     try:
@@ -153,6 +157,14 @@ def under_way(
             trackers.end(status)
     if status == "complete":
         folder.forget_states()
+
+
+def _keep_places(plan: Plan, folder: RunFolder) -> None:
+    """Keep, as long as states are kept, which folders of this machine the run needs: run.json does not say."""
+    places = {agent.name: agent.place for agent in plan.spec.agents if agent.place}
+    private = private_in(plan.spec.to_json())
+    if places or private:
+        folder.keep(PLACES, {"agents": places, "spec": private})
 
 
 def _draw(watch: Watch, plan: Plan, folder: RunFolder, chance: float) -> None:
