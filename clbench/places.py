@@ -16,7 +16,7 @@ from typing import Any
 DATA_DIR_VARIABLE = "CLBENCH_DATA_DIR"
 SOMEWHERE = "DIR"
 OF_PEOPLE = ("/", "/home", "/Users")  # what is right below them may be somebody's name
-SUFFIX = re.compile(r"\.[A-Za-z]\w{0,7}")
+SUFFIX = re.compile(r"\.[A-Za-z]\w{0,15}")
 
 Private = list[tuple[list[str | int], str, str]]
 
@@ -75,7 +75,8 @@ def folder_of(text: str) -> str | None:
     if text != SOMEWHERE and not f"{text}/".startswith(f"{variable}/"):
         return text
     named = os.environ.get(DATA_DIR_VARIABLE)
-    return named and os.path.join(named, text[len(variable) + 1 :]) if text != SOMEWHERE else named or None
+    below = "" if text == SOMEWHERE else text[len(variable) + 1 :]
+    return os.path.join(named, below) if named else None
 
 
 def _private(data: Any, seen: Any, at: list[str | int]) -> Iterator[tuple[list[str | int], str, str]]:

@@ -194,7 +194,7 @@ def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
     np.testing.assert_allclose(one.tasks["accuracy"], two.tasks["accuracy"], atol=0.02)
     assert set(one.indicators["indicator"]) == {"weight_norm", "effective_step_size"}
     assert set(one.indicators["seed"]) == {0, 1}
-    assert "no hidden layer" in one.undefined[agent_file]["dormant_units"]
+    assert "no hidden layer" in one.undefined["mine.py"]["dormant_units"]
 
 
 @pytest.mark.parametrize(
