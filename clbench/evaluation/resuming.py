@@ -15,6 +15,7 @@ from clbench.evaluation.session import (
     circumstances,
     jobs_of,
     load_data,
+    places_of,
     sources_of,
     what_runs,
 )
@@ -34,8 +35,17 @@ def take_up(
     workers: int | None,
     data_dir: str | None,
     accept_changes: bool,
+    asked: RunSpec | None = None,
 ) -> tuple[Session, LabelledData, bool]:
     """Return the session that goes on with a run, its data, and whether the data was loaded before.
+
+    Args:
+        folder: the run's.
+        classes: of agents that cannot be imported by their names.
+        workers: processes at a time; None for as many as before.
+        data_dir: where the images are now, if the user says.
+        accept_changes: go on although something has changed.
+        asked: the run as it is asked for again; what it says of folders helps where the run's own folder does not.
 
     Raises:
         ResumeError: the run is finished, is too old, or something has changed and `accept_changes` is not set.
@@ -45,7 +55,7 @@ def take_up(
         raise ResumeError(f"'{folder.path}' is complete: there is nothing to go on with")
     if "division" not in facts:
         raise ResumeError(f"'{folder.path}' was made by a clbench that kept no states: start it anew")
-    plan, data, held = load_data(_plan(folder, facts, classes, workers, data_dir))
+    plan, data, held = load_data(_plan(_spec(folder, facts, asked), facts, classes, workers, data_dir))
     now = {**facts, **what_runs(plan, data)}
     if not accept_changes:
         _refuse_changes(facts, now)
@@ -101,13 +111,12 @@ def _notes(facts: Mapping[str, Any], session: Mapping[str, Any]) -> tuple[str, .
 
 
 def _plan(
-    folder: RunFolder,
+    spec: RunSpec,
     facts: Mapping[str, Any],
     classes: Sequence[type],
     workers: int | None,
     data_dir: str | None,
 ) -> Plan:
-    spec = _spec(folder, facts)
     spec = replace(spec, stream=with_images(spec.stream, data_dir))
     division = Division(**facts["division"])
     if workers is not None:
@@ -123,12 +132,13 @@ def _plan(
     return plan_of(spec, agents, division, facts["env"])
 
 
-def _spec(folder: RunFolder, facts: Mapping[str, Any]) -> RunSpec:
-    """Return the spec in run.json, with the folders of this machine if it began here."""
-    kept, data = folder.kept(PLACES), copy.deepcopy(facts["spec"])
-    put_back(data, kept.get("spec", ()))
-    for agent in data["agents"]:
-        agent["place"] = kept.get("agents", {}).get(agent["name"], "")
+def _spec(folder: RunFolder, facts: Mapping[str, Any], asked: RunSpec | None) -> RunSpec:
+    """Return the spec in run.json, with the folders of this machine if it began here or they are asked for."""
+    data, agents = copy.deepcopy(facts["spec"]), {}
+    for places in (folder.kept(PLACES), places_of(asked) if asked else {}):
+        put_back(data, places.get("spec", ()))
+        agents = places.get("agents", {}) | agents
+    data["agents"] = [{**agent, "place": agents.get(agent["name"], "")} for agent in data["agents"]]
     return RunSpec.from_json(data)
 
 

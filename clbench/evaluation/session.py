@@ -31,6 +31,7 @@ from clbench.places import private_in, recorded_in
 from clbench.plotting import curves, indicator_figures
 from clbench.registration import lookup
 from clbench.results import RunFolder
+from clbench.specs import RunSpec
 from clbench.tracking import Trackers
 
 PLACES = "places"
@@ -126,7 +127,8 @@ def under_way(
     status, started = "interrupted", time.perf_counter()
     jobs = _jobs(session, data)
     folder.write_run({"status": "running", **facts})
-    _keep_places(plan, folder)
+    if any((places := places_of(plan.spec)).values()):
+        folder.keep(PLACES, places)  # as long as states are
     trackers = Trackers(plan.log, folder, plan.spec, recorded_in(facts), display.note)
     watch = Watch(jobs, plan.division.workers, folder, display, session.before, trackers)
     finished = {index for index, kept in session.before.items() if kept.done}
@@ -159,12 +161,10 @@ def under_way(
         folder.forget_states()
 
 
-def _keep_places(plan: Plan, folder: RunFolder) -> None:
-    """Keep, as long as states are kept, which folders of this machine the run needs: run.json does not say."""
-    places = {agent.name: agent.place for agent in plan.spec.agents if agent.place}
-    private = private_in(plan.spec.to_json())
-    if places or private:
-        folder.keep(PLACES, {"agents": places, "spec": private})
+def places_of(spec: RunSpec) -> dict[str, Any]:
+    """Return which folders of this machine a run needs, which run.json does not say: of agents, and in the spec."""
+    agents = {agent.name: agent.place for agent in spec.agents if agent.place}
+    return {"agents": agents, "spec": private_in(spec.to_json())}
 
 
 def _draw(watch: Watch, plan: Plan, folder: RunFolder, chance: float) -> None:
