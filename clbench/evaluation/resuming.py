@@ -134,7 +134,8 @@ def _plan(
 
 def _spec(folder: RunFolder, facts: Mapping[str, Any], asked: RunSpec | None) -> RunSpec:
     """Return the spec in run.json, with the folders of this machine if it began here or they are asked for."""
-    data, agents = copy.deepcopy(facts["spec"]), {}
+    data = copy.deepcopy(facts["spec"])
+    agents: dict[str, str] = {}
     for places in (folder.kept(PLACES), places_of(asked) if asked else {}):
         put_back(data, places.get("spec", ()))
         agents = places.get("agents", {}) | agents
