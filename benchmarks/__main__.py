@@ -19,6 +19,7 @@ from benchmarks import indicators, learners, lockstep, memory, steps
 from benchmarks.measuring import Row
 from clbench.evaluation.pool import ENVIRONMENT
 from clbench.machine import hardware, versions
+from clbench.places import recorded
 
 DOCS = Path("docs/benchmarks")
 SECTIONS: dict[str, Callable[[int, str], Iterator[Row]]] = {
@@ -52,7 +53,7 @@ def main() -> None:
         clbench.load_images("torchvision")  # complains now if they are not there
     rows: list[Row] = []
     facts: dict[str, Any] = {
-        "command": ["python", "-m", "benchmarks", *sys.argv[1:]],
+        "command": ["python", "-m", "benchmarks", *map(recorded, sys.argv[1:])],
         "hardware": hardware(options.device),
         "load_before": os.getloadavg() if hasattr(os, "getloadavg") else None,
         "versions": versions(),

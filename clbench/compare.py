@@ -11,6 +11,7 @@ from clbench.command_line import Parser, run_command
 from clbench.comparing import Comparison, Row, compare, entries_of
 from clbench.errors import OptionError
 from clbench.evaluation.progress import make_wide_console
+from clbench.places import SOMEWHERE, recorded
 from clbench.results import find_runs
 from clbench.results.files import write_whole
 from clbench.scoring import SCORES, Estimate
@@ -161,7 +162,7 @@ def _write_csv(path: Path, comparison: Comparison) -> None:
 def _csv_row(row: Row, comparison: Comparison) -> dict[str, Any]:
     cells: dict[str, Any] = {
         "entry": row.entry.label,
-        "run": row.entry.run,
+        "run": _recorded_run(row.entry.run),
         "agent": row.entry.agent,
         "reference": comparison.reference.label,
         "seeds": " ".join(map(str, row.seeds)),
@@ -172,6 +173,11 @@ def _csv_row(row: Row, comparison: Comparison) -> dict[str, Any]:
             values = {key: one.mean, f"{key}_low": one.low, f"{key}_high": one.high}
             cells |= {column: "" if math.isnan(value) else value for column, value in values.items()}
     return cells | {"not_the_same": comparison.not_the_same}
+
+
+def _recorded_run(run: str) -> str:
+    """Return a run's folder as it is recorded; of one anywhere else, the name alone, which `evaluate` gave it."""
+    return Path(run).name if recorded(run) == SOMEWHERE else recorded(run)
 
 
 def figure(comparison: Comparison) -> "Figure":

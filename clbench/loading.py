@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from clbench.errors import LoadError, OptionError, UnknownNameError, did_you_mean
+from clbench.places import recorded
 
 DEFAULT_CLASS = "Agent"
 BUNDLED = "agents"
@@ -137,8 +138,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 def source_of(agent: type | Callable[..., Any]) -> dict[str, str | None]:
     """Return where an agent's class, or an indicator's function, is defined, and checksums of the code.
 
-    SHA-256 of that file, and that of its package's files, if any. The file is given relative to the working folder;
-    of one elsewhere, the name alone.
+    SHA-256 of that file, and that of its package's files, if any. The file is given as `clbench.places` records it.
     """
     try:
         path = inspect.getsourcefile(agent)
@@ -146,11 +146,8 @@ def source_of(agent: type | Callable[..., Any]) -> dict[str, str | None]:
         path = None
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else None
     package = _digest_of_package(agent, Path(path).parent) if path else None
-    if path:
-        inside = Path(path).is_relative_to(Path.cwd())
-        path = Path(path).relative_to(Path.cwd()).as_posix() if inside else Path(path).name
     own = f"{agent.__module__}:{agent.__qualname__}"
-    return {"class": own, "file": path, "sha256": digest, "package_sha256": package}
+    return {"class": own, "file": path and recorded(path), "sha256": digest, "package_sha256": package}
 
 
 def _digest_of_package(agent: type | Callable[..., Any], folder: Path) -> str | None:

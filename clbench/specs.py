@@ -125,12 +125,23 @@ class AgentEntry:
     """An agent of a run: where its class is, and what it is constructed with.
 
     Attributes:
-        name: the name that rows and curves carry; the reference as the user typed it.
+        name: the name that rows and curves carry; the reference as the user typed it, without folders of one machine.
         arguments: constructor arguments beyond `spec` and the seed.
+        place: what was typed if that is another; never recorded.
     """
 
     name: str
     arguments: Options = field(default_factory=dict)
+    place: str = ""
+
+    @property
+    def reference(self) -> str:
+        """What `clbench.loading.load_agent` finds the class by."""
+        return self.place or self.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is recorded of the agent as plain JSON data."""
+        return {"name": self.name, "arguments": plain(self.arguments)}
 
 
 @dataclass(frozen=True)
@@ -162,8 +173,8 @@ class RunSpec:
     indicators_every: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec as plain JSON data."""
-        return plain(self)
+        """Return the spec as plain JSON data, without what only this machine needs to find the agents."""
+        return {**plain(self), "agents": [agent.to_json() for agent in self.agents]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RunSpec":

@@ -202,7 +202,7 @@ def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
     assert one.tasks["accuracy"].tolist() == two.tasks["accuracy"].tolist()
     assert set(one.indicators["indicator"]) == {"weight_norm", "effective_step_size"}
     assert set(one.indicators["seed"]) == {0, 1}
-    assert "hidden" in one.undefined[agent_file]["dormant_units"]
+    assert "hidden" in one.undefined["mine.py"]["dormant_units"]
 
 
 @pytest.mark.process

@@ -1,8 +1,9 @@
 """What is compared: an agent of a run, under a label."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from clbench.errors import UsageError
@@ -50,9 +51,10 @@ def entries_of(run: str, facts: Mapping[str, Any], records: Iterable[TaskRecord]
 
 def labelled(entries: Sequence[Entry]) -> list[Entry]:
     """Return entries under labels of their own: the agent, and the run folder's name or path if need be."""
+    runs = {entry.run for entry in entries}
     for more in (
         lambda entry: f" ({PurePath(entry.run).name})",
-        lambda entry: f" ({entry.run})",
+        lambda entry: f" ({_apart(entry.run, runs)})",
     ):
         taken = [entry.label for entry in entries]
         entries = [
@@ -60,6 +62,14 @@ def labelled(entries: Sequence[Entry]) -> list[Entry]:
             for entry in entries
         ]
     return list(entries)
+
+
+def _apart(run: str, runs: Collection[str]) -> str:
+    """Return a run's path; if any is absolute, from the folder that all runs are in: figures are shown to others."""
+    if not any(map(os.path.isabs, runs)):
+        return run
+    above = os.path.commonpath([os.path.dirname(os.path.abspath(one)) for one in runs])
+    return Path(os.path.relpath(run, above)).as_posix()
 
 
 def chosen(entries: Sequence[Entry], agents: Sequence[str], reference: str | None) -> list[Entry]:

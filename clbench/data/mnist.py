@@ -17,13 +17,13 @@ from platformdirs import user_cache_path
 
 from clbench.data.labelled import LabelledData, sha256
 from clbench.errors import DataError
+from clbench.places import DATA_DIR_VARIABLE
 
 SIZE = 60_000
 
 # Mean and standard deviation of pixel/255 over the training split.
 MEAN, STD = 0.1307, 0.3081
 
-DATA_DIR_VARIABLE = "CLBENCH_DATA_DIR"
 FOLDER = Path("MNIST", "raw")
 
 # MD5 of the uncompressed files, as distributed by LeCun, Cortes and Burges. torchvision wants all four.

@@ -96,7 +96,7 @@ class Job:
         what = plain(self)
         for name in ("data", "states", "resume", "modules", "stream_class", "profile"):
             del what[name]
-        what["stream"] = self.stream.identity()
+        what |= {"agent": self.agent.to_json(), "stream": self.stream.identity()}
         return what
 
 
@@ -246,7 +246,7 @@ def _prepare(
     if first.data:
         key = STREAMS[first.stream.id].load().data_key(first.stream)
         remember(key, LabelledData.open(Path(first.data)))
-    owners = [classes.get(job.agent.name) or load_agent(job.agent.name) for job in jobs]
+    owners = [classes.get(job.agent.name) or load_agent(job.agent.reference) for job in jobs]
     vectorized = is_vectorized(owners[0]) if first.vectorized is None else first.vectorized
     seeds = sum(len(job.seeds) for job in jobs)
     env = environment(first.stream, seeds if vectorized else None, first.device)

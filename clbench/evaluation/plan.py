@@ -1,9 +1,10 @@
 """From a request to a plan: every name looked up, every value checked, before anything starts."""
 
+import itertools
 import json
 import math
 import numbers
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from clbench.loading import (
 )
 from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
+from clbench.places import recorded
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
 from clbench.specs import (
@@ -255,14 +257,15 @@ def _resolve_agents(
     if not agents:
         raise UnknownNameError("no agent was named; for example: agents.vanilla (--list shows all)")
     classes: dict[str, type] = {}
-    entries = []
+    entries: list[AgentEntry] = []
     for agent in agents:
         if not isinstance(agent, (str, type)):
             raise LoadError(f"{agent!r} is no agent: name one, or give its class")
-        name = agent if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
-        if name in classes:
-            raise OptionError(f"agent '{name}' is named twice")
-        classes[name] = load_agent(name) if isinstance(agent, str) else check_agent(agent, name)
+        reference = agent if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
+        if any(entry.reference == reference for entry in entries):
+            raise OptionError(f"agent '{reference}' is named twice")
+        name = _new_name(recorded(reference), classes)
+        classes[name] = load_agent(agent) if isinstance(agent, str) else check_agent(agent, name)
         given = dict(arguments)
         check_arguments(name, classes[name], given)
         if "step_size" in given and not 0 < given["step_size"] < math.inf:
@@ -276,8 +279,14 @@ def _resolve_agents(
         check = getattr(classes[name], "check_arguments", None)
         if check is not None:
             check({**defaults, **given})
-        entries.append(AgentEntry(name, {**defaults, **given}))
+        entries.append(AgentEntry(name, {**defaults, **given}, "" if name == reference else reference))
     return tuple(entries), classes
+
+
+def _new_name(name: str, taken: Collection[str]) -> str:
+    """Return a name that no other agent has: files of one name may lie in several folders."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in taken)
 
 
 def _is_plain(value: object) -> bool:

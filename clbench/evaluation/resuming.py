@@ -1,5 +1,6 @@
 """From the folder of a run that was broken off to the session that goes on with it."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,12 +9,22 @@ from clbench.data import LabelledData
 from clbench.errors import DataError, ResumeError
 from clbench.evaluation.jobs import Division
 from clbench.evaluation.plan import Plan, plan_of
-from clbench.evaluation.session import Session, circumstances, jobs_of, load_data, sources_of, what_runs
+from clbench.evaluation.session import (
+    PLACES,
+    Session,
+    circumstances,
+    jobs_of,
+    load_data,
+    places_of,
+    sources_of,
+    what_runs,
+)
 from clbench.evaluation.watch import Before
 from clbench.loading import check_agent, load_agent
+from clbench.places import DATA_DIR_VARIABLE, folder_of, put_back
 from clbench.records import TaskRecord, least_seconds
 from clbench.results import RunFolder
-from clbench.specs import RunSpec, check_count
+from clbench.specs import RunSpec, StreamSpec, check_count
 
 ACCEPT = "--accept-changes goes on all the same"
 
@@ -24,8 +35,17 @@ def take_up(
     workers: int | None,
     data_dir: str | None,
     accept_changes: bool,
+    asked: RunSpec | None = None,
 ) -> tuple[Session, LabelledData, bool]:
     """Return the session that goes on with a run, its data, and whether the data was loaded before.
+
+    Args:
+        folder: the run's.
+        classes: of agents that cannot be imported by their names.
+        workers: processes at a time; None for as many as before.
+        data_dir: where the images are now, if the user says.
+        accept_changes: go on although something has changed.
+        asked: the run as it is asked for again; what it says of folders helps where the run's own folder does not.
 
     Raises:
         ResumeError: the run is finished, is too old, or something has changed and `accept_changes` is not set.
@@ -35,7 +55,7 @@ def take_up(
         raise ResumeError(f"'{folder.path}' is complete: there is nothing to go on with")
     if "division" not in facts:
         raise ResumeError(f"'{folder.path}' was made by a clbench that kept no states: start it anew")
-    plan, data, held = load_data(_plan(facts, classes, workers, data_dir))
+    plan, data, held = load_data(_plan(_spec(folder, facts, asked), facts, classes, workers, data_dir))
     now = {**facts, **what_runs(plan, data)}
     if not accept_changes:
         _refuse_changes(facts, now)
@@ -91,11 +111,13 @@ def _notes(facts: Mapping[str, Any], session: Mapping[str, Any]) -> tuple[str, .
 
 
 def _plan(
-    facts: Mapping[str, Any], classes: Sequence[type], workers: int | None, data_dir: str | None
+    spec: RunSpec,
+    facts: Mapping[str, Any],
+    classes: Sequence[type],
+    workers: int | None,
+    data_dir: str | None,
 ) -> Plan:
-    spec = RunSpec.from_json(facts["spec"])
-    if data_dir is not None:
-        spec = replace(spec, stream=replace(spec.stream, data_dir=data_dir))
+    spec = replace(spec, stream=with_images(spec.stream, data_dir))
     division = Division(**facts["division"])
     if workers is not None:
         division = replace(division, workers=check_count("workers", workers))
@@ -106,8 +128,38 @@ def _plan(
             raise ResumeError(
                 f"'{agent.name}' was not in a module: go on from Python, with clbench.resume(folder, agents=[...])"
             )
-        agents[agent.name] = given[agent.name] if agent.name in given else load_agent(agent.name)
+        agents[agent.name] = given[agent.name] if agent.name in given else load_agent(agent.reference)
     return plan_of(spec, agents, division, facts["env"])
+
+
+def _spec(folder: RunFolder, facts: Mapping[str, Any], asked: RunSpec | None) -> RunSpec:
+    """Return the spec in run.json, with the folders of this machine if it began here or they are asked for."""
+    data = copy.deepcopy(facts["spec"])
+    agents: dict[str, str] = {}
+    for places in (folder.kept(PLACES), places_of(asked) if asked else {}):
+        put_back(data, places.get("spec", ()))
+        agents = places.get("agents", {}) | agents
+    data["agents"] = [{**agent, "place": agents.get(agent["name"], "")} for agent in data["agents"]]
+    return RunSpec.from_json(data)
+
+
+def with_images(stream: StreamSpec, data_dir: str | None) -> StreamSpec:
+    """Return a recorded stream with the folder that its images are in on this machine.
+
+    Args:
+        stream: of a run.json.
+        data_dir: the folder, if the user names one.
+
+    Raises:
+        DataError: it cannot be known.
+    """
+    known = data_dir if data_dir is not None or stream.data_dir is None else folder_of(stream.data_dir)
+    if known is None and stream.data_dir is not None:
+        raise DataError(
+            f"where the images are is recorded as '{stream.data_dir}' only: "
+            f"name the folder by --data-dir, data_dir=... or {DATA_DIR_VARIABLE}"
+        )
+    return replace(stream, data_dir=known)
 
 
 def _changed(facts: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

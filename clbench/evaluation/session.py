@@ -27,10 +27,14 @@ from clbench.evaluation.progress import Display, describe
 from clbench.evaluation.watch import Before, Watch
 from clbench.loading import source_of
 from clbench.observing import DEFINITIONS
+from clbench.places import private_in, recorded_in
 from clbench.plotting import curves, indicator_figures
 from clbench.registration import lookup
 from clbench.results import RunFolder
+from clbench.specs import RunSpec
 from clbench.tracking import Trackers
+
+PLACES = "places"
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,9 @@ def under_way(
     status, started = "interrupted", time.perf_counter()
     jobs = _jobs(session, data)
     folder.write_run({"status": "running", **facts})
-    trackers = Trackers(plan.log, folder, plan.spec, facts, display.note)
+    if any((places := places_of(plan.spec)).values()):
+        folder.keep(PLACES, places)  # as long as states are
+    trackers = Trackers(plan.log, folder, plan.spec, recorded_in(facts), display.note)
     watch = Watch(jobs, plan.division.workers, folder, display, session.before, trackers)
     finished = {index for index, kept in session.before.items() if kept.done}
     try:
@@ -153,6 +159,12 @@ def under_way(
             trackers.end(status)
     if status == "complete":
         folder.forget_states()
+
+
+def places_of(spec: RunSpec) -> dict[str, Any]:
+    """Return which folders of this machine a run needs, which run.json does not say: of agents, and in the spec."""
+    agents = {agent.name: agent.place for agent in spec.agents if agent.place}
+    return {"agents": agents, "spec": private_in(spec.to_json())}
 
 
 def _draw(watch: Watch, plan: Plan, folder: RunFolder, chance: float) -> None:

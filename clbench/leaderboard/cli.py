@@ -38,7 +38,7 @@ def build_parser() -> Parser:
     one = command("submit", "make a submission from a run")
     one.add_argument("run", metavar="RUN", help="folder of the run")
     one.add_argument("--name", required=True, help="of the submission: a-z, 0-9 and -")
-    one.add_argument("--agent", metavar="NAME", help="which, if the run has several")
+    one.add_argument("--agent", metavar="NAME", help="which, if the run has several; or its file")
     one.add_argument("--paper", default="", metavar="URL")
     one.add_argument("--code", default="", metavar="URL")
     one.add_argument("--contact", default="", metavar="TEXT", help="whom to ask")
@@ -47,6 +47,9 @@ def build_parser() -> Parser:
     )
     one.add_argument(
         "--tuned", default="", metavar="HOW", help="say how, if anything was tuned on this stream"
+    )
+    one.add_argument(
+        "--data-dir", metavar="DIR", help="folder with MNIST/raw/, if the run does not say which"
     )
     one.add_argument("--replace", action="store_true", help="an older submission of this name")
     command("check", "check all submissions")
@@ -85,6 +88,7 @@ def _submit(options: argparse.Namespace, folder: Path) -> int:
         contact=options.contact,
         licence=options.licence,
         tuned=options.tuned,
+        data_dir=options.data_dir,
         replace_it=options.replace,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clbench.errors import SubmissionError, WriteError, did_you_mean
+from clbench.errors import SubmissionError, UnknownNameError, WriteError, did_you_mean
+from clbench.evaluation.resuming import with_images
 from clbench.evaluation.session import how_to_go_on
 from clbench.leaderboard.checking import SUBMISSIONS, check_entry, refuse_twin
 from clbench.leaderboard.cost import relative_cost
@@ -23,6 +24,7 @@ from clbench.leaderboard.submission import (
 )
 from clbench.leaderboard.texts import check_licence, check_name, check_text, check_url
 from clbench.loading import load_agent
+from clbench.places import recorded, recorded_in
 from clbench.records import TaskRecord
 from clbench.results import RunFolder
 from clbench.scoring import score
@@ -40,6 +42,7 @@ def submit(
     contact: str = "",
     licence: str = "MIT",
     tuned: str = "",
+    data_dir: str | None = None,
     replace_it: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Submission:
@@ -49,11 +52,12 @@ def submit(
         run: a run's folder.
         folder: the leaderboard's.
         name: of the submission.
-        agent: which, if the run has several.
+        agent: which, if the run has several; or its file, if that is not where the run says.
         paper, code: web addresses.
         contact: whom to ask.
         licence: of the agent's source, an SPDX identifier.
         tuned: how hyperparameters were tuned on this stream, if they were.
+        data_dir: where the images are, if the run does not say.
         replace_it: an older submission of this name.
         say: is told what takes long.
 
@@ -74,6 +78,7 @@ def submit(
     source = RunFolder(run)
     facts = source.read_run()
     spec = RunSpec.from_json(facts["spec"])
+    spec = replace(spec, stream=with_images(spec.stream, data_dir))
     if spec.overrides:
         raise SubmissionError(
             f"'{run}' changed the protocol ({', '.join(spec.overrides)}): only whole ones are ranked"
@@ -128,6 +133,8 @@ def _choose(agents: Sequence[AgentEntry], wanted: str | None, run: Path) -> Agen
     for agent in agents:
         if wanted in (None, agent.name):
             return agent
+        if wanted is not None and recorded(wanted) == agent.name:
+            return replace(agent, place=wanted)
     assert wanted is not None
     raise SubmissionError(
         f"'{run}' has no agent '{wanted}'.{did_you_mean(wanted, names)} It has: {', '.join(names)}"
@@ -136,7 +143,10 @@ def _choose(agents: Sequence[AgentEntry], wanted: str | None, run: Path) -> Agen
 
 def _source(entry: AgentEntry, facts: dict[str, Any]) -> tuple[type, str, str]:
     """Return an agent's class, the text of its file, and the file's name."""
-    owner = load_agent(entry.name)
+    try:
+        owner = load_agent(entry.reference)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error} Name its file, or the module as it is now, by --agent") from error
     path = inspect.getsourcefile(owner)
     if path is None or not Path(path).is_file():
         raise SubmissionError(f"the source of {entry.name} is not in a file")
@@ -150,7 +160,7 @@ def _source(entry: AgentEntry, facts: dict[str, Any]) -> tuple[type, str, str]:
 
 def _run_facts(facts: dict[str, Any], spec: RunSpec) -> dict[str, Any]:
     return {
-        "command": [Path(one).name if Path(one).is_absolute() else one for one in facts["command"]],
+        "command": recorded_in(facts["command"]),
         "started": facts["started"],
         "versions": facts["versions"],
         "hardware": facts["hardware"],

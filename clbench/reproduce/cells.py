@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clbench.places import recorded_in
 from clbench.records import least_seconds
 from clbench.reproduce.figure import Figure
 from clbench.reproduce.frames import Key
@@ -76,12 +77,11 @@ def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
     found, facts = folder.find(cell), folder.facts(cell) if folder.is_complete(cell) else None
     if found is None or facts is None:
         return {}
-    spec, command = facts["spec"], " ".join(fact(facts, "command", default=()))
-    images = spec["stream"]["data_dir"]  # a place of one machine
+    spec = facts["spec"]
     return {
         "run": found.path.name,
         "agent": cell.agent.name,
-        "arguments": json.dumps(spec["agents"][0]["arguments"]),
+        "arguments": json.dumps(recorded_in(spec["agents"][0]["arguments"])),
         "stream": spec["stream"]["id"],
         "protocol": spec["protocol"],
         "changed": json.dumps(spec["overrides"]),
@@ -95,7 +95,7 @@ def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
         "seconds": round(least_seconds(found.read_tasks()), 3),
         "processes": fact(facts, "division", "workers"),
         "in_lockstep": fact(facts, "sweep", "stack", default=1),
-        "command": command.replace(images, "DIR") if images else command,
+        "command": " ".join(recorded_in(fact(facts, "command", default=()))),
         "commit": fact(facts, "git", "commit"),
         "uncommitted": fact(facts, "git", "dirty"),
         "torch": fact(facts, "versions", "torch"),

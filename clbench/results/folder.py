@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from clbench.errors import DataError, InUseError, OutputError, WriteError
+from clbench.places import recorded, recorded_in
 from clbench.records import SCHEMA_VERSION, IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.files import write_whole
 from clbench.results.states import States
@@ -64,8 +65,8 @@ class RunFolder:
             ) from error
 
     def write_run(self, facts: Mapping[str, Any]) -> None:
-        """Write run.json."""
-        data = {"schema_version": SCHEMA_VERSION, **facts}
+        """Write run.json, with paths as `clbench.places` has them."""
+        data = {"schema_version": SCHEMA_VERSION, **recorded_in(facts)}
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         self._write(RUN, lambda path: path.write_text(text, encoding="utf-8"), lasting=True)
 
@@ -149,7 +150,8 @@ class RunFolder:
     def write_log(self, text: str) -> None:
         """Write why the run failed, with tracebacks; "" for a run that did not."""
         if text:
-            self._write(LOG, lambda path: path.write_text(text, encoding="utf-8"))
+            own = recorded(text)
+            self._write(LOG, lambda path: path.write_text(own, encoding="utf-8"))
         else:
             (self.path / LOG).unlink(missing_ok=True)
 

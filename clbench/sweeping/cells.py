@@ -13,6 +13,7 @@ from clbench.errors import OptionError, UsageError
 from clbench.evaluation.jobs import Division
 from clbench.evaluation.plan import Plan, make_plan
 from clbench.loading import load_indicator, source_of
+from clbench.places import recorded_in
 from clbench.registration import COMMON_OPTIONS, lookup
 from clbench.specs import AgentEntry, check_choice, plain
 from clbench.sweeping.request import Request, Settings, read_request, request_of
@@ -122,6 +123,9 @@ def _key(plan: Plan) -> str:
 def identity(plan: Plan) -> dict[str, Any]:
     """Return what a cell is, but for where it runs and where files lie: equal ones give equal results."""
     what = plain(plan.spec)
+    what["agents"] = [
+        {"name": agent.reference, "arguments": plain(agent.arguments)} for agent in plan.spec.agents
+    ]
     for name in ("device", "workers", "threads"):
         del what[name]
     own = {name: source_of(load_indicator(name))["sha256"] for name in plan.spec.indicators if ":" in name}
@@ -176,7 +180,7 @@ def _brief(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(plain(value), default=_reference).strip('"')
+    return json.dumps(recorded_in(plain(value)), default=_reference).strip('"')
 
 
 def _reference(value: object) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clbench.errors import DataError, OutputError
+from clbench.places import recorded
 from clbench.results import LOG, RUN, RunFolder
 from clbench.results.files import write_whole
 from clbench.sweeping.cells import Cell, Sweep
@@ -47,9 +48,8 @@ class SweepFolder:
                 f"cannot write to the output folder '{self.path}': {error.strerror or error}"
             ) from error
         with self.held():
-            write_whole(
-                self.path / sweep.copy_name, lambda path: path.write_text(sweep.source, encoding="utf-8")
-            )
+            text = recorded(sweep.source)
+            write_whole(self.path / sweep.copy_name, lambda path: path.write_text(text, encoding="utf-8"))
 
     @classmethod
     def of(cls, sweep: Sweep, out: str | Path) -> "SweepFolder":

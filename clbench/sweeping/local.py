@@ -173,8 +173,8 @@ class _Crew:
     def _session(self, cell: Cell, folder: RunFolder, beside: int) -> tuple[Session, LabelledData, bool]:
         log = self.launcher.log
         if folder.has_states():
-            data_dir, changes = cell.plan.spec.stream.data_dir, self.launcher.accept_changes
-            session, data, held = take_up(folder, (), None, data_dir, changes)
+            asked, changes = cell.plan.spec, self.launcher.accept_changes
+            session, data, held = take_up(folder, (), None, asked.stream.data_dir, changes, asked)
             plan, facts = replace(session.plan, log=log), {**session.facts, "log": log}
             return replace(session, plan=plan, facts=facts), data, held
         folder.forget_kept()  # what trackers were told of a run that left no state is not of this one

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import platform
 import signal
 import sys
 import tempfile
@@ -68,7 +67,7 @@ def run_cell(launcher: Local, sweep: Sweep, cell: Cell, folder: SweepFolder, des
         signal.signal(signal.SIGINT, signal.default_int_handler)
     plan = cell.plan
     introduce(plan.spec.stream.id, plan.modules, plan.stream_class)
-    classes = {agent.name: load_agent(agent.name) for agent in plan.spec.agents}
+    classes = {agent.name: load_agent(agent.reference) for agent in plan.spec.agents}
     whole = replace(cell, plan=replace(plan, classes=classes))
     with (
         _workplace(folder, whole) as place,
@@ -82,7 +81,7 @@ def _workplace(folder: SweepFolder, cell: Cell) -> Iterator[SweepFolder]:
     """Give the folder to run a cell in: the sweep's, or of one at a URL, a copy on this node."""
     if folder.store is None:
         if not folder.path.is_dir():
-            raise OutputError(f"node {platform.node()} has no '{folder.path}': share it, or let out be a URL")
+            raise OutputError(f"a node has no '{folder.path}': share it, or let out be a URL")
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="clbench-") as scratch:

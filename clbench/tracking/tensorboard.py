@@ -1,11 +1,15 @@
 """TensorBoard: event files in `tensorboard/<agent>/seed-<seed>` of the run folder."""
 
+import re
 import shutil
+from pathlib import Path
 from urllib.parse import quote
 
 from torch.utils.tensorboard import SummaryWriter
 
 from clbench.tracking.tracker import FinishedTask, TrackedRun, flat
+
+NAME = re.compile(r"^(events\.out\.tfevents\.\d+\.).*?(\.\d+\.\d+)$")  # time, machine, process, number
 
 
 class TensorBoard:
@@ -16,11 +20,13 @@ class TensorBoard:
 
     def __init__(self, run: TrackedRun) -> None:
         self._open: dict[str, SummaryWriter] = {}
+        self._folders: list[Path] = []
         for title, config in run.series.items():
             # An agent's name may be a path.
             folder = run.folder / "tensorboard" / quote(config["agent"], safe="") / f"seed-{config['seed']}"
             shutil.rmtree(folder, ignore_errors=True)
             run.tasks.pop(title, None)
+            self._folders.append(folder)
             self._open[title] = SummaryWriter(
                 str(folder), purge_step=0
             )  # a dashboard may show what was there
@@ -37,6 +43,9 @@ class TensorBoard:
             self._open.pop(finished.title).close()
 
     def end(self, status: str) -> None:
-        """Close all files."""
+        """Close all files, and take the machine's name out of theirs."""
         for writer in self._open.values():
             writer.close()
+        for folder in self._folders:
+            for path in folder.glob("events.out.tfevents.*"):
+                path.rename(path.with_name(NAME.sub(r"\1clbench\2", path.name)))

@@ -12,6 +12,7 @@ SETTINGS = wandb.Settings(
     silent=True,
     console="off",
     x_disable_stats=True,  # of this process, in which nothing happens
+    x_disable_meta=True,  # the machine's name and folders; the configuration says what it is
     x_transaction_log_flush_interval=0.1,  # seconds; what is in the file outlives a kill
 )
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}

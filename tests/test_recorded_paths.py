@@ -1,0 +1,415 @@
+"""What is recorded of a machine's paths, and that runs go on although it is not the paths themselves."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import clbench
+from clbench.compare import main as compare
+from clbench.data import LabelledData, load_images, sources
+from clbench.errors import AgentError, DataError
+from clbench.evaluation.cli import main
+from clbench.leaderboard.submitting import submit
+from clbench.places import DATA_DIR_VARIABLE, private_in, put_back, recorded, recorded_in
+from clbench.results import RunFolder
+from clbench.sweeping.cells import read_sweep
+from tests.runs import write
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "seeds": 1,
+    "num_tasks": 2,
+    "epochs_per_task": 1,
+    "num_samples": 600,
+    "batch_size": 100,
+    "device": "cpu",
+}
+AGENT = """
+import pathlib
+
+import numpy
+
+
+class Agent:
+    def __init__(self, spec, seed, gate="", weights=""):
+        self.size, self.gate, self.steps = spec.batch_size, gate, 0
+
+    def act(self, obs):
+        return numpy.zeros(self.size, int)
+
+    def learn(self, targets):
+        self.steps += 1
+        if self.gate and self.steps > 6 and not pathlib.Path(self.gate).exists():
+            raise FileNotFoundError(2, "no gate", self.gate)
+
+    def state_dict(self):
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.steps = state["steps"]
+"""
+
+
+# The rule.
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Somebody's machine: a home, a working folder in it, images elsewhere; nothing says where those are."""
+    home = tmp_path / "alice smith"
+    for name in ("work/agents", "private", "images/MNIST"):
+        (home / name).mkdir(parents=True)
+    (home / "private" / "mine.py").write_text(AGENT)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
+    monkeypatch.chdir(home / "work")
+    return home
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{home}/work/agents/own.py:Agent", "agents/own.py:Agent"),
+        ("{home}/work", "."),
+        ("{home}/work/../work/out", "out"),
+        ("{home}/private/mine.py:Agent", "mine.py:Agent"),
+        ("{home}/private", "DIR"),
+        ("{home}/gone", "DIR"),
+        ("{home}/images/MNIST", "DIR"),
+        ("{home}/private/weights.safetensors", "weights.safetensors"),
+        ("/home/j.doe", "DIR"),
+        ("/home/someone/.venv/bin/python", "python"),
+        ("--out={home}/private", "--out=DIR"),
+        ("weights={home}/private/w.pt", "weights=w.pt"),
+        ("a,{home}/private/mine.py:norm", "a,mine.py:norm"),
+        ("cannot read {home}/private/w.pt: gone", "cannot read w.pt: gone"),
+        ("cannot read '{home}/private/w.pt'", "cannot read 'w.pt'"),
+        ("sqlite:///{home}/private/a.db", "sqlite:///a.db"),
+        ("(TypeError, ip=10.0.0.7, 3)", "(TypeError, ip=HOST, 3)"),
+        ('File "{package}", line 3', 'File "clbench/places.py", line 3'),
+        *[(text, text) for text in ("agents/l2.py:Agent", "../images", "~/images", "https://a.org/b/c.py")],
+        *[
+            (text, text)
+            for text in ("steps/s", "1 / 2", "and/or", "s3://bucket/runs", "cuda:0", "2026-11-23T13:38:47")
+        ],
+        *[(text, text) for text in ("$CLBENCH_DATA_DIR/MNIST", "DIR", "", "mine.py:Agent")],
+    ],
+)
+def test_the_rule(machine, text, expected):
+    package = ROOT / "clbench" / "places.py"
+    found = recorded(text.format(home=machine, package=package))
+    assert found == expected
+    assert recorded(found) == found
+
+
+def test_what_the_variable_names_is_recorded_by_its_name(machine, monkeypatch):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(machine / "images"))
+    assert recorded(str(machine / "images")) == f"${DATA_DIR_VARIABLE}"
+    assert recorded(f"{machine}/images/MNIST") == f"${DATA_DIR_VARIABLE}/MNIST"
+    assert recorded(f"no MNIST in {machine}/images/MNIST") == f"no MNIST in ${DATA_DIR_VARIABLE}/MNIST"
+    assert recorded(f"{machine}/images-2") == "DIR"
+
+
+@pytest.mark.parametrize("place", ["/", ".."])
+def test_nothing_is_relative_to_what_homes_are_in(machine, monkeypatch, place):
+    monkeypatch.chdir(machine / place)
+    monkeypatch.setenv("HOME", str(machine / "private" / "home"))
+    monkeypatch.chdir("/" if place == "/" else machine)
+    assert recorded(f"{machine}/private") == "DIR"
+
+
+def test_a_working_folder_behind_a_link(machine, monkeypatch):
+    (machine / "link").symlink_to(machine / "work")
+    monkeypatch.chdir(machine / "link")
+    assert recorded(f"{machine}/link/agents") == "agents"
+    assert recorded(f"{machine}/work/agents") == "agents"
+
+
+def test_names_stay_and_private_texts_can_be_put_back(machine):
+    spec = {
+        "agents": [{"name": "/old/a.py", "arguments": {"name": f"{machine}/private", "rate": 0.1}}],
+        "stream": {"data_dir": f"{machine}/images"},
+    }
+    seen = recorded_in(spec)
+    assert seen["agents"] == [{"name": "/old/a.py", "arguments": {"name": "DIR", "rate": 0.1}}]
+    private = json.loads(json.dumps(private_in(spec)))
+    put_back(seen, private)
+    assert seen == spec
+    edited = {"agents": [], "stream": {"data_dir": "elsewhere"}}
+    put_back(edited, private)
+    assert edited == {"agents": [], "stream": {"data_dir": "elsewhere"}}
+
+
+# Runs.
+
+
+@pytest.fixture
+def torchvision(machine, monkeypatch):
+    """A source that reads the folder it is told, else the variable's, as the real one does."""
+    images = load_images("embedded")
+
+    def load(data_dir: str | None) -> LabelledData:
+        named = data_dir or os.environ.get(DATA_DIR_VARIABLE)
+        if named is None or not (Path(named) / "MNIST").is_dir():
+            raise DataError(f"no MNIST in '{named}'")
+        return dataclasses.replace(images, source="torchvision")
+
+    changed = {**sources.SOURCES, "torchvision": sources.Source(5_000, load, "")}
+    monkeypatch.setattr(sources, "SOURCES", changed)
+    monkeypatch.setattr(sources, "_loaded", {})
+    return machine
+
+
+def absolute(machine, seeds=1, **arguments):
+    """An evaluation with all that may be a path given absolutely."""
+    return clbench.evaluate(
+        f"{machine}/private/mine.py:Agent",
+        **{**TINY, "seeds": seeds},
+        source="torchvision",
+        data_dir=str(machine / "images"),
+        arguments={"weights": f"{machine}/private/w.pt", **arguments},
+        indicators="none",
+        out=machine / "out",
+    )
+
+
+def broken_off(machine):
+    """A run that failed in its second task, since its gate was shut; it is open afterwards."""
+    gate = machine / "private" / "gate.txt"
+    with pytest.raises(AgentError) as caught:
+        absolute(machine, gate=str(gate))
+    gate.touch()
+    return caught.value.evaluation.folder
+
+
+def words_in(picture):
+    """The texts in a PNG file."""
+    with Image.open(picture) as image:
+        return " ".join(f"{key} {value}" for key, value in image.info.items())
+
+
+def assert_holds_no_path(folder, machine):
+    """Outside `state/`, no file and no file's name tells of the machine."""
+    private = [str(machine), str(machine.parent), "alice", "private", machine.parent.as_uri()]
+    files = [path for path in folder.rglob("*") if path.is_file() and "state" not in path.parts]
+    assert files
+    for path in files:
+        found = path.read_bytes().decode("latin-1")
+        if path.suffix == ".png":
+            found = words_in(path)
+        name = path.relative_to(folder).as_posix()
+        assert [one for one in private if one in found or one in name] == [], name
+
+
+def test_a_run_holds_no_path(torchvision, inline, monkeypatch):
+    out = str(torchvision / "out")
+    command = [
+        "--data-dir",
+        str(torchvision / "images"),
+        f"--out={out}",
+        f"{torchvision}/private/mine.py:Agent",
+    ]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *command])
+    evaluation = absolute(torchvision)
+    assert_holds_no_path(evaluation.folder, torchvision)
+    assert not (evaluation.folder / "state").exists()
+    facts = RunFolder(evaluation.folder).read_run()
+    assert facts["command"][-4:] == ["--data-dir", "DIR", "--out=DIR", "mine.py:Agent"]
+    assert facts["spec"]["stream"]["data_dir"] == "DIR"
+    assert facts["spec"]["agents"] == [
+        {"name": "mine.py:Agent", "arguments": {"gate": "", "weights": "w.pt"}}
+    ]
+    assert facts["agents"]["mine.py:Agent"]["file"] == "mine.py"
+    assert set(evaluation.tasks["agent"]) == {"mine.py:Agent"}
+    assert clbench.load_results(evaluation.folder).tasks["accuracy"].equals(evaluation.tasks["accuracy"])
+
+
+def test_files_of_one_name_are_two_agents(machine, inline):
+    (machine / "work" / "mine.py").write_text(AGENT)
+    shutil.copytree(machine / "private", machine / "other")
+    agents = [f"{machine}/{folder}/mine.py" for folder in ("private", "other", "work")]
+    evaluation = clbench.evaluate(agents, **TINY, indicators="none", out=machine / "out")
+    assert [agent.name for agent in evaluation.spec.agents] == ["mine.py", "mine.py (2)", "mine.py (3)"]
+    assert set(evaluation.tasks["agent"]) == {"mine.py", "mine.py (2)", "mine.py (3)"}
+    assert_holds_no_path(evaluation.folder, machine)
+
+
+def test_a_failed_run_holds_no_path_and_goes_on(torchvision, inline):
+    folder = broken_off(torchvision)
+    assert_holds_no_path(folder, torchvision)
+    assert "'gate.txt'" in RunFolder(folder).read_run()["failures"][0]["error"]
+    resumed = clbench.resume(folder)
+    assert RunFolder(folder).read_run()["resumed"][0]["steps"] == {"0": 6}
+    assert resumed.spec.agents[0].arguments["weights"] == f"{torchvision}/private/w.pt"
+    assert_holds_no_path(folder, torchvision)
+    assert not (folder / "state").exists()
+
+
+def test_a_run_goes_on_from_another_working_folder(torchvision, inline, monkeypatch):
+    folder = broken_off(torchvision)
+    monkeypatch.chdir(torchvision / "private")
+    clbench.resume(folder)
+    assert RunFolder(folder).read_run()["status"] == "complete"
+
+
+@pytest.fixture
+def elsewhere(torchvision, inline):
+    """A run that comes to a machine that knows nothing of where it began but its agent's file."""
+    folder = broken_off(torchvision)
+    kept = folder / "state" / "places.json"
+    places = json.loads(kept.read_text())
+    places["spec"] = [one for one in places["spec"] if one[0] != ["stream", "data_dir"]]
+    kept.write_text(json.dumps(places))
+    shutil.move(torchvision / "images", torchvision / "moved")
+    return folder
+
+
+def test_images_are_found_by_the_option(elsewhere, torchvision, capsys):
+    assert main(["--resume", str(elsewhere), "--data-dir", str(torchvision / "moved"), "--quiet"]) == 0
+    assert_holds_no_path(elsewhere, torchvision)
+
+
+def test_images_are_found_by_the_variable(elsewhere, torchvision, monkeypatch):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(torchvision / "moved"))
+    clbench.resume(elsewhere)
+    facts = RunFolder(elsewhere).read_run()
+    assert facts["status"] == "complete"
+    assert facts["spec"]["stream"]["data_dir"] == f"${DATA_DIR_VARIABLE}"
+
+
+def test_images_that_nobody_names_are_asked_for_in_one_line(elsewhere, capsys):
+    assert main(["--resume", str(elsewhere), "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "--data-dir" in line
+    assert DATA_DIR_VARIABLE in line
+    with pytest.raises(DataError, match="data_dir="):
+        clbench.resume(elsewhere)
+
+
+def test_a_run_of_the_variables_images_wants_the_variable(torchvision, inline, monkeypatch):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(torchvision / "images"))
+    folder = broken_off(torchvision)
+    assert RunFolder(folder).read_run()["spec"]["stream"]["data_dir"] == f"${DATA_DIR_VARIABLE}"
+    (folder / "state" / "places.json").write_text(
+        json.dumps({"agents": {"mine.py:Agent": f"{torchvision}/private/mine.py:Agent"}})
+    )
+    monkeypatch.delenv(DATA_DIR_VARIABLE)
+    with pytest.raises(DataError, match=DATA_DIR_VARIABLE):
+        clbench.resume(folder)
+
+
+def test_other_images_in_the_folder_are_refused(elsewhere, torchvision, monkeypatch):
+    before = sources.SOURCES["torchvision"]
+    other = dataclasses.replace(
+        before, load=lambda at: dataclasses.replace(before.load(at), checksum="f" * 64)
+    )
+    monkeypatch.setattr(sources, "SOURCES", {**sources.SOURCES, "torchvision": other})
+    with pytest.raises(DataError, match="sha256"):
+        clbench.resume(elsewhere, data_dir=str(torchvision / "moved"))
+
+
+# Sweeps, submissions, trackers.
+
+
+def test_a_sweep_holds_no_path(torchvision, inline):
+    gate = torchvision / "private" / "gate.txt"
+    what = {
+        "name": "tiny",
+        **{name: value for name, value in TINY.items() if name != "seeds"},
+        "seeds": [0],
+        "source": "torchvision",
+        "data_dir": str(torchvision / "images"),
+        "grid": [
+            {"agent": [f"{torchvision}/private/mine.py", "agents.vanilla"]},
+            {"agent": f"{torchvision}/private/mine.py", "arguments": {"gate": [str(gate)]}},
+        ],
+    }
+    first = clbench.sweep(what, out=torchvision / "out")
+    (why,) = first.failures.values()
+    assert "gate" in why
+    (log,) = first.folder.glob("*/failures.log")
+    assert 'File "mine.py", line' in log.read_text()
+    assert_holds_no_path(first.folder, torchvision)
+    gate.touch()
+    second = clbench.sweep(what, out=torchvision / "out")
+    assert second.failures == {}
+    assert set(second.results.runs["status"]) == {"complete"}
+    assert_holds_no_path(second.folder, torchvision)
+
+
+def test_where_images_lie_is_not_what_a_cell_is(machine):
+    def key(**settings):
+        (cell,) = read_sweep({"name": "a", "cell": [{"agent": "agents.vanilla", **settings}]}).cells
+        return cell.key
+
+    assert key(data_dir=str(machine / "images")) == key(data_dir="elsewhere") == key()
+
+
+def test_a_run_of_an_absolute_path_is_submitted_by_its_file(torchvision, inline, monkeypatch):
+    evaluation = absolute(torchvision, seeds=2)
+    facts = RunFolder(evaluation.folder).read_run()
+    facts["spec"]["overrides"] = {}
+    RunFolder(evaluation.folder).write_run(facts)
+    monkeypatch.setattr("clbench.leaderboard.submitting.relative_cost", lambda *_: {})
+    monkeypatch.setattr("clbench.leaderboard.submitting.check_entry", lambda _: None)
+    board, images = torchvision / "board", str(torchvision / "images")
+    with pytest.raises(DataError, match="--data-dir"):
+        submit(evaluation.folder, board, "a")
+    with pytest.raises(clbench.ClbenchError, match="--agent"):
+        submit(evaluation.folder, board, "a", data_dir=images)
+    file = f"{torchvision}/private/mine.py:Agent"
+    made = submit(evaluation.folder, board, "a", agent=file, data_dir=images)
+    assert made.agent["reference"] == "mine.py:Agent"
+    assert_holds_no_path(board, torchvision)
+
+
+def test_a_comparison_holds_no_path(machine):
+    runs = [machine / place / "run-1" for place in ("here", "there")]
+    for path in runs:
+        write(path, {"a": {0: [0.5, 0.4, 0.3, 0.2]}})
+    table = Path("table.csv")
+    assert compare([*map(str, runs), "--csv", str(table)]) == 0
+    assert "alice" not in table.read_text()
+    assert "a (here/run-1),run-1,a" in table.read_text()
+
+
+def test_event_files_do_not_name_the_machine(machine, inline, monkeypatch):
+    pytest.importorskip("torch.utils.tensorboard")
+    monkeypatch.setattr("socket.gethostname", lambda: "alices-machine")
+    file = f"{machine}/private/mine.py"
+    evaluation = clbench.evaluate(file, **TINY, indicators="none", log="tensorboard", out=machine / "out")
+    assert_holds_no_path(evaluation.folder, machine)
+    assert list(evaluation.folder.glob("tensorboard/mine.py/seed-0/events.out.tfevents.*.clbench.*"))
+
+
+# The project's own files.
+
+SOMEBODYS = re.compile(
+    r"(?<![\w.$~<>-])(?:/(?:home|Users)/(?!me\b|someone\b|j\.doe\b)\w|/root\b|/work/|/tmp/|/mnt/|/private/var/|/var/folders/)"
+    r"|\b[A-Za-z]:\\+Users\\"
+)
+
+
+def test_no_file_of_the_project_holds_a_path_of_somebodys_machine():
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no git clone")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = []
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if path == Path(__file__) or not path.is_file():
+            continue
+        text = path.read_bytes().decode("latin-1")
+        if path.suffix == ".png":
+            text = words_in(path)
+        found += [f"{name}: {text[hit.start() : hit.start() + 60]!r}" for hit in SOMEBODYS.finditer(text)]
+    assert found == []
