@@ -88,7 +88,7 @@ SAYINGS = {
     "chosen seeds": (set_at("seeds", value=[0, 1, 7]), r"seeds.*\b0, 1, 2\b"),
     "twice a seed": (set_at("seeds", value=[0, 1, 1]), r"seeds.*\b0, 1, 2\b"),
     "few seeds": (set_at("seeds", value=[0, 1]), r"\b2 seeds.*\b3\b"),
-    "more seeds than records": (set_at("seeds", value=[0, 1, 2, 3]), r"tasks\.csv.*seeds 0 to 3\b"),
+    "more seeds than records": (set_at("seeds", value=[0, 1, 2, 3]), r"tasks\.csv.*\b14\b.*\b3\b"),
     "no protocol": (set_at("protocol", value="quik"), "'quik'.*'quick'"),
     "other protocol": (set_at("protocol", value="standard"), r"'num_tasks'.*\b15\b.*'standard'.*\b10\b"),
     "no stream": (set_at("stream", "id", value="../x"), r"'\.\./x'.*RandomLabelMNIST-v0"),
@@ -200,9 +200,9 @@ TABLES = {
     "a row missing": (
         re.compile(r"\nplain_one.py:Agent,1,3,.*"),
         "",
-        r"tasks\.csv.*tasks 0 to 14.*seeds 0 to 2\b",
+        r"tasks\.csv.*\b14\b.*\b2\b",
     ),
-    "quotes": (ROW, '"' + ROW, r"tasks\.csv(?!.*seeds 0 to 2)"),
+    "quotes": (ROW, '"' + ROW, r"tasks\.csv(?!.*\b14\b)"),
     "no share": (
         re.compile(r"760,0\.\d+"),
         "760,0.123456789",
@@ -228,7 +228,7 @@ def test_tables_must_be_possible(place, kind):
 
 def test_names_cannot_lead_elsewhere():
     for name in ("..", "../x", "a/b", "A", "\u0430bc", "-a", "a-", "a b", "a" * 49, "", "con", "lpt1", "<b>"):
-        with pytest.raises(SubmissionError, match=rf"name {re.escape(ascii(name))}.*\b48\b"):
+        with pytest.raises(SubmissionError, match=rf"{re.escape(ascii(name))}.*\b48\b"):
             check_name(name)
     assert check_name("l2-per-layer") == "l2-per-layer"
 
@@ -449,7 +449,7 @@ def test_check_tells_all_faults_and_build_refuses(tmp_path, capsys):
     assert len(out.splitlines()) == 1
     bad, odd = err.splitlines()
     assert re.match(r"error: bad\b.*licence 'none'.*\bMIT\b", bad)
-    assert re.match(r"error: \\u0430\b.*name '\\u0430'.*\b48\b", odd)
+    assert re.match(r"error: \\u0430\b.*'\\u0430'.*\b48\b", odd)
     assert main(["build", *folder]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(r"error: bad\b.*licence 'none'", line)

@@ -119,7 +119,7 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
             ["'ours'", "results"],
         ),
         (["verify", "../ours"], ["'../ours'", "48"]),
-        (["verify", "ours", "--seed", "9"], ["'ours'", "seed 9", "0 to 2"]),
+        (["verify", "ours", "--seed", "9"], ["'ours'", "seed 9", "2"]),
         (["verify", "ours", "--tasks", "3"], ["'ours'", "2 tasks", "3"]),
         (
             ["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer"],
