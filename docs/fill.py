@@ -1,4 +1,4 @@
-"""Write the numbers of README and guides: `python docs/fill.py`; with `--check` only say which are not what they should be.
+"""Write the numbers of README and guides: `python docs/fill.py`; `--check` only says which differ.
 
 A page says where a number goes and which it is, by a call of one of the functions of `values.py`:
 

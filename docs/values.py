@@ -34,8 +34,20 @@ DOCS = Path(__file__).resolve().parent
 BATCH_SIZE = 256
 FULL = "full-mnist/RandomLabelMNIST-v0-"
 LEARNERS = {"agents.crelu": "CReLU", "agents.l2": "L2", "agents.wasserstein": "Wasserstein"}
-WORDS = "no one two three four five six seven eight nine ten".split()
-ORDINALS = "zeroth first second third fourth fifth sixth seventh eighth ninth tenth".split()
+WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+ORDINALS = [
+    "zeroth",
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+]
 ACCURACY, STEP_SIZE = "task accuracy", "step_size"
 
 VALUES: dict[str, Callable[..., str]] = {}
