@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from values import VALUES
 
-from clbench.errors import did_you_mean
+from clbench.errors import ClbenchError, did_you_mean
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMENT = re.compile(r"<!--\s*(fill|end)\b(.*?)(?:-->|\Z)", re.DOTALL)
@@ -99,10 +99,10 @@ def _value(call: str, place: str, values: Values) -> str:
         raise MarkerError(f"{place}: {call} is not NAME(...) with plain arguments") from None
     name = node.func.id
     if name not in values:
-        raise MarkerError(f"{place}: no value is called '{name}'{did_you_mean(name, values)}")
+        raise MarkerError(f"{place}: docs/values.py has no '{name}'.{did_you_mean(name, values)}")
     try:
         return values[name](*arguments, **options)
-    except (LookupError, OSError, TypeError, ValueError) as error:
+    except (AttributeError, ClbenchError, LookupError, OSError, TypeError, ValueError) as error:
         raise MarkerError(f"{place}: {call}: {error}") from error
 
 
