@@ -314,9 +314,10 @@ def constant(name: str, code: bool = True) -> str:
 
 
 @value
-def option(indicator: str, name: str) -> str:
+def option(indicator: str, name: str, as_percent: bool = False) -> str:
     """Return the default of an option of an indicator."""
-    return repr(signature(getattr(indicators, indicator)).parameters[name].default)
+    number = signature(getattr(indicators, indicator)).parameters[name].default
+    return percent(number) if as_percent else repr(number)
 
 
 @value
