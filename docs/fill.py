@@ -1,6 +1,6 @@
 """Write the numbers of README and guides: `python docs/fill.py`; `--check` only says which differ.
 
-A page says where a number goes and which it is, by a call of one of the functions of `values.py`:
+A page says where a number goes and which it is, by a call of one of the functions of `values/`:
 
     It took <!-- fill: minutes("RandomLabelMNIST-v0-quick-1") -->24<!-- end --> minutes.
 
@@ -99,7 +99,7 @@ def _value(call: str, place: str, values: Values) -> str:
         raise MarkerError(f"{place}: {call} is not NAME(...) with plain arguments") from None
     name = node.func.id
     if name not in values:
-        raise MarkerError(f"{place}: docs/values.py has no '{name}'.{did_you_mean(name, values)}")
+        raise MarkerError(f"{place}: docs/values/ has no '{name}'.{did_you_mean(name, values)}")
     try:
         return values[name](*arguments, **options)
     except (AttributeError, ClbenchError, LookupError, OSError, TypeError, ValueError) as error:

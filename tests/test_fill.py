@@ -65,8 +65,8 @@ def test_a_changed_measurement_is_found(docs, tmp_path, monkeypatch):
     measured["memory"]["peak_mib"] += 1
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "cpu.json").write_text(json.dumps(measured))
-    monkeypatch.setattr(docs.values, "DOCS", tmp_path)
-    monkeypatch.setattr(docs.values, "benchmark", docs.values.benchmark.__wrapped__)
+    monkeypatch.setattr(docs.values.speed, "DOCS", tmp_path)
+    monkeypatch.setattr(docs.values.speed, "benchmark", docs.values.speed.benchmark.__wrapped__)
     text, changed = docs.fill.fill("It takes <!-- fill: peak_memory() -->2,046 MiB<!-- end -->.")
     assert text == "It takes <!-- fill: peak_memory() -->2,047 MiB<!-- end -->."
     assert [(one.shown, one.due) for one in changed] == [("2,046 MiB", "2,047 MiB")]
@@ -143,5 +143,5 @@ def test_a_wrong_page_is_left_alone(docs, copy, capsys):
     path = copy / "docs" / "guide" / "sweeps.md"
     path.write_text(wrong := "of <!-- fill: clam() -->1<!-- end -->\n")
     assert docs.fill.main([], copy) == 1
-    assert "docs/guide/sweeps.md:1: docs/values.py has no 'clam'" in capsys.readouterr().err
+    assert "docs/guide/sweeps.md:1: docs/values/ has no 'clam'" in capsys.readouterr().err
     assert path.read_text() == wrong
