@@ -1,0 +1,62 @@
+"""Values that the code defines."""
+
+import json
+import math
+from inspect import signature
+
+from clbench import PROTOCOLS, indicators
+from clbench.evaluation.report import percent
+from clbench.loading import load_agent
+from clbench.reproduce.figures import FIGURES
+from clbench.scheduling import Constants
+from values.base import value
+
+BATCH_SIZE = 256
+
+
+@value
+def default(agent: str, name: str) -> str:
+    """Return a constant of a learner's constructor, as `--set` takes it."""
+    return f"`{name}={short(signature(load_agent(agent)).parameters[name].default)}`"
+
+
+def short(number: object) -> str:
+    """Return a default in short.
+
+    >>> short(0.001), short(0.7), short("per-layer")
+    ('1e-3', '0.7', 'per-layer')
+    """
+    if isinstance(number, float) and 0 < number < 0.1:
+        power = f"1e{round(math.log10(number))}"
+        return power if float(power) == number else str(number)
+    return str(number)
+
+
+@value
+def constant(name: str, code: bool = True) -> str:
+    """Return the default of one of the scheduler's constants."""
+    number = getattr(Constants(), name)
+    shown = json.dumps(number) if isinstance(number, str) else repr(number)
+    return f"`{shown}`" if code else shown
+
+
+@value
+def option(indicator: str, name: str, as_percent: bool = False) -> str:
+    """Return the default of an option of an indicator."""
+    number = signature(getattr(indicators, indicator)).parameters[name].default
+    return percent(number) if as_percent else repr(number)
+
+
+@value
+def protocol(name: str) -> str:
+    """Return three cells of the table of protocols: images, tasks and epochs, steps per task."""
+    one = PROTOCOLS[name]
+    images = f"{one.num_samples:,}" + (" embedded" if one.source == "embedded" else "")
+    steps = one.num_samples // BATCH_SIZE * one.epochs_per_task
+    return f"{images} | {one.num_tasks} x {one.epochs_per_task} | {steps:,}"
+
+
+@value
+def number_of_claims() -> str:
+    """Return how many claims are judged."""
+    return str(sum(len(figure.claims) for figure in FIGURES.values()))

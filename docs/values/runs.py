@@ -1,0 +1,178 @@
+"""Values of the runs kept under `docs/results`, and of the leaderboard. Tasks are numbered from 0, as in the files."""
+
+import io
+import json
+import math
+from dataclasses import fields
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from clbench.evaluation.report import LOSS_WORTH_SAYING, percent, table
+from clbench.results import RunFolder, frame
+from clbench.scheduling import Constants
+from clbench.scoring import Score, score
+from clbench.specs import RunSpec
+from values.base import DOCS, LEARNERS, WORDS, between, decimal, value
+
+FULL = "full-mnist/RandomLabelMNIST-v0-"
+
+
+@cache
+def kept(run: str) -> tuple[dict[str, Any], RunSpec, pd.DataFrame, pd.DataFrame]:
+    """Return run.json, spec, tasks and indicators of a finished run under `docs/results`."""
+    folder = RunFolder(DOCS / "results" / run)
+    facts = folder.read_run()
+    if facts["status"] != "complete":
+        raise ValueError(f"the run '{run}' is not complete")
+    records = folder.read_indicators()
+    measured = frame(records, type(records[0])) if records else pd.DataFrame()
+    return facts, RunSpec.from_json(facts["spec"]), frame(folder.read_tasks()), measured
+
+
+def scores_of(run: str) -> list[Score]:
+    """Return the scores of a run's agents, best first."""
+    _, spec, _, _ = kept(run)
+    records = RunFolder(DOCS / "results" / run).read_tasks()
+    found = [score(agent.name, records, spec.stream.num_tasks) for agent in spec.agents]
+    return sorted(filter(None, found), key=lambda one: -one.average_task_accuracy.mean)
+
+
+@value
+def scores(run: str) -> str:
+    """Return what the command prints when the run is done: its table, and who has lost accuracy."""
+    facts, spec, _, _ = kept(run)
+    found = scores_of(run)
+    speeds = facts["timing"]["steps_per_second"]
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(table(SimpleNamespace(scores=found, spec=spec, steps_per_second=speeds)))
+    console.print()
+    for one in found:
+        if one.share_lost >= LOSS_WORTH_SAYING:
+            console.print(f"{one.agent} lost {percent(one.share_lost)} of its first-task accuracy.")
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    return "\n".join(["```", *lines, "```"])
+
+
+@value
+def mean_score(run: str, name: str, digits: int = 3) -> str:
+    """Return a score of a run with one agent."""
+    (one,) = scores_of(run)
+    return decimal(getattr(one, name).mean, digits)
+
+
+@value
+def task_accuracy(run: str, task: int | None = None, digits: int = 2) -> str:
+    """Return a task's accuracy, mean over seeds, of a run with one agent; without `task` that of each, in a row."""
+    means = kept(run)[2].groupby("task")["accuracy"].mean()
+    return ", ".join(decimal(one, digits) for one in (means if task is None else means[[task]]))
+
+
+@value
+def minutes(run: str, words: bool = False) -> str:
+    """Return how many minutes a run took."""
+    count = round(kept(run)[0]["timing"]["seconds"] / 60)
+    return WORDS[count] if words else str(count)
+
+
+@value
+def duration(run: str) -> str:
+    """Return how long a run took, in minutes and seconds."""
+    whole, rest = divmod(round(kept(run)[0]["timing"]["seconds"]), 60)
+    return f"{whole} minutes and {rest} seconds"
+
+
+@value
+def first_crossing(run: str) -> str:
+    """Return the number, from 1, of the first task in which some layer is above its bound."""
+    measured = kept(run)[3]
+    return str(measured[(measured["indicator"] == "rho") & (measured["value"] > 0)]["task"].min() + 1)
+
+
+@value
+def accuracy_at_first_crossing(run: str, digits: int = 2) -> str:
+    """Return the accuracy of that task."""
+    return task_accuracy(run, int(first_crossing(run)) - 1, digits)
+
+
+@value
+def seeds_with_gradient_only_in(run: str, layer: str) -> str:
+    """Return "two of three": in how many seeds of how many the last task ends with a gradient in that layer alone."""
+    measured = kept(run)[3]
+    last = measured[(measured["task"] == measured["task"].max()) & (measured["indicator"] == "gradient_norm")]
+    norms = last.pivot_table(index="seed", columns="layer", values="value").drop(columns="whole network")
+    alone = (norms[layer] > 0) & (norms.drop(columns=layer) == 0).all(axis=1)
+    return f"{WORDS[alone.sum()]} of {WORDS[len(norms)]}"
+
+
+@value
+def first_task(name: str) -> str:
+    """Return a row, without its outer bars, of the table of single tasks on all images."""
+    facts, spec, tasks, measured = kept(FULL + name)
+    if facts["data"]["size"] != 60_000:
+        raise ValueError("it is not of all images")
+    (agent,), (accuracy,) = spec.agents, tasks["accuracy"]
+    defaults = {item.name: item.default for item in fields(Constants)}
+    changed = [
+        f"`{key}={one}`" for key, one in agent.arguments.items() if key in defaults and one != defaults[key]
+    ]
+    of_fc1 = measured[(measured["layer"] == "fc1") & (measured["indicator"] == "step_size")]["value"]
+    (rho,) = measured[measured["indicator"] == "rho"]["value"]
+    cells = [
+        f"{LEARNERS[agent.name]}, `{spec.protocol}`",
+        ", ".join([str(agent.arguments["scheduler"]), *changed]),
+        f"{accuracy:.3f}",
+        f"{of_fc1.median():.2e}",
+        percent(rho),
+        f"[{name}](../results/{FULL}{name}/run.json)",
+    ]
+    return " | ".join(cells)
+
+
+def bounds_on_all_images() -> pd.DataFrame:
+    """Return of each run that learns, and each layer, the medians of its noise bound and of combined / noise bound."""
+    rows = []
+    for path in sorted((DOCS / "results" / "full-mnist").glob("*-*")):
+        _, spec, _, measured = kept(f"full-mnist/{path.name}")
+        (agent,) = spec.agents
+        if agent.arguments["warm"] != Constants().warm:
+            continue  # the one that dies
+        bounds = measured.pivot_table(index=["layer", "step"], columns="indicator", values="value")
+        bounds = bounds[["noise_bound", "combined_bound"]].dropna()
+        bounds["ratio"] = bounds["combined_bound"] / bounds["noise_bound"]
+        medians = bounds.groupby("layer")[["noise_bound", "ratio"]].median().reset_index()
+        rows.append(
+            medians.assign(last_of_crelu=(agent.name == "agents.crelu") & (medians["layer"] == "out"))
+        )
+    return pd.concat(rows)
+
+
+@value
+def gap_of_bounds(last_of_crelu: bool = False) -> str:
+    """Return by how many percent the combined bound is below the noise bound: at most; or in CReLU's last layer."""
+    found = bounds_on_all_images()
+    gaps = 100 * (1 - found["ratio"][found["last_of_crelu"] == last_of_crelu])
+    return between(gaps) if last_of_crelu else decimal(math.ceil(10 * gaps.max()) / 10, 1)
+
+
+@value
+def noise_bound_of_last_layer() -> str:
+    """Return the noise bound of CReLU's last layer, from run to run."""
+    found = bounds_on_all_images()
+    return between(found["noise_bound"][found["last_of_crelu"]], 1)
+
+
+@value
+def least_score(stream: str, protocol: str) -> str:
+    """Return the least average task accuracy of the leaderboard's rows, rounded down to two decimals."""
+    paths = (DOCS.parent / "leaderboard" / "submissions").glob("*/submission.json")
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    found = [
+        row["scores"]["average_task_accuracy"]["mean"]
+        for row in rows
+        if (row["stream"]["id"], row["protocol"]) == (stream, protocol)
+    ]
+    return decimal(math.floor(100 * min(found)) / 100, 2)
