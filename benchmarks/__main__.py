@@ -85,8 +85,8 @@ def write(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
     """Write what was found as JSON and as a page."""
     folder.mkdir(parents=True, exist_ok=True)
     data = {**facts, "rows": [asdict(row) for row in facts["rows"]]}
-    (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
-    (folder / f"{name}.md").write_text(page(facts))
+    (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(page(facts), encoding="utf-8")
 
 
 def heading() -> str:

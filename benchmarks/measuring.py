@@ -166,4 +166,4 @@ def cpu_seconds(pid: int) -> float:
 
 def _fields(folder: Path) -> list[str]:
     """What a process's `stat` has after its name: state, parent, ..."""
-    return (folder / "stat").read_text().rpartition(")")[2].split()
+    return (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()

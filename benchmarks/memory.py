@@ -31,7 +31,7 @@ def peak_of_an_evaluation() -> dict[str, object]:
 def proportional_set(pid: int) -> int:
     """Return a process's proportional set size in KiB, 0 if it is gone."""
     try:
-        lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text().splitlines()
+        lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

@@ -164,7 +164,7 @@ def bundled_agents() -> dict[str, str]:
     """Return the learners that come with clbench: reference and first line of the module's docstring."""
     found = {}
     for path in sorted(_bundled_folder().glob("*.py")):
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_bytes())
         if any(isinstance(node, ast.ClassDef) and node.name == DEFAULT_CLASS for node in tree.body):
             found[f"{BUNDLED}.{path.stem}"] = (ast.get_docstring(tree) or "").partition("\n")[0]
     return found

@@ -78,7 +78,7 @@ class LabelledData:
         try:
             np.save(folder / "inputs.npy", self.inputs.cpu().numpy())
             np.save(folder / "labels.npy", self.labels.cpu().numpy())
-            (folder / "facts.json").write_text(json.dumps(facts))
+            (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         except OSError as error:
             raise WriteError(f"cannot write {folder} for the workers: {error.strerror or error}") from error
 
@@ -87,7 +87,7 @@ class LabelledData:
         """Map data that `save` wrote; its pages are shared with every process that does the same."""
         # Mode "c" maps privately: PyTorch wants writable memory, and nobody writes.
         inputs, labels = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("inputs", "labels"))
-        facts = json.loads((folder / "facts.json").read_text())
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         return cls(torch.from_numpy(inputs), torch.from_numpy(labels), **facts)
 
 
