@@ -1,6 +1,7 @@
 """What all command lines share: errors of one line, exit codes, interruptions."""
 
 import argparse
+import io
 import signal
 import sys
 import traceback
@@ -44,6 +45,9 @@ def run_command(body: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     signal's number for an interruption. `--debug` among the arguments shows tracebacks.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no "·" shows "?" instead
     try:
         return body(arguments)
     except (ClbenchError, KeyboardInterrupt) as error:

@@ -1,6 +1,7 @@
 """The command line: what is printed, what fails and how."""
 
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -166,6 +167,16 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path,
     assert json.loads((table.parent / "run.json").read_text())["status"] == "interrupted"
     assert not list((tmp_path / "scratch").glob("clbench-*"))
     assert all(ends(pid) for pid in workers)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_our_characters(tmp_path, monkeypatch, inline, encoding):
+    monkeypatch.chdir(tmp_path)
+    printed = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", printed)
+    assert main(["agents.vanilla", *SHORT, "--seeds", "1"]) == 0
+    printed.flush()
+    assert b"RandomLabelMNIST-v0" in printed.buffer.getvalue()
 
 
 def test_list_names_all(capsys):

@@ -166,7 +166,7 @@ class Agent:
         self.die_at = die_at if seed == on_seed else -1
         self.model = torch.nn.Linear(*spec.input_shape, spec.num_classes)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=step_size)
-        print("hello from seed", seed)
+        print("hello from seed", seed, "\u2713")
     def act(self, obs):
         if self.count == self.fail_at:
             raise RuntimeError("out of ideas")
@@ -193,7 +193,7 @@ def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
     wanted = ["weight_norm", "effective_step_size", "dormant_units"]
     one = clbench.evaluate(agent_file, **TINY, indicators=wanted, out=tmp_path, workers=2)
     printed = capfd.readouterr()
-    assert "hello from seed 1" in printed.err
+    assert "hello from seed 1 \u2713" in printed.err
     assert "hello" not in printed.out
     with in_this_process():
         two = clbench.evaluate(f"{agent_file}:Agent", **TINY, out=tmp_path, workers=2)
