@@ -59,7 +59,9 @@ def test_a_source_tree_that_is_not_installed_has_a_version(monkeypatch):
 
 def test_without_a_tag_the_version_follows_the_last_release():
     """A clone or an archive without tags must not claim to be older than what was released."""
-    fallback = re.search(r'^fallback-version = "([\d.]+)\.dev0"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    fallback = re.search(
+        r'^fallback-version = "([\d.]+)\.dev0"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
     released = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     major, minor, patch = released[0].split(".")
     assert fallback[1] == f"{major}.{minor}.{int(patch) + 1}"
