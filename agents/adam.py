@@ -52,7 +52,7 @@ class StackedAdam:
         first = next(iter(parameters.values()))
         count, device = len(first), first.device
         self.step_sizes = torch.full((len(self.layers), count), step_size, device=device, dtype=first.dtype)
-        self.updates, self.started = torch.zeros(count, device=device), False
+        self.updates, self.started = torch.zeros(count, device=device, dtype=torch.float32), False
         self.first_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self.second_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
 

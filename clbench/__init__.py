@@ -1,7 +1,12 @@
 """clbench tells whether a learner keeps its ability to learn.
 
-Importing it is cheap: each public name loads its module when first used.
+Importing it registers the streams with Gymnasium, as "clbench/RandomLabelMNIST-v0" and so on. It stays cheap, since
+every other public name loads its module when first used.
 """
+
+from clbench.registration import make as make
+from clbench.registration import make_vec as make_vec
+from clbench.registration import register as register
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +20,6 @@ if TYPE_CHECKING:
     from clbench.evaluation.api import Evaluation as Evaluation
     from clbench.evaluation.api import evaluate as evaluate
     from clbench.evaluation.api import resume as resume
-    from clbench.registration import make as make
-    from clbench.registration import make_vec as make_vec
-    from clbench.registration import register as register
     from clbench.results.loading import load_results as load_results
     from clbench.scheduling import PerLayerScheduler as PerLayerScheduler
     from clbench.specs import PROTOCOLS as PROTOCOLS
@@ -44,14 +46,11 @@ _PUBLIC = {
     "indicators": "clbench.indicators",
     "load_images": "clbench.data",
     "load_results": "clbench.results.loading",
-    "make": "clbench.registration",
-    "make_vec": "clbench.registration",
-    "register": "clbench.registration",
     "resume": "clbench.evaluation.api",
     "sweep": "clbench.sweeping.api",
 }
 
-__all__ = [*_PUBLIC, "__version__"]
+__all__ = [*_PUBLIC, "make", "make_vec", "register", "__version__"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,9 +1,9 @@
 """Stream ids, and what stands behind them: `register`, `make`, `make_vec`.
 
-Importing this module is cheap: the plug-in for Gymnasium does it. Streams load when used.
+Gymnasium knows every stream from the moment it is registered; ours are once clbench is imported. Importing this
+module is cheap: streams load when used.
 """
 
-import copy
 import importlib
 import re
 from collections.abc import Mapping
@@ -20,6 +20,14 @@ from clbench.errors import (
 )
 from clbench.specs import StreamSpec, check_choice
 
+try:
+    from gymnasium.envs import registration as gym
+except Exception as error:
+    raise ImportError(
+        f"clbench needs gymnasium, which cannot be imported here ({type(error).__name__}: {error}): "
+        "try pip install --upgrade gymnasium"
+    ) from error
+
 if TYPE_CHECKING:
     from clbench.envs.single import StreamEnv
     from clbench.envs.vector import StreamVectorEnv
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
 NAMESPACE = "clbench"
 COMMON_OPTIONS = tuple(item.name for item in fields(StreamSpec) if item.name not in ("id", "options"))
 
-_ID = re.compile(r"[A-Za-z][A-Za-z0-9_.]*-v\d+")
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_.]*-v(0|[1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -164,13 +172,8 @@ def make(id: str, **overrides: Any) -> "StreamEnv":
     >>> obs.shape, info["task"], info["boundary"]
     ((256, 784), 0, True)
     """
-    import gymnasium
-
     spec = resolve(id, overrides)
-    # Without Gymnasium's wrappers: the environment makes their checks itself.
-    registered = copy.deepcopy(gymnasium.spec(f"{NAMESPACE}/{spec.id}"))
-    registered.order_enforce, registered.disable_env_checker = False, True
-    env: StreamEnv = gymnasium.make(registered, **overrides)  # type: ignore[assignment]
+    env: StreamEnv = gym.make(_known_to_gymnasium(spec.id), **overrides)  # type: ignore[assignment]
     return env
 
 
@@ -192,11 +195,9 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
     >>> obs.shape
     torch.Size([3, 256, 784])
     """
-    import gymnasium
-
     spec = resolve(id, overrides)
-    envs: StreamVectorEnv = gymnasium.make_vec(  # type: ignore[assignment]
-        f"{NAMESPACE}/{spec.id}",
+    envs: StreamVectorEnv = gym.make_vec(  # type: ignore[assignment]
+        _known_to_gymnasium(spec.id),
         num_envs=num_envs,
         vectorization_mode="vector_entry_point",
         device=device,
@@ -205,40 +206,31 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
     return envs
 
 
-def register_all_with_gymnasium() -> None:
-    """Make every registered stream known to Gymnasium."""
-    for id in STREAMS:
-        _register_with_gymnasium(id)
+def _known_to_gymnasium(id: str) -> gym.EnvSpec:
+    # By its spec: given an id, Gymnasium would warn when there is a later version.
+    return gym.registry[f"{NAMESPACE}/{id}"]
 
 
 def _register_with_gymnasium(id: str) -> None:
-    import gymnasium
-
-    if f"{NAMESPACE}/{id}" not in gymnasium.registry:
-        gymnasium.register(
+    if f"{NAMESPACE}/{id}" not in gym.registry:  # it is when this module is reloaded
+        gym.register(
             f"{NAMESPACE}/{id}",
             entry_point="clbench.envs.single:StreamEnv",
             vector_entry_point="clbench.envs.vector:StreamVectorEnv",
             kwargs={"stream": id},
+            # No wrappers: the environment itself makes the checks that they would make.
+            order_enforce=False,
+            disable_env_checker=True,
         )
 
 
-STREAMS.update(
-    {
-        entry.id: entry
-        for entry in (
-            Registration(
-                "RandomLabelMNIST-v0",
-                "clbench.streams.random_label:RandomLabel",
-                {},
-                "the same images, new random targets at every task",
-            ),
-            Registration(
-                "PermutedMNIST-v0",
-                "clbench.streams.permuted:Permuted",
-                {},
-                "true labels, a new permutation of the pixels at every task",
-            ),
-        )
-    }
+register(
+    "RandomLabelMNIST-v0",
+    "clbench.streams.random_label:RandomLabel",
+    about="the same images, new random targets at every task",
+)
+register(
+    "PermutedMNIST-v0",
+    "clbench.streams.permuted:Permuted",
+    about="true labels, a new permutation of the pixels at every task",
 )

@@ -1,10 +1,6 @@
 """Small settings that many tests share."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import torch
@@ -24,50 +20,6 @@ def short_env(id: str = "RandomLabelMNIST-v0", **overrides: object):
 
 def short_vec(num_envs: int, id: str = "RandomLabelMNIST-v0", **overrides: object):
     return clbench.make_vec(id, num_envs, **{**SHORT, **overrides})
-
-
-def worker_processes(parent: int) -> set[int]:
-    """Ids of the worker processes that the process `parent` has started."""
-    listing = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(None, 2) for line in listing.splitlines()]
-    return {
-        int(pid) for pid, ppid, args in rows if int(ppid) == parent and "clbench.evaluation.worker" in args
-    }
-
-
-def heed_interrupts():
-    """For a child process: Ctrl-C counts, though the tests run in the background of a shell that ignores it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def launch(
-    module: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None
-) -> "subprocess.Popen[str]":
-    """Start `python -m module`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        cwd=cwd,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-    )
-
-
-def ends(pid: int, within: float = 10.0) -> bool:
-    """Whether a process is gone soon; one that only waits to be reaped is."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        listing = subprocess.run(
-            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-        )
-        if listing.stdout.strip()[:1] in ("", "Z"):
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def full_mnist() -> Path | None:

@@ -1,14 +1,74 @@
-"""Fixtures."""
+"""Fixtures, and what each marker allows."""
+
+import functools
+import os
+import random
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from clbench import registration
-from clbench.evaluation import pool
-from tests.forking import Worker
+from clbench.evaluation.pool import Pool, use_pool
+from tests import forking, processes
 from tests.inline import in_this_process
 
-STARTED = pool._worker
+STRESS_SEED = "CLBENCH_STRESS_SEED"
+MAY_START_PYTHON = {"process", "ray", "browser", "docs", "stress"}
+_running: list[pytest.Item] = []
+
+
+def pytest_configure(config):
+    """Choose the seed of kills at random moments: one for all processes of this session."""
+    os.environ.setdefault(STRESS_SEED, str(random.SystemRandom().randrange(10**6)))
+
+
+def pytest_report_header():
+    """Say how to have the same moments again."""
+    return f"kills at random moments: {STRESS_SEED}={os.environ[STRESS_SEED]} repeats them"
+
+
+@pytest.fixture
+def stress_seed():
+    """The seed of random moments; shown with the test's output when it fails, and at the top."""
+    print(f"{STRESS_SEED}={os.environ[STRESS_SEED]}")
+    return int(os.environ[STRESS_SEED])
+
+
+def pytest_collection_modifyitems(items):
+    """Some fixtures start processes: so do the tests that use them."""
+    for item in items:
+        if {"start_python", "launch", "started"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Remember which test is running."""
+    _running[:] = [item]
+    return (yield)
+
+
+def _refuse_unmarked():
+    for item in _running:
+        if not MAY_START_PYTHON & {mark.name for mark in item.iter_markers()}:
+            pytest.fail(f"{item.nodeid} starts Python: mark it, with `@pytest.mark.process` for example")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _only_marked_tests_start_python():
+    """The fast part of the suite stays fast."""
+    start = subprocess.Popen.__init__
+
+    def checked(self, args, *rest, **options):
+        if not isinstance(args, str) and str(args[0]) == sys.executable:
+            _refuse_unmarked()
+        start(self, args, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", checked)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -17,18 +77,68 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+def _fork(threads):
+    _refuse_unmarked()
+    return forking.Worker(threads)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _forked():
-    """Workers of this process need not import everything again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clbench.evaluation.pool._worker", Worker)
+    """Workers that need not import everything again, where forking is safe."""
+    with use_pool(functools.partial(Pool, start=_fork) if sys.platform == "linux" else Pool):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_process_is_left(request, monkeypatch):
+    """What a test starts ends with it, however it ends."""
+    if not MAY_START_PYTHON & {mark.name for mark in request.node.iter_markers()}:
+        yield
+        return
+    mark = processes.new_mark()
+    monkeypatch.setenv(processes.MARK, mark)
+    yield
+    processes.end_marked(mark)
+    forking.end_all()
+
+
 @pytest.fixture
-def started(_forked, monkeypatch):
+def float64():
+    """New networks and batches are of double precision: two ways to train stay together to the last digits.
+
+    In float32 their roundings, which differ from one processor to another, grow with every step.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def start_python(_no_process_is_left):
+    """Start `python ARGUMENTS`; it ends with the test at the latest."""
+    running = []
+
+    def start(*arguments, **options):
+        running.append(processes.start_python(*arguments, **options))
+        return running[-1]
+
+    yield start
+    for process in running:
+        processes.end(process)
+
+
+@pytest.fixture
+def launch(start_python):
+    """Start `python -m module`; it ends with the test at the latest."""
+    return functools.partial(start_python, "-m")
+
+
+@pytest.fixture
+def started():
     """Workers are started as they are outside tests."""
-    monkeypatch.setattr("clbench.evaluation.pool._worker", STARTED)
+    with use_pool(Pool):
+        yield
 
 
 @pytest.fixture

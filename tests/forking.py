@@ -4,29 +4,40 @@ What runs in them, their pipes, session, exit codes and signals are those of `py
 which the tests of the command lines start.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import threading
+from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
+
+from tests.processes import MARK
 
 LOADED = ["clbench.evaluation.jobs", "clbench.envs.single", "agents.perlayer", "pytest"]
 _lock = threading.Lock()
+_workers = []  # those that may be running
 
 
 def context():
-    """What forks: a process of its own, with a single thread."""
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(LOADED)
-    return found
+    """What forks: a process of its own, with a single thread, that outlives the test which needs it first."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(LOADED)
+    mark = os.environ.pop(MARK, None)
+    try:
+        forkserver.ensure_running()
+    finally:
+        if mark is not None:
+            os.environ[MARK] = mark
+    return made
 
 
 class Worker:
     """What the pool needs of `subprocess.Popen`."""
 
     def __init__(self, threads):
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         with _lock:  # no other worker may inherit an end of these
             theirs_in, ours_in = os.pipe()
             ours_out, theirs_out = os.pipe()
@@ -40,6 +51,7 @@ class Worker:
         self.stdin = os.fdopen(ours_in, "w", encoding="utf-8")
         self.stdout = os.fdopen(ours_out, encoding="utf-8", errors="replace")
         self.stderr = os.fdopen(ours_err, encoding="utf-8", errors="replace")
+        _workers.append(self)
 
     def wait(self, timeout=None):
         """Its exit code."""
@@ -47,6 +59,19 @@ class Worker:
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired("worker", timeout)
         return self._process.exitcode
+
+
+def end_all():
+    """Kill the workers that are running, with whatever they have started, and close the pipes to all."""
+    while _workers:
+        worker = _workers.pop()
+        if worker._process.is_alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(worker.pid, signal.SIGKILL)
+        worker._process.join()
+        for pipe in (worker.stdin, worker.stdout, worker.stderr):
+            with contextlib.suppress(OSError):  # nobody reads what was still to be written
+                pipe.close()
 
 
 class _Ends:

@@ -10,13 +10,11 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
 from clbench.evaluation.jobs import Job, run_jobs
+from clbench.evaluation.pool import use_pool
 from clbench.specs import plain
-
-PLACES = ("clbench.evaluation.session", "clbench.sweeping.local", "clbench.leaderboard.verifying")
 
 
 class InThisProcess:
@@ -69,7 +67,5 @@ def _made(messages, threads):
 @contextlib.contextmanager
 def in_this_process():
     """Let evaluations, sweeps and verifications run their jobs in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        for place in PLACES:
-            patch.setattr(f"{place}.Pool", InThisProcess)
+    with use_pool(InThisProcess):
         yield

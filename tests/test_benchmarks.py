@@ -51,14 +51,12 @@ def test_medians_and_quartiles_are_of_the_ratios_not_of_the_times():
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
-def test_cpu_time_of_workers_is_counted():
+def test_cpu_time_of_workers_is_counted(start_python):
     code = (
         "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
         "print(flush=True)\ninput()"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = start_python("-c", code, stdin=subprocess.PIPE)
     process.stdout.readline()
     assert process.pid in family(measuring.os.getpid())
     assert cpu_seconds(process.pid) >= 0.25

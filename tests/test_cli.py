@@ -17,7 +17,7 @@ from clbench.evaluation.cli import main
 from clbench.evaluation.jobs import Job
 from clbench.evaluation.progress import Lines, Live, Tally, clock
 from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec
-from tests.cases import ends, launch, worker_processes
+from tests.processes import ends, wait_until, worker_processes
 from tests.test_evaluation import PLAIN
 
 SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
@@ -36,6 +36,7 @@ def command(tmp_path, monkeypatch, inline, capsys):
     return run
 
 
+@pytest.mark.process
 def test_a_whole_run_from_another_folder(tmp_path):
     done = subprocess.run(
         [
@@ -56,11 +57,15 @@ def test_a_whole_run_from_another_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(
-        "RandomLabelMNIST-v0 · quick (changed: num_tasks, epochs_per_task, batch_size, num_samples) · "
-        "2 tasks x 2 epochs · 2 seeds · 300 embedded images · cpu, "
-    )
-    assert "agents.vanilla  done  accuracy" in done.stdout
+    assert lines[0].startswith("RandomLabelMNIST-v0 ")
+    for part in (
+        "quick",
+        *("num_tasks", "epochs_per_task", "batch_size", "num_samples"),
+        *("2 tasks", "2 epochs", "2 seeds", "300", "embedded", "cpu"),
+    ):
+        assert part in lines[0]
+    for name in ("agents.vanilla", "agents.reset"):
+        assert any(line.split()[:2] == [name, "done"] for line in lines)
     assert "steps/s" in done.stdout
     table = [line.split() for line in lines if line.startswith(("agents.vanilla  0", "agents.reset    0"))]
     assert len(table) == 2
@@ -82,9 +87,10 @@ def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path, command):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    at = lines.index("agents.perlayer, last task, medians over decisions and seeds:")
-    assert lines[at + 1].split() == ["effective", "noise", "volatility", "combined", "decisions"]
-    rows = [line.split() for line in lines[at + 3 : at + 6]]
+    columns = ["effective", "noise", "volatility", "combined", "decisions"]
+    at = next(place for place, line in enumerate(lines) if line.split() == columns)
+    assert lines[at - 1].startswith("agents.perlayer")
+    rows = [line.split() for line in lines[at + 2 : at + 5]]
     assert [row[0] for row in rows] == ["fc1", "fc2", "out"]
     folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
     table = pd.read_csv(folder / "indicators.csv")
@@ -108,7 +114,10 @@ def test_what_cannot_be_measured_is_said_if_it_was_asked_for(tmp_path, command):
     asked = command("agents.batchnorm", *SHORT, "--seeds", "1", "--indicators", wanted)
     assert asked.returncode == 0
     (line,) = asked.stderr.splitlines()
-    assert line.startswith("note: agents.batchnorm has no gradient_noise, hessian_rank: per-sample gradients")
+    assert line.startswith("note: ")
+    for part in ("agents.batchnorm", "gradient_noise", "hessian_rank", "per-sample gradients"):
+        assert part in line
+    assert "weight_norm" not in line
     facts = json.loads((tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text())
     assert set(facts["undefined_indicators"]["agents.batchnorm"]) == {"gradient_noise", "hessian_rank"}
 
@@ -124,10 +133,12 @@ def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path, command)
     done = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2")
     assert done.returncode == 1
     error = done.stderr.splitlines()[-1]
-    assert error.startswith(
-        "error: mine.py raised RuntimeError: out of ideas (seed 1, task 2 of 2, step 3 of 6); "
-    )
-    assert error.endswith("finished tasks are kept in results/RandomLabelMNIST-v0-quick-1")
+    assert error.startswith("error: ")
+    for part in (
+        *("mine.py", "RuntimeError", "out of ideas", "seed 1", "task 2 of 2", "step 3 of 6"),
+        "results/RandomLabelMNIST-v0-quick-1",
+    ):
+        assert part in error
     assert "Traceback" not in done.stderr
     assert len((tmp_path / "results/RandomLabelMNIST-v0-quick-1/tasks.csv").read_text().splitlines()) == 4
     debug = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2", "--debug")
@@ -136,24 +147,21 @@ def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path, command)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path, number, code):
+def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path, launch, number, code):
     (tmp_path / "scratch").mkdir()
     options = ("--tasks", "900", "--epochs", "1", "--seeds", "2", "--device", "cpu")
     scratch = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
     process = launch("clbench.evaluate", "agents.vanilla", *options, cwd=tmp_path, env=scratch)
     table = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "tasks.csv"
-    deadline = time.time() + 90
-    while time.time() < deadline and not (table.exists() and len(table.read_text().splitlines()) > 3):
-        time.sleep(0.1)
+    wait_until(lambda: table.exists() and len(table.read_text().splitlines()) > 3, process=process)
     workers = worker_processes(process.pid)
     assert workers
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == code
-    assert err.splitlines()[-1] == (
-        "interrupted; finished tasks are kept; go on with: "
-        "python -m clbench.evaluate --resume results/RandomLabelMNIST-v0-quick-1"
-    )
+    (line,) = err.splitlines()
+    assert line.startswith("interrupted")
+    assert "python -m clbench.evaluate --resume results/RandomLabelMNIST-v0-quick-1" in line
     assert len(table.read_text().splitlines()) > 3
     assert json.loads((table.parent / "run.json").read_text())["status"] == "interrupted"
     assert not list((tmp_path / "scratch").glob("clbench-*"))
@@ -174,64 +182,61 @@ def test_list_names_all(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "fault"),
+    ("arguments", "named"),
     [
-        ([], "no agent was named"),
-        (["agents.vanila"], "no agent 'agents.vanila'. Did you mean 'agents.vanilla'? (--list shows all)"),
-        (["agents.vanilla", "--env", "PermutdMNIST-v0"], "Did you mean 'PermutedMNIST-v0'?"),
-        (["agents.vanilla", "--protocol", "quik"], "Did you mean 'quick'?"),
-        (["agents.vanilla", "--taks", "3"], "no option '--taks'. Did you mean '--tasks'?"),
-        (["agents.vanilla", "--task", "3"], "no option '--task'. Did you mean '--tasks'?"),
-        (["agents.vanilla", "--tasks", "-3"], "num_tasks=-3 is too small"),
-        (["agents.vanilla", "--tasks", "0"], "num_tasks=0 is too small"),
-        (["agents.vanilla", "--tasks", "two"], "argument --tasks: 'two' is not a whole number"),
-        (["agents.vanilla", "--tasks"], "argument --tasks: expected one argument"),
+        ([], ["agents.vanilla", "--list"]),
+        (["agents.vanila"], ["'agents.vanila'", "'agents.vanilla'", "--list"]),
+        (["agents.vanilla", "--env", "PermutdMNIST-v0"], ["'PermutdMNIST-v0'", "'PermutedMNIST-v0'"]),
+        (["agents.vanilla", "--protocol", "quik"], ["'quik'", "'quick'"]),
+        (["agents.vanilla", "--taks", "3"], ["'--taks'", "'--tasks'"]),
+        (["agents.vanilla", "--task", "3"], ["'--task'", "'--tasks'"]),
+        (["agents.vanilla", "--tasks", "-3"], ["num_tasks=-3", "1"]),
+        (["agents.vanilla", "--tasks", "0"], ["num_tasks=0", "1"]),
+        (["agents.vanilla", "--tasks", "two"], ["--tasks", "'two'"]),
+        (["agents.vanilla", "--tasks"], ["--tasks", "--help"]),
+        (["agents.vanilla", "--images", "5001"], ["num_samples=5,001", "5,000", "'embedded'"]),
+        (["agents.vanilla", "--batch-size", "6000"], ["batch_size=6000", "num_samples=5000"]),
+        (["agents.vanilla", "--seeds", "a"], ["--seeds 'a'", "3", "0,4,7", "7,"]),
+        (["agents.vanilla", "--seeds", "1,1"], ["seeds", "1, 1"]),
+        (["agents.vanilla", "--seeds", "0"], ["seeds=0", "1"]),
+        (["agents.vanilla", "--step-size", "fast"], ["step_size='fast'"]),
+        (["agents.vanilla", "--step-size", "-1"], ["step_size=-1", "0"]),
+        (["agents.vanilla", "--set", "strength=1"], ["agents.vanilla", "'strength'", "step_size"]),
+        (["agents.vanilla", "--set", "step_size"], ["'step_size'", "name=value"]),
+        (["agents.vanilla", "--env-set", "relabel_fraction=2"], ["relabel_fraction=2", "0", "1"]),
+        (["agents.vanilla", "--env-set", "colour=2"], ["'RandomLabelMNIST-v0'", "'colour'"]),
+        (["agents.vanilla", "--env-set", "num_tasks=2"], ["--env-set", "num_tasks"]),
+        (["agents.vanilla", "--step-size", "Infinity"], ["step_size=inf"]),
+        (["json:JSONDecoder"], ["'json:JSONDecoder'", "act", "learn"]),
+        (["agents.vanilla", "--env", "no_such_module:A-v0"], ["'no_such_module'", "ModuleNotFoundError"]),
+        (["agents.vanilla", "--source", "imagenet"], ["'imagenet'", "embedded", "torchvision"]),
         (
-            ["agents.vanilla", "--images", "5001"],
-            "5,001 is more than the 5,000 images of the source 'embedded'",
+            ["agents.vanilla", "--source", "torchvision", "--data-dir", "/nowhere"],
+            ["'/nowhere'", "--data-dir", "--source embedded"],
         ),
-        (["agents.vanilla", "--batch-size", "6000"], "batch_size=6000 is more than num_samples=5000"),
-        (
-            ["agents.vanilla", "--seeds", "a"],
-            "--seeds 'a': give how many (3) or which (0,4,7; for a single one 7,)",
-        ),
-        (["agents.vanilla", "--seeds", "1,1"], "each may occur once"),
-        (["agents.vanilla", "--seeds", "0"], "seeds=0 is too small"),
-        (["agents.vanilla", "--step-size", "fast"], "step_size='fast' is not a number"),
-        (["agents.vanilla", "--step-size", "-1"], "step_size=-1 must be above 0"),
-        (["agents.vanilla", "--set", "strength=1"], "agents.vanilla has no argument 'strength'"),
-        (["agents.vanilla", "--set", "step_size"], "'step_size' is not of the form name=value"),
-        (["agents.vanilla", "--env-set", "relabel_fraction=2"], "relabel_fraction=2 is not a number above 0"),
-        (["agents.vanilla", "--env-set", "colour=2"], "has no option 'colour'"),
-        (["agents.vanilla", "--env-set", "num_tasks=2"], "--env-set num_tasks: this has a flag of its own"),
-        (["agents.vanilla", "--step-size", "Infinity"], "step_size=inf must be above 0 and finite"),
-        (["json:JSONDecoder"], "'json:JSONDecoder' is no agent"),
-        (["agents.vanilla", "--env", "no_such_module:A-v0"], "raises ModuleNotFoundError when imported"),
-        (["agents.vanilla", "--source", "imagenet"], "no source 'imagenet'"),
-        (["agents.vanilla", "--source", "torchvision", "--data-dir", "/nowhere"], "no MNIST in '/nowhere'"),
-        (["agents.vanilla", "--device", "gpu"], "'gpu' is not a device"),
-        (["agents.vanilla", "--workers", "0"], "workers=0 is too small"),
-        (["agents.l2", "--scheduler", "perlayer"], "no scheduler 'perlayer'. Did you mean 'per-layer'?"),
-        (["agents.l2", "--set", "warm=1.01"], "warm=1.01 has no effect without a scheduler: choose one"),
-        (["agents.perlayer", "--set", "gama=1"], "has no argument 'gama'. Did you mean 'gamma'?"),
-        (["agents.perlayer", "--set", "cool=2"], "cool=2 must be above 0 and at most 1"),
-        (["agents.perlayer", "--set", "gamma=high"], "gamma='high' is not a number"),
-        (["agents.batchnorm", "--scheduler", "per-layer"], "choose volatility-only"),
-        (["agents.leaky_relu", "--set", "slope=Infinity"], "slope=inf must be finite"),
-        (["agents.l2", "--set", "strength=-1"], "strength=-1 must not be negative"),
-        (["agents.l2", "--indicators", "sharpnes"], "no indicator 'sharpnes'. Did you mean 'sharpness'?"),
-        (["agents.l2", "--indicators", "none,sharpness"], "'none' goes alone"),
-        (["agents.l2", "--indicators-every", "0"], "indicators_every=0 is too small"),
-        (["agents.vanilla", "--out", "/dev/null/x"], "cannot write to the output folder '/dev/null/x'"),
+        (["agents.vanilla", "--device", "gpu"], ["'gpu'", "cpu", "cuda", "mps"]),
+        (["agents.vanilla", "--workers", "0"], ["workers=0", "1"]),
+        (["agents.l2", "--scheduler", "perlayer"], ["'perlayer'", "'per-layer'"]),
+        (["agents.l2", "--set", "warm=1.01"], ["warm=1.01", "per-layer"]),
+        (["agents.perlayer", "--set", "gama=1"], ["agents.perlayer", "'gama'", "'gamma'"]),
+        (["agents.perlayer", "--set", "cool=2"], ["cool=2", "0", "1"]),
+        (["agents.perlayer", "--set", "gamma=high"], ["gamma='high'"]),
+        (["agents.batchnorm", "--scheduler", "per-layer"], ["scheduler=per-layer", "volatility-only"]),
+        (["agents.leaky_relu", "--set", "slope=Infinity"], ["slope=inf"]),
+        (["agents.l2", "--set", "strength=-1"], ["strength=-1"]),
+        (["agents.l2", "--indicators", "sharpnes"], ["'sharpnes'", "'sharpness'"]),
+        (["agents.l2", "--indicators", "none,sharpness"], ["indicators", "'none'"]),
+        (["agents.l2", "--indicators-every", "0"], ["indicators_every=0", "1"]),
+        (["agents.vanilla", "--out", "/dev/null/x"], ["'/dev/null/x'"]),
     ],
 )
-def test_usage_errors_are_one_line_and_exit_with_2(arguments, fault, capsys, monkeypatch, tmp_path):
+def test_usage_errors_are_one_line_and_exit_with_2(arguments, named, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "--quiet"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
-    assert fault in err
+    assert not [part for part in named if part not in err], err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.glob("results/*"))
 
@@ -240,12 +245,17 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys):
     assert main(["agents.vanila", "--debug"]) == 2
     err = capsys.readouterr().err
     assert "Traceback" in err
-    assert err.splitlines()[-1].startswith("error: no agent 'agents.vanila'.")
+    last = err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "'agents.vanila'" in last
 
 
 def test_options_may_stand_between_agents(capsys):
     assert main(["agents.vanilla", "--quiet", "agents.vanilla"]) == 2
-    assert "agent 'agents.vanilla' is named twice" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "'agents.vanilla'" in line
+    assert "--list" not in line  # it is known, but named twice
 
 
 def test_another_source_with_all_its_images(tmp_path, monkeypatch, inline, capsys):
@@ -268,7 +278,9 @@ def test_another_source_with_all_its_images(tmp_path, monkeypatch, inline, capsy
     ]
     assert main(["agents.vanilla", "--source", "torchvision", *short]) == 0
     out = capsys.readouterr().out
-    assert "5,000 torchvision images" in out
+    first = out.splitlines()[0]
+    assert "5,000" in first
+    assert "torchvision" in first
     assert f"{tmp_path / 'a [bold] b'}/RandomLabelMNIST-v0-quick-1/" in out
 
 
@@ -292,7 +304,10 @@ def test_a_single_seed_by_its_number(tmp_path, command):
 @pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="this machine has a CUDA device")
 def test_absent_cuda(capsys):
     assert main(["agents.vanilla", "--device", "cuda"]) == 2
-    assert "cuda was asked for, but PyTorch sees no CUDA device here" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "cuda" in line
+    assert "mps" not in line  # it is a device, but not here
 
 
 # Progress.

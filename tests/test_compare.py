@@ -1,12 +1,14 @@
 """The command line of `python -m clbench.compare`."""
 
 import csv
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clbench.compare import figure, main
+from clbench.compare import explanation, figure, main
 from clbench.comparing import compare, entries_of
 from clbench.results import RunFolder
 from clbench.scoring import score
@@ -32,12 +34,13 @@ def test_a_table_with_differences_and_what_they_are(two, capsys):
     printed = capsys.readouterr()
     assert printed.err == ""
     lines = printed.out.splitlines()
-    assert lines[0] == "RandomLabelMNIST-v0 · quick · 4 tasks x 40 epochs · 5,000 embedded images"
+    for part in ("RandomLabelMNIST-v0", "quick", "4 tasks", "40 epochs", "5,000", "embedded"):
+        assert part in lines[0]
     assert ["a", "3", "0.417", "reference"] in cells(printed.out)
     assert ["b", "3", "0.642", "+0.225", "+0.3667", "+0.1167"] in cells(printed.out)
     assert "[+0.175, +0.250]" in printed.out
-    assert "difference: the entry's score minus that of a, seed by seed, on the same streams" in printed.out
-    assert lines[-1] == "with 3 seeds an interval is the least uncertainty there is, not all of it"
+    assert re.match(r"difference\b.*\ba\b.*\b95 %", lines[-2])
+    assert "3 seeds" in lines[-1]
     assert max(map(len, lines[1:-2])) <= 80
 
 
@@ -45,8 +48,8 @@ def test_entries_of_several_runs_in_one_folder(two, tmp_path, capsys):
     assert main([str(tmp_path), "--reference", two[1], "--agent", "a", "--score", "slope"]) == 0
     printed = capsys.readouterr().out
     assert "(one)" in printed
-    assert "minus that of a (two)" in printed
-    assert "note: made under different circumstances: torch not set / 9" in printed
+    assert re.search(r"^difference\b.*\ba \(two\)", printed, re.MULTILINE)
+    assert re.search(r"^note: .*\btorch\b.* / 9$", printed, re.MULTILINE)
     assert "\nb " not in printed
 
 
@@ -55,8 +58,10 @@ def test_one_seed_has_no_interval(tmp_path, capsys):
     assert main([str(tmp_path / "one")]) == 0
     printed = capsys.readouterr().out
     assert "[+" not in printed
-    assert "with one seed there is no interval" in printed
-    assert "least uncertainty" not in printed
+    *_, difference, last = printed.splitlines()
+    assert difference.startswith("difference")
+    assert "seed" in last
+    assert not re.search(r"\d+ seeds", last)
 
 
 def test_a_figure_and_a_table_only_if_asked_for(two, tmp_path, capsys, monkeypatch):
@@ -65,7 +70,9 @@ def test_a_figure_and_a_table_only_if_asked_for(two, tmp_path, capsys, monkeypat
     assert main(two) == 0
     assert list(Path.cwd().iterdir()) == []
     assert main([*two, "--out", "c.svg", "--csv", "c.csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[-2:] == ["written: c.csv", "written: c.svg"]
+    table, drawing = capsys.readouterr().out.splitlines()[-2:]
+    assert "c.csv" in table
+    assert "c.svg" in drawing
     assert b"<svg" in Path("c.svg").read_bytes()
     with open("c.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -82,11 +89,13 @@ def test_mixed_outputs_are_marked(tmp_path, capsys):
     write(tmp_path / "two", {"b": B}, protocol="paper")
     runs = [str(tmp_path / "one"), str(tmp_path / "two")]
     assert main(runs) == 2
-    assert "not the same: protocol quick / paper; --mix compares them" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    for part in (*runs, "protocol quick / paper", "--mix"):
+        assert part in line
     assert main([*runs, "--mix", "--csv", str(tmp_path / "c.csv")]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("not the same: protocol quick / paper · reference: ")
-    assert "though not on the same streams" in printed
+    assert "protocol quick / paper" in printed.partition(" · ")[0]
     with open(tmp_path / "c.csv", newline="") as file:
         assert {row["not_the_same"] for row in csv.DictReader(file)} == {"protocol quick / paper"}
     entries = [
@@ -94,8 +103,10 @@ def test_mixed_outputs_are_marked(tmp_path, capsys):
         for agent, levels, protocol in (("a", A, "quick"), ("b", B, "paper"))
         for entry in entries_of(agent, facts((agent,), protocol=protocol), records({agent: levels}))
     ]
-    title = figure(compare(entries, mix=True)).get_suptitle()
-    assert title.startswith("not the same: protocol quick / paper")
+    found = compare(entries, mix=True)
+    assert explanation(found)[0] in printed
+    assert explanation(found)[0] != explanation(replace(found, not_the_same=""))[0]
+    assert "protocol quick / paper" in figure(found).get_suptitle().partition(" · ")[0]
 
 
 def test_the_figure_shows_accuracies_and_differences():
@@ -110,7 +121,7 @@ def test_the_figure_shows_accuracies_and_differences():
     np.testing.assert_allclose(difference.get_ydata(), (ours - theirs).mean(axis=0))
     assert difference.get_color() == lines["b"].get_color()
     assert len(right.collections) == 1
-    assert "difference to a" in right.get_title(loc="left")
+    assert re.search(r"\bdifference\b.*\ba\b", right.get_title(loc="left"))
 
 
 def test_a_single_task_has_a_figure():
@@ -122,32 +133,38 @@ def test_a_single_task_has_a_figure():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        ([], "no run given"),
-        (["nowhere"], "'nowhere' holds no run: there is no such folder"),
-        (["--mxi"], "no option '--mxi'. Did you mean '--mix'"),
-        (["nowhere", "--out", "x.jpg"], "--out 'x.jpg': a figure's name ends in .png, .pdf, .svg"),
+        ([], ["run", "--help"]),
+        (["nowhere"], ["'nowhere'", "python -m clbench.evaluate"]),
+        (["--mxi"], ["'--mxi'", "'--mix'"]),
+        (["nowhere", "--out", "x.jpg"], ["--out 'x.jpg'", ".png", ".pdf", ".svg"]),
     ],
 )
-def test_errors_are_one_line(arguments, message, capsys):
+def test_errors_are_one_line(arguments, named, capsys):
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith(f"error: {message}")
+    assert printed.err.startswith("error: ")
+    assert not [part for part in named if part not in printed.err], printed.err
     assert printed.err.count("\n") == 1
 
 
 def test_a_file_that_cannot_be_written(two, tmp_path, capsys):
     assert main([two[0], "--csv", str(tmp_path / "no" / "c.csv")]) == 1
-    assert "error: cannot write" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert f"'{tmp_path / 'no' / 'c.csv'}'" in line
 
 
 def test_a_damaged_table_is_named(two, capsys):
     path = Path(two[0]) / "tasks.csv"
     path.write_text(path.read_text().replace("0.4,0.2", "zero,0.2", 1))
     assert main(two) == 2
-    assert f"error: '{path}' is damaged: line 3 has accuracy 'zero', not a number" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    for part in (f"'{path}'", "line 3", "accuracy 'zero'"):
+        assert part in line
 
 
 def test_kept_runs(capsys):

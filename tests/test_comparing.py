@@ -1,3 +1,4 @@
+import re
 from itertools import product
 
 import numpy as np
@@ -83,15 +84,15 @@ def test_only_seeds_that_both_finished_and_it_says_which():
     assert row.seeds == (1,)
     assert row.differences["average_task_accuracy"].mean == pytest.approx(np.mean(B[1]) - np.mean(A[1]))
     assert row.scores["average_task_accuracy"].mean == pytest.approx((np.mean(B[1]) + 0.5) / 2)
-    assert found.notes == (
-        "b: 2 of 3 seeds finished",
-        "b is compared on seed 1: it has seeds 1, 4, a seeds 0, 1, 2",
-    )
+    unfinished, common = found.notes
+    assert re.match(r"b\b.*\b2\b.*\b3\b", unfinished)
+    for part in ("b ", " a ", "seed 1:", "seeds 1, 4", "seeds 0, 1, 2"):
+        assert part in common
 
 
 def test_no_seed_in_common():
     both = entries({"a": A}) + entries({"b": {7: [0.5] * 4}}, "runs/two", seeds=(7,))
-    with pytest.raises(UsageError, match="b and a have no finished seed in common: seed 7 and seeds 0, 1, 2"):
+    with pytest.raises(UsageError, match=r"\bb\b.*\ba\b.*\bseed 7\b.*\bseeds 0, 1, 2\b"):
         compare(both)
 
 
@@ -100,13 +101,13 @@ def test_unfinished_entries_are_left_out_with_a_note():
     running = entries(half, "runs/two", status="running")
     found = compare(running + entries({"a": A, "b": B}))
     assert [row.entry.label for row in found.rows] == ["a", "b"]
-    assert found.notes == ("c is left out: no seed has all 4 tasks (run's status: running)",)
-    with pytest.raises(
-        UsageError, match="nothing to compare: of finished entries there is a only; c is left"
-    ):
+    (note,) = found.notes
+    assert re.match(r"c\b.*\b4\b.*\brunning\b", note)
+    with pytest.raises(UsageError, match=rf"\ba\b.*{re.escape(note)}"):
         compare(entries({"a": A}) + running)
-    with pytest.raises(UsageError, match="reference 'c' has no finished seed; there are: a, b"):
+    with pytest.raises(UsageError, match="reference 'c'.*a, b") as caught:
         compare(running + entries({"a": A, "b": B}), "c")
+    assert not isinstance(caught.value, UnknownNameError)  # it is there, unfinished
 
 
 def test_labels_are_as_short_as_they_can_be():
@@ -120,7 +121,7 @@ def test_labels_are_as_short_as_they_can_be():
 def test_a_reference_is_a_label_a_run_or_an_agent(name):
     both = entries({"a": A}, "x/one") + entries({"a": B}, "x/two")
     assert compare(both, name).reference.run == "x/two"
-    with pytest.raises(UsageError, match=r"reference 'a' may be any of 'a \(one\)', 'a \(two\)'"):
+    with pytest.raises(UsageError, match=r"reference 'a'.*'a \(one\)'.*'a \(two\)'"):
         compare(both, "a")
 
 
@@ -135,9 +136,9 @@ def test_agents_are_chosen_and_the_reference_stays():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"agents": ["vanila"]}, "no agent in these runs 'vanila'. Did you mean 'vanilla'"),
-        ({"reference": "vanila"}, "no reference 'vanila'. Did you mean 'vanilla'"),
-        ({"score": "slop"}, "no score 'slop'. Did you mean 'slope'"),
+        ({"agents": ["vanila"]}, "agent.*'vanila'.*'vanilla'"),
+        ({"reference": "vanila"}, "reference 'vanila'.*'vanilla'"),
+        ({"score": "slop"}, "score 'slop'.*'slope'"),
     ],
 )
 def test_unknown_names(arguments, message):
@@ -170,13 +171,11 @@ LONG = {0: [*A[0], 0.9], 1: [*A[1], 0.9], 2: [*A[2], 0.9]}
 )
 def test_what_is_not_the_same_is_refused_unless_mixed(changes, levels, differs):
     both = entries({"a": A}, "x/one") + entries({"b": levels}, "x/two", **changes)
-    with pytest.raises(
-        UsageError, match=f"'x/one' and 'x/two' are not the same: {differs}.*; --mix compares"
-    ):
+    with pytest.raises(UsageError, match=f"'x/one'.*'x/two'.*{differs}.*--mix"):
         compare(both)
     found = compare(both, mix=True)
     assert found.not_the_same.startswith(differs)
-    assert found.title.startswith(f"not the same: {differs}")
+    assert differs in found.title.partition(" · ")[0]
 
 
 def test_mixed_runs_are_compared_over_the_tasks_that_all_have():
@@ -188,7 +187,7 @@ def test_mixed_runs_are_compared_over_the_tasks_that_all_have():
         for row in found.rows:
             assert row.scores["average_task_accuracy"].mean == pytest.approx(np.mean(list(A.values())))
             assert row.differences["slope"].mean == pytest.approx(0, abs=1e-15)
-        assert "scores are over the tasks that all have, the first 4" in found.notes
+        assert any(re.search(r"\b4\b", note) for note in found.notes)
 
 
 def test_where_and_from_which_folder_is_no_reason_to_refuse():
@@ -200,22 +199,22 @@ def test_where_and_from_which_folder_is_no_reason_to_refuse():
     )
     found = compare(one + two)
     assert found.not_the_same == ""
-    assert found.title == "RandomLabelMNIST-v0 · quick · 4 tasks x 40 epochs · 5,000 embedded images"
-    assert found.notes == (
-        "made under different circumstances: device cpu / cuda, threads 1 / 4, torch 2.15.0 / 2.14.0",
-        "a is not the same in all runs: scheduler none / per-layer",
-    )
+    for part in ("RandomLabelMNIST-v0", "quick", "4 tasks", "40 epochs", "5,000", "embedded"):
+        assert part in found.title
+    machines, arguments = found.notes
+    assert "device cpu / cuda, threads 1 / 4, torch 2.15.0 / 2.14.0" in machines
+    assert arguments.startswith("a ")
+    assert "scheduler none / per-layer" in arguments
 
 
 def test_another_code_of_the_stream_is_told():
     one, two = entries({"a": A}, "x/one"), entries({"b": B}, "x/two")
     for (entry,), code in ((one, "a" * 64), (two, "b" * 64)):
         entry.facts["stream"] = {"sha256": code}
-    assert compare(one + two).notes == (
-        f"made under different circumstances: stream's code {'a' * 12} / {'b' * 12}",
-    )
+    (note,) = compare(one + two).notes
+    assert re.search(rf"\bstream\b.* {'a' * 12} / {'b' * 12}$", note)
 
 
 def test_what_was_changed_of_the_protocol_is_in_the_title():
     found = compare(entries({"a": A, "b": B}, spec={"overrides": {"num_tasks": 4}}))
-    assert "quick (changed: num_tasks)" in found.title
+    assert re.search(r" · quick\b.*\bnum_tasks\b.* · 4 tasks ", found.title)

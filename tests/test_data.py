@@ -7,8 +7,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from functools import partial
@@ -23,6 +21,7 @@ from clbench.data import LabelledData, embedded, load_images, mnist
 from clbench.data.sources import load_once
 from clbench.errors import DataError, UnknownNameError
 from tests.cases import full_mnist
+from tests.processes import wait_until
 
 needs_mnist = pytest.mark.skipif(full_mnist() is None, reason="CLBENCH_DATA_DIR names no folder with MNIST")
 
@@ -182,12 +181,13 @@ class CountingServer(http.server.ThreadingHTTPServer):
 
     def __init__(self, folder: Path, delay: float = 0.0) -> None:
         self.gets: list[str] = []
+        self.delay = delay
         server = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             def do_GET(self):
                 server.gets.append(self.path)
-                time.sleep(delay)
+                time.sleep(server.delay)
                 super().do_GET()
 
             def log_message(self, *args):
@@ -234,19 +234,16 @@ print(len(mnist.load(sys.argv[1])))
 """
 
 
-def child(root: Path, setting: dict) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(root), json.dumps(setting)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def downloading(start_python):
+    """Start a process that downloads into a folder, and prints how many images there are then."""
+    return lambda root, setting: start_python("-c", CHILD, str(root), json.dumps(setting))
 
 
-def test_two_processes_together_download_once_with_progress(served, tmp_path):
+def test_two_processes_together_download_once_with_progress(served, downloading, tmp_path):
     server, setting = served()
-    both = [child(tmp_path / "cache", setting) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in both]
+    both = [downloading(tmp_path / "cache", setting) for _ in range(2)]
+    outputs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert [out.strip() for out, _ in outputs] == ["10", "10"]
     assert (
@@ -257,19 +254,18 @@ def test_two_processes_together_download_once_with_progress(served, tmp_path):
     assert "100" in told  # torchvision's progress reached its end
 
 
-def test_a_killed_download_leaves_nothing_half_made(served, tmp_path):
+def test_a_killed_download_leaves_nothing_half_made(served, downloading, tmp_path):
     server, setting = served(delay=1.0)
     root = tmp_path / "cache"
-    first = child(root, setting)
-    deadline = time.time() + 60
-    while len(server.gets) < 2 and time.time() < deadline:
-        time.sleep(0.02)
+    first = downloading(root, setting)
+    wait_until(lambda: len(server.gets) >= 2, process=first)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert mnist.missing_files(root) == list(mnist.CHECKSUMS)
     assert list(root.glob("partial-*"))
-    second = child(root, setting)
-    out, err = second.communicate(timeout=120)
+    server.delay = 0.0
+    second = downloading(root, setting)
+    out, err = second.communicate(timeout=300)
     assert (second.returncode, out.strip()) == (0, "10"), err
     assert not list(root.glob("partial-*"))
 

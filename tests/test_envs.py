@@ -18,9 +18,7 @@ from tests.cases import IDS, SHORT, short_env, short_vec
 
 
 @pytest.mark.parametrize("id", IDS)
-@pytest.mark.parametrize(
-    "make", [clbench.make, lambda id, **kw: gymnasium.make(f"clbench/{id}", **kw).unwrapped]
-)
+@pytest.mark.parametrize("make", [clbench.make, lambda id, **kw: gymnasium.make(f"clbench/{id}", **kw)])
 def test_gymnasium_finds_no_fault(id, make):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

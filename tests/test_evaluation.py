@@ -1,12 +1,12 @@
 """Whole evaluations, in real worker processes where a test does not ask for `inline`."""
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +23,9 @@ from clbench.evaluation.progress import Silent
 from clbench.observing import DEFAULT
 from clbench.results import RunFolder
 from clbench.streams.permuted import Permuted
-from tests.cases import SHORT, ends, worker_processes
+from tests.cases import SHORT
 from tests.inline import in_this_process
+from tests.processes import ends, worker_processes
 
 TINY = {**SHORT, "seeds": 2, "device": "cpu"}
 
@@ -33,15 +34,16 @@ TINY = {**SHORT, "seeds": 2, "device": "cpu"}
 def finished(tmp_path_factory):
     """Two agents on a short stream, twice: by workers, and in this process."""
     out = tmp_path_factory.mktemp("results")
-    by_workers = clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, out=out)
+    by_workers = clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, out=out, workers=2)
     with in_this_process():
-        return by_workers, clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, out=out)
+        return by_workers, clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, out=out, workers=2)
 
 
 def without_seconds(evaluation):
     return evaluation.tasks.drop(columns="seconds")
 
 
+@pytest.mark.process
 def test_a_run_folder_holds_everything(finished):
     evaluation = finished[0]
     assert sorted(path.name for path in evaluation.folder.iterdir()) == [
@@ -70,6 +72,7 @@ def test_a_run_folder_holds_everything(finished):
         assert ours.value == pytest.approx(theirs.value, rel=1e-8)
 
 
+@pytest.mark.process
 def test_results_are_frames(finished):
     tasks, summary = finished[0].tasks, finished[0].summary
     assert len(tasks) == 2 * 2 * 2
@@ -84,6 +87,7 @@ def test_results_are_frames(finished):
     assert row["steps_per_second"] > 0
 
 
+@pytest.mark.process
 def test_indicators_are_a_frame_and_may_be_left_out(finished, tmp_path, inline):
     table = finished[0].indicators
     assert list(table.columns) == ["agent", "seed", "task", "step", "layer", "indicator", "value"]
@@ -97,12 +101,14 @@ def test_indicators_are_a_frame_and_may_be_left_out(finished, tmp_path, inline):
     assert without.tasks["accuracy"].tolist() == same
 
 
+@pytest.mark.process
 def test_same_seed_same_table(finished):
     one, two = finished
     assert one.folder != two.folder
     assert without_seconds(one).equals(without_seconds(two))
 
 
+@pytest.mark.process
 def test_the_division_of_seeds_does_not_matter(tmp_path):
     """Two processes of one seed, and both in lockstep: the same to the bit."""
     scheduled = {"scheduler": "per-layer", "every": 2}
@@ -129,6 +135,7 @@ def test_the_division_of_seeds_does_not_matter(tmp_path):
     assert len(evaluation.indicators) > 100
 
 
+@pytest.mark.process
 def test_the_recorded_learner_is_the_loop_by_hand(finished):
     from agents import vanilla
 
@@ -145,8 +152,8 @@ def test_the_recorded_learner_is_the_loop_by_hand(finished):
     by_task = torch.stack(rewards).view(2, 6, 2).mean(dim=1)
     recorded = finished[0].tasks.query("agent == 'agents.vanilla'")
     recorded = recorded.pivot(index="task", columns="seed", values="accuracy")
-    # The number of threads may change the rounding of matrix products, but hardly an argmax.
-    np.testing.assert_allclose(by_task.numpy(), recorded.to_numpy(), atol=2e-3)
+    # The same predictions: only the mean is rounded in another way.
+    np.testing.assert_allclose(by_task.numpy(), recorded.to_numpy(), rtol=1e-6)
 
 
 PLAIN = """
@@ -181,27 +188,29 @@ def agent_file(tmp_path):
     return str(tmp_path / "mine.py")
 
 
+@pytest.mark.process
 def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
     wanted = ["weight_norm", "effective_step_size", "dormant_units"]
-    one = clbench.evaluate(agent_file, **TINY, indicators=wanted, out=tmp_path)
+    one = clbench.evaluate(agent_file, **TINY, indicators=wanted, out=tmp_path, workers=2)
     printed = capfd.readouterr()
     assert "hello from seed 1" in printed.err
     assert "hello" not in printed.out
     with in_this_process():
-        two = clbench.evaluate(f"{agent_file}:Agent", **TINY, out=tmp_path, workers=1)
+        two = clbench.evaluate(f"{agent_file}:Agent", **TINY, out=tmp_path, workers=2)
     assert len(one.tasks) == 4
     assert one.tasks["loss"].between(1, 4).all()
-    np.testing.assert_allclose(one.tasks["accuracy"], two.tasks["accuracy"], atol=0.02)
+    assert one.tasks["accuracy"].tolist() == two.tasks["accuracy"].tolist()
     assert set(one.indicators["indicator"]) == {"weight_norm", "effective_step_size"}
     assert set(one.indicators["seed"]) == {0, 1}
-    assert "no hidden layer" in one.undefined[agent_file]["dormant_units"]
+    assert "hidden" in one.undefined[agent_file]["dormant_units"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "fault", "kept"),
     [
-        ({"fail_at": 8}, r"raised RuntimeError: out of ideas \(seed 1, task 2 of 2, step 3 of 6\)", 3),
-        ({"die_at": 3}, r"mine.py \(seed 1\): the worker process ended with exit code 7", 2),
+        ({"fail_at": 8}, r"mine\.py.*RuntimeError: out of ideas.*seed 1.*task 2 of 2.*step 3 of 6", 3),
+        ({"die_at": 3}, r"mine\.py.*seed 1\b.*exit code 7", 2),
     ],
 )
 def test_a_failed_seed_is_named_and_finished_tasks_are_kept(agent_file, tmp_path, arguments, fault, kept):
@@ -232,6 +241,7 @@ def test_a_class_that_only_this_process_knows(tmp_path):
     assert evaluation.tasks["accuracy"].between(0, 0.3).all()
 
 
+@pytest.mark.process
 def test_a_class_by_module_runs_in_workers(tmp_path):
     from agents.l2 import Agent
 
@@ -240,6 +250,7 @@ def test_a_class_by_module_runs_in_workers(tmp_path):
     assert len(evaluation.tasks) == 2
 
 
+@pytest.mark.process
 def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
     (tmp_path / "my_streams_here.py").write_text(
         textwrap.dedent("""
@@ -280,6 +291,7 @@ def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
     assert len(evaluation.tasks) == 4
 
 
+@pytest.mark.process
 def test_a_stream_that_only_a_script_registered(tmp_path, streams):
     """Its class can be imported by workers, its id cannot."""
     clbench.register("Scripted-v0", Permuted)
@@ -287,6 +299,7 @@ def test_a_stream_that_only_a_script_registered(tmp_path, streams):
     assert len(evaluation.tasks) == 2
 
 
+@pytest.mark.process
 def test_a_class_typed_into_a_shell(tmp_path):
     script = (
         "import clbench, numpy as np\n"
@@ -300,6 +313,7 @@ def test_a_class_typed_into_a_shell(tmp_path):
     assert done.stdout.strip() == "2", done.stderr
 
 
+@pytest.mark.process
 def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
     (tmp_path / "starts.py").write_text(
         PLAIN.replace(
@@ -309,7 +323,6 @@ def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
             '        print("child", self.child.pid, "',
         )
     )
-    started = time.monotonic()
     done = subprocess.run(
         [
             sys.executable,
@@ -327,17 +340,16 @@ def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     pid = int(re.search(r"child (\d+)", done.stdout + done.stderr)[1])
     assert ends(pid)
-    assert time.monotonic() - started < 300
 
 
 def test_progress_is_shown_when_asked_for(tmp_path, inline, capsys):
     clbench.evaluate("agents.vanilla", **{**TINY, "seeds": 1}, out=tmp_path, progress=True)
-    assert "agents.vanilla  done  accuracy" in capsys.readouterr().out
+    assert re.search(r"^agents\.vanilla +done\b.*accuracy \d", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_an_exception_ends_all_workers(tmp_path, started):
@@ -362,7 +374,7 @@ def test_images_that_were_loaded_before_stay_loaded(tmp_path, inline):
 
 def test_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write to the output folder"):
+    with pytest.raises(OutputError, match=re.escape(f"'{tmp_path / 'file'}'")):
         clbench.evaluate("agents.vanilla", **TINY, out=tmp_path / "file")
 
 
@@ -372,15 +384,15 @@ def test_closing_ends_all_processes(agent_file, tmp_path, started):
     data.save(tmp_path)
     jobs = made.jobs(str(tmp_path))
     jobs = [replace(job, stream=replace(job.stream, num_samples=5_000)) for job in jobs]
-    pool = Pool(({index: job} for index, job in enumerate(jobs)), workers=2)
-    messages = pool.messages()
-    while next(messages)[1]["kind"] != "glimpse":
-        pass
-    assert len(worker_processes(os.getpid())) == 2
-    pool.close()
+    with contextlib.closing(Pool(({index: job} for index, job in enumerate(jobs)), workers=2)) as pool:
+        messages = pool.messages()
+        while next(messages)[1]["kind"] != "glimpse":
+            pass
+        assert len(worker_processes(os.getpid())) == 2
     assert not worker_processes(os.getpid())
 
 
+@pytest.mark.process
 def test_modules_do_not_hide_functions_of_their_name():
     script = (
         "import clbench.evaluate, clbench.sweep, clbench; from clbench import evaluate, sweep;"

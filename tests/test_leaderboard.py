@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clbench.data import load_images
-from clbench.errors import SubmissionError
+from clbench.errors import SubmissionError, UnknownNameError
 from clbench.leaderboard.building import BEGIN, END, build, page, tables
 from clbench.leaderboard.checking import CHECKSUMS, check_entry, read_all
 from clbench.leaderboard.cli import main
@@ -24,6 +24,8 @@ from clbench.leaderboard.texts import check_name, check_text, check_url
 from clbench.scoring import Estimate
 from tests.cases import full_mnist
 from tests.leaderboards import SOURCE, edit, edit_tasks, write_submission
+
+pytestmark = pytest.mark.process
 
 HERE = Path(__file__).parent
 
@@ -70,59 +72,59 @@ def test_checksums_are_those_of_all_images():
 
 BIDI, ZERO_WIDTH = "\u202e", "\u200b"
 SAYINGS = {
-    "later schema": (set_at("schema_version", value=SUBMISSION_VERSION + 1), "is later than 1: upgrade clbench"),
-    "no schema": (set_at("schema_version", value=True), "has no schema_version"),
-    "other name": (set_at("name", value="other"), "says the name 'other', the folder another"),
-    "unknown key": (set_at("score", value=1.0), "has 'score', which is nothing that it can have"),
-    "missing key": (lambda data: data.pop("licence"), "lacks 'licence'"),
-    "wrong kind": (set_at("seeds", value="0,1,2"), "'seeds' must be a list"),
+    "later schema": (set_at("schema_version", value=SUBMISSION_VERSION + 1), r"schema_version 2\b.*\b1\b"),
+    "no schema": (set_at("schema_version", value=True), r"submission\.json.*schema_version"),
+    "other name": (set_at("name", value="other"), r"submission\.json.*'other'"),
+    "unknown key": (set_at("score", value=1.0), r"submission\.json.*'score'"),
+    "missing key": (lambda data: data.pop("licence"), r"submission\.json.*'licence'"),
+    "wrong kind": (set_at("seeds", value="0,1,2"), r"submission\.json.*'seeds'.*\blist\b"),
     "forged score": (
         set_at("scores", "average_task_accuracy", "mean", value=0.99),
-        "average_task_accuracy mean is said to be 0.99, its records give 0.5",
+        r"average_task_accuracy mean.*\b0\.99\b.*\b0\.5",
     ),
-    "forged interval": (set_at("scores", "slope", "high", value=1.0), "slope high is said to be 1.0"),
-    "boolean score": (set_at("scores", "slope", "high", value=True), "slope high is said to be True"),
-    "missing score": (lambda data: data["scores"].pop("slope"), "scores must have"),
-    "chosen seeds": (set_at("seeds", value=[0, 1, 7]), "nobody chooses the best ones"),
-    "twice a seed": (set_at("seeds", value=[0, 1, 1]), "nobody chooses the best ones"),
-    "few seeds": (set_at("seeds", value=[0, 1]), "2 seeds: the protocol wants at least 3"),
-    "more seeds than records": (set_at("seeds", value=[0, 1, 2, 3]), "of seeds 0 to 3, each once, in order"),
-    "no protocol": (set_at("protocol", value="quik"), "no protocol 'quik'. Did you mean 'quick'"),
-    "other protocol": (set_at("protocol", value="standard"), "in the protocol 'standard' it is"),
-    "no stream": (set_at("stream", "id", value="../x"), r"no stream '../x'"),
-    "changed stream": (set_at("stream", "num_tasks", value=5), "'num_tasks' is 5, in the protocol 'quick' it is 15"),
-    "easier labels": (set_at("stream", "options", value={"relabel_fraction": 0.1}), "'options' is"),
-    "other images": (set_at("run", "data", "sha256", value="0" * 64), "the images are not those of the source"),
-    "no licence": (set_at("licence", value=""), "licence '': give one of"),
-    "own licence": (set_at("licence", value="mine"), "licence 'mine': give one of"),
-    "free cost": (set_at("cost", "relative_to_vanilla", value=0), "both numbers must be above 0"),
-    "script in code": (set_at("code", value="javascript:alert(1)"), "is no plain web address"),
-    "quote in paper": (set_at("paper", value='https://a.b/"onload="x'), "is no plain web address"),
-    "look-alike host": (set_at("code", value="https://gith\u0443b.com/x"), "look-alike letters"),
-    "punycode host": (set_at("code", value="https://xn--github-2of.com/x"), "is no plain web address"),
-    "credentials": (set_at("code", value="https://me:secret@a.b/"), "is no plain web address"),
-    "formula": (set_at("contact", value="=HYPERLINK(0)"), "begins like a spreadsheet's formula"),
-    "formula again": (set_at("tuned", value="@SUM(1)"), "begins like a spreadsheet's formula"),
-    "right to left": (set_at("contact", value=f"me{BIDI}you"), "invisible or control character"),
-    "zero width": (set_at("tuned", value=f"grid{ZERO_WIDTH} search"), "invisible or control character"),
-    "look-alike": (set_at("contact", value="\u0430lice@example.org"), "mixes look-alike letters"),
-    "long contact": (set_at("contact", value="x" * 201), "at most 200 are allowed"),
-    "look-alike agent": (set_at("agent", "reference", value="\u0430gents.l2"), "only letters, digits"),
-    "path as agent": (set_at("agent", "reference", value="../../etc/passwd"), "only letters, digits"),
-    "script as agent": (set_at("agent", "reference", value="<script>"), "only letters, digits"),
-    "path as file": (set_at("agent", "file", value="../../setup.py"), "nothing else"),
-    "other hash": (set_at("agent", "sha256", value="0" * 64), "its SHA-256 is another"),
-    "no such class": (set_at("agent", "class", value="plain_one:Other"), "has no class 'Other'"),
-    "odd argument": (set_at("agent", "arguments", value={"a b": 1}), "is no argument's name"),
-    "formula argument": (set_at("agent", "arguments", value={"a": "=1+1"}), "spreadsheet's formula"),
-    "huge cost": (set_at("cost", "rounds", value=10**400), "both numbers must be above 0"),
-    "huge score": (set_at("scores", "slope", "high", value=10**400), "slope high is said to be 1000"),
-    "null beside the stream": (set_at("stream", "extra", value=None), "'extra' is None, in the protocol"),
-    "other device": (set_at("run", "device", value="mpsx"), "must be cpu, mps, cuda or cuda:N"),
-    "no threads": (set_at("run", "threads", value=0), "from 1 to 1024"),
-    "full-width formula": (set_at("tuned", value="\uff1d1+1"), "begins like a spreadsheet's formula"),
-    "bidi command": (set_at("run", "command", value=[f"x{BIDI}"]), "invisible or control character"),
-    "no versions": (set_at("run", "versions", value={}), "must have clbench and torch"),
+    "forged interval": (set_at("scores", "slope", "high", value=1.0), r"slope high.*\b1\.0\b"),
+    "boolean score": (set_at("scores", "slope", "high", value=True), r"slope high.*\bTrue\b"),
+    "missing score": (lambda data: data["scores"].pop("slope"), r"scores.*average_task_accuracy.*last_tenth.*slope"),
+    "chosen seeds": (set_at("seeds", value=[0, 1, 7]), r"seeds.*\b0, 1, 2\b"),
+    "twice a seed": (set_at("seeds", value=[0, 1, 1]), r"seeds.*\b0, 1, 2\b"),
+    "few seeds": (set_at("seeds", value=[0, 1]), r"\b2 seeds.*\b3\b"),
+    "more seeds than records": (set_at("seeds", value=[0, 1, 2, 3]), r"tasks\.csv.*seeds 0 to 3\b"),
+    "no protocol": (set_at("protocol", value="quik"), "'quik'.*'quick'"),
+    "other protocol": (set_at("protocol", value="standard"), r"'num_tasks'.*\b15\b.*'standard'.*\b10\b"),
+    "no stream": (set_at("stream", "id", value="../x"), r"'\.\./x'.*RandomLabelMNIST-v0"),
+    "changed stream": (set_at("stream", "num_tasks", value=5), r"'num_tasks'.*\b5\b.*'quick'.*\b15\b"),
+    "easier labels": (set_at("stream", "options", value={"relabel_fraction": 0.1}), r"'options'.*\b0\.1\b.*\b1\.0\b"),
+    "other images": (set_at("run", "data", "sha256", value="0" * 64), "run.*'embedded'"),
+    "no licence": (set_at("licence", value=""), r"licence ''.*\bMIT\b"),
+    "own licence": (set_at("licence", value="mine"), r"licence 'mine'.*\bMIT\b"),
+    "free cost": (set_at("cost", "relative_to_vanilla", value=0), r"cost.*\b0\b"),
+    "script in code": (set_at("code", value="javascript:alert(1)"), r"code.*javascript:alert\(1\).*https://"),
+    "quote in paper": (set_at("paper", value='https://a.b/"onload="x'), r"paper.*https://a\.b/.*onload.*https://"),
+    "look-alike host": (set_at("code", value="https://gith\u0443b.com/x"), r"code.*gith\\u0443b\.com"),
+    "punycode host": (set_at("code", value="https://xn--github-2of.com/x"), r"code.*xn--github-2of\.com.*https://"),
+    "credentials": (set_at("code", value="https://me:secret@a.b/"), r"code.*me:secret@a\.b.*https://"),
+    "formula": (set_at("contact", value="=HYPERLINK(0)"), r"contact.*=HYPERLINK\(0\)"),
+    "formula again": (set_at("tuned", value="@SUM(1)"), r"tuned.*@SUM\(1\)"),
+    "right to left": (set_at("contact", value=f"me{BIDI}you"), r"contact.*me\\u202eyou"),
+    "zero width": (set_at("tuned", value=f"grid{ZERO_WIDTH} search"), r"tuned.*grid\\u200b"),
+    "look-alike": (set_at("contact", value="\u0430lice@example.org"), r"contact.*\\u0430lice"),
+    "long contact": (set_at("contact", value="x" * 201), r"contact.*\b201\b.*\b200\b"),
+    "look-alike agent": (set_at("agent", "reference", value="\u0430gents.l2"), r"agent.*\\u0430gents\.l2"),
+    "path as agent": (set_at("agent", "reference", value="../../etc/passwd"), r"agent.*\.\./\.\./etc/passwd"),
+    "script as agent": (set_at("agent", "reference", value="<script>"), r"agent.*<script>"),
+    "path as file": (set_at("agent", "file", value="../../setup.py"), r"submission\.json.*tasks\.csv"),
+    "other hash": (set_at("agent", "sha256", value="0" * 64), r"plain_one\.py.*SHA-256"),
+    "no such class": (set_at("agent", "class", value="plain_one:Other"), r"plain_one\.py.*'Other'"),
+    "odd argument": (set_at("agent", "arguments", value={"a b": 1}), "agent.*'a b'"),
+    "formula argument": (set_at("agent", "arguments", value={"a": "=1+1"}), r"argument a\b.*=1\+1"),
+    "huge cost": (set_at("cost", "rounds", value=10**400), r"cost.*\b0\b"),
+    "huge score": (set_at("scores", "slope", "high", value=10**400), r"slope high.*\b10{100}"),
+    "null beside the stream": (set_at("stream", "extra", value=None), "'extra'.*None"),
+    "other device": (set_at("run", "device", value="mpsx"), "'device'.*cpu.*mps.*cuda"),
+    "no threads": (set_at("run", "threads", value=0), r"'threads'.*\b1024\b"),
+    "full-width formula": (set_at("tuned", value="\uff1d1+1"), r"tuned.*\\uff1d1\+1"),
+    "bidi command": (set_at("run", "command", value=[f"x{BIDI}"]), r"run.*x\\u202e"),
+    "no versions": (set_at("run", "versions", value={}), "'versions'.*clbench.*torch"),
 }  # fmt: skip
 
 
@@ -138,7 +140,7 @@ def test_ends_of_intervals_may_be_drawn_in_another_way(place):
         ends["low"], abs=1e-9
     )  # what is shown is recomputed
     edit(place, set_at("scores", "average_task_accuracy", "low", value=ends["low"] - 0.06 * width))
-    with pytest.raises(SubmissionError, match="low is said to be"):
+    with pytest.raises(SubmissionError, match="average_task_accuracy low"):
         checked(place)
 
 
@@ -146,23 +148,24 @@ def test_ends_of_intervals_may_be_drawn_in_another_way(place):
 def test_what_is_said_must_be_so(place, saying):
     change, fault = SAYINGS[saying]
     edit(place, change)
-    with pytest.raises(Exception, match=fault) as caught:
+    kind = UnknownNameError if saying in ("no protocol", "no stream") else SubmissionError
+    with pytest.raises(kind, match=fault):
         checked(place)
-    assert type(caught.value).__module__ == "clbench.errors"
 
 
+UNREAD = r"submission\.json(?!.*schema_version)"  # refused before anybody looks for that
 RAW = {
-    "no JSON": ("{", "is no JSON"),
-    "no object": ("[]", "must be an object"),
-    "twice": ('{"name": "a", "name": "b"}', "says something twice"),
-    "NaN": ('{"cost": NaN}', "holds NaN: numbers must be finite"),
-    "infinity": ('{"cost": -Infinity}', "holds -Infinity"),
-    "overflow": ('{"cost": 1e999}', "not finite"),
-    "endless digits": ('{"cost": ' + "9" * 10_000 + "}", "is no JSON|lacks"),
-    "nested bomb": ("[" * 30_000 + "]" * 30_000, "is no JSON|nested too deeply"),
-    "nested objects": ('{"a":' * 20 + "1" + "}" * 20, "nested too deeply"),
-    "huge": ('{"a": "' + "x" * 70_000 + '"}', "has 70,009 bytes: at most 65,536"),
-    "not UTF-8": (b"\xff\xfe{}", "cannot be read as UTF-8"),
+    "no JSON": ("{", r"submission\.json.*JSON"),
+    "no object": ("[]", r"submission\.json(?!.*schema_version).*\bobject\b"),
+    "twice": ('{"name": "a", "name": "b"}', UNREAD),
+    "NaN": ('{"cost": NaN}', r"submission\.json.*\bNaN\b"),
+    "infinity": ('{"cost": -Infinity}', r"submission\.json.*-Infinity\b"),
+    "overflow": ('{"cost": 1e999}', UNREAD),
+    "endless digits": ('{"cost": ' + "9" * 10_000 + "}", r"submission\.json"),
+    "nested bomb": ("[" * 30_000 + "]" * 30_000, UNREAD),
+    "nested objects": ('{"a":' * 20 + "1" + "}" * 20, UNREAD),
+    "huge": ('{"a": "' + "x" * 70_000 + '"}', r"submission\.json.*\b70,009\b.*\b65,536\b"),
+    "not UTF-8": (b"\xff\xfe{}", r"submission\.json.*UTF-8"),
 }
 
 
@@ -178,25 +181,33 @@ def test_files_that_are_no_submission(place, kind):
 
 ROW = "plain_one.py:Agent,0,0,760,"
 TABLES = {
-    "no header": ("agent,seed", "agent;seed", "must begin with agent,seed"),
-    "formula": ("plain_one.py:Agent", "=cmd|' /C calc'!A0", "the agent is not"),
-    "formula in a number": (ROW, "plain_one.py:Agent,=1+1,0,760,", "line 2: seed '=1.1' is no whole number"),
-    "other digits": (ROW, "plain_one.py:Agent,\u0660,0,760,", "is no whole number"),
-    "NaN": (",1.25,9.5", ",nan,9.5", "loss 'nan' is no number"),
-    "infinite": (",1.25,9.5", ",inf,9.5", "loss 'inf' is no number"),
-    "overflow": (",1.25,9.5", ",1e999,9.5", "loss '1e999' is no number"),
-    "negative": (",1.25,9.5", ",1.25,-9.5", "seconds '-9.5' is no number"),
-    "no time": (",1.25,9.5", ",1.25,0", "it took no time"),
-    "too good": (ROW, ROW + "1", "accuracy '10.5.*' is no number from 0 to 1"),
-    "cells too many": (",1.25,9.5", ",1.25,9.5,1", "9 cells instead of 8"),
-    "other steps": (ROW, "plain_one.py:Agent,0,0,759,", "759 steps, in this protocol it is 760"),
+    "no header": ("agent,seed", "agent;seed", r"tasks\.csv.*agent,seed,task,steps"),
+    "formula": (
+        "plain_one.py:Agent",
+        "=cmd|' /C calc'!A0",
+        r"tasks\.csv.*seed 0.*task 0.*'plain_one\.py:Agent'",
+    ),
+    "formula in a number": (ROW, "plain_one.py:Agent,=1+1,0,760,", r"line 2.*seed '=1\+1'"),
+    "other digits": (ROW, "plain_one.py:Agent,\u0660,0,760,", r"line 2.*seed '\\u0660'"),
+    "NaN": (",1.25,9.5", ",nan,9.5", "line 2.*loss 'nan'"),
+    "infinite": (",1.25,9.5", ",inf,9.5", "line 2.*loss 'inf'"),
+    "overflow": (",1.25,9.5", ",1e999,9.5", "line 2.*loss '1e999'"),
+    "negative": (",1.25,9.5", ",1.25,-9.5", r"line 2.*seconds '-9\.5'"),
+    "no time": (",1.25,9.5", ",1.25,0", r"seed 0.*task 0.*\b(time|seconds)\b"),
+    "too good": (ROW, ROW + "1", r"line 2.*accuracy '10\.5\d*'.*\b1\b"),
+    "cells too many": (",1.25,9.5", ",1.25,9.5,1", r"line 2.*\b9\b.*\b8\b"),
+    "other steps": (ROW, "plain_one.py:Agent,0,0,759,", r"seed 0.*task 0.*\b759 steps.*\b760\b"),
     "a row missing": (
         re.compile(r"\nplain_one.py:Agent,1,3,.*"),
         "",
-        "must have tasks 0 to 14 of seeds 0 to 2",
+        r"tasks\.csv.*tasks 0 to 14.*seeds 0 to 2\b",
     ),
-    "quotes": (ROW, '"' + ROW, "is no table|cells instead of"),
-    "no share": (re.compile(r"760,0\.\d+"), "760,0.123456789", "is no share of 760 x 256 predictions"),
+    "quotes": (ROW, '"' + ROW, r"tasks\.csv(?!.*seeds 0 to 2)"),
+    "no share": (
+        re.compile(r"760,0\.\d+"),
+        "760,0.123456789",
+        r"seed 0.*task 0.*accuracy 0\.123456789.*760.*256",
+    ),
 }
 
 
@@ -217,7 +228,7 @@ def test_tables_must_be_possible(place, kind):
 
 def test_names_cannot_lead_elsewhere():
     for name in ("..", "../x", "a/b", "A", "\u0430bc", "-a", "a-", "a b", "a" * 49, "", "con", "lpt1", "<b>"):
-        with pytest.raises(SubmissionError, match="use 1 to 48 of a to z"):
+        with pytest.raises(SubmissionError, match=rf"name {re.escape(ascii(name))}.*\b48\b"):
             check_name(name)
     assert check_name("l2-per-layer") == "l2-per-layer"
 
@@ -226,14 +237,15 @@ def test_links_folders_and_other_files_are_refused(place, tmp_path):
     source = place / "plain_one.py"
     outside = tmp_path / "outside.py"
     outside.write_text(SOURCE)
+    unread = r"plain_one\.py(?!.*(SHA-256|UTF-8))"  # refused for what it is, not for what is in it
     for make, fault in (
-        (lambda: source.symlink_to(outside), "is no plain file"),
-        (lambda: os.link(outside, source), "is no plain file"),
-        (source.mkdir, "is no plain file"),
-        (lambda: os.mkfifo(source), "is no plain file"),
-        (lambda: None, "nothing else"),
-        (lambda: source.write_text("x" * 300_000), "has 300,000 bytes: at most 262,144"),
-        (lambda: (place / "bomb.yaml").write_text("a: &a [*a]"), "nothing else"),
+        (lambda: source.symlink_to(outside), unread),
+        (lambda: os.link(outside, source), unread),
+        (source.mkdir, unread),
+        (lambda: os.mkfifo(source), unread),
+        (lambda: None, r"submission\.json.*tasks\.csv"),
+        (lambda: source.write_text("x" * 300_000), r"plain_one\.py.*\b300,000\b.*\b262,144\b"),
+        (lambda: (place / "bomb.yaml").write_text("a: &a [*a]"), r"submission\.json.*tasks\.csv"),
     ):
         shutil.rmtree(source) if source.is_dir() else source.unlink(missing_ok=True)
         make()
@@ -243,14 +255,15 @@ def test_links_folders_and_other_files_are_refused(place, tmp_path):
 
 def test_more_files_than_there_may_be(place):
     (place / "bomb.yaml").write_text("a: &a [*a]")
-    with pytest.raises(SubmissionError, match="one source file, nothing else"):
+    with pytest.raises(SubmissionError, match=r"submission\.json.*tasks\.csv"):
         checked(place)
 
 
 def test_a_link_to_a_folder_is_no_submission(place, tmp_path):
     (tmp_path / "submissions" / "linked").symlink_to(place)
     found = dict(read_all(tmp_path))
-    assert "links are not followed" in str(found["linked"])
+    assert isinstance(found["linked"], SubmissionError)
+    assert "link" in str(found["linked"])
     assert not isinstance(found["plain-one"], Exception)
 
 
@@ -262,16 +275,16 @@ def test_sources_must_be_python_with_the_class(place, source):
     import hashlib
 
     edit(place, set_at("agent", "sha256", value=hashlib.sha256(source.encode()).hexdigest()))
-    with pytest.raises(SubmissionError, match=r"plain_one.py (is no Python|has no class)"):
+    with pytest.raises(SubmissionError, match=r"plain_one\.py.*(Python|'Agent')"):
         checked(place)
 
 
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        (f"x = 1  # {BIDI}x", "line 1 holds an invisible or control character"),
-        (f"x{ZERO_WIDTH} = 1", "line 1 holds an invisible"),
-        ("# -*- coding: utf-7 -*-", "says that it is not UTF-8 but utf-7"),
+        (f"x = 1  # {BIDI}x", r"plain_one\.py.*line 1\b"),
+        (f"x{ZERO_WIDTH} = 1", r"plain_one\.py.*line 1\b"),
+        ("# -*- coding: utf-7 -*-", r"plain_one\.py.*UTF-8.*utf-7"),
     ],
 )
 def test_sources_hold_what_their_readers_see(place, line, fault):
@@ -291,7 +304,9 @@ def test_a_fault_of_ours_hides_no_other_submission(tmp_path, monkeypatch):
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr("clbench.leaderboard.checking.check_entry", broken)
-    assert "cannot be checked: ZeroDivisionError: oh" in str(dict(read_all(tmp_path))["a"])
+    found = dict(read_all(tmp_path))["a"]
+    assert isinstance(found, SubmissionError)
+    assert "ZeroDivisionError: oh" in str(found)
 
 
 def test_duplicates_are_refused(tmp_path):
@@ -300,8 +315,9 @@ def test_duplicates_are_refused(tmp_path):
     shutil.copytree(first, second)
     edit(second, set_at("name", value="second"))
     found = dict(read_all(tmp_path))
-    said = "it has the results that 'first' has, too: remove one of the two"
-    assert str(found["second"]) == said
+    assert isinstance(found["second"], SubmissionError)
+    assert "results" in str(found["second"])
+    assert "'first'" in str(found["second"])
 
 
 @given(st.text(max_size=80))
@@ -392,7 +408,7 @@ def test_the_table_stands_between_its_markers(tmp_path):
     build(tmp_path, rows)
     assert (tmp_path / "README.md").read_text() == text
     (tmp_path / "README.md").write_text("no markers")
-    with pytest.raises(SubmissionError, match="must have the line"):
+    with pytest.raises(SubmissionError, match=f"README.md.*{re.escape(BEGIN)}.*{re.escape(END)}"):
         build(tmp_path, rows)
     assert (tmp_path / "README.md").read_text() == "no markers"
 
@@ -415,7 +431,8 @@ def test_the_page_asks_for_nothing(tmp_path):
     assert "default-src 'none'" in text
     assert not re.search(r"<link|@import|url\(|<iframe|fetch\(|<img", text)
     assert re.findall(r'src="', text) == []
-    assert tables([]) == "No submissions yet.\n"
+    assert len(tables([]).splitlines()) == 1
+    assert "|" not in tables([])
 
 
 # Command line.
@@ -428,11 +445,14 @@ def test_check_tells_all_faults_and_build_refuses(tmp_path, capsys):
     folder = ["--folder", str(tmp_path)]
     assert main(["check", *folder]) == 1
     out, err = capsys.readouterr()
-    assert out == "3 submissions, 2 refused\n"
-    assert "error: bad: licence 'none': give one of" in err
-    assert "error: \\u0430: name '\\u0430': use" in err
+    assert re.findall(r"\d+", out) == ["3", "2"]
+    assert len(out.splitlines()) == 1
+    bad, odd = err.splitlines()
+    assert re.match(r"error: bad\b.*licence 'none'.*\bMIT\b", bad)
+    assert re.match(r"error: \\u0430\b.*name '\\u0430'.*\b48\b", odd)
     assert main(["build", *folder]) == 1
-    assert "Nothing was built" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(r"error: bad\b.*licence 'none'", line)
     assert not (tmp_path / "index.html").exists()
     for name in ("bad", "\u0430"):
         shutil.rmtree(tmp_path / "submissions" / name)
@@ -443,24 +463,26 @@ def test_check_tells_all_faults_and_build_refuses(tmp_path, capsys):
 
 def test_no_leaderboard_at_all(tmp_path, capsys):
     assert main(["check", "--folder", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "0 submissions, all well\n"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.findall(r"\d+", line) == ["0"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "named"),
     [
-        ([], "required: COMMAND"),
-        (["chekc"], "invalid choice: 'chekc'"),
-        (["submit", "nowhere"], "required: --name"),
-        (["submit", "nowhere", "--name", "a"], "'nowhere' holds no run"),
-        (["verify", "--tasks", "x", "a"], "invalid int value: 'x'"),
+        ([], ["COMMAND"]),
+        (["chekc"], ["'chekc'", "check"]),
+        (["submit", "nowhere"], ["--name"]),
+        (["submit", "nowhere", "--name", "a"], ["'nowhere'", "run.json"]),
+        (["verify", "--tasks", "x", "a"], ["--tasks", "'x'"]),
     ],
 )
-def test_usage(arguments, said, capsys, tmp_path, monkeypatch):
+def test_usage(arguments, named, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert err.startswith("error: ")
+    assert not [part for part in named if part not in err], err
     assert err.count("\n") == 1
 
 

@@ -81,15 +81,15 @@ def test_every_bundled_agent_loads(reference):
 @pytest.mark.parametrize(
     ("reference", "fault"),
     [
-        ("agents.vanila", r"no agent 'agents.vanila'. Did you mean 'agents.vanilla'\? \(--list shows all\)"),
-        ("agents", "has no class 'Agent'"),
-        ("no_such_module", "no agent 'no_such_module'"),
-        ("my_agent:Agnt", "'my_agent' has no class 'Agnt'. Did you mean 'Agent'"),
-        ("my_agent.py:Zzz", "It has: Agent, Other"),
-        ("my_agnt.py", "no agent file 'my_agnt.py'"),
-        ("", "no agent ''"),
-        (".relative", "no agent '.relative'"),
-        ("agents.", "no agent 'agents.'"),
+        ("agents.vanila", r"'agents\.vanila'.*'agents\.vanilla'.*--list"),
+        ("agents", r"'agents'.*'Agent'"),
+        ("no_such_module", "'no_such_module'"),
+        ("my_agent:Agnt", "'my_agent'.*'Agnt'.*'Agent'"),
+        ("my_agent.py:Zzz", r"'my_agent\.py'.*'Zzz'.*Agent, Other"),
+        ("my_agnt.py", r"'my_agnt\.py'"),
+        ("", "''.*--list"),
+        (".relative", r"'\.relative'"),
+        ("agents.", r"'agents\.'"),
     ],
 )
 def test_what_is_not_there_is_named(folder, reference, fault):
@@ -98,43 +98,40 @@ def test_what_is_not_there_is_named(folder, reference, fault):
 
 
 def test_a_class_that_is_no_agent(folder):
-    with pytest.raises(LoadError, match="must be a class with the methods act and learn"):
+    with pytest.raises(LoadError, match=r"'my_agent:NoAgent'.*\bact\b.*\blearn\b"):
         load_agent("my_agent:NoAgent")
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (
-            "import no_such_dependency",
-            "raises ModuleNotFoundError when imported: No module named 'no_such_dep",
-        ),
-        ("import sys; sys.exit(3)", "raises SystemExit when imported: 3"),
-        ("1 / 0", "raises ZeroDivisionError when imported"),
-        ("class Agent(", "raises SyntaxError when imported"),
+        ("import no_such_dependency", "ModuleNotFoundError.*'no_such_dependency'"),
+        ("import sys; sys.exit(3)", r"SystemExit.*\b3\b"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("class Agent(", "SyntaxError"),
     ],
 )
 def test_a_module_that_does_not_import_is_the_agents_fault(folder, content, fault):
     (folder / "broken_agent.py").write_text(content)
-    with pytest.raises(LoadError, match=fault):
+    with pytest.raises(LoadError, match=f"'broken_agent'.*{fault}"):
         load_agent("broken_agent")
 
 
 def test_a_broken_file(folder):
     (folder / "broken.py").write_text("1 / 0")
     for _ in range(2):
-        with pytest.raises(LoadError, match="'broken.py' raises ZeroDivisionError"):
+        with pytest.raises(LoadError, match=r"'broken\.py'.*ZeroDivisionError"):
             load_agent("broken.py")
 
 
 def test_indicators_of_ones_own(folder):
     (folder / "mine.py").write_text("number = 3\ndef gap(at): return at\n")
     assert load_indicator("mine:gap")(4) == load_indicator("mine.py:gap")(4) == 4
-    with pytest.raises(UnknownNameError, match=r"'mine' has no function 'gab'. Did you mean 'gap'\?"):
+    with pytest.raises(UnknownNameError, match="'mine'.*'gab'.*'gap'"):
         load_indicator("mine:gab")
-    with pytest.raises(UnknownNameError, match="no indicator file 'yours.py'"):
+    with pytest.raises(UnknownNameError, match=r"'yours\.py'"):
         load_indicator("yours.py:gap")
-    with pytest.raises(LoadError, match="'mine:number' is no indicator: it must be a function"):
+    with pytest.raises(LoadError, match="'mine:number'"):
         load_indicator("mine:number")
 
 
@@ -153,26 +150,24 @@ def test_arguments_are_found_through_inheritance(folder):
     )
     assert list(parameters(load_agent("children:Child"))) == ["strength", "step_size", "kind", "flag"]
     assert list(parameters(load_agent("children:Closed"))) == ["strength"]
-    with pytest.raises(OptionError, match="needs the argument 'strength'"):
+    with pytest.raises(OptionError, match="children:Closed.*'strength'.*--set strength="):
         check_arguments("children:Closed", load_agent("children:Closed"), {})
 
 
 def test_arguments_are_checked(folder):
     agent = load_agent("my_agent")
     check_arguments("my_agent", agent, {"step_size": 1, "kind": "sgd", "flag": True})
-    with pytest.raises(UnknownNameError, match="no argument 'step_sze'. Did you mean 'step_size'"):
+    with pytest.raises(UnknownNameError, match="my_agent.*'step_sze'.*'step_size'"):
         check_arguments("my_agent", agent, {"step_sze": 1})
-    with pytest.raises(OptionError, match="step_size='fast' is not a number"):
+    with pytest.raises(OptionError, match="step_size='fast'"):
         check_arguments("my_agent", agent, {"step_size": "fast"})
-    with pytest.raises(OptionError, match="step_size=True is not a number"):
+    with pytest.raises(OptionError, match="step_size=True"):
         check_arguments("my_agent", agent, {"step_size": True})
 
 
 def test_a_constructor_that_takes_no_seed(folder):
     (folder / "unseeded.py").write_text(AGENT.replace("spec, seed, step_size=1e-3, ", "spec, *, "))
-    with pytest.raises(
-        LoadError, match=r"cannot be constructed with \(spec, seed, ...\): too many positional"
-    ):
+    with pytest.raises(LoadError, match=r"unseeded.*\bspec\b.*\bseed\b"):
         check_arguments("unseeded", load_agent("unseeded"), {})
 
 
@@ -186,7 +181,7 @@ def test_settings_read_as_json_or_text(text, value):
 
 @pytest.mark.parametrize("text", ["a", "=1", "a b=1", ""])
 def test_malformed_settings(text):
-    with pytest.raises(OptionError, match="is not of the form name=value"):
+    with pytest.raises(OptionError, match=f"'{text}'.*name=value"):
         parse_setting(text)
 
 
@@ -196,6 +191,7 @@ def test_source_is_recorded(folder):
     assert Path(source["file"]).name == "my_agent.py"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("content", ["", "raise ImportError('an older Python')"])
 def test_bundled_agents_work_where_another_package_is_called_agents(tmp_path, content):
     """Another distribution's package comes first on the path, yet has no vanilla."""
@@ -215,6 +211,7 @@ def test_bundled_agents_work_where_another_package_is_called_agents(tmp_path, co
         assert done.stdout.split() == ["agents.mine"], done.stderr
 
 
+@pytest.mark.process
 def test_a_checkout_in_a_folder_called_clbench(tmp_path):
     root = Path(__file__).parent.parent
     for name in ("clbench", "agents"):

@@ -103,12 +103,10 @@ def test_a_run_named_twice_is_there_once(tmp_path, monkeypatch):
 
 def test_folders_without_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        DataError, match="'results' holds no run: there is no such folder; name a folder that"
-    ):
+    with pytest.raises(DataError, match=r"'results'(?!.*run\.json).*python -m clbench\.evaluate"):
         clbench.load_results()
     (tmp_path / "results").mkdir()
-    with pytest.raises(DataError, match="'results' holds no run: no run.json in or below it"):
+    with pytest.raises(DataError, match=r"'results'.*run\.json.*python -m clbench\.evaluate"):
         clbench.load_results("results")
 
 
@@ -117,13 +115,13 @@ def test_damaged_and_later_runs(tmp_path):
     facts = folder.read_run()
     del facts["spec"]["stream"]["num_tasks"]
     folder.write_run(facts)
-    with pytest.raises(DataError, match=r"one' holds a damaged run: run.json lacks 'num_tasks'"):
+    with pytest.raises(DataError, match=r"/one'.*run\.json.*'num_tasks'"):
         clbench.load_results(tmp_path)
     folder.write_run({"status": "complete", "spec": "none"})
-    with pytest.raises(DataError, match="one' holds a damaged run: run.json is malformed"):
+    with pytest.raises(DataError, match=r"/one'.*run\.json"):
         clbench.load_results(tmp_path)
     (tmp_path / "one" / "run.json").write_text(json.dumps({"schema_version": 99}))
-    with pytest.raises(DataError, match="schema version 99, this clbench knows 1: upgrade"):
+    with pytest.raises(DataError, match=r"/one'.*\b99\b.*\b1\b"):
         clbench.load_results(tmp_path)
 
 
@@ -132,7 +130,7 @@ def test_a_damaged_table_is_told_when_it_is_read(tmp_path):
     (tmp_path / "one" / "tasks.csv").write_text("agent,seed\na,0\n")
     found = clbench.load_results(tmp_path)
     assert len(found.runs) == 1
-    with pytest.raises(DataError, match="tasks.csv' is damaged: line 1 has no column 'task'"):
+    with pytest.raises(DataError, match=r"/tasks\.csv'.*line 1.*'task'"):
         found.tasks  # noqa: B018
 
 

@@ -1,5 +1,6 @@
 """Where a run's time goes."""
 
+import re
 from types import SimpleNamespace
 
 import pandas as pd
@@ -103,12 +104,15 @@ def test_profiling_changes_nothing():
     assert accuracies(True) == accuracies(False)
 
 
+@pytest.mark.process
 def test_profile_of_a_run_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["agents.vanilla", "--tasks", "1", "--epochs", "6", "--images", "600", "--batch-size", "100",
              "--seeds", "1", "--device", "cpu"]  # fmt: skip
     assert main([*flags, "--profile"]) == 0
-    assert "agents.vanilla spent " in " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
+    for part in (STREAM, PREDICT, LEARN, REST):
+        assert re.search(rf"agents\.vanilla\b.* \d+ %[a-z ]* {part}\b", printed)
     (folder,) = (tmp_path / "results").iterdir()
     table = pd.read_csv(folder / "profile.csv", dtype={"seeds": str})
     assert set(table.agent) == {"agents.vanilla"}

@@ -23,6 +23,8 @@ from clbench.state import from_bytes, to_bytes
 from tests import oracles
 from tests.cases import SHORT
 
+pytestmark = pytest.mark.docs
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 README = PAGES[0].read_text()

@@ -11,6 +11,8 @@ import torch
 from gymnasium.envs.registration import EnvSpec
 
 import clbench
+from clbench.envs.single import StreamEnv
+from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import LoadError, OptionError, RegistrationError, UnknownNameError, UsageError
 from clbench.registration import STREAMS, lookup, register, resolve
 from clbench.streams import Stream, Task
@@ -42,6 +44,7 @@ def test_a_registered_stream_is_known_everywhere(streams):
     assert resolve("Plain-v0").num_tasks == 4
     assert resolve("Plain-v0", {"num_tasks": 2, "angle": 30}).options == {"angle": 30}
     assert clbench.make("Plain-v0", **SHORT).reset(seed=0)[0].shape == (100, 784)
+    assert type(gymnasium.make("clbench/Plain-v0", **SHORT)) is StreamEnv
     assert gymnasium.make("clbench/Plain-v0", **SHORT).reset(seed=0)[0].shape == (100, 784)
     assert clbench.make_vec("Plain-v0", 2, **SHORT).reset(seed=0)[0].shape == (2, 100, 784)
 
@@ -52,7 +55,9 @@ def test_a_duplicate_is_refused(streams):
         register("Plain-v0", Plain)
 
 
-@pytest.mark.parametrize("id", ["Plain", "Plain-0", "plain v0", "a/Plain-v0", "-v0", "Plain-v0 ", "", 3])
+@pytest.mark.parametrize(
+    "id", ["Plain", "Plain-0", "plain v0", "a/Plain-v0", "-v0", "Plain-v0 ", "Plain-v01", "", 3]
+)
 def test_malformed_ids_are_refused(streams, id):
     with pytest.raises(RegistrationError, match="malformed id"):
         register(id, Plain)
@@ -116,15 +121,57 @@ def test_env_spec_survives_json_pickle_and_deepcopy():
     env = clbench.make("RandomLabelMNIST-v0", relabel_fraction=0.5, **SHORT)
     spec = EnvSpec.from_json(env.spec.to_json())
     assert json.loads(env.spec.to_json())["kwargs"]["relabel_fraction"] == 0.5
-    for again in (spec, copy.deepcopy(env.spec), pickle.loads(pickle.dumps(env.spec))):
+    for again in (env.spec, spec, copy.deepcopy(env.spec), pickle.loads(pickle.dumps(env.spec))):
         twin = gymnasium.make(again)
+        assert type(twin) is StreamEnv
+        assert twin.spec == env.spec
         assert np.array_equal(twin.reset(seed=1)[0], env.reset(seed=1)[0])
-        assert twin.unwrapped.stream_spec == env.stream_spec
+        assert twin.stream_spec == env.stream_spec
 
 
-def test_make_does_not_wrap_and_gymnasium_does():
-    assert clbench.make("RandomLabelMNIST-v0", **SHORT).unwrapped.spec.id == "clbench/RandomLabelMNIST-v0"
-    assert type(clbench.make("RandomLabelMNIST-v0", **SHORT)).__name__ == "StreamEnv"
+@pytest.mark.parametrize("id", IDS)
+def test_gymnasium_makes_what_clbench_makes(id):
+    ours, theirs = clbench.make(id, **SHORT), gymnasium.make(f"clbench/{id}", **SHORT)
+    prefixed = gymnasium.make(f"clbench:clbench/{id}", **SHORT)
+    assert type(ours) is type(theirs) is type(prefixed) is StreamEnv
+    assert ours.spec == theirs.spec == prefixed.spec
+    assert ours.agent_spec == theirs.agent_spec == prefixed.agent_spec
+    pickled = pickle.loads(pickle.dumps(theirs))
+    assert np.array_equal(pickled.reset(seed=3)[0], ours.reset(seed=3)[0])
+    assert "wrapper" not in theirs.spec.pprint(disable_print=True)
+
+
+@pytest.mark.parametrize("prefix", ["clbench/", "clbench:clbench/"])
+@pytest.mark.parametrize("named", [{}, {"vectorization_mode": "vector_entry_point"}])
+def test_gymnasium_makes_what_clbench_makes_of_many_seeds(prefix, named):
+    ours = clbench.make_vec("PermutedMNIST-v0", 2, **SHORT)
+    theirs = gymnasium.make_vec(f"{prefix}PermutedMNIST-v0", num_envs=2, **named, **SHORT)
+    assert type(ours) is type(theirs) is StreamVectorEnv
+    assert torch.equal(ours.reset(seed=3)[0], theirs.reset(seed=3)[0])
+    again = gymnasium.make_vec(theirs.spec)
+    assert type(again) is StreamVectorEnv
+    assert torch.equal(again.reset(seed=3)[0], theirs.reset(seed=3)[0])
+
+
+def test_gymnasium_lists_the_streams(streams):
+    register("Plain-v0", Plain)
+    listing = gymnasium.pprint_registry(disable_print=True)
+    assert all(f"clbench/{id}" in listing for id in STREAMS)
+    assert gymnasium.spec("clbench/Plain-v0").kwargs == {"stream": "Plain-v0"}
+
+
+def test_what_one_environment_is_given_is_not_the_next_ones(streams):
+    before = copy.deepcopy(gymnasium.spec("clbench/PermutedMNIST-v0"))
+    clbench.make("PermutedMNIST-v0", **SHORT)
+    clbench.make_vec("PermutedMNIST-v0", 2, **SHORT)
+    assert gymnasium.spec("clbench/PermutedMNIST-v0") == before
+
+
+def test_an_old_version_is_made_without_a_warning(streams):
+    register("Plain-v0", Plain)
+    register("Plain-v1", Plain)
+    assert clbench.make("Plain-v0", **SHORT).spec.id == "clbench/Plain-v0"
+    assert clbench.make_vec("Plain-v0", 2, **SHORT).spec.id == "clbench/Plain-v0"
 
 
 def test_options_reach_the_data_of_a_streams_own(streams):
@@ -158,24 +205,51 @@ def test_string_entries_load_late():
     assert lookup("RandomLabelMNIST-v0").load() is RandomLabel
 
 
-def test_gymnasium_knows_us_without_an_import_of_clbench(tmp_path):
-    """The installation's plug-in; asking first whether Gymnasium is there must not disarm it."""
-    script = """
-import sys
-from importlib.util import find_spec
-assert find_spec("gymnasium")
-assert "clbench" not in sys.modules
-import warnings
-warnings.simplefilter("error")
-import gymnasium
-assert "torch" not in sys.modules
-env = gymnasium.make("clbench/RandomLabelMNIST-v0", num_tasks=1, epochs_per_task=1)
-print(env.reset(seed=0)[0].shape)
-envs = gymnasium.make_vec("clbench/PermutedMNIST-v0", num_envs=2, num_tasks=1, epochs_per_task=1)
-print(tuple(envs.reset(seed=0)[0].shape))
-assert not [finder for finder in sys.meta_path if "clbench" in type(finder).__module__]
-"""
+def in_a_new_interpreter(script, folder):
+    """What a program prints that starts in `folder`; none of its warnings is let pass."""
+    script = f"import warnings\nwarnings.simplefilter('error')\n{script}"
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert done.stdout.split("\n")[:2] == ["(256, 784)", "(2, 256, 784)"], done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("first", ["import clbench, gymnasium", "import gymnasium, clbench"])
+def test_gymnasium_knows_the_streams_once_clbench_is_imported(tmp_path, first):
+    script = f"""
+{first}
+env = gymnasium.make("clbench/RandomLabelMNIST-v0", num_tasks=1, epochs_per_task=1)
+print(type(env).__name__, env.agent_spec.num_tasks, env.reset(seed=0)[0].shape)
+"""
+    assert in_a_new_interpreter(script, tmp_path) == ["StreamEnv 1 (256, 784)"]
+
+
+@pytest.mark.process
+def test_gymnasium_imports_clbench_if_the_id_says_so(tmp_path):
+    """And nothing of ours runs before that."""
+    script = """
+import sys, gymnasium
+print([name for name in sys.modules if name.startswith("clbench")])
+env = gymnasium.make("clbench:clbench/RandomLabelMNIST-v0", num_tasks=1, epochs_per_task=1)
+print(type(env).__name__, env.reset(seed=0)[0].shape)
+"""
+    assert in_a_new_interpreter(script, tmp_path) == ["[]", "StreamEnv (256, 784)"]
+
+
+@pytest.mark.process
+def test_a_second_import_registers_nothing_twice(tmp_path):
+    script = """
+import importlib, sys, gymnasium
+import clbench.registration
+importlib.reload(clbench.registration)
+importlib.reload(clbench)
+for name in [name for name in sys.modules if name.startswith("clbench")]:
+    del sys.modules[name]
+import clbench.registration
+print(*[id for id in gymnasium.registry if id.startswith("clbench/")])
+print(*[f"clbench/{id}" for id in clbench.registration.STREAMS])
+"""
+    ids = " ".join(f"clbench/{id}" for id in IDS)
+    assert in_a_new_interpreter(script, tmp_path) == [ids, ids]

@@ -1,5 +1,8 @@
+import errno
 import json
 import math
+import os
+import re
 import stat
 import threading
 from dataclasses import replace
@@ -9,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clbench.errors import ClbenchError, DataError, OutputError, WriteError
+from clbench.errors import DataError, InUseError, OutputError, WriteError
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, columns, frame
 
@@ -112,7 +115,7 @@ def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
 
 def test_an_output_folder_that_is_a_file(tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(OutputError, match="cannot write to the output folder"):
+    with pytest.raises(OutputError, match=re.escape(f"'{tmp_path / 'taken'}'")):
         RunFolder.create(tmp_path / "taken", "r")
 
 
@@ -125,10 +128,10 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
             path.write_bytes(b"half")
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(WriteError, match=r"cannot write '.*curves.png': No space left"):
+    with pytest.raises(WriteError, match=r"/curves\.png'.*No space left"):
         folder.write_figure("curves", Unsaveable())
     assert not (folder.path / "curves.png").exists()
-    with pytest.raises(TypeError, match="not JSON serializable"):
+    with pytest.raises(TypeError):
         folder.write_run({"status": object()})
     assert folder.read_run()["status"] == "running"
 
@@ -159,21 +162,21 @@ def test_forgetting_what_is_kept_leaves_states_and_lock(tmp_path):
         folder.forget_kept()
         assert folder.kept("a") == {}
         assert folder.has_states()
-        with pytest.raises(ClbenchError, match="in use"), RunFolder(tmp_path).in_use():
+        with pytest.raises(InUseError, match=re.escape(f"'{tmp_path}'")), RunFolder(tmp_path).in_use():
             pass
 
 
 def test_reading_what_is_no_run(tmp_path):
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*run\.json"):
         RunFolder(tmp_path).read_run()
     (tmp_path / "run.json").write_text('{"schema_version": 99}')
-    with pytest.raises(DataError, match="schema version 99, this clbench knows 1: upgrade"):
+    with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*\b99\b.*\b1\b"):
         RunFolder(tmp_path).read_run()
 
 
 def test_a_run_json_that_is_no_table(tmp_path):
     (tmp_path / "run.json").write_text("[]")
-    with pytest.raises(DataError, match="holds no run: run.json is no table of facts"):
+    with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*run\.json"):
         RunFolder(tmp_path).read_run()
 
 
@@ -182,28 +185,28 @@ ROW = "a,0,0,10,0.5,0.5,0.1,1.0\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "fault"),
     [
-        ("", "line 1 has no column 'agent'"),
-        (HEADER.replace("task,", ""), "line 1 has no column 'task'"),
-        (HEADER + ROW + ROW.replace("10", "ten"), "line 3 has steps 'ten', not a number"),
-        (HEADER + ROW.replace("0.1", "low"), "line 2 has loss 'low', not a number"),
-        (HEADER + ROW + ROW[:-8], "line 3 has 7 cells instead of 8"),
-        (HEADER + ROW.replace("1.0", "1.0,2"), "line 2 has 9 cells instead of 8"),
-        (HEADER + "x" * 200_000, "line 2: field larger than field limit"),
+        ("", "line 1.*'agent'"),
+        (HEADER.replace("task,", ""), "line 1.*'task'"),
+        (HEADER + ROW + ROW.replace("10", "ten"), "line 3.*steps 'ten'"),
+        (HEADER + ROW.replace("0.1", "low"), "line 2.*loss 'low'"),
+        (HEADER + ROW + ROW[:-8], r"line 3.*\b7\b.*\b8\b"),
+        (HEADER + ROW.replace("1.0", "1.0,2"), r"line 2.*\b9\b.*\b8\b"),
+        (HEADER + "x" * 200_000, r"line 2(?!.*\b8\b)"),
     ],
 )
-def test_a_damaged_table_is_told_with_its_line(tmp_path, text, message):
+def test_a_damaged_table_is_told_with_its_line(tmp_path, text, fault):
     (tmp_path / "tasks.csv").write_text(text)
-    with pytest.raises(DataError, match=f"tasks.csv' is damaged: {message}"):
+    with pytest.raises(DataError, match=rf"/tasks\.csv'.*{fault}"):
         RunFolder(tmp_path).read_tasks()
 
 
 def test_a_table_that_is_missing_or_no_text(tmp_path):
-    with pytest.raises(DataError, match="cannot read '.*tasks.csv': No such file"):
+    with pytest.raises(DataError, match=rf"/tasks\.csv'.*{re.escape(os.strerror(errno.ENOENT))}"):
         RunFolder(tmp_path).read_tasks()
     (tmp_path / "indicators.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="indicators.csv' is damaged: it is no text in UTF-8"):
+    with pytest.raises(DataError, match=r"/indicators\.csv'.*UTF-8"):
         RunFolder(tmp_path).read_indicators()
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +25,8 @@ from clbench.results import RunFolder
 from clbench.specs import PROTOCOLS, AgentEntry, Protocol, RunSpec
 from tests.inline import in_this_process
 from tests.leaderboards import SOURCE, edit, edit_tasks, records, stream_spec, write_submission
+
+pytestmark = pytest.mark.process
 
 TINY = Protocol("tiny", "embedded", 5_000, 2, 1, "tests")
 MINE = '''"""Guesses."""
@@ -63,12 +66,13 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     flags = ["--code", "https://example.org/code", "--contact", "me", "--licence", "BSD-3-Clause"]
     capsys.readouterr()
     assert main(["submit", str(run.folder), "--name", "a"]) == 1
-    assert "has several agents, name one by --agent: agents.perlayer, " in capsys.readouterr().err
+    err = capsys.readouterr().err
+    for part in (str(run.folder), "--agent", "agents.perlayer", "mine.py"):
+        assert part in err
     assert main(["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer", *flags]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(
-        "checked: 3 seeds x 2 tasks complete, scores recomputed, perlayer.py attached (sha256 "
-    )
+    for part in ("3 seeds", "2 tasks", "perlayer.py", "BSD-3-Clause", "leaderboard/submissions/ours/"):
+        assert part in said
     assert (
         main(
             [
@@ -96,7 +100,7 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     Path("mine.py").unlink()  # the attached source is enough
     with in_this_process():
         assert main(["verify", "mine"]) == 0
-    assert capsys.readouterr().out.startswith("seed 0, task 1: recorded 0.")
+    assert re.match(r"seed 0, task 1\b.* 0\.\d+.* 0\.\d+", capsys.readouterr().out)
     assert main(["build"]) == 0
     assert "| 1 | [ours](https://example.org/code) | " in Path("leaderboard/README.md").read_text()
     # Forged records pass all that is only read; what is repeated tells.
@@ -106,25 +110,30 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     with in_this_process():
         assert main(["verify", "mine"]) == 1
-    assert ": different (by up to 0." in capsys.readouterr().out
-    for arguments, fault in (
-        (["verify", "nobody"], "no submission 'nobody' in 'leaderboard/submissions'."),
-        (["verify", "our"], "Did you mean 'ours'?"),
+    assert re.search(r": different\b.* 0\.\d", capsys.readouterr().out)
+    for arguments, named in (
+        (["verify", "nobody"], ["'nobody'", "'leaderboard/submissions'"]),
+        (["verify", "our"], ["'our'", "'ours'"]),
         (
             ["submit", str(run.folder), "--name", "twin", "--agent", "agents.perlayer"],
-            "'ours' has the results already, and each is ranked once",
+            ["'ours'", "results"],
         ),
-        (["verify", "../ours"], "use 1 to 48 of a to z"),
-        (["verify", "ours", "--seed", "9"], "has no seed 9: it has 0 to 2"),
-        (["verify", "ours", "--tasks", "3"], "has 2 tasks, not 3"),
-        (["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer"], "is there already"),
+        (["verify", "../ours"], ["'../ours'", "48"]),
+        (["verify", "ours", "--seed", "9"], ["'ours'", "seed 9", "0 to 2"]),
+        (["verify", "ours", "--tasks", "3"], ["'ours'", "2 tasks", "3"]),
+        (
+            ["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer"],
+            ["'leaderboard/submissions/ours'", "--replace"],
+        ),
         (
             ["submit", str(run.folder), "--name", "b", "--agent", "agents.perlayr"],
-            "Did you mean 'agents.perlayer'?",
+            ["'agents.perlayr'", "'agents.perlayer'"],
         ),
     ):
         assert main(arguments) == 1
-        assert fault in capsys.readouterr().err
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("error: ")
+        assert not [part for part in named if part not in last], last
     assert main(["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer", "--replace"]) == 0
     assert not list(Path("leaderboard/submissions").glob(".new-*"))
 
@@ -170,12 +179,15 @@ def test_code_that_is_repeated_cannot_answer_for_it(tiny, tmp_path, capsys):
     edit(place, lambda data: data["agent"].update(sha256=hashlib.sha256(source.encode()).hexdigest()))
     assert main(["check", "--folder", str(tmp_path)]) == 0
     assert main(["verify", "leaving", "--folder", str(tmp_path)]) == 1
-    assert "'leaving' cannot be repeated: " in capsys.readouterr().err
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "'leaving'" in last
+    assert "exit code 0" in last
 
 
 def test_a_run_gone_on_with_after_a_change_is_not_submitted(tmp_path, cheap):
     run = made_run(tmp_path, resumed=[{"accepted_changes": ["agents.vanilla"]}])
-    with pytest.raises(SubmissionError, match="was gone on with after a change"):
+    with pytest.raises(SubmissionError, match=re.escape(f"'{run}'") + ".*--accept-changes"):
         submit(run, tmp_path, "vanilla")
 
 
@@ -232,7 +244,7 @@ def test_personal_paths_stay_at_home(tmp_path, cheap):
 
 def test_a_changed_agent_is_not_submitted(tmp_path, cheap):
     agent = {"class": "agents.vanilla:Agent", "file": "vanilla.py", "sha256": "0" * 64}
-    with pytest.raises(SubmissionError, match="agents.vanilla has changed since the run was made"):
+    with pytest.raises(SubmissionError, match=r"^(?!.*--resume).*agents\.vanilla\b"):
         submit(made_run(tmp_path, agents={"agents.vanilla": agent}), tmp_path, "vanilla")
 
 
@@ -240,18 +252,18 @@ def test_incomplete_and_changed_runs_are_not_submitted(tmp_path, cheap):
     run = made_run(tmp_path)
     lines = (run / "tasks.csv").read_text().splitlines(keepends=True)
     (run / "tasks.csv").write_text("".join(lines[:-1]))
-    with pytest.raises(SubmissionError, match="is complete, but its tables are not what the run wrote"):
+    with pytest.raises(SubmissionError, match=re.escape(f"'{run}'") + r".*\bcomplete\b"):
         submit(run, tmp_path, "vanilla")
     facts = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}))
     with pytest.raises(
         SubmissionError,
-        match="lacks tasks of agents.vanilla; finished tasks are kept; go on with: python -m clbench",
+        match=rf"agents\.vanilla\b.*python -m clbench\.evaluate --resume {re.escape(str(run))}",
     ):
         submit(run, tmp_path, "vanilla")
     facts["spec"]["overrides"] = {"num_tasks": 2}
     (run / "run.json").write_text(json.dumps(facts))
-    with pytest.raises(SubmissionError, match=r"changed the protocol \(num_tasks\)"):
+    with pytest.raises(SubmissionError, match=re.escape(f"'{run}'") + r".*\bnum_tasks\b"):
         submit(run, tmp_path, "vanilla")
     assert not (tmp_path / "submissions").exists()
 
@@ -259,7 +271,7 @@ def test_incomplete_and_changed_runs_are_not_submitted(tmp_path, cheap):
 def test_what_would_not_pass_is_not_written(tmp_path, cheap):
     run = made_run(tmp_path)
     edit_tasks(run, "agents.vanilla,0,0,760,", "agents.vanilla,0,0,761,")
-    with pytest.raises(SubmissionError, match="761 steps, in this protocol it is 760"):
+    with pytest.raises(SubmissionError, match=r"\b761 steps\b.*\b760\b"):
         submit(run, tmp_path, "vanilla")
     assert list((tmp_path / "submissions").iterdir()) == []
 
@@ -267,9 +279,9 @@ def test_what_would_not_pass_is_not_written(tmp_path, cheap):
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ({"paper": "ftp://x"}, "--paper 'ftp://x' is no plain web address"),
-        ({"contact": "=1"}, "--contact '=1' begins like a spreadsheet"),
-        ({"licence": "mine"}, "licence 'mine': give one of"),
+        ({"paper": "ftp://x"}, "--paper 'ftp://x'.*https://"),
+        ({"contact": "=1"}, "--contact '=1'"),
+        ({"licence": "mine"}, r"licence 'mine'.*\bMIT\b"),
         ({"tuned": "\n"}, "--tuned"),
     ],
 )

@@ -1,6 +1,7 @@
 """Experiment trackers: what they hold is read back by each tool's own means, and compared with the run's tables."""
 
 import json
+import re
 import shutil
 import sqlite3
 import struct
@@ -234,6 +235,7 @@ def test_runs_say_what_they_are_of(logged):
     assert not (logged.folder / "state").exists()
 
 
+@pytest.mark.process
 def test_through_workers_from_the_command_line(tmp_path, capsys):
     flags = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
     out = ["--out", str(tmp_path), "--quiet", "--indicators", "none"]
@@ -260,7 +262,7 @@ def broken_off(out, log, settings, seeds):
             raise RuntimeError("out of ideas")
 
     agent = learner(at_step)
-    with pytest.raises(AgentError, match="out of ideas") as caught:
+    with pytest.raises(AgentError, match=r"RuntimeError: out of ideas.*\bseed 1\b") as caught:
         clbench.evaluate(agent, **settings, seeds=seeds, out=out, log=log)
     failing[0] = False
     return caught.value.evaluation.folder, agent
@@ -307,8 +309,8 @@ def test_a_tracker_that_fails_in_the_middle_does_not_stop_the_run(results, capsy
 
     evaluation = clbench.evaluate(learner(at_step), **TINY, seeds=2, out=results, log="mlflow,tensorboard")
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: mlflow")]
-    assert said.startswith("note: mlflow failed, and the run goes on without it: MlflowException: ")
-    assert "no such table: metrics" in said
+    assert "MlflowException" in said
+    assert "metrics" in said
     assert_holds("tensorboard", evaluation)
     assert RunFolder(evaluation.folder).read_run()["status"] == "complete"
 
@@ -316,7 +318,7 @@ def test_a_tracker_that_fails_in_the_middle_does_not_stop_the_run(results, capsy
 def test_a_tracker_that_cannot_begin_does_not_stop_the_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://at.all")
     evaluation = clbench.evaluate(learner(), **TINIER, seeds=1, out=tmp_path, log="mlflow")
-    assert "note: mlflow failed, and the run goes on without it: " in capsys.readouterr().err
+    assert re.search(r"^note: mlflow\b", capsys.readouterr().err, re.MULTILINE)
     assert len(evaluation.tasks) == 2
 
 
@@ -329,10 +331,9 @@ def test_mlflow_obeys_its_variable(results, monkeypatch):
 
 def test_wandb_without_a_key_works_offline_and_says_so(tmp_path, capsys, monkeypatch):
     made = clbench.evaluate(learner(), **TINIER, seeds=1, out=tmp_path, log="wandb")
-    notes = [line for line in capsys.readouterr().err.splitlines() if "wandb" in line]
-    assert notes == [
-        f"note: wandb has no API key and works offline; upload with: wandb sync {made.folder}/wandb/offline-*"
-    ]
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if "wandb" in line]
+    assert note.startswith("note: ")
+    assert f"wandb sync {made.folder}/wandb/offline-*" in note
     assert_holds("wandb", made)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     without = clbench.evaluate(learner(), **TINIER, seeds=1, out=tmp_path, log="wandb")
@@ -341,12 +342,13 @@ def test_wandb_without_a_key_works_offline_and_says_so(tmp_path, capsys, monkeyp
 
 
 def test_trackers_are_checked_before_anything_starts(tmp_path, monkeypatch, capsys):
-    with pytest.raises(UnknownNameError, match="no tracker 'tensorbord'. Did you mean 'tensorboard'?"):
+    with pytest.raises(UnknownNameError, match="'tensorbord'.*'tensorboard'"):
         clbench.evaluate("agents.vanilla", out=tmp_path / "out", log="wandb, tensorbord")
     assert main(["agents.vanilla", "--out", str(tmp_path / "out"), "--log", "none,mlflow"]) == 2
-    assert capsys.readouterr().err.startswith(
-        "error: no tracker 'none'. There are: tensorboard, wandb, mlflow."
-    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    for part in ("'none'", *TRACKERS):
+        assert part in line
     assert check_trackers("none") == check_trackers(None) == ()
     assert not (tmp_path / "out").exists()
 
@@ -358,8 +360,6 @@ def test_trackers_are_checked_before_anything_starts(tmp_path, monkeypatch, caps
 def test_a_missing_package_names_the_way_out(tracker, module, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, f"clbench.tracking.{tracker}", raising=False)
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
-    with pytest.raises(
-        OptionError, match=rf'{tracker} cannot be logged to \(.*\): pip install "clbench\[{tracker}\]"'
-    ):
+    with pytest.raises(OptionError, match=rf'{tracker}\b.*pip install "clbench\[{tracker}\]"'):
         clbench.evaluate("agents.vanilla", out=tmp_path / "out", log=[tracker])
     assert not (tmp_path / "out").exists()

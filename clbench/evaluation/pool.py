@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import IO
+from contextvars import ContextVar
+from typing import IO, Protocol
 
 from clbench.evaluation.jobs import Job, Message, describe_job, gone_on_with, run_jobs
 from clbench.specs import plain
@@ -25,6 +26,38 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(512 << 20),
     "KINETO_LOG_LEVEL": "99",  # PyTorch's profiler says when it starts and stops
 }
+
+
+class Worker(Protocol):
+    """What the pool needs of a worker process; `subprocess.Popen` has it."""
+
+    pid: int
+    stdin: IO[str] | None
+    stdout: IO[str] | None
+    stderr: IO[str] | None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code, negative for a signal; raise `subprocess.TimeoutExpired` after `timeout` seconds."""
+        ...
+
+
+def spawn(threads: int) -> Worker:
+    """Start a worker in a fresh interpreter, in a session of its own.
+
+    Args:
+        threads: that its libraries may use.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "clbench.evaluation.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
+        start_new_session=True,  # Ctrl-C is for the parent, which ends its workers cleanly
+    )
 
 
 # From (job, message); no message: the process is gone; no job either: stop.
@@ -54,13 +87,19 @@ class Pool:
     Args:
         groups: jobs that run in lockstep, by their indices; each group is taken when there is a worker for it.
         workers: processes at a time.
+        start: starts a worker process, given its number of threads.
     """
 
-    def __init__(self, groups: Iterable[Mapping[int, Job]], workers: int) -> None:
-        self._waiting, self._workers = iter(groups), workers
+    def __init__(
+        self,
+        groups: Iterable[Mapping[int, Job]],
+        workers: int,
+        start: Callable[[int], Worker] = spawn,
+    ) -> None:
+        self._waiting, self._workers, self._start = iter(groups), workers, start
         self._alone: list[Mapping[int, Job]] = []  # jobs of a process that ended without a word
         self._inbox: _Inbox = queue.SimpleQueue()
-        self._running: dict[int, subprocess.Popen[str]] = {}
+        self._running: dict[int, Worker] = {}
         self._listeners: list[threading.Thread] = []
         self._stopping = False
 
@@ -100,7 +139,8 @@ class Pool:
         return bool(self._running)
 
     def _launch(self, jobs: Mapping[int, Job]) -> None:
-        process = self._running[next(iter(jobs))] = _start(list(jobs.values()))
+        process = self._running[next(iter(jobs))] = self._start(next(iter(jobs.values())).threads)
+        _hand_over(list(jobs.values()), process)
         arguments = (jobs, process, self._inbox)
         self._listeners.append(threading.Thread(target=_listen, args=arguments, daemon=True))
         self._listeners[-1].start()
@@ -113,31 +153,54 @@ class Pool:
                 process.stdin.flush()
 
 
-def _start(jobs: Sequence[Job]) -> subprocess.Popen[str]:
-    process = _worker(str(jobs[0].threads))
+class JobPool(Protocol):
+    """What evaluations, sweeps and verifications need of a pool: see `Pool`."""
+
+    def messages(self) -> Iterator[tuple[int, Message]]:
+        """Yield (job index, message) until no job is left."""
+        ...
+
+    def stop(self) -> None:
+        """Let every job end after the step in progress."""
+        ...
+
+    def close(self) -> None:
+        """Release everything at once."""
+        ...
+
+
+PoolFactory = Callable[[Iterable[Mapping[int, Job]], int], JobPool]
+_factory: ContextVar[PoolFactory] = ContextVar("pool", default=Pool)
+
+
+def make_pool(groups: Iterable[Mapping[int, Job]], workers: int) -> JobPool:
+    """Return a pool of the kind that `use_pool` says, by default `Pool`."""
+    return _factory.get()(groups, workers)
+
+
+@contextlib.contextmanager
+def use_pool(factory: PoolFactory) -> Iterator[None]:
+    """Run jobs in other pools within the block: `Pool` with another `start`, or a class with its methods.
+
+    >>> from functools import partial
+    >>> with use_pool(partial(Pool, start=spawn)):
+    ...     pool = make_pool([], workers=1)
+    """
+    token = _factory.set(factory)
+    try:
+        yield
+    finally:
+        _factory.reset(token)
+
+
+def _hand_over(jobs: Sequence[Job], process: Worker) -> None:
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # it died at once; _listen says so
         process.stdin.write(json.dumps({"jobs": plain(jobs), "path": sys.path}) + "\n")
         process.stdin.flush()
-    return process
 
 
-def _worker(threads: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "clbench.evaluation.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        env={**ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        # Ctrl-C is for the parent, which ends its workers in order.
-        start_new_session=True,
-    )
-
-
-def _listen(jobs: Mapping[int, Job], process: subprocess.Popen[str], inbox: "_Inbox") -> None:
+def _listen(jobs: Mapping[int, Job], process: Worker, inbox: "_Inbox") -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     first, left = next(iter(jobs)), list(jobs)
@@ -178,13 +241,15 @@ def _listen(jobs: Mapping[int, Job], process: subprocess.Popen[str], inbox: "_In
     inbox.put((first, None))
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: Worker) -> None:
     """End a worker and whatever it started."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     else:
-        process.kill()
+        os.kill(
+            process.pid, signal.SIGTERM
+        )  # without process groups, that is on Windows, it ends the process at once
     process.wait()
 
 

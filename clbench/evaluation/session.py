@@ -22,7 +22,7 @@ from clbench.errors import WriteError
 from clbench.evaluation.interrupting import Interrupted, Interruption, interruptible
 from clbench.evaluation.jobs import Job, can_resume, cannot_resume
 from clbench.evaluation.plan import Plan
-from clbench.evaluation.pool import Pool, run_inline
+from clbench.evaluation.pool import make_pool, run_inline
 from clbench.evaluation.progress import Display, describe
 from clbench.evaluation.watch import Before, Watch
 from clbench.loading import source_of
@@ -207,7 +207,7 @@ def _run_inline(plan: Plan, jobs: Mapping[int, Job], watch: Watch) -> Interrupti
 
 
 def _run_in_processes(plan: Plan, jobs: Mapping[int, Job], watch: Watch) -> Interruption:
-    pool = Pool(plan.groups(jobs), plan.division.workers)
+    pool = make_pool(plan.groups(jobs), plan.division.workers)
     with contextlib.closing(pool), interruptible(pool.stop) as interruption:
         watch.follow(pool.messages())
     return interruption

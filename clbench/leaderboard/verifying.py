@@ -14,7 +14,7 @@ import torch
 from clbench.envs.vector import check_device
 from clbench.errors import DeviceError, SubmissionError, did_you_mean
 from clbench.evaluation.jobs import Job
-from clbench.evaluation.pool import Pool
+from clbench.evaluation.pool import make_pool
 from clbench.leaderboard.checking import SUBMISSIONS, check_entry
 from clbench.leaderboard.submission import Entry, read_entry
 from clbench.leaderboard.texts import check_name
@@ -97,7 +97,7 @@ def _repeat(entry: Entry, spec: StreamSpec, seed: int, tasks: int, scratch: Path
         data=str(scratch),
     )
     found: list[float] = []
-    with _on_path(scratch), contextlib.closing(Pool([{0: job}], workers=1)) as pool:
+    with _on_path(scratch), contextlib.closing(make_pool([{0: job}], workers=1)) as pool:
         for _, message in pool.messages():
             if message["kind"] == "failed":
                 raise SubmissionError(

@@ -15,7 +15,7 @@ from clbench.errors import InUseError
 from clbench.evaluation.interrupting import Interrupted, interruptible
 from clbench.evaluation.jobs import Job, Message
 from clbench.evaluation.plan import in_lockstep
-from clbench.evaluation.pool import Pool
+from clbench.evaluation.pool import make_pool
 from clbench.evaluation.resuming import take_up
 from clbench.evaluation.session import Session, gather_facts, load_data, under_way
 from clbench.evaluation.watch import Watch
@@ -56,7 +56,7 @@ class Local:
             contextlib.ExitStack() as held,
         ):
             crew = _Crew(self, sweep, stacked(cells, workers), folder, board, shared, held)
-            pool = Pool(crew.groups(), workers)
+            pool = make_pool(crew.groups(), workers)
             with contextlib.closing(pool), interruptible(pool.stop) as interruption:
                 for number, message in pool.messages():
                     crew.take(number, message)

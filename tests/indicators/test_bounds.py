@@ -155,17 +155,15 @@ def test_rho_counts_decisions_with_some_layer_above(rows):
 
 def test_arguments_are_checked():
     ones = torch.ones(3)
-    with pytest.raises(OptionError, match="beta=-1 and kappa"):
+    with pytest.raises(OptionError, match=r"\bbeta=-1\b.*\bkappa="):
         critical_step_sizes(ones, ones, ones, 8, beta=-1)
-    with pytest.raises(
-        OptionError, match="noise must be a tensor, not a dict: of what an indicator answers, take"
-    ):
+    with pytest.raises(OptionError, match=r"\bnoise\b.*\bdict\b"):
         critical_step_sizes(ones, {"fc1": ones}, ones, 8)
-    with pytest.raises(OptionError, match="values must be a tensor, not a float"):
+    with pytest.raises(OptionError, match=r"\bvalues\b.*\bfloat\b"):
         VolatilityTracker().update(1.0)
-    with pytest.raises(OptionError, match="delta=1 must be between 0 and 1"):
+    with pytest.raises(OptionError, match=r"\bdelta=1\b.*\b0\b.*\b1\b"):
         cantelli_cap(ones, ones, delta=1)
-    with pytest.raises(OptionError, match=r"must both be \(T, L\)"):
+    with pytest.raises(OptionError, match=r"\(3, 2\).*\(2, 3\).*\(T, L\)"):
         predicted_loss_of_trainability(torch.ones(3, 2), torch.ones(2, 3))
-    with pytest.raises(OptionError, match="T at least 1"):
+    with pytest.raises(OptionError, match=r"\(0, 2\).*\(0, 2\).*\bT\b.*\b1\b"):
         predicted_loss_of_trainability(torch.ones(0, 2), torch.ones(0, 2))

@@ -154,9 +154,9 @@ def test_normalised_sharpness_is_the_product():
 
 def test_arguments_are_checked():
     model, (inputs, targets) = network("mlp"), batch()
-    with pytest.raises(OptionError, match="iterations=0 must be at least 1"):
+    with pytest.raises(OptionError, match=r"\biterations=0\b.*\b1\b"):
         sharpness(model, F.cross_entropy, inputs, targets, iterations=0)
-    with pytest.raises(OptionError, match="2 seeds were given for 1 networks"):
+    with pytest.raises(OptionError, match=r"\b2 seeds\b.*\b1\b"):
         sharpness(model, F.cross_entropy, inputs, targets, seeds=[0, 1])
-    with pytest.raises(OptionError, match="3 seeds were given for 2 networks"):
+    with pytest.raises(OptionError, match=r"\b3 seeds\b.*\b2\b"):
         PowerIteration(stack([model, network("mlp", 1)]), ["fc1"], seeds=[0, 1, 2])

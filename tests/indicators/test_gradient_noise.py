@@ -151,52 +151,50 @@ def test_what_pytorch_cannot_differentiate_says_so():
         def forward(self, x):
             return self.out(self.rnn(x.view(-1, 4, 4))[0][:, -1])
 
-    with pytest.raises(UndefinedError, match=r"PyTorch cannot compute per-sample gradients of rnn\."):
+    with pytest.raises(UndefinedError, match=r"\brnn\.weight_ih_l0\b"):
         gradient_noise(Recurrent().double(), F.cross_entropy, *batch())
 
 
 def test_inputs_and_outputs_are_single_tensors():
     inputs, targets = batch()
-    with pytest.raises(OptionError, match="inputs must be one tensor, not a tuple: use torch.as_tensor"):
+    with pytest.raises(OptionError, match=r"\binputs\b.*\btuple\b.*\btorch\.as_tensor\b"):
         gradient_noise(network("mlp"), F.cross_entropy, (inputs, inputs), targets)
     model = nn.Sequential(nn.Linear(16, 3)).double()
     model.register_forward_hook(lambda module, given, output: (output, output))
-    with pytest.raises(OptionError, match="the model gives a tuple, not one tensor"):
+    with pytest.raises(OptionError, match=r"\bmodel\b.*\btuple\b"):
         gradient_noise(model, F.cross_entropy, inputs, targets)
 
 
 def test_batch_normalisation_in_training_is_refused():
     model = network("batch normalisation, evaluated").train()
-    with pytest.raises(
-        UndefinedError, match=r"'1' \(BatchNorm1d\) normalises .* Measure with model.eval\(\)"
-    ):
+    with pytest.raises(UndefinedError, match=r"'1' \(BatchNorm1d\).*\bmodel\.eval\(\)"):
         gradient_noise(model, F.cross_entropy, *batch())
 
 
 def test_a_sum_over_the_batch_is_refused():
-    with pytest.raises(OptionError, match="the definitions need that mean: give reduction='mean'"):
+    with pytest.raises(OptionError, match=r"\bloss_fn\b.*\breduction='mean'"):
         gradient_noise(network("mlp"), nn.CrossEntropyLoss(reduction="sum"), *batch())
 
 
 def test_class_weights_and_ignored_targets_are_refused():
     """The weighted mean of a batch is not the mean of its samples' losses."""
     weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.2], dtype=torch.float64))
-    with pytest.raises(OptionError, match="no class weights, masks or ignored targets"):
+    with pytest.raises(OptionError, match=r"\bloss_fn\b.*\breduction='mean'.*\bweights\b"):
         gradient_noise(network("mlp"), weighted, *batch())
     inputs, targets = batch()
     targets[1] = -100
-    with pytest.raises(OptionError, match="no class weights, masks or ignored targets"):
+    with pytest.raises(OptionError, match=r"\bloss_fn\b.*\breduction='mean'.*\bweights\b"):
         gradient_noise(network("mlp"), F.cross_entropy, inputs, targets)
 
 
 def test_a_loss_that_knows_the_batch_size_is_refused():
     weights = torch.ones(12, dtype=torch.float64)
-    with pytest.raises(OptionError, match="loss_fn must take any part of a batch; it raised"):
+    with pytest.raises(OptionError, match=r"\bloss_fn\b(?!.*\breduction\b)"):
         gradient_noise(network("mlp"), lambda out, wanted: (weights * out.mean(dim=1)).mean(), *batch())
 
 
 def test_a_loss_per_sample_is_refused():
-    with pytest.raises(OptionError, match=r"must give one number, the batch's mean; it gave \(12,\)"):
+    with pytest.raises(OptionError, match=r"\bloss_fn\b.*\(12,\)"):
         gradient_noise(network("mlp"), nn.CrossEntropyLoss(reduction="none"), *batch())
 
 
@@ -212,7 +210,7 @@ def test_equal_samples_have_none():
         assert 0 <= value < 1e-14
 
 
-@pytest.mark.parametrize(("given_shape", "text"), [((0, 16), "batch is empty"), ((3, 16), "same batch size")])
+@pytest.mark.parametrize(("given_shape", "text"), [((0, 16), r"\bempty\b"), ((3, 16), r"\(12,\).*\(3, 16\)")])
 def test_unusable_batches_are_refused(given_shape, text):
     with pytest.raises(OptionError, match=text):
         gradient_noise(

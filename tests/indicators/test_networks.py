@@ -136,13 +136,13 @@ def test_they_work_where_gradients_are_off():
 def test_what_does_not_fit_is_refused():
     model = network("mlp")
     parameters = {name: value.detach()[None] for name, value in model.named_parameters()}
-    with pytest.raises(OptionError, match="are not the model's"):
+    with pytest.raises(OptionError, match=r"\['fc1\.bias', .*\['fc1\.weight', 'fc1\.bias', "):
         Stacked(model, dict(list(parameters.items())[1:]))
-    with pytest.raises(OptionError, match=r"'fc1.weight' is stacked as \(1, 16\), not \(1, 8, 16\)"):
+    with pytest.raises(OptionError, match=r"'fc1\.weight'.*\(1, 16\).*\(1, 8, 16\)"):
         Stacked(model, {**parameters, "fc1.weight": torch.zeros(1, 16)})
     stacked = Stacked(model, parameters)
     inputs, targets = batch()
-    with pytest.raises(OptionError, match="inputs for 12 networks were given to 1 stacked ones"):
+    with pytest.raises(OptionError, match=r"\b12\b.*\b1\b"):
         indicators.gradient_noise(stacked, F.cross_entropy, inputs, targets)
 
 

@@ -36,5 +36,5 @@ def test_full_rank_is_the_noise_bound():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(OptionError, match="rank=0 and iterations=30 must be at least 1"):
+    with pytest.raises(OptionError, match=r"\brank=0\b.*\b1\b"):
         rank_projected_step_size(network("mlp"), F.cross_entropy, *batch(), rank=0)

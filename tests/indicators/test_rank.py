@@ -50,11 +50,11 @@ def test_vanishing_and_equal_gradients_have_the_least_rank():
 
 
 def test_hessian_rank_checks_its_arguments():
-    with pytest.raises(OptionError, match="samples=0 must be at least 1"):
+    with pytest.raises(OptionError, match=r"\bsamples=0\b.*\b1\b"):
         hessian_rank(network("mlp"), F.cross_entropy, *batch(), samples=0)
-    with pytest.raises(OptionError, match="share=1.5 above 0 and at most 1"):
+    with pytest.raises(OptionError, match=r"\bshare=1\.5\b.*\b1\b"):
         hessian_rank(network("mlp"), F.cross_entropy, *batch(), share=1.5)
-    with pytest.raises(UndefinedError, match="per-sample gradients are not defined"):
+    with pytest.raises(UndefinedError, match=r"'1' \(BatchNorm1d\)"):
         hessian_rank(network("batch normalisation, evaluated").train(), F.cross_entropy, *batch())
 
 

@@ -173,11 +173,11 @@ def test_stacked_adam_knows_what_torch_adam_knows():
 
 def test_what_cannot_be_answered_is_refused():
     model = network("mlp")
-    with pytest.raises(OptionError, match="RMSprop has no effective step size here"):
+    with pytest.raises(OptionError, match=r"\bRMSprop\b.*\bAdamW\b"):
         effective_step_size(model, torch.optim.RMSprop(model.parameters()))
-    with pytest.raises(OptionError, match=r"does not train the model's parameter 'fc2.weight'"):
+    with pytest.raises(OptionError, match=r"'fc2\.weight'"):
         effective_step_size(model, torch.optim.Adam(model.fc1.parameters()))
-    with pytest.raises(OptionError, match="reduction='max' is not one of rms, mean"):
+    with pytest.raises(OptionError, match=r"\breduction='max'.*\brms, mean\b"):
         effective_step_size(model, torch.optim.Adam(model.parameters()), "max")
-    with pytest.raises(OptionError, match="a str is no optimizer: it lacks some of step_sizes"):
+    with pytest.raises(OptionError, match=r"\bstr\b.*\bstep_sizes\b"):
         effective_step_size(model, "adam")

@@ -76,11 +76,11 @@ def test_state_goes_on(kind):
 
 
 def test_arguments_are_checked():
-    with pytest.raises(OptionError, match="volatility='std' is not one of window, ema"):
+    with pytest.raises(OptionError, match=r"\bvolatility='std'.*\bwindow, ema\b"):
         VolatilityTracker("std")
-    with pytest.raises(OptionError, match="window=1 must be at least 2"):
+    with pytest.raises(OptionError, match=r"\bwindow=1\b.*\b2\b"):
         VolatilityTracker(window=1)
-    with pytest.raises(OptionError, match="decay=1 must be between 0 and 1"):
+    with pytest.raises(OptionError, match=r"\bdecay=1\b.*\b0\b.*\b1\b"):
         VolatilityTracker(decay=1)
-    with pytest.raises(OptionError, match="no value has been taken yet"):
+    with pytest.raises(OptionError, match=r"\bupdate\b"):
         _ = VolatilityTracker().value

@@ -78,8 +78,8 @@ def test_nothing_over_nothing_is_nothing():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(OptionError, match="kind='l1' is not one of euclidean, rms"):
+    with pytest.raises(OptionError, match=r"\bkind='l1'.*\beuclidean, rms\b"):
         weight_norm(network("mlp"), "l1")
     frozen = network("mlp").requires_grad_(False)
-    with pytest.raises(OptionError, match="no parameter that requires a gradient"):
+    with pytest.raises(OptionError, match=r"\bgradient\b"):
         weight_norm(frozen)

@@ -1,6 +1,7 @@
 """Verdicts from stated rules."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -48,13 +49,14 @@ def test_a_claim_is_measured_with_its_interval_and_judged():
     found = judge(claim(), rows([[0.9, 0.5], [0.9, 0.52], [0.9, 0.48]]), "quick", "quick/0.csv")
     assert (found.ours, found.low, found.high) == pytest.approx((0.5, 0.45032, 0.54968), abs=1e-4)
     assert (found.count, found.verdict, found.protocol, found.data) == (3, HOLDS, "quick", "quick/0.csv")
-    assert (found.published, found.rule) == (0.5, "from 0.4 to 0.6")
+    assert (found.published, found.rule) == (0.5, str(Rule(0.4, 0.6)))
 
 
 def test_what_needs_long_runs_is_measured_but_not_judged_on_short_ones():
     data = rows([[0.9, 0.5]])
     found = judge(claim(protocols=("paper",)), data, "quick", "")
-    assert (found.ours, found.verdict, found.note) == (0.5, OPEN, "judged at paper only")
+    assert (found.ours, found.verdict) == (0.5, OPEN)
+    assert re.search(r"\bpaper\b", found.note)
     assert judge(claim(protocols=("paper",)), data, "paper,seeds=1", "").verdict == PARTLY
     assert judge(claim(protocols=("paper",)), data, "paper,num_tasks=4", "").verdict == OPEN
 
@@ -71,11 +73,12 @@ def test_what_was_not_run_is_not_yet_measured():
     lacking = judge(
         claim(measure=lambda data: over_seeds(table(data, "sharpness")[:, 0])), rows([[0.5]]), "quick", ""
     )
-    assert (lacking.verdict, lacking.note) == (OPEN, "no finished run has sharpness")
+    assert lacking.verdict == OPEN
+    assert re.search(r"\bsharpness\b", lacking.note)
 
 
 def test_a_mean_over_nothing_is_no_measurement():
-    with pytest.raises(DataError, match="did not occur"):
+    with pytest.raises(DataError):
         over_seeds(np.array([np.nan]))
 
 

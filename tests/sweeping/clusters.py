@@ -1,10 +1,11 @@
 """Ray clusters on this machine, and how one of their nodes is killed."""
 
-import os
-import signal
-import subprocess
-import time
+import contextlib
 from pathlib import Path
+
+import psutil
+
+from tests.processes import descendants, wait_until
 
 
 def start():
@@ -17,41 +18,22 @@ def start():
     return Cluster(initialize_head=True, head_node_args=head)
 
 
-def wait_for(what, seconds=90):
-    """The first answer that is something."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
-
-
-def descendants(pid):
-    """Ids of a process's children, and theirs."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    rows = [tuple(map(int, row.split())) for row in listing.splitlines()]
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in rows if parent == one]
-    return found[1:]
-
-
 def finished_tasks(folder):
     """How many tasks a run folder has."""
     table = folder / "tasks.csv"
     return len(table.read_text().splitlines()) - 1 if table.exists() else 0
 
 
-def holding(pids):
+def holding(processes):
     """Of some processes the one that holds a run folder with three finished tasks, and the folder."""
-    for pid in pids:
+    for process in processes:
         try:
-            held = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
-        except OSError:  # it has ended
+            held = [Path(file.path) for file in process.open_files()]
+        except psutil.Error:  # it has ended
             continue
         for path in held:
-            if path.endswith("/state/lock") and finished_tasks(Path(path).parent.parent) >= 3:
-                return pid, Path(path).parent.parent
+            if path.parts[-2:] == ("state", "lock") and finished_tasks(path.parent.parent) >= 3:
+                return process, path.parent.parent
     return None
 
 
@@ -62,13 +44,14 @@ def raylet(node):
 
 def kill(node, killed):
     """Kill a node with all its processes as soon as it has got somewhere; add the cell's folder and its tasks."""
-    _, folder = wait_for(lambda: holding(descendants(raylet(node))))
-    for pid in [raylet(node), *descendants(raylet(node))]:
-        os.kill(pid, signal.SIGKILL)
+    _, folder = wait_until(lambda: holding(descendants(raylet(node))), seconds=300)
+    for process in [psutil.Process(raylet(node)), *descendants(raylet(node))]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     killed += [folder, finished_tasks(folder)]
 
 
 def kill_worker(node):
     """Kill a node's worker as soon as it has got somewhere."""
-    pid, _ = wait_for(lambda: holding(descendants(raylet(node))))
-    os.kill(pid, signal.SIGKILL)
+    process, _ = wait_until(lambda: holding(descendants(raylet(node))), seconds=300)
+    process.kill()

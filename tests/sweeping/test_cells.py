@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import agents.l2
-from clbench.errors import ClbenchError, LoadError, OptionError, UnknownNameError
+from clbench.errors import LoadError, OptionError, UnknownNameError
 from clbench.sweeping.cells import key_of, read_sweep
 from tests.sweeping.conftest import STEPS, TINY
 
@@ -47,7 +47,8 @@ def test_a_folders_name_is_readable_and_safe():
 def test_what_is_twice_in_the_file_runs_once_and_that_is_said():
     sweep = read_sweep({**TINY, "grid": [STEPS], "cell": [{"agent": "agents.vanilla"}]})
     assert len(sweep.cells) == 4
-    assert sweep.notes == ("in the file more than once, run once: agents.vanilla ([[cell]] 1)",)
+    (note,) = sweep.notes
+    assert "agents.vanilla ([[cell]] 1)" in note
 
 
 def test_classes_may_be_given_if_other_processes_find_them():
@@ -57,27 +58,27 @@ def test_classes_may_be_given_if_other_processes_find_them():
     class Here(agents.l2.Agent):
         pass
 
-    with pytest.raises(OptionError, match="put it into a file"):
+    with pytest.raises(OptionError, match="Here"):
         read_sweep({**TINY, "cell": [{"agent": Here}]})
 
 
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"agent": "agents.vanila"}, UnknownNameError, "Did you mean 'agents.vanilla'"),
-        ({"arguments": {"step_sice": 1}}, UnknownNameError, "Did you mean 'step_size'"),
-        ({"options": {"relabel": 1}}, UnknownNameError, "no option 'relabel'"),
-        ({"num_tasks": 0}, OptionError, "num_tasks=0 is too small"),
-        ({"protocol": "quik"}, UnknownNameError, "Did you mean 'quick'"),
-        ({"env": "RandomLabel-v0"}, UnknownNameError, "no stream 'RandomLabel-v0'"),
-        ({"source": "embeded"}, UnknownNameError, "Did you mean 'embedded'"),
-        ({"indicators": "sharp"}, UnknownNameError, "no indicator 'sharp'"),
-        ({"agent": "json"}, ClbenchError, "json"),
+        ({"agent": "agents.vanila"}, UnknownNameError, r"'agents\.vanila'.*'agents\.vanilla'"),
+        ({"arguments": {"step_sice": 1}}, UnknownNameError, r"'step_sice'.*'step_size'"),
+        ({"options": {"relabel": 1}}, UnknownNameError, r"'relabel'.*'relabel_fraction'"),
+        ({"num_tasks": 0}, OptionError, r"num_tasks=0: .*num_tasks=0\b.*\b1\b"),
+        ({"protocol": "quik"}, UnknownNameError, r"'quik'.*'quick'"),
+        ({"env": "RandomLabel-v0"}, UnknownNameError, r"'RandomLabel-v0'.*'RandomLabelMNIST-v0'"),
+        ({"source": "embeded"}, UnknownNameError, r"'embeded'.*'embedded'"),
+        ({"indicators": "sharp"}, UnknownNameError, r"'sharp'.*'sharpness'"),
+        ({"agent": "json"}, UnknownNameError, r"'json'.*'Agent'"),
     ],
 )
 def test_mistakes_name_the_cell(change, error, text):
     first = {"agent": "agents.vanilla"}
-    with pytest.raises(error, match=re.escape(text)) as raised:
+    with pytest.raises(error, match=text) as raised:
         read_sweep({**TINY, "source": "embedded", "cell": [first, {**first, **change}]})
     assert str(raised.value).startswith("[[cell]] 2, ")
 

@@ -38,14 +38,14 @@ def test_the_best_of_each_agent_is_chosen_on_some_seeds_and_judged_on_others():
     assert rows[0].judged == estimate([0.2, 0.3])
     assert [row.rank for row in rows] == [1, 2, 3, 4]
     assert notes == []
-    assert str(APART) == "chosen on seeds 0, 1, judged on seeds 2, 3"
+    assert re.findall(r"\d+", str(APART)) == ["0", "1", "2", "3"]
 
 
 def test_choosing_and_judging_on_the_same_seeds_says_so():
     rows, _ = ranking(CELLS, Selection())
     assert rows[0].entry.label == "a 1"
     assert rows[0].score == rows[0].judged == estimate([0.4, 0.5, 0.8, 0.9])
-    assert str(Selection()) == SAME == "chosen and judged on the same seeds"
+    assert str(Selection()) == SAME
 
 
 def test_cells_of_other_streams_are_ranked_apart():
@@ -63,8 +63,10 @@ def test_cells_without_all_seeds_are_left_out_and_named():
     broken.facts["spec"]["seeds"] = [0, 1, 2]
     rows, notes = ranking([CELLS[0], broken], Selection())
     assert len(rows) == 1
-    assert notes == ["c is left out: seed 2 not finished or not run"]
-    assert ranking([CELLS[0], broken], APART)[1] == ["c is left out: seeds 2, 3 not finished or not run"]
+    (note,) = notes
+    assert re.fullmatch(r"c\b\D*\b2\b\D*", note)  # the seed that lacks
+    (note,) = ranking([CELLS[0], broken], APART)[1]
+    assert re.fullmatch(r"c\b\D*\b2\b\D*\b3\b\D*", note)
     assert len(ranking([broken], Selection((0,), (1,)))[0]) == 1
 
 
@@ -81,12 +83,12 @@ def test_sensitivity_takes_other_arguments_at_their_best_of_the_choosing_seeds()
 @pytest.mark.parametrize(
     ("seeds", "text"),
     [
-        (((0, 1), None), "--select-seeds and --report-seeds go together"),
-        ((None, (0,)), "--select-seeds and --report-seeds go together"),
-        (((0, 1), (1, 2)), "seed 1 can choose or judge, not both"),
-        (((), (1,)), "--select-seeds names no seed"),
+        (((0, 1), None), "--select-seeds.*--report-seeds"),
+        ((None, (0,)), "--select-seeds.*--report-seeds"),
+        (((0, 1), (1, 2)), r"\bseed 1\b"),
+        (((), (1,)), "^(?!.*--report-seeds).*--select-seeds"),
     ],
 )
 def test_seeds_that_cannot_choose_and_judge(seeds, text):
-    with pytest.raises(OptionError, match=re.escape(text)):
+    with pytest.raises(OptionError, match=text):
         Selection(*seeds)

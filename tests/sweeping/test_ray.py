@@ -1,6 +1,7 @@
 """Cells run on a Ray cluster of two nodes on this machine, one of which is killed."""
 
 import gc
+import re
 import signal
 import sys
 import threading
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import clbench
+from clbench.errors import OptionError, UnknownNameError
 from clbench.results import RunFolder
-from tests.cases import launch
-from tests.sweeping.clusters import finished_tasks, kill, kill_worker, start, wait_for
+from tests.processes import wait_until
+from tests.sweeping.clusters import finished_tasks, kill, kill_worker, start
 from tests.sweeping.conftest import FAILING, SLOW, TINY, frame
 
 pytest.importorskip("ray")
@@ -19,10 +21,10 @@ pytest.importorskip("ray")
 LONGER = {**TINY, "num_tasks": 20, "epochs_per_task": 4, "num_samples": 500, "seeds": 1}
 GRID = {"agent": "agents.vanilla", "arguments": {"step_size": [1e-3, 1e-2]}}
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning"
-)  # Ray leaves log files to the garbage collector
-FROM_PROC = pytest.mark.skipif(not Path("/proc").is_dir(), reason="who holds what is read from /proc")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves log files to the garbage collector
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def cluster():
     gc.collect()
 
 
-@FROM_PROC
+@pytest.mark.stress
 def test_a_lost_nodes_cell_goes_on_elsewhere(cluster, tmp_path, inline, capsys):
     node, killed, handler = cluster.add_node(num_cpus=1), [], signal.getsignal(signal.SIGTERM)
     killer = threading.Thread(target=kill, args=(node, killed))
@@ -51,15 +53,15 @@ def test_a_lost_nodes_cell_goes_on_elsewhere(cluster, tmp_path, inline, capsys):
     assert len([run for run in done.folder.glob("*/run.json") if '"resumed"' in run.read_text()]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert [line.rpartition(": ")[2] for line in printed.err.splitlines()] == [
-        "its worker was lost; it goes on elsewhere from its newest state"
-    ]
+    (lost,) = (cell.label for cell in done.sweep.cells if folder.name.endswith(cell.key))
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"note: {lost}: ")
     assert len(done.results.tasks) == 2 * LONGER["num_tasks"]
     assert frame(done.results).equals(frame(clbench.sweep(what, out=tmp_path / "local").results))
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
-@FROM_PROC
+@pytest.mark.stress
 def test_a_lost_workers_cell_goes_on_from_a_url(cluster, tmp_path, inline, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     killer = threading.Thread(target=kill_worker, args=(cluster.head_node,))
@@ -68,7 +70,7 @@ def test_a_lost_workers_cell_goes_on_from_a_url(cluster, tmp_path, inline, monke
     done = clbench.sweep(what, out=url, launcher="ray", ray_address=cluster.address)
     killer.join()
     assert done.failures == {}
-    assert "its worker was lost; it goes on elsewhere" in capsys.readouterr().err
+    assert re.search(r"^note: agents\.vanilla: ", capsys.readouterr().err, re.MULTILINE)
     (run,) = done.results.runs["run"]
     assert run.startswith("results/tiny/")
     (session,) = RunFolder(Path(run)).read_run()["resumed"]
@@ -95,35 +97,35 @@ def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
     done = clbench.sweep(what, out=tmp_path, launcher="ray", ray_address=cluster.address)
     assert sorted(done.failures) == [str(failing), str(killing)]
     assert "not ready" in done.failures[str(failing)]
-    assert done.failures[str(killing)].startswith("lost 1 worker, the last one so: WorkerCrashedError: ")
+    assert re.search(r"\b1\b.*\bWorkerCrashedError: ", done.failures[str(killing)])  # so many were lost
     (log,) = done.folder.glob("*failing*/failures.log")
     assert "Traceback" in log.read_text()
     assert (done.results.runs["status"] == "complete").sum() == 1
     assert f"{failing}: hello" in capsys.readouterr().err
 
 
-def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
+def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, launch, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     lines = [f"{key} = {value!r}" for key, value in LONGER.items()]
     cells = ['[[cell]]\nagent = "slow.py"', '[[cell]]\nagent = "agents.l2"\nnum_tasks = 1']
     (tmp_path / "tiny.toml").write_text("\n".join([*lines, *cells]))
     call = ("tiny.toml", "--launcher", "ray", "--quiet")
     process = launch("clbench.sweep", *call, "--ray-address", cluster.address, cwd=tmp_path)
-    wait_for(lambda: any(finished_tasks(path) for path in tmp_path.glob("results/tiny/slow*")))
+    wait_until(
+        lambda: any(map(finished_tasks, tmp_path.glob("results/tiny/slow*"))), seconds=180, process=process
+    )
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
     assert out == ""
-    assert err == (
-        "interrupted; finished tasks are kept; go on with: python -m clbench.sweep "
-        f"{' '.join(call)} --ray-address {cluster.address}\n"
-    )
+    (line,) = err.splitlines()
+    assert line.endswith(f" python -m clbench.sweep {' '.join(call)} --ray-address {cluster.address}")
     runs = clbench.load_results(tmp_path / "results").runs.to_dict("records")
     (begun,) = (run for run in runs if "slow" in run["run"])  # Ray may have begun with either cell
     assert begun["status"] == "interrupted"
     (tmp_path / "hurry").touch()
     again = launch("clbench.sweep", *call, "--workers", "2", cwd=tmp_path)
-    out, err = again.communicate(timeout=120)
+    out, err = again.communicate(timeout=300)
     assert (out, err) == ("results/tiny\n", "")
     assert again.returncode == 0
     done = clbench.load_results(tmp_path / "results")
@@ -136,15 +138,15 @@ def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, tmp_path):
 
 def test_what_cannot_be_is_said_before_anything_starts(tmp_path, monkeypatch):
     what = {**TINY, "cell": [{"agent": "agents.vanilla"}]}
-    with pytest.raises(clbench.ClbenchError, match="the address somewhere is Ray's: choose the launcher ray"):
+    with pytest.raises(OptionError, match=r"\bsomewhere\b.*\bray\b"):
         clbench.sweep(what, out=tmp_path, ray_address="somewhere")
-    with pytest.raises(clbench.ClbenchError, match="no launcher 'rey'. Did you mean 'ray'?"):
+    with pytest.raises(UnknownNameError, match="'rey'.*'ray'"):
         clbench.sweep(what, out=tmp_path, launcher="rey")
-    with pytest.raises(clbench.ClbenchError, match="workers: of a Ray cluster there are as many"):
+    with pytest.raises(OptionError, match=r"\bworkers\b"):
         clbench.sweep(what, out=tmp_path, launcher="ray", ray_address="somewhere", workers=2)
-    with pytest.raises(clbench.ClbenchError, match="no Ray cluster can be reached at '127.0.0.1:1': "):
+    with pytest.raises(OptionError, match=r"'127\.0\.0\.1:1'"):
         clbench.sweep(what, out=tmp_path, launcher="ray", ray_address="127.0.0.1:1")
     assert not list(tmp_path.glob("tiny/*/"))
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(clbench.ClbenchError, match=r'pip install "clbench\[ray\]"'):
+    with pytest.raises(OptionError, match=r'pip install "clbench\[ray\]"'):
         clbench.sweep(what, out=tmp_path, launcher="ray")

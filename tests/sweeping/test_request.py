@@ -1,7 +1,5 @@
 """From a sweep file to settings."""
 
-import re
-
 import pytest
 
 from clbench.errors import OptionError, UnknownNameError
@@ -49,32 +47,28 @@ def test_a_file_without_a_name_has_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("data", "error", "text"),
     [
-        (
-            {"cell": [{"agnet": "a"}]},
-            UnknownNameError,
-            "[[cell]] 1: no setting 'agnet'. Did you mean 'agent'?",
-        ),
-        ({"cel": [CELL]}, UnknownNameError, "at the top: no setting 'cel'. Did you mean 'cell'?"),
-        ({"cell": CELL}, OptionError, "write [[cell]], not [cell]"),
-        ({"cell": [{"seeds": 2}]}, OptionError, "[[cell]] 1: no agent"),
-        ({"grid": [{"agent": []}]}, OptionError, "[[grid]] 1: agent is an empty list"),
-        ({"cell": [{"agent": ["a", "b"]}]}, OptionError, "only a [[grid]] crosses lists"),
-        ({"cell": [{"agent": 3}]}, OptionError, "agent=3 is not a string"),
-        ({"cell": [{**CELL, "arguments": 3}]}, OptionError, "write arguments.NAME = VALUE"),
-        ({"cell": [{**CELL, "seeds": "three"}]}, OptionError, "seeds='three': give whole numbers"),
-        ({"cell": [{**CELL, "indicators": [1]}]}, OptionError, "indicators=[1]: give names"),
-        ({"name": "../x", "cell": [CELL]}, OptionError, "name='../x'"),
-        ({}, OptionError, "the sweep has no cells"),
+        ({"cell": [{"agnet": "a"}]}, UnknownNameError, r"\[\[cell\]\] 1\b.*'agnet'.*'agent'"),
+        ({"cel": [CELL]}, UnknownNameError, r"\btop\b.*'cel'.*'cell'"),
+        ({"cell": CELL}, OptionError, r"^cell\b.*\[\[cell\]\]"),
+        ({"cell": [{"seeds": 2}]}, OptionError, r"\[\[cell\]\] 1\b.*\bagent = "),
+        ({"grid": [{"agent": []}]}, OptionError, r"\[\[grid\]\] 1\b.*\bagent\b"),
+        ({"cell": [{"agent": ["a", "b"]}]}, OptionError, r"\bagent=\['a', 'b'\].*\[\[grid\]\]"),
+        ({"cell": [{"agent": 3}]}, OptionError, r"\bagent=3\b"),
+        ({"cell": [{**CELL, "arguments": 3}]}, OptionError, r"\barguments=3\b.*\barguments\.NAME\b"),
+        ({"cell": [{**CELL, "seeds": "three"}]}, OptionError, "seeds='three'"),
+        ({"cell": [{**CELL, "indicators": [1]}]}, OptionError, r"indicators=\[1\]"),
+        ({"name": "../x", "cell": [CELL]}, OptionError, r"name='\.\./x'"),
+        ({}, OptionError, r"\[\[grid\]\].*\[\[cell\]\]"),
     ],
 )
 def test_mistakes_name_the_culprit(data, error, text):
-    with pytest.raises(error, match=re.escape(text)):
+    with pytest.raises(error, match=text):
         request_of(data)
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(OptionError, match="cannot read the sweep file"):
+    with pytest.raises(OptionError, match=r"none\.toml"):
         read_request(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = ")
-    with pytest.raises(OptionError, match="bad.toml' is no TOML"):
+    with pytest.raises(OptionError, match=r"bad\.toml'.*\bTOML\b"):
         read_request(tmp_path / "bad.toml")
