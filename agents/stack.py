@@ -158,7 +158,8 @@ class Block:
             rows = slice(at, at := at + len(learner.seeds))
             for place, penalty in enumerate(learner.penalty_gradients() or ()):
                 own = list(gradients[place][rows] if self._looped else [found[place][rows]])
-                torch._foreach_add_(own, list(penalty) if self._looped else [penalty])
+                with torch.no_grad():  # autograd may have made them as views, which older PyTorch guards
+                    torch._foreach_add_(own, list(penalty) if self._looped else [penalty])
         return gradients if self._looped else list(found)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clbench.streams import Task as Task
     from clbench.sweeping.api import sweep as sweep
 
-__version__ = "0.1.0"
+    __version__: str
 
 _PUBLIC = {
     "Agent": "clbench.agent",
@@ -54,6 +54,8 @@ __all__ = [*_PUBLIC, "make", "make_vec", "register", "__version__"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return _version()
     if name not in _PUBLIC:
         raise AttributeError(f"module 'clbench' has no attribute {name!r}")
     from importlib import import_module
@@ -62,6 +64,16 @@ def __getattr__(name: str) -> object:
     value = module if module.__name__ == f"clbench.{name}" else getattr(module, name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    """Return the installed version, "0+unknown" for a source tree that is on the path without being installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("clbench")
+    except PackageNotFoundError:
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

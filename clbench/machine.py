@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = (
-    "clbench",
     "torch",
     "torchvision",
     "gymnasium",
@@ -61,7 +60,9 @@ def wait_for(device: str) -> None:
 
 def versions() -> dict[str, str]:
     """Return versions of Python and of the packages that results may depend on."""
-    found = {"python": platform.python_version()}
+    import clbench
+
+    found = {"python": platform.python_version(), "clbench": clbench.__version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)

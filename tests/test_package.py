@@ -1,5 +1,7 @@
 """What an installation gives: public names, cheap import, a wheel that works from any folder."""
 
+import importlib.metadata
+import re
 import subprocess
 import sys
 import zipfile
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import clbench
+from clbench import machine
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,10 +56,27 @@ def test_a_typed_package():
     assert (ROOT / "clbench" / "py.typed").is_file()
 
 
-def test_the_version_is_the_packages():
-    from importlib.metadata import version
+def test_the_version_is_that_of_the_installation():
+    assert clbench.__version__ == importlib.metadata.version("clbench")
+    assert machine.versions()["clbench"] == clbench.__version__
 
-    assert version("clbench") == clbench.__version__
+
+def test_a_source_tree_that_is_not_installed_has_a_version(monkeypatch):
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert clbench.__version__ == "0+unknown"
+
+
+def test_without_a_tag_the_version_follows_the_last_release():
+    """A clone or an archive without tags must not claim to be older than what was released."""
+    fallback = re.search(
+        r'^fallback-version = "([\d.]+)\.dev0"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
+    released = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    major, minor, patch = released[0].split(".")
+    assert fallback[1] == f"{major}.{minor}.{int(patch) + 1}"
 
 
 @pytest.mark.process
