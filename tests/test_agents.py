@@ -395,13 +395,13 @@ def test_learning_reduces_the_loss():
 
 
 def test_learn_before_act():
-    with pytest.raises(StepOrderError, match="before act"):
+    with pytest.raises(StepOrderError, match=r"\blearn\b.*\bact\b"):
         vanilla.Agent(SPEC, [0]).learn(torch.zeros(1, 32, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("step_size", [0, -1e-3, float("nan"), float("inf")])
 def test_step_size_must_be_above_zero(step_size):
-    with pytest.raises(OptionError, match="step_size=.* must be above 0"):
+    with pytest.raises(OptionError, match=rf"\bstep_size={step_size}\b.*\b0\b"):
         vanilla.Agent(SPEC, [0], step_size=step_size)
 
 
@@ -409,15 +409,15 @@ def test_schedulers_and_their_constants_are_chosen_by_arguments():
     assert vanilla.Agent(SPEC, [0]).scheduler is None
     assert perlayer.Agent(SPEC, [0]).scheduler.constants.warm == 1.001
     assert perlayer.Agent(SPEC, [0], warm=1.01).scheduler.constants.warm == 1.01
-    with pytest.raises(UnknownNameError, match="no scheduler 'perlayer'. Did you mean 'per-layer'"):
+    with pytest.raises(UnknownNameError, match="'perlayer'.*'per-layer'"):
         l2.Agent(SPEC, [0], scheduler="perlayer")
-    with pytest.raises(OptionError, match="warm=1.01 has no effect without a scheduler"):
+    with pytest.raises(OptionError, match=r"\bwarm=1\.01\b.*\bper-layer\b"):
         l2.Agent(SPEC, [0], warm=1.01)
-    with pytest.raises(UnknownNameError, match="no argument 'gama'. Did you mean 'gamma'"):
+    with pytest.raises(UnknownNameError, match="'gama'.*'gamma'"):
         l2.Agent(SPEC, [0], scheduler="per-layer", gama=1)
-    with pytest.raises(UnknownNameError, match="no argument 'gama'"):
+    with pytest.raises(UnknownNameError, match="'gama'.*'gamma'"):
         l2.Agent(SPEC, [0], gama=1)
-    with pytest.raises(UndefinedError, match="scheduler=per-layer needs per-sample gradients"):
+    with pytest.raises(UndefinedError, match=r"\bscheduler=per-layer\b.*\bvolatility-only\b"):
         batchnorm.Agent(SPEC, [0], scheduler="per-layer")
 
 
@@ -440,7 +440,7 @@ def test_reset_puts_the_step_sizes_back():
 
 @pytest.mark.parametrize("module", [l2, wasserstein])
 def test_strength_must_not_be_negative(module):
-    with pytest.raises(OptionError, match="strength=-1 must not be negative"):
+    with pytest.raises(OptionError, match=r"\bstrength=-1\b"):
         module.Agent(SPEC, [0], strength=-1)
 
 

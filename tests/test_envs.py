@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import warnings
 
 import gymnasium
@@ -98,12 +99,12 @@ def test_copies_go_on_where_the_original_stood(steps):
 def test_step_before_reset_and_after_the_end():
     for env in (short_env(), short_vec(2)):
         labels = np.zeros(env.action_space.shape, dtype=np.int64)
-        with pytest.raises(StepOrderError, match="before reset"):
+        with pytest.raises(StepOrderError, match=r"\bstep\b.*\breset\(seed="):
             env.step(labels)
         env.reset(seed=0)
         for _ in range(12):
             env.step(labels)
-        with pytest.raises(StepOrderError, match="ended"):
+        with pytest.raises(StepOrderError, match=r"\bend.*\breset\(seed="):
             env.step(labels)
         env.reset(seed=0)
         env.step(labels)
@@ -111,27 +112,27 @@ def test_step_before_reset_and_after_the_end():
 
 @pytest.mark.parametrize("env", [short_env, lambda: short_vec(2)])
 def test_reset_knows_no_options(env):
-    with pytest.raises(OptionError, match="reset knows no options"):
+    with pytest.raises(OptionError, match="'task': 3"):
         env().reset(seed=0, options={"task": 3})
 
 
 @pytest.mark.parametrize(
     ("predictions", "fault"),
     [
-        (np.zeros(99, dtype=np.int64), r"got int64 \(99,\)"),
-        (np.zeros((100, 9)), r"floating logits of shape \(100, 10\); got float64 \(100, 9\)"),
-        (np.zeros(100), r"integer labels of shape \(100,\).* got float64 \(100,\)"),
-        (np.zeros(100, dtype=bool), "got bool"),
-        (np.zeros((100, 10), dtype=np.int64), r"got int64 \(100, 10\)"),
-        (np.full(100, 10), r"labels outside \[0, 10\) \(seed 3, task 1 of 2, step 1 of 6\)"),
-        (np.full(100, -1), "labels outside"),
-        (np.full((100, 10), np.nan), "NaN or infinite"),
-        (np.full((100, 10), np.inf), "NaN or infinite"),
-        (["a"] * 100, "must be an array or a tensor of numbers"),
-        (None, "must be an array or a tensor of numbers"),
-        ([[1], [1, 2]], "must be an array or a tensor of numbers"),
-        (5, r"got int64 \(\)"),
-        (np.zeros(100, dtype=complex), "got complex128"),
+        (np.zeros(99, dtype=np.int64), r"\bint64 \(99,\)"),
+        (np.zeros((100, 9)), r"\(100, 10\).*\bfloat64 \(100, 9\)"),
+        (np.zeros(100), r"\(100,\).*\bfloat64 \(100,\)"),
+        (np.zeros(100, dtype=bool), r"\bbool\b"),
+        (np.zeros((100, 10), dtype=np.int64), r"\bint64 \(100, 10\)"),
+        (np.full(100, 10), r"\blabels\b.*\[0, 10\).*seed 3\b.*task 1\b.*step 1\b"),
+        (np.full(100, -1), r"\blabels\b.*\[0, 10\)"),
+        (np.full((100, 10), np.nan), r"\blogits\b.*\bNaN\b"),
+        (np.full((100, 10), np.inf), r"\blogits\b.*\bNaN\b"),
+        (["a"] * 100, r"\bpredictions\b.*<U1"),
+        (None, r"\bpredictions\b.*\bobject\b"),
+        ([[1], [1, 2]], r"\bpredictions\b(?!.*\bdtype\b)"),
+        (5, r"\bint64 \(\)"),
+        (np.zeros(100, dtype=complex), r"\bcomplex128\b"),
     ],
 )
 def test_wrong_predictions_are_named(predictions, fault):
@@ -219,7 +220,7 @@ def test_vector_seeds():
     assert torch.equal(envs.reset(seed=[5, 6, 7])[0], counted)
     drawn = envs.reset()[0]
     assert not torch.equal(drawn, counted)
-    with pytest.raises(OptionError, match="2 seeds for 3 environments"):
+    with pytest.raises(OptionError, match=r"\b2 seeds\b.*\b3\b"):
         envs.reset(seed=[0, 1])
 
 
@@ -240,7 +241,7 @@ def test_vector_names_the_seed_that_went_wrong():
     logits = torch.zeros(3, 100, 10)
     envs.step(logits)
     logits[1, 7, 3] = torch.nan
-    with pytest.raises(PredictionError, match=r"NaN or infinite \(seed 5, task 1 of 2, step 2 of 6\)"):
+    with pytest.raises(PredictionError, match=r"\bNaN\b.*seed 5\b.*task 1\b.*step 2\b"):
         envs.step(logits)
     for _ in range(6):  # nothing is lost: the batch can still be answered, and the task ends in peace
         envs.step(torch.zeros(3, 100, 10))
@@ -248,11 +249,11 @@ def test_vector_names_the_seed_that_went_wrong():
 
 @pytest.mark.parametrize("num_envs", [0, -1, 1.5, "3"])
 def test_vector_counts_are_checked(num_envs):
-    with pytest.raises(OptionError, match="num_envs="):
+    with pytest.raises(OptionError, match=re.escape(f"num_envs={num_envs!r} ")):
         short_vec(num_envs)
 
 
-@pytest.mark.parametrize(("name", "fault"), [("gpu", "is not a device"), ("meta", "not supported")])
+@pytest.mark.parametrize(("name", "fault"), [("gpu", r"'gpu'.*\bcuda:N\b"), ("meta", r"'meta'.*\bcuda:N\b")])
 def test_unknown_devices_are_refused(name, fault):
     with pytest.raises(DeviceError, match=fault):
         check_device(name)
@@ -260,7 +261,7 @@ def test_unknown_devices_are_refused(name, fault):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_absent_cuda_is_refused():
-    with pytest.raises(DeviceError, match="sees no CUDA device here: use --device cpu"):
+    with pytest.raises(DeviceError, match=r"\bcuda\b.*--device cpu\b"):
         short_vec(2, device="cuda")
 
 
@@ -274,5 +275,5 @@ def test_vector_on_a_gpu_reports_faults_at_the_tasks_end():
     envs.step(logits)
     for _ in range(4):
         envs.step(torch.zeros(2, 100, 10, device="cuda"))
-    with pytest.raises(PredictionError, match=r"seed 1, task 1 of 2, step 1 of 6"):
+    with pytest.raises(PredictionError, match=r"seed 1\b.*task 1\b.*step 1\b"):
         envs.step(torch.zeros(2, 100, 10, device="cuda"))

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -117,9 +118,9 @@ def test_a_users_own_indicator_is_measured_like_ours(tmp_path):
         for name in ("weight_norm", own)
     }
     assert values[own] == values["weight_norm"] != []
-    assert [(one.indicator, one.reason) for one in found[Undefined]] == [
-        (broken, "ZeroDivisionError: division by zero")
-    ]
+    (undefined,) = found[Undefined]
+    assert undefined.indicator == broken
+    assert undefined.reason.startswith("ZeroDivisionError: ")
 
 
 def test_measuring_changes_nothing():
@@ -271,7 +272,8 @@ def test_an_agent_that_shows_nothing_is_said_to():
     found = observe(short_env(), Opaque(), [0], ["weight_norm", BOUNDS])
     assert not found[IndicatorRecord]
     assert {one.indicator for one in found[Undefined]} == {"weight_norm", BOUNDS}
-    assert all("shows no model and optimizer" in one.reason for one in found[Undefined])
+    for one in found[Undefined]:
+        assert re.search(r"\bmodel\b.*\boptimizer\b", one.reason)  # the agent shows neither
     assert len(found[TaskRecord]) == 2
 
 
@@ -280,7 +282,7 @@ def test_what_is_undefined_is_said_once_and_the_rest_measured():
     found = observe(env, batchnorm.Agent(env.agent_spec, [0]), [0], DEFAULT)
     undefined = {one.indicator: one.reason for one in found[Undefined]}
     assert set(undefined) == {"gradient_noise", "hessian_rank"}
-    assert "normalises by the batch's own statistics" in undefined["gradient_noise"]
+    assert "BatchNorm1d" in undefined["gradient_noise"]
     assert len(found[Undefined]) == 2
     assert {one.indicator for one in found[IndicatorRecord]} == set(DEFAULT) - set(undefined)
 
@@ -298,7 +300,8 @@ def test_a_model_that_cannot_be_measured_does_not_end_the_run():
 
     env = short_env()
     found = observe(env, Odd(env.agent_spec, 0), [0], ["weight_norm", "gradient_noise"])
-    assert [one.reason for one in found[Undefined]] == ["ZeroDivisionError: division by zero"]
+    (undefined,) = found[Undefined]
+    assert undefined.reason.startswith("ZeroDivisionError: ")
     assert {one.indicator for one in found[IndicatorRecord]} == {"weight_norm"}
     assert len(found[TaskRecord]) == 2
 
@@ -337,7 +340,7 @@ def test_a_scheduler_that_never_decides_is_said_to():
     found = observe(env, perlayer.Agent(env.agent_spec, [0]), [0], ["weight_norm"])
     (note,) = found[Undefined]
     assert note.indicator == BOUNDS
-    assert note.reason == "no decision is taken in a task of 6 steps where every=40"
+    assert re.search(r"\b6 steps\b.*\bevery=40\b", note.reason)
 
 
 def test_one_seeds_gap_is_not_the_others():

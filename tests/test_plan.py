@@ -50,18 +50,18 @@ def test_arguments_are_recorded_with_their_defaults():
 @pytest.mark.parametrize(
     ("request_", "error", "fault"),
     [
-        ({"agents": "agents.vanila"}, UnknownNameError, "Did you mean 'agents.vanilla'"),
-        ({"agents": []}, UnknownNameError, "no agent was named"),
-        ({"agents": ["agents.l2", "agents.l2"]}, OptionError, "named twice"),
-        ({"protocol": "quik"}, UnknownNameError, "Did you mean 'quick'"),
-        ({"env": "RandomLabel-v0"}, UnknownNameError, "Did you mean 'RandomLabelMNIST-v0'"),
-        ({"seeds": 0}, OptionError, "seeds=0 is too small"),
-        ({"seeds": [1, 1]}, OptionError, "each may occur once"),
-        ({"seeds": [-1]}, OptionError, "seed -1 is not"),
-        ({"seeds": []}, OptionError, "at least one"),
+        ({"agents": "agents.vanila"}, UnknownNameError, r"'agents\.vanila'.*'agents\.vanilla'"),
+        ({"agents": []}, UnknownNameError, r"\bagents\.vanilla\b.*--list"),
+        ({"agents": ["agents.l2", "agents.l2"]}, OptionError, r"'agents\.l2'"),
+        ({"protocol": "quik"}, UnknownNameError, "'quik'.*'quick'"),
+        ({"env": "RandomLabel-v0"}, UnknownNameError, "'RandomLabel-v0'.*'RandomLabelMNIST-v0'"),
+        ({"seeds": 0}, OptionError, r"\bseeds=0\b.*\b1\b"),
+        ({"seeds": [1, 1]}, OptionError, r"\bseeds 1, 1\b"),
+        ({"seeds": [-1]}, OptionError, r"\bseed -1\b.*\b0\b"),
+        ({"seeds": []}, OptionError, r"\bseeds\b"),
         ({"workers": 0}, OptionError, "workers=0"),
         ({"num_tasks": -2}, OptionError, "num_tasks=-2"),
-        ({"relabel_fracton": 0.5}, UnknownNameError, "Did you mean 'relabel_fraction'"),
+        ({"relabel_fracton": 0.5}, UnknownNameError, "'relabel_fracton'.*'relabel_fraction'"),
     ],
 )
 def test_impossible_requests(request_, error, fault):
@@ -71,14 +71,14 @@ def test_impossible_requests(request_, error, fault):
 
 @pytest.mark.parametrize("step_size", [0, -1.0])
 def test_step_size_is_checked_before_anything_starts(step_size):
-    with pytest.raises(OptionError, match="step_size=.* must be above 0"):
+    with pytest.raises(OptionError, match=rf"\bstep_size={step_size}\b.*\b0\b"):
         make_plan("agents.l2", "RandomLabelMNIST-v0", "quick", 1, {}, {"step_size": step_size}, "cpu", None)
 
 
 def test_absent_device():
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(DeviceError, match="cuda was asked for"):
+    with pytest.raises(DeviceError, match=r"\bcuda\b.*--device cpu\b"):
         make_plan("agents.l2", "RandomLabelMNIST-v0", "quick", 1, {}, {}, "cuda", None)
 
 
@@ -123,9 +123,7 @@ def test_split_keeps_all_seeds_in_order(seeds, parts):
     assert max(map(len, cut)) - min(map(len, cut)) <= 1
 
 
-@pytest.mark.parametrize(
-    ("agent", "fault"), [(3, "3 is no agent"), (dict, "must be a class with the methods act and learn")]
-)
+@pytest.mark.parametrize(("agent", "fault"), [(3, r"\b3\b"), (dict, r"\bdict\b.*\bact\b.*\blearn\b")])
 def test_what_is_no_agent(agent, fault):
     with pytest.raises(LoadError, match=fault):
         plan(agents=[agent])
@@ -136,5 +134,5 @@ def test_arguments_that_cannot_be_recorded():
         def __init__(self, spec, seeds, extra=None):
             super().__init__(spec, seeds)
 
-    with pytest.raises(OptionError, match="extra=.* cannot be recorded"):
+    with pytest.raises(OptionError, match=r"\bextra=\[\{1, 2\}\]"):
         make_plan(Extra, "RandomLabelMNIST-v0", "quick", 1, {}, {"extra": [{1, 2}]}, "cpu", None)

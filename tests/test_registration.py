@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+import re
 import subprocess
 import sys
 
@@ -51,7 +52,7 @@ def test_a_registered_stream_is_known_everywhere(streams):
 
 def test_a_duplicate_is_refused(streams):
     register("Plain-v0", Plain)
-    with pytest.raises(RegistrationError, match="'Plain-v0' is taken"):
+    with pytest.raises(RegistrationError, match="'Plain-v0'"):
         register("Plain-v0", Plain)
 
 
@@ -59,13 +60,13 @@ def test_a_duplicate_is_refused(streams):
     "id", ["Plain", "Plain-0", "plain v0", "a/Plain-v0", "-v0", "Plain-v0 ", "Plain-v01", "", 3]
 )
 def test_malformed_ids_are_refused(streams, id):
-    with pytest.raises(RegistrationError, match="malformed id"):
+    with pytest.raises(RegistrationError, match=re.escape(f" {id!r}")):
         register(id, Plain)
 
 
 @pytest.mark.parametrize("stream", [dict, Plain.__name__, "module:", "a b:C", 3, None])
 def test_what_is_no_stream_is_refused(streams, stream):
-    with pytest.raises(RegistrationError, match=r"not a subclass|malformed stream"):
+    with pytest.raises(RegistrationError, match=re.escape(repr(stream))):
         register("Plain-v0", stream)
     assert "Plain-v0" not in streams
 
@@ -77,14 +78,14 @@ def test_impossible_defaults_are_refused_at_once(streams):
 
 
 def test_unknown_id_names_the_nearest():
-    with pytest.raises(UnknownNameError, match="Did you mean 'PermutedMNIST-v0'"):
+    with pytest.raises(UnknownNameError, match="'PermuteMNIST-v0'.*'PermutedMNIST-v0'"):
         clbench.make("PermuteMNIST-v0")
 
 
 def test_unknown_option_names_the_nearest():
-    with pytest.raises(UnknownNameError, match="no option 'num_task'. Did you mean 'num_tasks'"):
+    with pytest.raises(UnknownNameError, match="'num_task'.*'num_tasks'"):
         clbench.make("PermutedMNIST-v0", num_task=3)
-    with pytest.raises(UnknownNameError, match="no option 'relabel_fraction'"):
+    with pytest.raises(UnknownNameError, match="'PermutedMNIST-v0'.*'relabel_fraction'"):
         clbench.make("PermutedMNIST-v0", relabel_fraction=0.5)
 
 
@@ -95,15 +96,18 @@ def test_unknown_option_names_the_nearest():
         ({"epochs_per_task": -1}, "epochs_per_task=-1"),
         ({"batch_size": 2.5}, r"batch_size=2\.5"),
         ({"num_samples": "all"}, "num_samples='all'"),
-        ({"num_samples": 5_001}, "5,001 is more than the 5,000 images of the source 'embedded'"),
-        ({"batch_size": 5_001}, r"batch_size=5001 is more than num_samples=5000"),
-        ({"source": "torchvision", "num_samples": 60_001}, "60,001 is more than the 60,000"),
-        ({"source": "embeded"}, "Did you mean 'embedded'"),
+        ({"num_samples": 5_001}, r"\bnum_samples=5,001\b.*\b5,000\b.*'embedded'"),
+        ({"batch_size": 5_001}, r"\bbatch_size=5001\b.*\bnum_samples=5000\b"),
+        (
+            {"source": "torchvision", "num_samples": 60_001},
+            r"\bnum_samples=60,001\b.*\b60,000\b.*'torchvision'",
+        ),
+        ({"source": "embeded"}, "'embeded'.*'embedded'"),
         ({"data_dir": 3}, "data_dir=3"),
     ],
 )
 def test_impossible_overrides_are_refused(overrides, fault):
-    with pytest.raises(UsageError, match=fault):
+    with pytest.raises((OptionError, UnknownNameError), match=fault):
         clbench.make("RandomLabelMNIST-v0", **overrides)
 
 
@@ -113,7 +117,7 @@ def test_module_prefix_imports_the_module(streams, tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert lookup("my_streams:Mine-v1").id == "Mine-v1"
-    with pytest.raises(LoadError, match="'no_such_streams'.* raises ModuleNotFoundError when imported"):
+    with pytest.raises(LoadError, match=r"'no_such_streams'.*'Mine-v1'.*\bModuleNotFoundError\b"):
         lookup("no_such_streams:Mine-v1")
 
 
@@ -190,14 +194,14 @@ def test_options_reach_the_data_of_a_streams_own(streams):
         clbench.make("Blobs-v0", spread=spread).observation_space.high.max() for spread in (1.0, 7.0, 1.0)
     ]
     assert highs == [1.0, 7.0, 1.0]
-    with pytest.raises(OptionError, match="21 is more than the 20 examples of the stream's own data"):
+    with pytest.raises(OptionError, match=r"\bnum_samples=21\b.*\b20\b"):
         clbench.make("Blobs-v0", num_samples=21)
 
 
 def test_a_module_that_raises_is_named(tmp_path, monkeypatch):
     (tmp_path / "raising_streams.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(LoadError, match="'raising_streams'.* raises ZeroDivisionError when imported"):
+    with pytest.raises(LoadError, match=r"'raising_streams'.*'Mine-v1'.*\bZeroDivisionError\b"):
         lookup("raising_streams:Mine-v1")
 
 

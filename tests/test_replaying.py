@@ -176,9 +176,7 @@ class Looks(vanilla.Agent):
 
 def test_an_agent_that_cannot_be_recorded_is_told_so(monkeypatch):
     monkeypatch.setitem(LEARNERS, "looks", (Looks, {}))
-    with pytest.raises(
-        AgentError, match=r"looks cannot be replayed: .*\(seeds 3, 5, task 1 of 2, step 3 of 24\)"
-    ):
+    with pytest.raises(AgentError, match=r"\blooks\b.*seeds 3, 5\b.*task 1\b.*step 3\b.*\bkind_of_step\b"):
         outcome(["looks"], record)
     monkeypatch.setattr(Looks, "kind_of_step", None)
     assert_alike(outcome(["looks"], record)[1], outcome(["vanilla"], None)[1], rtol=0, atol=0)
@@ -197,7 +195,7 @@ def test_an_unusable_prediction_is_placed_at_its_step(monkeypatch):
     monkeypatch.setitem(LEARNERS, "breaks", (Breaks, {}))
     messages = []
     for how in (record, None):
-        with pytest.raises(AgentError, match=r"task 1 of 2, step \d+ of 24") as caught:
+        with pytest.raises(AgentError, match=r"\bbreaks\b.*seed 3\b.*task 1\b.*step \d+\b") as caught:
             outcome(["breaks"], how)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]

@@ -107,13 +107,9 @@ class Failing(Guesser):
 @pytest.mark.parametrize(
     ("where", "at", "fault"),
     [
-        ("act", 7, r"g raised RuntimeError: my mistake \(seed 4, task 2 of 2, step 2 of 6\)"),
-        ("learn", 7, r"g raised ValueError \(seed 4, task 2 of 2, step 2 of 6\)"),
-        (
-            "nan",
-            7,
-            r"g: predictions hold logits that are NaN or infinite \(seed 4, task 2 of 2, step 2 of 6\)",
-        ),
+        ("act", 7, r"^g\b.*\bRuntimeError: my mistake\b.*seed 4\b.*task 2\b.*step 2\b"),
+        ("learn", 7, r"^g\b.*\bValueError\b.*seed 4\b.*task 2\b.*step 2\b"),
+        ("nan", 7, r"^g\b.*\bNaN\b.*seed 4\b.*task 2\b.*step 2\b"),
     ],
 )
 def test_a_failing_agent_is_placed_and_finished_tasks_are_kept(where, at, fault):
@@ -128,10 +124,10 @@ def test_a_failing_agent_is_placed_and_finished_tasks_are_kept(where, at, fault)
 @pytest.mark.parametrize(
     ("loss", "fault"),
     [
-        (float("nan"), r"g reported a loss that is NaN or infinite \(seed 4, task 1 of 2, step 1 of 6\)"),
-        (torch.tensor(float("inf")), "NaN or infinite"),
-        (torch.zeros(3), r"a loss that has shape \(3,\): it must be a number or one for each seed"),
-        ("much", "a loss that is no number but str"),
+        (float("nan"), r"^g\b.*\bloss\b.*\bNaN\b.*seed 4\b.*task 1\b.*step 1\b"),
+        (torch.tensor(float("inf")), r"\bloss\b.*\bNaN\b"),
+        (torch.zeros(3), r"\bloss\b.*\(3,\)"),
+        ("much", r"\bloss\b.*\bstr\b"),
     ],
 )
 def test_unusable_losses_are_placed(loss, fault):
@@ -141,7 +137,7 @@ def test_unusable_losses_are_placed(loss, fault):
 
 def test_the_seed_of_an_unusable_loss_is_named():
     loss = torch.tensor([0.0, float("nan"), 0.0])
-    with pytest.raises(AgentError, match=r"NaN or infinite \(seed 8, task 1 of 2, step 1 of 6\)"):
+    with pytest.raises(AgentError, match=r"\bloss\b.*\bNaN\b.*seed 8\b.*task 1\b.*step 1\b"):
         records(short_vec(3), Guesser((3, 100), loss=loss), [4, 8, 9])
 
 
@@ -163,15 +159,15 @@ def test_an_agent_that_exits_is_placed():
         def act(self, obs):
             raise SystemExit(3)
 
-    with pytest.raises(AgentError, match=r"g raised SystemExit: 3 \(seed 0, task 1 of 2"):
+    with pytest.raises(AgentError, match=r"^g\b.*\bSystemExit: 3\b.*seed 0\b.*task 1\b"):
         records(short_env(), Exits(), [0])
 
 
 def test_a_wrong_shape_is_placed_too():
-    with pytest.raises(AgentError, match=r"got int64 \(99,\) \(seed 0, task 1 of 2, step 1 of 6\)"):
+    with pytest.raises(AgentError, match=r"^g\b.*\bint64 \(99,\).*seed 0\b.*task 1\b.*step 1\b"):
         records(short_env(), Guesser((99,)), [0])
 
 
 def test_a_failing_vector_agent_names_its_seeds():
-    with pytest.raises(AgentError, match=r"\(seeds 4, 9, task 1 of 2, step 3 of 6\)"):
+    with pytest.raises(AgentError, match=r"^g\b.*seeds 4, 9\b.*task 1\b.*step 3\b"):
         records(short_vec(2), Failing("act", 2, (2, 100)), [4, 9])

@@ -327,7 +327,7 @@ def test_without_the_length_of_a_task_there_is_no_window():
     scheduler = PerLayerScheduler(model, adam(model))
     scheduler.step(F.cross_entropy, *batch())
     assert not scheduler.warming
-    with pytest.raises(OptionError, match="warmup_fraction needs steps_per_task"):
+    with pytest.raises(OptionError, match=r"\bwarmup_fraction\b.*\bsteps_per_task\b"):
         PerLayerScheduler(model, adam(model), warmup_fraction=1.0)
 
 
@@ -345,10 +345,10 @@ def test_the_loss_is_checked_at_every_decision():
     optimizer = adam(model)
     scheduler = PerLayerScheduler(model, optimizer, every=2)
     train(model, optimizer, scheduler, 3)
-    with pytest.raises(OptionError, match="the definitions need that mean"):
+    with pytest.raises(OptionError, match=r"\bloss_fn\b.*\breduction='mean'"):
         scheduler.step(torch.nn.CrossEntropyLoss(reduction="sum"), *batch())
     train(model, optimizer, scheduler, 1)
-    with pytest.raises(OptionError, match="loss_fn must be a function of outputs and targets"):
+    with pytest.raises(OptionError, match=r"\bloss_fn\b.*\bF\.cross_entropy\b.*\bTensor\b"):
         scheduler.step(torch.tensor(1.0), *batch())
 
 
@@ -429,18 +429,18 @@ def test_state_goes_on_to_the_bit(kind, volatility):
     train(*other, 9, first=11)
     assert scheduler.history.equals(other[2].history)
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), other[0].parameters(), strict=True))
-    with pytest.raises(OptionError, match="the state's scheduler has other constants"):
+    with pytest.raises(OptionError, match="'every': 2, 'gamma': 0.3"):
         SCHEDULERS[kind](model, adam(model)).load_state_dict(saved[2])
-    with pytest.raises(OptionError, match="this is no scheduler's state: it has no 'kind'"):
+    with pytest.raises(OptionError, match="'kind'"):
         scheduler.load_state_dict({})
     other = NoiseOnlyScheduler if kind != "noise-only" else PerLayerScheduler
-    with pytest.raises(OptionError, match="the state's scheduler has other kind"):
+    with pytest.raises(OptionError, match=rf"\b{type(scheduler).__name__}\b"):
         other(model, adam(model), steps_per_task=15, **constants).load_state_dict(saved[2])
 
 
 def test_batch_normalisation_in_training():
     model = network("batch normalisation, evaluated").train()
-    with pytest.raises(UndefinedError, match="schedule by volatility only"):
+    with pytest.raises(UndefinedError, match=r"\bBatchNorm1d\b.*\bvolatility\b"):
         PerLayerScheduler(model, adam(model))
     optimizer = adam(model)
     scheduler = VolatilityOnlyScheduler(model, optimizer, every=2)
@@ -507,22 +507,22 @@ def test_stacked_networks_have_a_row_each():
 @pytest.mark.parametrize(
     ("constants", "text"),
     [
-        ({"every": 0}, "every=0 must be at least 1"),
-        ({"every": 2.5}, "every=2.5 is not a whole number"),
-        ({"window": 1}, "window=1 must be at least 2"),
-        ({"window": 3.5}, "window=3.5 is not a whole number"),
-        ({"decay": 1}, "decay=1 must be above 0 and below 1"),
-        ({"cap_delta": 1}, "cap_delta=1 must be 0, for no cap, or below 1"),
-        ({"unbiased": "no"}, "unbiased='no' must be true or false"),
-        ({"gamma": "high"}, "gamma='high' is not a number"),
-        ({"gamma": 0}, "gamma=0 must be above 0"),
-        ({"cool": 1.1}, "cool=1.1 must be above 0 and at most 1"),
-        ({"warm": 0.9}, "warm=0.9 must be at least 1"),
-        ({"floor": -1}, "floor=-1 must be 0 or above"),
-        ({"beta": math.nan}, "beta=nan must be 0 or above"),
-        ({"warmup": "on"}, "warmup='on' is not one of every-task, first-task, off"),
-        ({"warmup_fraction": 2}, "warmup_fraction=2 must be between 0 and 1"),
-        ({"volatility": "std"}, "volatility='std' is not one of"),
+        ({"every": 0}, r"\bevery=0\b.*\b1\b"),
+        ({"every": 2.5}, r"\bevery=2\.5\b"),
+        ({"window": 1}, r"\bwindow=1\b.*\b2\b"),
+        ({"window": 3.5}, r"\bwindow=3\.5\b"),
+        ({"decay": 1}, r"\bdecay=1\b.*\b0\b.*\b1\b"),
+        ({"cap_delta": 1}, r"\bcap_delta=1\b.*\b0\b.*\b1\b"),
+        ({"unbiased": "no"}, r"\bunbiased='no'.*\btrue\b.*\bfalse\b"),
+        ({"gamma": "high"}, r"\bgamma='high'"),
+        ({"gamma": 0}, r"\bgamma=0\b.*\b0\b"),
+        ({"cool": 1.1}, r"\bcool=1\.1\b.*\b0\b.*\b1\b"),
+        ({"warm": 0.9}, r"\bwarm=0\.9\b.*\b1\b"),
+        ({"floor": -1}, r"\bfloor=-1\b.*\b0\b"),
+        ({"beta": math.nan}, r"\bbeta=nan\b.*\b0\b"),
+        ({"warmup": "on"}, r"\bwarmup='on'.*\bevery-task, first-task, off\b"),
+        ({"warmup_fraction": 2}, r"\bwarmup_fraction=2\b.*\b0\b.*\b1\b"),
+        ({"volatility": "std"}, r"\bvolatility='std'.*\bwindow, ema\b"),
     ],
 )
 def test_constants_are_checked(constants, text):
@@ -536,7 +536,7 @@ def test_layers_must_stay_those_of_the_start():
     scheduler = PerLayerScheduler(model, optimizer, every=2)
     train(model, optimizer, scheduler, 3)
     model.fc1.requires_grad_(False)
-    with pytest.raises(OptionError, match="other parameters are trained than at the start: make a new"):
+    with pytest.raises(OptionError, match=r"\bparameters\b.*\bscheduler\b"):
         scheduler.step(F.cross_entropy, *batch())
 
 
@@ -547,7 +547,7 @@ def test_groups_that_mix_layers_later_are_refused():
     scheduler = PerLayerScheduler(model, optimizer, every=2)
     train(model, optimizer, scheduler, 1)
     optimizer.param_groups[0]["params"] += optimizer.param_groups.pop()["params"]
-    with pytest.raises(OptionError, match="a parameter group holds the layers fc1, out"):
+    with pytest.raises(OptionError, match=r"\bfc1, out\b"):
         scheduler.step(F.cross_entropy, *batch())
 
 
@@ -589,15 +589,15 @@ def test_the_cap_binds_where_it_is_lower():
 
 def test_what_does_not_exist_is_refused():
     model = network("mlp")
-    with pytest.raises(OptionError, match="SGD has no second moment to schedule by"):
+    with pytest.raises(OptionError, match=r"\bSGD\b.*\bAdamW\b"):
         PerLayerScheduler(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    with pytest.raises(OptionError, match="a str is no optimizer"):
+    with pytest.raises(OptionError, match=r"\bstr\b.*\bstep_sizes\b"):
         PerLayerScheduler(model, "adam")
-    with pytest.raises(OptionError, match="steps_per_task=0 must be at least 1"):
+    with pytest.raises(OptionError, match=r"\bsteps_per_task=0\b.*\b1\b"):
         PerLayerScheduler(model, adam(model), steps_per_task=0)
-    with pytest.raises(UnknownNameError, match="no constant 'gama'. Did you mean 'gamma'"):
+    with pytest.raises(UnknownNameError, match="'gama'.*'gamma'"):
         PerLayerScheduler(model, adam(model), gama=0.8)
-    with pytest.raises(OptionError, match="does not train the model's parameter"):
+    with pytest.raises(OptionError, match=r"'fc2\.weight'"):
         PerLayerScheduler(model, torch.optim.Adam(model.fc1.parameters()))
-    with pytest.raises(OptionError, match="RMSprop has no effective step size"):
+    with pytest.raises(OptionError, match=r"\bRMSprop\b.*\bAdamW\b"):
         PerLayerScheduler(model, torch.optim.RMSprop(model.parameters()))

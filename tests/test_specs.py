@@ -30,27 +30,27 @@ def test_options_are_frozen():
     spec = StreamSpec("A-v0", options=options)
     options["x"] = 2
     assert spec.options["x"] == 1
-    with pytest.raises(TypeError, match="does not support item assignment"):
+    with pytest.raises(TypeError):
         spec.options["x"] = 3  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", ["num_tasks", "epochs_per_task", "batch_size", "num_samples"])
 @pytest.mark.parametrize(
-    ("value", "fault"), [(0, "too small"), (-3, "too small"), (2.0, "whole"), ("2", "whole"), (True, "whole")]
+    ("value", "fault"), [(0, r".*\b1\b"), (-3, r".*\b1\b"), (2.0, ""), ("2", ""), (True, "")]
 )
 def test_counts_are_checked(name, value, fault):
-    with pytest.raises(OptionError, match=f"{name}=.*{fault}"):
+    with pytest.raises(OptionError, match=f"{name}={value!r} {fault}"):
         StreamSpec("A-v0", **{name: value})
 
 
 def test_a_batch_must_fit():
-    with pytest.raises(OptionError, match="batch_size=256 is more than num_samples=255"):
+    with pytest.raises(OptionError, match=r"\bbatch_size=256\b.*\bnum_samples=255\b"):
         StreamSpec("A-v0", num_samples=255)
 
 
 @pytest.mark.parametrize(("name", "value"), [("source", 3), ("source", None), ("data_dir", 3)])
 def test_strings_are_checked(name, value):
-    with pytest.raises(OptionError, match=f"{name}=.*is not a string"):
+    with pytest.raises(OptionError, match=f"{name}={value!r} "):
         StreamSpec("A-v0", **{name: value})
 
 
@@ -89,5 +89,5 @@ def test_protocols_are_those_of_the_spec(name, source, images, tasks, epochs, st
 
 
 def test_unknown_protocol_names_the_nearest():
-    with pytest.raises(UnknownNameError, match="no protocol 'standart'. Did you mean 'standard'"):
+    with pytest.raises(UnknownNameError, match="'standart'.*'standard'"):
         protocol("standart")

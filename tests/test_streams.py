@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -128,10 +129,10 @@ def test_copies_go_on_and_do_not_copy_images(id):
 @pytest.mark.parametrize(
     ("state", "fault"),
     [
-        ({"seeds": [1], "task": 0, "step_in_task": 0}, "of seeds"),
-        ({"seeds": [0], "task": 2, "step_in_task": 1}, "outside"),
-        ({"seeds": [0], "task": 0, "step_in_task": 6}, "outside"),
-        ({"seeds": [0], "task": -1, "step_in_task": 0}, "outside"),
+        ({"seeds": [1], "task": 0, "step_in_task": 0}, r"\[1\].*\[0\]"),
+        ({"seeds": [0], "task": 2, "step_in_task": 1}, r"\btask 2\b.*\bstep 1\b"),
+        ({"seeds": [0], "task": 0, "step_in_task": 6}, r"\btask 0\b.*\bstep 6\b"),
+        ({"seeds": [0], "task": -1, "step_in_task": 0}, r"\btask -1\b.*\bstep 0\b"),
     ],
 )
 def test_a_foreign_state_is_refused(state, fault):
@@ -199,7 +200,7 @@ def test_only_the_fraction_is_redrawn_from_task_to_task(fraction):
 
 @pytest.mark.parametrize("fraction", [0, 0.0, -0.5, 1.01, float("nan"), "half", True, None])
 def test_impossible_fractions_are_refused(fraction):
-    with pytest.raises(OptionError, match="relabel_fraction=.* is not a number above 0 and at most 1"):
+    with pytest.raises(OptionError, match=re.escape(f"relabel_fraction={fraction!r} ")):
         resolve("RandomLabelMNIST-v0", {"relabel_fraction": fraction})
 
 
@@ -221,12 +222,12 @@ def test_no_batch_after_the_end():
     stream = make("RandomLabelMNIST-v0")
     list(walk(stream))
     assert stream.done
-    with pytest.raises(StepOrderError, match="ended"):
+    with pytest.raises(StepOrderError, match=r"\bend"):
         stream.batch()
 
 
 def test_more_images_than_there_are():
-    with pytest.raises(OptionError, match="num_samples=51 is more than the 50 examples"):
+    with pytest.raises(OptionError, match=r"\bnum_samples=51\b.*\b50\b"):
         numbered(num_samples=51)
 
 
@@ -235,7 +236,7 @@ def test_a_task_of_the_wrong_length_is_named():
         def draw_task(self, rng, rows, previous):
             return Task(rows[:3], rows)
 
-    with pytest.raises(OptionError, match=r"Wrong.draw_task gave rows of shape \(3,\)"):
+    with pytest.raises(OptionError, match=r"\bWrong\.draw_task\b.*\(3,\).*\bnum_samples=50\b"):
         Wrong(StreamSpec("W-v0", batch_size=8), [0])
 
 
@@ -243,7 +244,7 @@ def test_a_stream_must_define_its_tasks():
     class Empty(Numbered):
         draw_task = Stream.draw_task
 
-    with pytest.raises(NotImplementedError, match="Empty must define draw_task"):
+    with pytest.raises(NotImplementedError, match=r"\bEmpty\b.*\bdraw_task\b"):
         Empty(StreamSpec("E-v0", batch_size=8), [0])
 
 

@@ -128,7 +128,7 @@ def test_a_figure_of_some_of_its_runs_says_so(tmp_path):
     head, on, missing = title.rsplit(" · ", 2)
     assert head == f"{label(figure)}: {figure.title}"
     assert re.fullmatch(r"quick\b\D*\b15\b\D*\b40\b\D*\b3\b\D*", on)  # tasks, epochs, seeds
-    assert re.fullmatch(r"2\b\D*\b3\b\D*", missing)  # so many of so many runs
+    assert re.fullmatch(r"2\b\D*\b3\b\D*", missing)  # missing runs, all runs
     (row,) = write_report((figure,), tmp_path)
     assert row.verdict == OPEN
     assert missing in row.note

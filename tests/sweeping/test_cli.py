@@ -127,7 +127,7 @@ def test_nothing_is_run_when_all_is_done(file, capsys):
     assert main([file, "--quiet"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "results/tiny\n"
-    assert re.search(r"agents\.l2\b.*\b2\b", printed.err)  # so many of its cells ran with other code
+    assert re.search(r"agents\.l2\b.*\b2\b", printed.err)  # how many of its cells ran other code
 
 
 def test_failures_are_reported_at_the_end(file, tmp_path, inline, capsys):
@@ -147,7 +147,7 @@ def test_failures_are_reported_at_the_end(file, tmp_path, inline, capsys):
     assert f"1 {FAILED}" in ended
     lines = printed.err.splitlines()
     assert re.match(r"error: bad\.py: .*bad\.py.*ZeroDivisionError: .*/failures\.log\b", lines[-2])
-    assert numbers(lines[-1]) == ["1", "1"]  # so many of so many
+    assert numbers(lines[-1]) == ["1", "1"]  # failed cells, all cells
 
 
 @pytest.mark.parametrize(

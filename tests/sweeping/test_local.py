@@ -204,9 +204,7 @@ def test_a_changed_agent_is_refused_for_a_cell_that_has_got_somewhere(tmp_path, 
     done = clbench.sweep(what, out=tmp_path)
     agent.write_text(agent.read_text() + "# changed\n")
     clbench.sweep(what, out=tmp_path)
-    assert re.search(
-        r"mine\.py\b.*\b1\b", capsys.readouterr().err
-    )  # so many of its cells ran with other code
+    assert re.search(r"mine\.py\b.*\b1\b", capsys.readouterr().err)  # how many of its cells ran other code
     (run,) = done.results.runs["run"]
     folder = RunFolder(tmp_path / run)
     folder.write_run({**folder.read_run(), "status": "failed"})

@@ -64,7 +64,7 @@ def test_cells_without_all_seeds_are_left_out_and_named():
     rows, notes = ranking([CELLS[0], broken], Selection())
     assert len(rows) == 1
     (note,) = notes
-    assert re.fullmatch(r"c\b\D*\b2\b\D*", note)  # the seed that lacks
+    assert re.fullmatch(r"c\b\D*\b2\b\D*", note)  # the missing seed
     (note,) = ranking([CELLS[0], broken], APART)[1]
     assert re.fullmatch(r"c\b\D*\b2\b\D*\b3\b\D*", note)
     assert len(ranking([broken], Selection((0,), (1,)))[0]) == 1

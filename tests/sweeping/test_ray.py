@@ -97,7 +97,7 @@ def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
     done = clbench.sweep(what, out=tmp_path, launcher="ray", ray_address=cluster.address)
     assert sorted(done.failures) == [str(failing), str(killing)]
     assert "not ready" in done.failures[str(failing)]
-    assert re.search(r"\b1\b.*\bWorkerCrashedError: ", done.failures[str(killing)])  # so many were lost
+    assert re.search(r"\b1\b.*\bWorkerCrashedError: ", done.failures[str(killing)])  # lost workers
     (log,) = done.folder.glob("*failing*/failures.log")
     assert "Traceback" in log.read_text()
     assert (done.results.runs["status"] == "complete").sum() == 1
