@@ -25,7 +25,7 @@ def child(job, path):
     if pid:
         return pid
     try:
-        with path.open("w") as file:
+        with path.open("w", encoding="utf-8") as file:
             for _, message in run_jobs([job]):
                 if message["kind"] not in ("glimpse", "started"):
                     print(json.dumps(message), file=file, flush=True)
@@ -40,7 +40,10 @@ def timeless(message):
 
 def main():
     torch.set_num_threads(1)
-    job, chance = Job.from_json(json.loads(Path(sys.argv[1]).read_text())), random.Random(int(sys.argv[2]))
+    job, chance = (
+        Job.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))),
+        random.Random(int(sys.argv[2])),
+    )
     cut = Path(job.states) / "cut"
     for _ in range(2):  # whatever is loaded late is loaded in the first, once for all children
         started = time.perf_counter()

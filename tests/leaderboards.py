@@ -93,21 +93,21 @@ def write_submission(folder, name, level=0.5, id="RandomLabelMNIST-v0", protocol
     RunFolder(place).write_tasks(made)
     content = json.loads(data.to_json())
     content.update(changes)
-    (place / DATA).write_text(json.dumps(content))
-    (place / agent.partition(":")[0]).write_text(source)
+    (place / DATA).write_text(json.dumps(content), encoding="utf-8")
+    (place / agent.partition(":")[0]).write_text(source, encoding="utf-8")
     return place
 
 
 def edit(place, change):
     """Change submission.json by a function of its data."""
-    data = json.loads((place / DATA).read_text())
+    data = json.loads((place / DATA).read_text(encoding="utf-8"))
     change(data)
-    (place / DATA).write_text(json.dumps(data))
+    (place / DATA).write_text(json.dumps(data), encoding="utf-8")
 
 
 def edit_tasks(place, old, new, count=1):
     """Replace text in tasks.csv."""
     path = place / TASKS
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text
-    path.write_text(text.replace(old, new, count))
+    path.write_text(text.replace(old, new, count), encoding="utf-8")

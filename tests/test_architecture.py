@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # For each room of the table in CONTRIBUTING.md, the rooms that it may import; every room may import itself.
 ROOMS: dict[str, set[str]] = {}
 ANYTHING = {"__init__"}
-for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines():
+for line in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines():
     if line.startswith("| `"):
         own, _, allowed = line.strip("|").split("|")
         for name in re.findall(r"`(\w+)`", own):
@@ -38,7 +38,7 @@ def sources(folder):
 
 def imports(path, top_level_only=False):
     """Absolute names imported by a file; imports under `if TYPE_CHECKING` do not run, and do not count as top level."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = tree.body if top_level_only else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -107,13 +107,14 @@ def test_gymnasium_stays_at_the_envs(room_):
     "path", [*sources("clbench"), *sources("agents")], ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_a_file_is_one_idea(path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
 def test_the_checks_find_what_they_look_for(tmp_path):
     bad = tmp_path / "bad.py"
     bad.write_text(
-        "import scipy.stats\nfrom agents.vanilla import Agent\nfrom clbench.evaluation import api\n"
+        "import scipy.stats\nfrom agents.vanilla import Agent\nfrom clbench.evaluation import api\n",
+        encoding="utf-8",
     )
     found = list(imports(bad, top_level_only=True))
     assert {name.split(".")[0] for name in found} & LATE == {"scipy"}

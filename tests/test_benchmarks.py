@@ -121,9 +121,9 @@ def test_a_small_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(SECTIONS, "steps", lambda rounds, device: iter([row]))
     main()
     assert "clbench" in capsys.readouterr().out
-    found = json.loads((tmp_path / "cpu.json").read_text())
+    found = json.loads((tmp_path / "cpu.json").read_text(encoding="utf-8"))
     assert found["rows"] == [vars(row)]
     assert torch.__version__.startswith(found["versions"]["torch"])
-    table = (tmp_path / "cpu.md").read_text()
+    table = (tmp_path / "cpu.md").read_text(encoding="utf-8")
     assert "| steps | clbench | bare loop | S=1 | wall | 1.05 | 1 to 1.1 | 6 | <= 1.15 |" in table
     assert "`python -m benchmarks --only steps --out " in table

@@ -73,10 +73,10 @@ def test_a_whole_run_from_another_folder(tmp_path):
     folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
     files = "curves.png  indicators.csv  indicators.png  run.json  tasks.csv"
     assert lines[-1] == f"{folder.relative_to(tmp_path)}/   {files}"
-    facts = json.loads((folder / "run.json").read_text())
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert facts["command"][:5] == ["python", "-m", "clbench.evaluate", "agents.vanilla", "agents.reset"]
     # The table shows what the file holds.
-    rows = (folder / "tasks.csv").read_text().splitlines()[1:]
+    rows = (folder / "tasks.csv").read_text(encoding="utf-8").splitlines()[1:]
     own = [float(row.split(",")[4]) for row in rows if row.startswith("agents.reset")]
     shown = next(row for row in table if row[0] == "agents.reset")
     assert float(shown[1]) == pytest.approx(sum(own) / len(own), abs=6e-4)
@@ -119,7 +119,9 @@ def test_what_cannot_be_measured_is_said_if_it_was_asked_for(tmp_path, command):
     for part in ("agents.batchnorm", "gradient_noise", "hessian_rank", "per-sample gradients"):
         assert part in line
     assert "weight_norm" not in line
-    facts = json.loads((tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text())
+    facts = json.loads(
+        (tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text(encoding="utf-8")
+    )
     assert set(facts["undefined_indicators"]["agents.batchnorm"]) == {"gradient_noise", "hessian_rank"}
 
 
@@ -130,7 +132,7 @@ def test_quiet_prints_the_folder_alone(tmp_path, command):
 
 
 def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path, command):
-    (tmp_path / "mine.py").write_text(PLAIN)
+    (tmp_path / "mine.py").write_text(PLAIN, encoding="utf-8")
     done = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2")
     assert done.returncode == 1
     error = done.stderr.splitlines()[-1]
@@ -141,7 +143,14 @@ def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path, command)
     ):
         assert part in error
     assert "Traceback" not in done.stderr
-    assert len((tmp_path / "results/RandomLabelMNIST-v0-quick-1/tasks.csv").read_text().splitlines()) == 4
+    assert (
+        len(
+            (tmp_path / "results/RandomLabelMNIST-v0-quick-1/tasks.csv")
+            .read_text(encoding="utf-8")
+            .splitlines()
+        )
+        == 4
+    )
     debug = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2", "--debug")
     assert debug.returncode == 1
     assert 'raise RuntimeError("out of ideas")' in debug.stderr
@@ -154,7 +163,9 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path,
     scratch = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
     process = launch("clbench.evaluate", "agents.vanilla", *options, cwd=tmp_path, env=scratch)
     table = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "tasks.csv"
-    wait_until(lambda: table.exists() and len(table.read_text().splitlines()) > 3, process=process)
+    wait_until(
+        lambda: table.exists() and len(table.read_text(encoding="utf-8").splitlines()) > 3, process=process
+    )
     workers = worker_processes(process.pid)
     assert workers
     process.send_signal(number)
@@ -163,8 +174,8 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path,
     (line,) = err.splitlines()
     assert line.startswith("interrupted")
     assert "python -m clbench.evaluate --resume results/RandomLabelMNIST-v0-quick-1" in line
-    assert len(table.read_text().splitlines()) > 3
-    assert json.loads((table.parent / "run.json").read_text())["status"] == "interrupted"
+    assert len(table.read_text(encoding="utf-8").splitlines()) > 3
+    assert json.loads((table.parent / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
     assert not list((tmp_path / "scratch").glob("clbench-*"))
     assert all(ends(pid) for pid in workers)
 
@@ -307,9 +318,9 @@ def test_a_full_disk_is_a_failed_run_and_one_line(tmp_path, monkeypatch, inline,
 def test_a_single_seed_by_its_number(tmp_path, command):
     done = command("agents.vanilla", *SHORT, "--seeds", "7,", "--quiet", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text())["spec"][
-        "seeds"
-    ] == [7]
+    assert json.loads((tmp_path / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text(encoding="utf-8"))[
+        "spec"
+    ]["seeds"] == [7]
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="this machine has a CUDA device")

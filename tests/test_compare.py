@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_written(two, tmp_path, capsys):
 
 def test_a_damaged_table_is_named(two, capsys):
     path = Path(two[0]) / "tasks.csv"
-    path.write_text(path.read_text().replace("0.4,0.2", "zero,0.2", 1))
+    path.write_text(path.read_text(encoding="utf-8").replace("0.4,0.2", "zero,0.2", 1), encoding="utf-8")
     assert main(two) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")

@@ -284,7 +284,7 @@ def test_without_network_the_error_says_both_ways_out(tmp_path, monkeypatch):
 
 
 def test_cache_that_cannot_be_written_is_an_error(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(f"'{tmp_path / 'file' / 'cache'}'")):
         mnist.download(tmp_path / "file" / "cache")
 

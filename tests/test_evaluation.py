@@ -184,7 +184,7 @@ class Agent:
 
 @pytest.fixture
 def agent_file(tmp_path):
-    (tmp_path / "mine.py").write_text(PLAIN)
+    (tmp_path / "mine.py").write_text(PLAIN, encoding="utf-8")
     return str(tmp_path / "mine.py")
 
 
@@ -270,7 +270,8 @@ def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
                 return clbench.Task(rows, rng.permutation(4)[self.data.labels.numpy()[rows]])
 
         clbench.register("Blobs-v0", Blobs)
-        """)
+        """),
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     evaluation = clbench.evaluate(
@@ -321,7 +322,8 @@ def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
             "from subprocess import Popen\n"
             '        self.child = Popen(["sleep", "600"])\n'
             '        print("child", self.child.pid, "',
-        )
+        ),
+        encoding="utf-8",
     )
     done = subprocess.run(
         [
@@ -373,7 +375,7 @@ def test_images_that_were_loaded_before_stay_loaded(tmp_path, inline):
 
 
 def test_output_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match=re.escape(f"'{tmp_path / 'file'}'")):
         clbench.evaluate("agents.vanilla", **TINY, out=tmp_path / "file")
 

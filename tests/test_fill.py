@@ -48,23 +48,23 @@ def test_filling_changes_nothing(tmp_path):
 )
 def test_a_changed_number_is_found_and_mended(page, call, shown, docs, copy, capsys):
     path, marker = copy / page, f"<!-- fill: {call} -->"
-    before, found, after = path.read_text().partition(marker)
+    before, found, after = path.read_text(encoding="utf-8").partition(marker)
     wrong = before + found + after.replace(shown, "0.123", 1)
-    path.write_text(wrong)
+    path.write_text(wrong, encoding="utf-8")
     assert docs.fill.main(["--check"], copy) == 1
     assert f"{page}:{before.count(chr(10)) + 1}: {call}" in capsys.readouterr().out
-    assert path.read_text() == wrong
+    assert path.read_text(encoding="utf-8") == wrong
     assert docs.fill.main([], copy) == 0
-    assert path.read_text() == before + found + after
+    assert path.read_text(encoding="utf-8") == before + found + after
     assert docs.fill.main(["--check"], copy) == 0
 
 
 def test_a_changed_measurement_is_found(docs, tmp_path, monkeypatch):
-    measured = json.loads((ROOT / "docs" / "benchmarks" / "cpu.json").read_text())
+    measured = json.loads((ROOT / "docs" / "benchmarks" / "cpu.json").read_text(encoding="utf-8"))
     assert measured["command"][:3] == ["python", "-m", "benchmarks"]
     measured["memory"]["peak_mib"] += 1
     (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "cpu.json").write_text(json.dumps(measured))
+    (tmp_path / "benchmarks" / "cpu.json").write_text(json.dumps(measured), encoding="utf-8")
     monkeypatch.setattr(docs.values.speed, "DOCS", tmp_path)
     monkeypatch.setattr(docs.values.speed, "benchmark", docs.values.speed.benchmark.__wrapped__)
     text, changed = docs.fill.fill("It takes <!-- fill: peak_memory() -->2,046 MiB<!-- end -->.")
@@ -73,7 +73,7 @@ def test_a_changed_measurement_is_found(docs, tmp_path, monkeypatch):
 
 
 def test_every_value_is_on_some_page(docs):
-    text = "\n".join(path.read_text() for path in docs.fill.pages())
+    text = "\n".join(path.read_text(encoding="utf-8") for path in docs.fill.pages())
     assert set(re.findall(r"<!-- fill: (\w+)\(", text)) == set(docs.values.VALUES)
 
 
@@ -141,7 +141,7 @@ def test_what_was_not_measured_is_refused(call, docs):
 
 def test_a_wrong_page_is_left_alone(docs, copy, capsys):
     path = copy / "docs" / "guide" / "sweeps.md"
-    path.write_text(wrong := "of <!-- fill: clam() -->1<!-- end -->\n")
+    path.write_text(wrong := "of <!-- fill: clam() -->1<!-- end -->\n", encoding="utf-8")
     assert docs.fill.main([], copy) == 1
     assert "docs/guide/sweeps.md:1: docs/values/ has no 'clam'" in capsys.readouterr().err
-    assert path.read_text() == wrong
+    assert path.read_text(encoding="utf-8") == wrong

@@ -17,7 +17,7 @@ from clbench.reproduce.figures import FIGURES
 from clbench.scheduling import SCHEDULERS, Constants
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide"
-PAGES = {path.stem: path.read_text() for path in sorted(GUIDE.glob("*.md"))}
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(GUIDE.glob("*.md"))}
 
 
 def public(module):

@@ -94,7 +94,7 @@ class Agent(vanilla.Agent):
 
 def test_one_whose_state_cannot_be_kept_tells_nothing_twice(tmp_path):
     for name, text in (("keeps.py", KEEPS_NOTHING), ("fails.py", FAILS)):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     names = [str(tmp_path / "keeps.py"), str(tmp_path / "fails.py"), "agents.l2"]
     found = by_place(run_jobs(jobs(tmp_path / "a", names)))
     assert found == in_turn(jobs(tmp_path / "b", names))
@@ -103,7 +103,7 @@ def test_one_whose_state_cannot_be_kept_tells_nothing_twice(tmp_path):
 @pytest.mark.process
 def test_one_that_ends_its_process_does_not_take_the_others_with_it(tmp_path):
     (tmp_path / "exits.py").write_text(
-        FAILS.replace('raise RuntimeError("out of ideas")', "import os; os._exit(3)")
+        FAILS.replace('raise RuntimeError("out of ideas")', "import os; os._exit(3)"), encoding="utf-8"
     )
     own = jobs(tmp_path / "a", ["agents.vanilla", str(tmp_path / "exits.py")])
     with contextlib.closing(Pool([dict(enumerate(own))], workers=1)) as pool:
@@ -124,7 +124,7 @@ def test_one_that_ends_its_process_does_not_take_the_others_with_it(tmp_path):
 def test_what_tests_put_in_the_place_of_a_pool_gives_what_it_gives(tmp_path):
     """In lockstep, and alone after one has failed."""
     path = tmp_path / "fails.py"
-    path.write_text(FAILS)
+    path.write_text(FAILS, encoding="utf-8")
     found = []
     for kind in (Pool, InThisProcess):
         own = jobs(tmp_path / kind.__name__, ["agents.perlayer", str(path), "agents.l2"])
@@ -147,7 +147,7 @@ def test_what_stands_for_a_pool_stops_where_it_is_told_to(tmp_path):
 
 def test_one_that_fails_does_not_take_the_others_with_it(tmp_path):
     path = tmp_path / "fails.py"
-    path.write_text(FAILS)
+    path.write_text(FAILS, encoding="utf-8")
     names = ["agents.vanilla", str(path), "agents.l2"]
     messages = list(run_jobs(jobs(tmp_path / "a", names)))
     (note,) = [message["text"] for _, message in messages if message["kind"] == "note"]

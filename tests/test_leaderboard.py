@@ -218,7 +218,7 @@ def test_tables_must_be_possible(place, kind):
         edit_tasks(place, old, new)
     else:
         path = place / "tasks.csv"
-        path.write_text(old.sub(new, path.read_text(), count=1))
+        path.write_text(old.sub(new, path.read_text(encoding="utf-8"), count=1), encoding="utf-8")
     with pytest.raises(SubmissionError, match=fault):
         checked(place)
 
@@ -236,7 +236,7 @@ def test_names_cannot_lead_elsewhere():
 def test_links_folders_and_other_files_are_refused(place, tmp_path):
     source = place / "plain_one.py"
     outside = tmp_path / "outside.py"
-    outside.write_text(SOURCE)
+    outside.write_text(SOURCE, encoding="utf-8")
     unread = r"plain_one\.py(?!.*(SHA-256|UTF-8))"  # refused for what it is, not for what is in it
     for make, fault in (
         (lambda: source.symlink_to(outside), unread),
@@ -244,8 +244,14 @@ def test_links_folders_and_other_files_are_refused(place, tmp_path):
         (source.mkdir, unread),
         (lambda: os.mkfifo(source), unread),
         (lambda: None, r"submission\.json.*tasks\.csv"),
-        (lambda: source.write_text("x" * 300_000), r"plain_one\.py.*\b300,000\b.*\b262,144\b"),
-        (lambda: (place / "bomb.yaml").write_text("a: &a [*a]"), r"submission\.json.*tasks\.csv"),
+        (
+            lambda: source.write_text("x" * 300_000, encoding="utf-8"),
+            r"plain_one\.py.*\b300,000\b.*\b262,144\b",
+        ),
+        (
+            lambda: (place / "bomb.yaml").write_text("a: &a [*a]", encoding="utf-8"),
+            r"submission\.json.*tasks\.csv",
+        ),
     ):
         shutil.rmtree(source) if source.is_dir() else source.unlink(missing_ok=True)
         make()
@@ -254,7 +260,7 @@ def test_links_folders_and_other_files_are_refused(place, tmp_path):
 
 
 def test_more_files_than_there_may_be(place):
-    (place / "bomb.yaml").write_text("a: &a [*a]")
+    (place / "bomb.yaml").write_text("a: &a [*a]", encoding="utf-8")
     with pytest.raises(SubmissionError, match=r"submission\.json.*tasks\.csv"):
         checked(place)
 
@@ -271,7 +277,7 @@ def test_a_link_to_a_folder_is_no_submission(place, tmp_path):
     "source", ["def f(:\n", "x = " + "(" * 5_000, "x = " + "1+" * 120_000 + "1", "class Other: ..."]
 )
 def test_sources_must_be_python_with_the_class(place, source):
-    (place / "plain_one.py").write_text(source)
+    (place / "plain_one.py").write_text(source, encoding="utf-8")
     import hashlib
 
     edit(place, set_at("agent", "sha256", value=hashlib.sha256(source.encode()).hexdigest()))
@@ -291,7 +297,7 @@ def test_sources_hold_what_their_readers_see(place, line, fault):
     import hashlib
 
     source = f"{line}\n{SOURCE}"
-    (place / "plain_one.py").write_text(source)
+    (place / "plain_one.py").write_text(source, encoding="utf-8")
     edit(place, set_at("agent", "sha256", value=hashlib.sha256(source.encode()).hexdigest()))
     with pytest.raises(SubmissionError, match=fault):
         checked(place)
@@ -397,20 +403,20 @@ def test_tuned_and_untuned_streams_and_protocols_are_ranked_apart(tmp_path):
 
 
 def test_the_table_stands_between_its_markers(tmp_path):
-    (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     rows = rank(entries(tmp_path, a=0.5, b=0.8))
     build(tmp_path, rows)
-    text = (tmp_path / "README.md").read_text()
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
     assert re.search(r"\| 1 \| b \| 0\.80\d \[0\.80\d, 0\.80\d\] \|", text)
     build(tmp_path, rows)
-    assert (tmp_path / "README.md").read_text() == text
-    (tmp_path / "README.md").write_text("no markers")
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+    (tmp_path / "README.md").write_text("no markers", encoding="utf-8")
     with pytest.raises(SubmissionError, match=f"README.md.*{re.escape(BEGIN)}.*{re.escape(END)}"):
         build(tmp_path, rows)
-    assert (tmp_path / "README.md").read_text() == "no markers"
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "no markers"
 
 
 def test_whatever_is_said_is_text_on_the_page(tmp_path):
@@ -498,6 +504,8 @@ def test_todays_format_keeps_loading():
     assert entry.submission.schema_version == 1
     assert entry.submission.scores["average_task_accuracy"]["mean"] == pytest.approx(0.39217, abs=1e-5)
     assert (
-        json.loads((HERE / "data/leaderboard-1/submissions/l2/submission.json").read_text())["licence"]
+        json.loads((HERE / "data/leaderboard-1/submissions/l2/submission.json").read_text(encoding="utf-8"))[
+            "licence"
+        ]
         == "MIT"
     )

@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
     before = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "my_agent.py").write_text(AGENT)
+    (tmp_path / "my_agent.py").write_text(AGENT, encoding="utf-8")
     yield tmp_path
     for name in set(sys.modules) - before:
         del sys.modules[name]
@@ -59,14 +59,14 @@ def test_ways_to_name_an_agent(folder, reference, name):
 
 def test_absolute_path_and_neighbours(folder, monkeypatch):
     (folder / "deep").mkdir()
-    (folder / "deep" / "helper_of_mine.py").write_text("VALUE = 3")
-    (folder / "deep" / "agent.py").write_text(f"import helper_of_mine\n{AGENT}")
+    (folder / "deep" / "helper_of_mine.py").write_text("VALUE = 3", encoding="utf-8")
+    (folder / "deep" / "agent.py").write_text(f"import helper_of_mine\n{AGENT}", encoding="utf-8")
     assert load_agent(str(folder / "deep" / "agent.py")).__name__ == "Agent"
 
 
 def test_two_files_of_one_name_are_two_agents(folder):
     (folder / "other").mkdir()
-    (folder / "other" / "my_agent.py").write_text(AGENT.replace("1e-3", "5e-3"))
+    (folder / "other" / "my_agent.py").write_text(AGENT.replace("1e-3", "5e-3"), encoding="utf-8")
     assert parameters(load_agent("my_agent.py"))["step_size"] == 1e-3
     assert parameters(load_agent("other/my_agent.py"))["step_size"] == 5e-3
 
@@ -112,20 +112,20 @@ def test_a_class_that_is_no_agent(folder):
     ],
 )
 def test_a_module_that_does_not_import_is_the_agents_fault(folder, content, fault):
-    (folder / "broken_agent.py").write_text(content)
+    (folder / "broken_agent.py").write_text(content, encoding="utf-8")
     with pytest.raises(LoadError, match=f"'broken_agent'.*{fault}"):
         load_agent("broken_agent")
 
 
 def test_a_broken_file(folder):
-    (folder / "broken.py").write_text("1 / 0")
+    (folder / "broken.py").write_text("1 / 0", encoding="utf-8")
     for _ in range(2):
         with pytest.raises(LoadError, match=r"'broken\.py'.*ZeroDivisionError"):
             load_agent("broken.py")
 
 
 def test_indicators_of_ones_own(folder):
-    (folder / "mine.py").write_text("number = 3\ndef gap(at): return at\n")
+    (folder / "mine.py").write_text("number = 3\ndef gap(at): return at\n", encoding="utf-8")
     assert load_indicator("mine:gap")(4) == load_indicator("mine.py:gap")(4) == 4
     with pytest.raises(UnknownNameError, match="'mine'.*'gab'.*'gap'"):
         load_indicator("mine:gab")
@@ -146,7 +146,8 @@ def test_arguments_are_found_through_inheritance(folder):
         class Closed(Agent):
             def __init__(self, spec, seed, strength):
                 super().__init__(spec, seed)
-        """)
+        """),
+        encoding="utf-8",
     )
     assert list(parameters(load_agent("children:Child"))) == ["strength", "step_size", "kind", "flag"]
     assert list(parameters(load_agent("children:Closed"))) == ["strength"]
@@ -166,7 +167,9 @@ def test_arguments_are_checked(folder):
 
 
 def test_a_constructor_that_takes_no_seed(folder):
-    (folder / "unseeded.py").write_text(AGENT.replace("spec, seed, step_size=1e-3, ", "spec, *, "))
+    (folder / "unseeded.py").write_text(
+        AGENT.replace("spec, seed, step_size=1e-3, ", "spec, *, "), encoding="utf-8"
+    )
     with pytest.raises(LoadError, match=r"unseeded.*\bspec\b.*\bseed\b"):
         check_arguments("unseeded", load_agent("unseeded"), {})
 
@@ -196,8 +199,8 @@ def test_source_is_recorded(folder):
 def test_bundled_agents_work_where_another_package_is_called_agents(tmp_path, content):
     """Another distribution's package comes first on the path, yet has no vanilla."""
     (tmp_path / "agents").mkdir()
-    (tmp_path / "agents" / "__init__.py").write_text(content)
-    (tmp_path / "agents" / "mine.py").write_text(AGENT)
+    (tmp_path / "agents" / "__init__.py").write_text(content, encoding="utf-8")
+    (tmp_path / "agents" / "mine.py").write_text(AGENT, encoding="utf-8")
     script = "from clbench.loading import load_agent; print(load_agent('agents.vanilla').__module__)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -219,7 +222,7 @@ def test_a_checkout_in_a_folder_called_clbench(tmp_path):
             root / name, tmp_path / "clbench" / name, ignore=shutil.ignore_patterns("__pycache__")
         )
     (tmp_path / "work" / "agents").mkdir(parents=True)
-    (tmp_path / "work" / "agents" / "__init__.py").write_text("")
+    (tmp_path / "work" / "agents" / "__init__.py").write_text("", encoding="utf-8")
     script = (
         f"import sys; sys.path.insert(1, {str(tmp_path / 'clbench')!r});"
         "from clbench.loading import load_agent; import clbench; print(clbench.__file__);"

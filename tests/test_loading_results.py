@@ -120,14 +120,14 @@ def test_damaged_and_later_runs(tmp_path):
     folder.write_run({"status": "complete", "spec": "none"})
     with pytest.raises(DataError, match=r"/one'.*run\.json"):
         clbench.load_results(tmp_path)
-    (tmp_path / "one" / "run.json").write_text(json.dumps({"schema_version": 99}))
+    (tmp_path / "one" / "run.json").write_text(json.dumps({"schema_version": 99}), encoding="utf-8")
     with pytest.raises(DataError, match=r"/one'.*\b99\b.*\b1\b"):
         clbench.load_results(tmp_path)
 
 
 def test_a_damaged_table_is_told_when_it_is_read(tmp_path):
     write(tmp_path / "one", {"a": A})
-    (tmp_path / "one" / "tasks.csv").write_text("agent,seed\na,0\n")
+    (tmp_path / "one" / "tasks.csv").write_text("agent,seed\na,0\n", encoding="utf-8")
     found = clbench.load_results(tmp_path)
     assert len(found.runs) == 1
     with pytest.raises(DataError, match=r"/tasks\.csv'.*line 1.*'task'"):

@@ -23,6 +23,6 @@ def test_git_state(tmp_path):
     clean = git_state(tmp_path)
     assert len(clean["commit"]) == 40
     assert clean["dirty"] is False
-    (tmp_path / "file").write_text("1")
+    (tmp_path / "file").write_text("1", encoding="utf-8")
     subprocess.run([*git, "add", "file"], cwd=tmp_path, check=True)
     assert git_state(tmp_path)["dirty"] is True

@@ -104,7 +104,8 @@ def test_a_users_own_indicator_is_measured_like_ours(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from clbench import indicators\n"
         "def norm(at): return indicators.weight_norm(at.model)\n"
-        "def broken(at): return 1 / 0\n"
+        "def broken(at): return 1 / 0\n",
+        encoding="utf-8",
     )
     own, broken = f"{tmp_path / 'mine.py'}:norm", f"{tmp_path / 'mine.py'}:broken"
     env = short_vec(2)

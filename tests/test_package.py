@@ -44,7 +44,7 @@ def test_import_loads_nothing_heavy():
 @pytest.mark.process
 @pytest.mark.parametrize("fault", ["raise ModuleNotFoundError('not there')", "1 / 0", "__path__ = []"])
 def test_gymnasium_that_cannot_be_imported_is_named(tmp_path, fault):
-    (tmp_path / "gymnasium.py").write_text(fault)
+    (tmp_path / "gymnasium.py").write_text(fault, encoding="utf-8")
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import clbench"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     last = done.stderr.splitlines()[-1]
@@ -72,9 +72,13 @@ def test_a_source_tree_that_is_not_installed_has_a_version(monkeypatch):
 def test_without_a_tag_the_version_follows_the_last_release():
     """A clone or an archive without tags must not claim to be older than what was released."""
     fallback = re.search(
-        r'^fallback-version = "([\d.]+)\.dev0"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+        r'^fallback-version = "([\d.]+)\.dev0"$',
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
-    released = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = re.findall(
+        r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     major, minor, patch = released[0].split(".")
     assert fallback[1] == f"{major}.{minor}.{int(patch) + 1}"
 

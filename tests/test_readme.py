@@ -25,8 +25,8 @@ pytestmark = pytest.mark.docs
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
-README = PAGES[0].read_text()
-TEXT = "\n".join(page.read_text() for page in PAGES)
+README = PAGES[0].read_text(encoding="utf-8")
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 SHELL = [
     line.strip()
@@ -47,7 +47,7 @@ def test_the_example_agent_learns(tmp_path, inline):
     code = block("class Agent:")
     assert len(code.strip().splitlines()) <= 30
     path = tmp_path / "my_agent.py"
-    path.write_text(code)
+    path.write_text(code, encoding="utf-8")
     evaluation = clbench.evaluate(
         f"{path}:Agent", seeds=1, num_tasks=1, epochs_per_task=15, num_samples=512, device="cpu", out=tmp_path
     )
@@ -69,7 +69,7 @@ def test_the_loop_by_hand_with_the_example_agent(tmp_path):
 
 def agent_class(tmp_path):
     path = tmp_path / "readme_agent.py"
-    path.write_text(block("class Agent:"))
+    path.write_text(block("class Agent:"), encoding="utf-8")
     return load_agent(str(path))
 
 
@@ -81,7 +81,7 @@ def test_the_example_stream_keeps_the_contract(streams, tmp_path):
     env = clbench.make(id, **SHORT)
     assert env.reset(seed=0)[0].shape == (100, 784)
     path = tmp_path / "my_streams.py"
-    path.write_text(code)
+    path.write_text(code, encoding="utf-8")
     assert "check_env" in code
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -135,7 +135,7 @@ def test_the_scheduler_example_schedules(capsys):
 def test_the_scheduled_agent_example_runs(tmp_path, inline):
     path = tmp_path / "mine.py"
     heads = "from torch.nn import functional as F\nfrom clbench import PerLayerScheduler\n"
-    path.write_text(heads + block("class Agent:") + block("class ScheduledAgent(Agent)"))
+    path.write_text(heads + block("class Agent:") + block("class ScheduledAgent(Agent)"), encoding="utf-8")
     short = {"num_tasks": 1, "epochs_per_task": 45, "num_samples": 256}
     made = clbench.evaluate(f"{path}:ScheduledAgent", seeds=1, **short, device="cpu", out=tmp_path)
     rows = made.indicators.query("indicator == 'step_size'")
@@ -144,7 +144,7 @@ def test_the_scheduled_agent_example_runs(tmp_path, inline):
 
 def test_the_lasting_agent_example_goes_on(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(block("class Agent:") + block("class LastingAgent(Agent)"))
+    path.write_text(block("class Agent:") + block("class LastingAgent(Agent)"), encoding="utf-8")
     env = clbench.make("RandomLabelMNIST-v0", **SHORT)
     owner = load_agent(f"{path}:LastingAgent")
     one = Run(env, owner(env.agent_spec, 0), name="a", seeds=[0], stop=lambda: True)
@@ -167,7 +167,7 @@ def test_the_results_example_reads_the_kept_runs(capsys, monkeypatch):
 
 
 def test_an_indicator_of_ones_own(tmp_path, inline):
-    (tmp_path / "my_indicators.py").write_text(block("def energy("))
+    (tmp_path / "my_indicators.py").write_text(block("def energy("), encoding="utf-8")
     name = f"{tmp_path / 'my_indicators.py'}:energy"
     found = clbench.evaluate(
         "agents.vanilla", seeds=1, indicators=["weight_norm", name], out=tmp_path, device="cpu", **SHORT
@@ -177,7 +177,7 @@ def test_an_indicator_of_ones_own(tmp_path, inline):
 
 
 def test_the_vectorised_learner_example_learns(tmp_path):
-    (tmp_path / "my_learners.py").write_text(block("class L1Learner(Learner)"))
+    (tmp_path / "my_learners.py").write_text(block("class L1Learner(Learner)"), encoding="utf-8")
     name = f"{tmp_path / 'my_learners.py'}:L1Learner"
     envs = clbench.make_vec("RandomLabelMNIST-v0", num_envs=2, **SHORT)
     learner = load_agent(name)(envs.agent_spec, [0, 1], scheduler="per-layer")
@@ -194,7 +194,7 @@ def test_every_python_block_is_run_above():
 
 def test_the_sweep_file_is_the_one_that_is_shown():
     (shown,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
-    assert shown == (ROOT / "examples" / "sweep.toml").read_text()
+    assert shown == (ROOT / "examples" / "sweep.toml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", OTHER_COMMANDS)
@@ -234,7 +234,7 @@ def test_commands_are_shown():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page):
-    for target in re.findall(r"\]\((?!http|#)([^)#]+)[#)]", page.read_text()):
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)[#)]", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 

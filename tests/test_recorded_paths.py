@@ -67,7 +67,7 @@ def machine(tmp_path, monkeypatch):
     home = tmp_path / "alice smith"
     for name in ("work/agents", "private", "images/MNIST"):
         (home / name).mkdir(parents=True)
-    (home / "private" / "mine.py").write_text(AGENT)
+    (home / "private" / "mine.py").write_text(AGENT, encoding="utf-8")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
     monkeypatch.chdir(home / "work")
@@ -233,7 +233,7 @@ def test_a_run_holds_no_path(torchvision, inline, monkeypatch):
 
 
 def test_files_of_one_name_are_two_agents(machine, inline):
-    (machine / "work" / "mine.py").write_text(AGENT)
+    (machine / "work" / "mine.py").write_text(AGENT, encoding="utf-8")
     shutil.copytree(machine / "private", machine / "other")
     agents = [f"{machine}/{folder}/mine.py" for folder in ("private", "other", "work")]
     evaluation = clbench.evaluate(agents, **TINY, indicators="none", out=machine / "out")
@@ -265,9 +265,9 @@ def elsewhere(torchvision, inline):
     """A run that comes to a machine that knows nothing of where it began but its agent's file."""
     folder = broken_off(torchvision)
     kept = folder / "state" / "places.json"
-    places = json.loads(kept.read_text())
+    places = json.loads(kept.read_text(encoding="utf-8"))
     places["spec"] = [one for one in places["spec"] if one[0] != ["stream", "data_dir"]]
-    kept.write_text(json.dumps(places))
+    kept.write_text(json.dumps(places), encoding="utf-8")
     shutil.move(torchvision / "images", torchvision / "moved")
     return folder
 
@@ -300,7 +300,7 @@ def test_a_run_of_the_variables_images_wants_the_variable(torchvision, inline, m
     folder = broken_off(torchvision)
     assert RunFolder(folder).read_run()["spec"]["stream"]["data_dir"] == f"${DATA_DIR_VARIABLE}"
     (folder / "state" / "places.json").write_text(
-        json.dumps({"agents": {"mine.py:Agent": f"{torchvision}/private/mine.py:Agent"}})
+        json.dumps({"agents": {"mine.py:Agent": f"{torchvision}/private/mine.py:Agent"}}), encoding="utf-8"
     )
     monkeypatch.delenv(DATA_DIR_VARIABLE)
     with pytest.raises(DataError, match=DATA_DIR_VARIABLE):
@@ -337,7 +337,7 @@ def test_a_sweep_holds_no_path(torchvision, inline):
     (why,) = first.failures.values()
     assert "gate" in why
     (log,) = first.folder.glob("*/failures.log")
-    assert 'File "mine.py", line' in log.read_text()
+    assert 'File "mine.py", line' in log.read_text(encoding="utf-8")
     assert_holds_no_path(first.folder, torchvision)
     gate.touch()
     second = clbench.sweep(what, out=torchvision / "out")
@@ -378,8 +378,8 @@ def test_a_comparison_holds_no_path(machine):
         write(path, {"a": {0: [0.5, 0.4, 0.3, 0.2]}})
     table = Path("table.csv")
     assert compare([*map(str, runs), "--csv", str(table)]) == 0
-    assert "alice" not in table.read_text()
-    assert "a (here/run-1),run-1,a" in table.read_text()
+    assert "alice" not in table.read_text(encoding="utf-8")
+    assert "a (here/run-1),run-1,a" in table.read_text(encoding="utf-8")
 
 
 def test_event_files_do_not_name_the_machine(machine, inline, monkeypatch):

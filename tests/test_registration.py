@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 import clbench
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
-from clbench.errors import LoadError, OptionError, RegistrationError, UnknownNameError, UsageError
+from clbench.errors import LoadError, OptionError, RegistrationError, UnknownNameError
 from clbench.registration import STREAMS, lookup, register, resolve
 from clbench.streams import Stream, Task
 from clbench.streams.random_label import RandomLabel
@@ -113,7 +113,8 @@ def test_impossible_overrides_are_refused(overrides, fault):
 
 def test_module_prefix_imports_the_module(streams, tmp_path, monkeypatch):
     (tmp_path / "my_streams.py").write_text(
-        "import clbench\nfrom clbench.streams.permuted import Permuted\nclbench.register('Mine-v1', Permuted)\n"
+        "import clbench\nfrom clbench.streams.permuted import Permuted\nclbench.register('Mine-v1', Permuted)\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert lookup("my_streams:Mine-v1").id == "Mine-v1"
@@ -199,7 +200,7 @@ def test_options_reach_the_data_of_a_streams_own(streams):
 
 
 def test_a_module_that_raises_is_named(tmp_path, monkeypatch):
-    (tmp_path / "raising_streams.py").write_text("1 / 0")
+    (tmp_path / "raising_streams.py").write_text("1 / 0", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(LoadError, match=r"'raising_streams'.*'Mine-v1'.*\bZeroDivisionError\b"):
         lookup("raising_streams:Mine-v1")

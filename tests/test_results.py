@@ -88,7 +88,7 @@ def test_records_come_back_to_the_bit(tmp_path_factory, records):
 def test_a_missing_loss_is_an_empty_cell(tmp_path):
     folder = RunFolder.create(tmp_path, "r")
     folder.write_tasks([TaskRecord("a", 0, 0, 1, 0.5, 0.5, math.nan, 1.0)])
-    assert "0.5,0.5,,1.0" in (folder.path / "tasks.csv").read_text()
+    assert "0.5,0.5,,1.0" in (folder.path / "tasks.csv").read_text(encoding="utf-8")
     assert math.isnan(folder.read_tasks()[0].loss)
 
 
@@ -114,7 +114,7 @@ def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
 
 
 def test_an_output_folder_that_is_a_file(tmp_path):
-    (tmp_path / "taken").write_text("")
+    (tmp_path / "taken").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match=re.escape(f"'{tmp_path / 'taken'}'")):
         RunFolder.create(tmp_path / "taken", "r")
 
@@ -169,13 +169,13 @@ def test_forgetting_what_is_kept_leaves_states_and_lock(tmp_path):
 def test_reading_what_is_no_run(tmp_path):
     with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*run\.json"):
         RunFolder(tmp_path).read_run()
-    (tmp_path / "run.json").write_text('{"schema_version": 99}')
+    (tmp_path / "run.json").write_text('{"schema_version": 99}', encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*\b99\b.*\b1\b"):
         RunFolder(tmp_path).read_run()
 
 
 def test_a_run_json_that_is_no_table(tmp_path):
-    (tmp_path / "run.json").write_text("[]")
+    (tmp_path / "run.json").write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*run\.json"):
         RunFolder(tmp_path).read_run()
 
@@ -197,7 +197,7 @@ ROW = "a,0,0,10,0.5,0.5,0.1,1.0\n"
     ],
 )
 def test_a_damaged_table_is_told_with_its_line(tmp_path, text, fault):
-    (tmp_path / "tasks.csv").write_text(text)
+    (tmp_path / "tasks.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=rf"/tasks\.csv'.*{fault}"):
         RunFolder(tmp_path).read_tasks()
 
@@ -211,7 +211,7 @@ def test_a_table_that_is_missing_or_no_text(tmp_path):
 
 
 def test_unknown_columns_and_blank_lines_are_passed_over(tmp_path):
-    (tmp_path / "tasks.csv").write_text("new," + HEADER + "x," + ROW + "\n")
+    (tmp_path / "tasks.csv").write_text("new," + HEADER + "x," + ROW + "\n", encoding="utf-8")
     assert RunFolder(tmp_path).read_tasks() == [TaskRecord("a", 0, 0, 10, 0.5, 0.5, 0.1, 1.0)]
 
 

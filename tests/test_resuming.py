@@ -91,7 +91,7 @@ class Agent:
 @pytest.fixture
 def dropout(tmp_path):
     path = tmp_path / "dropout.py"
-    path.write_text(DROPOUT)
+    path.write_text(DROPOUT, encoding="utf-8")
     return path
 
 
@@ -178,7 +178,7 @@ def test_killed_many_times_at_random_moments(kind, dropout, tmp_path, stress_see
         entry, many, (0, 3) if many else (3,), STREAM, "cpu", 1, states=str(states),
         indicators=("gradient_noise", "critical_step_sizes"), indicators_every=7,
     )  # fmt: skip
-    (tmp_path / "job.json").write_text(json.dumps(plain(job)))
+    (tmp_path / "job.json").write_text(json.dumps(plain(job)), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "tests.killing", str(tmp_path / "job.json"), str(stress_seed)],
         capture_output=True,
@@ -207,7 +207,7 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, launch, tmp_path, m
     table = tmp_path / folder / "tasks.csv"
 
     def rows():
-        return len(table.read_text().splitlines()) if table.exists() else 0
+        return len(table.read_text(encoding="utf-8").splitlines()) if table.exists() else 0
 
     command, said = [*flags, "--out", "cut"], ""
     for number in (signal.SIGKILL, signal.SIGINT):
@@ -236,7 +236,7 @@ def test_a_whole_run_killed_interrupted_and_resumed(dropout, launch, tmp_path, m
     assert re.search(r"^agents\.perlayer +done\b", out, re.MULTILINE)
     expected = tmp_path / "whole" / folder.name
     assert (tmp_path / folder / "indicators.csv").read_bytes() == (expected / "indicators.csv").read_bytes()
-    ours, theirs = ([line.rpartition(",")[0] for line in (place / "tasks.csv").read_text().splitlines()]
+    ours, theirs = ([line.rpartition(",")[0] for line in (place / "tasks.csv").read_text(encoding="utf-8").splitlines()]
                     for place in (tmp_path / folder, expected))  # fmt: skip
     assert ours == theirs
     assert {path.name for path in (tmp_path / folder).iterdir()} == {path.name for path in expected.iterdir()}
@@ -263,7 +263,7 @@ FAILING = DROPOUT.replace(
 def failed_once(tmp_path_factory):
     """A folder with an agent and a run of it that failed half-way."""
     place = tmp_path_factory.mktemp("failed")
-    (place / "failing.py").write_text(FAILING)
+    (place / "failing.py").write_text(FAILING, encoding="utf-8")
     flags = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
     with pytest.MonkeyPatch.context() as patch, in_this_process():
         patch.chdir(place)
@@ -290,7 +290,7 @@ def test_a_changed_agent_is_refused_unless_told(failed, capsys):
     newest = RunFolder(failed).states(0).newest()
     assert newest is not None
     assert newest[1]["steps"] == 6
-    with Path("failing.py").open("a") as file:
+    with Path("failing.py").open("a", encoding="utf-8") as file:
         file.write("\n# better now\n")
     line = refused(capsys, failed)
     assert "failing.py" in line
@@ -311,9 +311,9 @@ def test_a_changed_agent_is_refused_unless_told(failed, capsys):
 
 def test_a_changed_spec_is_refused_unless_told(failed, capsys):
     path = failed / "run.json"
-    facts = json.loads(path.read_text())
+    facts = json.loads(path.read_text(encoding="utf-8"))
     facts["spec"]["stream"]["num_tasks"] = 3
-    path.write_text(json.dumps(facts))
+    path.write_text(json.dumps(facts), encoding="utf-8")
     line = refused(capsys, failed)
     for part in (f"'{failed}'", "run.json", "stream", "--accept-changes"):
         assert part in line
@@ -326,10 +326,10 @@ def test_a_changed_spec_is_refused_unless_told(failed, capsys):
 
 def test_the_time_of_a_killed_session_is_that_of_its_tasks(failed):
     path, states = failed / "run.json", RunFolder(failed).states(0)
-    facts = json.loads(path.read_text())
+    facts = json.loads(path.read_text(encoding="utf-8"))
     facts["status"] = "running"
     del facts["timing"]  # which is written at the end only
-    path.write_text(json.dumps(facts))
+    path.write_text(json.dumps(facts), encoding="utf-8")
     _, state = states.newest()
     for record in state["records"]:
         if record["kind"] == "task":
@@ -341,9 +341,9 @@ def test_the_time_of_a_killed_session_is_that_of_its_tasks(failed):
 
 def test_other_images_are_refused(failed, capsys):
     path = failed / "run.json"
-    facts = json.loads(path.read_text())
+    facts = json.loads(path.read_text(encoding="utf-8"))
     facts["data"]["sha256"] = "f" * 64
-    path.write_text(json.dumps(facts))
+    path.write_text(json.dumps(facts), encoding="utf-8")
     line = refused(capsys, failed)
     for part in ("embedded", "ffffffff", "--data-dir"):
         assert part in line
@@ -397,9 +397,9 @@ def test_a_run_killed_while_it_draws_only_draws(tmp_path, monkeypatch):
 
 def test_other_versions_are_told(failed, capsys):
     path = failed / "run.json"
-    facts = json.loads(path.read_text())
+    facts = json.loads(path.read_text(encoding="utf-8"))
     facts["versions"]["torch"] = "1.0"
-    path.write_text(json.dumps(facts))
+    path.write_text(json.dumps(facts), encoding="utf-8")
     assert main(["--resume", str(failed), "--quiet"]) == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("note: ")
@@ -435,9 +435,9 @@ def test_accepting_changes_needs_a_run(capsys):
 
 def test_runs_of_before_there_were_states(failed, capsys):
     path = failed / "run.json"
-    facts = json.loads(path.read_text())
+    facts = json.loads(path.read_text(encoding="utf-8"))
     del facts["division"]
-    path.write_text(json.dumps(facts))
+    path.write_text(json.dumps(facts), encoding="utf-8")
     line = refused(capsys, failed)
     assert f"'{failed}'" in line
     with pytest.raises(ResumeError, match=re.escape(f"'{failed}'")):
@@ -446,7 +446,7 @@ def test_runs_of_before_there_were_states(failed, capsys):
 
 def test_an_agent_without_states_is_told_so_and_starts_its_seed_anew(tmp_path, monkeypatch, inline, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "forgetful.py").write_text(FORGETFUL)
+    (tmp_path / "forgetful.py").write_text(FORGETFUL, encoding="utf-8")
     result = clbench.evaluate("forgetful.py", **SHORT, seeds=1, device="cpu")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("note: ")
@@ -459,7 +459,7 @@ def test_an_agent_whose_state_cannot_be_kept(tmp_path, monkeypatch, inline, caps
     monkeypatch.chdir(tmp_path)
     text = FORGETFUL + "    def state_dict(self):\n        return {'me': self}\n    load_state_dict = None\n"
     (tmp_path / "odd.py").write_text(
-        text.replace("load_state_dict = None", "def load_state_dict(self, s): ...")
+        text.replace("load_state_dict = None", "def load_state_dict(self, s): ..."), encoding="utf-8"
     )
     clbench.evaluate("odd.py", **SHORT, seeds=1, device="cpu")
     (line,) = capsys.readouterr().err.splitlines()  # said once

@@ -58,7 +58,7 @@ def tiny(monkeypatch):
 
 def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(MINE)
+    Path("mine.py").write_text(MINE, encoding="utf-8")
     with in_this_process():
         run = clbench.evaluate(
             ["agents.perlayer", str(tmp_path / "mine.py")], protocol="tiny", device="cpu", indicators="none"
@@ -89,7 +89,7 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
         == 0
     )
     ours, mine = (read_entry(Path("leaderboard/submissions") / name).submission for name in ("ours", "mine"))
-    assert ours.run["command"] == json.loads((run.folder / "run.json").read_text())["command"]
+    assert ours.run["command"] == json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["command"]
     assert (mine.agent["reference"], mine.agent["class"], mine.tuned) == ("mine.py", "mine:Agent", "by hand")
     assert str(tmp_path) not in json.dumps(vars(mine), default=dict)
     assert ours.cost["relative_to_vanilla"] > 0
@@ -102,7 +102,9 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
         assert main(["verify", "mine"]) == 0
     assert re.match(r"seed 0, task 1\b.* 0\.\d+.* 0\.\d+", capsys.readouterr().out)
     assert main(["build"]) == 0
-    assert "| 1 | [ours](https://example.org/code) | " in Path("leaderboard/README.md").read_text()
+    assert "| 1 | [ours](https://example.org/code) | " in Path("leaderboard/README.md").read_text(
+        encoding="utf-8"
+    )
     # Forged records pass all that is only read; what is repeated tells.
     place = Path("leaderboard/submissions/mine")
     forge(place)
@@ -144,7 +146,7 @@ def test_an_earlier_source_of_a_learner_that_comes_with_clbench_is_repeated(tmp_
 
     place = write_submission(tmp_path, "earlier")
     data = read_entry(place).submission
-    source = bundled_file("agents.l2").read_text()
+    source = bundled_file("agents.l2").read_text(encoding="utf-8")
     for text in (source, source + "\n# of old\n"):
         agent = {
             **data.agent,
@@ -168,14 +170,14 @@ def test_an_earlier_source_of_a_learner_that_comes_with_clbench_is_repeated(tmp_
             check=True,
         )
         assert loaded.stdout == "<class 'clbench_earlier_agents.l2.Agent'>\n"
-        assert "# of old" in (scratch / "clbench_earlier_agents" / "l2.py").read_text()
+        assert "# of old" in (scratch / "clbench_earlier_agents" / "l2.py").read_text(encoding="utf-8")
 
 
 def test_code_that_is_repeated_cannot_answer_for_it(tiny, tmp_path, capsys):
     """A submission that ends the process that loads it ends a worker, and is told."""
     place = write_submission(tmp_path, "leaving")
     source = "import os\nos._exit(0)\n" + SOURCE
-    (place / "leaving.py").write_text(source)
+    (place / "leaving.py").write_text(source, encoding="utf-8")
     edit(place, lambda data: data["agent"].update(sha256=hashlib.sha256(source.encode()).hexdigest()))
     assert main(["check", "--folder", str(tmp_path)]) == 0
     assert main(["verify", "leaving", "--folder", str(tmp_path)]) == 1
@@ -202,11 +204,11 @@ def forge(place):
         for one in folder.read_tasks()
     ]
     folder.write_tasks(better)
-    data = json.loads((place / "submission.json").read_text())
+    data = json.loads((place / "submission.json").read_text(encoding="utf-8"))
     found = score("mine.py", better, 2)
     assert found is not None
     data["scores"] = scores_as_data(found)
-    (place / "submission.json").write_text(json.dumps(data))
+    (place / "submission.json").write_text(json.dumps(data), encoding="utf-8")
 
 
 def made_run(tmp_path, **changes):
@@ -250,19 +252,19 @@ def test_a_changed_agent_is_not_submitted(tmp_path, cheap):
 
 def test_incomplete_and_changed_runs_are_not_submitted(tmp_path, cheap):
     run = made_run(tmp_path)
-    lines = (run / "tasks.csv").read_text().splitlines(keepends=True)
-    (run / "tasks.csv").write_text("".join(lines[:-1]))
+    lines = (run / "tasks.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (run / "tasks.csv").write_text("".join(lines[:-1]), encoding="utf-8")
     with pytest.raises(SubmissionError, match=re.escape(f"'{run}'") + r".*\bcomplete\b"):
         submit(run, tmp_path, "vanilla")
-    facts = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}))
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}), encoding="utf-8")
     with pytest.raises(
         SubmissionError,
         match=rf"agents\.vanilla\b.*python -m clbench\.evaluate --resume {re.escape(str(run))}",
     ):
         submit(run, tmp_path, "vanilla")
     facts["spec"]["overrides"] = {"num_tasks": 2}
-    (run / "run.json").write_text(json.dumps(facts))
+    (run / "run.json").write_text(json.dumps(facts), encoding="utf-8")
     with pytest.raises(SubmissionError, match=re.escape(f"'{run}'") + r".*\bnum_tasks\b"):
         submit(run, tmp_path, "vanilla")
     assert not (tmp_path / "submissions").exists()

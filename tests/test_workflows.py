@@ -11,9 +11,12 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-WORKFLOWS = {path.name: path.read_text() for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))}
-HOOKS = (ROOT / ".pre-commit-config.yaml").read_text()
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+WORKFLOWS = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+}
+HOOKS = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
 
 
 def versions(text):
@@ -51,7 +54,7 @@ def test_every_job_has_a_time_limit(name):
 
 
 def test_the_fast_tests_are_the_same_everywhere():
-    texts = [*WORKFLOWS.values(), (ROOT / "CONTRIBUTING.md").read_text()]
+    texts = [*WORKFLOWS.values(), (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")]
     choices = {choice for text in texts for choice in re.findall(r'pytest -m "([^"]+)"', text)}
     assert len(choices) == 1
     used = set(re.findall(r"\w+", choices.pop())) - {"not", "or"}

@@ -23,7 +23,9 @@ def main() -> None:
     os.dup2(2, 1)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")  # as the parent reads it, whatever the locale
+            stream.reconfigure(
+                encoding="utf-8", errors="replace"
+            )  # as the parent reads it, whatever the locale
     request = json.loads(orders.readline())
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job, by a batch system

@@ -48,7 +48,7 @@ def test_a_cell_has_the_same_key_in_whatever_company(everything):
 
 
 def test_protocol_seeds_and_a_users_indicator_make_other_cells(tmp_path):
-    (tmp_path / "mine.py").write_text("def gap(at): ...\n")
+    (tmp_path / "mine.py").write_text("def gap(at): ...\n", encoding="utf-8")
     scales = [
         Scale(), Scale("standard"), Scale(seeds=5), Scale(seeds=(0, 3)), Scale(changes={"num_tasks": 3}),
         Scale(indicators=(f"{tmp_path / 'mine.py'}:gap",)),
@@ -68,10 +68,10 @@ def test_protocol_seeds_and_a_users_indicator_make_other_cells(tmp_path):
 
 def test_an_edited_indicator_is_another_one(tmp_path):
     mine = tmp_path / "mine.py"
-    mine.write_text("def gap(at): ...\n")
+    mine.write_text("def gap(at): ...\n", encoding="utf-8")
     scale = Scale(indicators=(f"{mine}:gap",))
     (before,) = needed([FIGURES["3"]], scale).sweep.cells
-    mine.write_text("def gap(at): return {}\n")
+    mine.write_text("def gap(at): return {}\n", encoding="utf-8")
     (after,) = needed([FIGURES["3"]], scale).sweep.cells
     assert before.key != after.key
 

@@ -80,7 +80,7 @@ def test_a_figure_is_run_drawn_judged_and_reported_and_its_runs_are_found_again(
     assert not re.search(r"\d", printed.splitlines()[1])  # nothing is left
     assert main(["3", "--seeds", "2", *TINY]) == 0
     assert set(pd.read_csv(made / "3-runs.csv")["run"]) < set(runs["run"])
-    page = (out / "README.md").read_text()
+    page = (out / "README.md").read_text(encoding="utf-8")
     assert f"![{FIGURES['3'].title}](" in page
     assert re.search(r"\bcombined_bound\b", page)  # which no finished run has
     assert re.search(r"^3 runs\b", page, re.MULTILINE)  # not four
@@ -92,7 +92,7 @@ def test_claims_are_judged_from_the_files_alone(tmp_path, capsys):
     wanted = needed([figure], scale)
     finish(wanted, folder, {place: levels[place[1]] for place in wanted.of["4-bottom"]})
     assert main(["4-bottom", "--out", str(tmp_path)]) == 0
-    first = (tmp_path / "README.md").read_text()
+    first = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert f"**{HOLDS}**" in first
     assert f"**{FAILS}**" in first
     capsys.readouterr()
@@ -101,7 +101,7 @@ def test_claims_are_judged_from_the_files_alone(tmp_path, capsys):
     assert main(["claims", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "scheduled L2 above vanilla" in printed
-    assert (tmp_path / "README.md").read_text() == first
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == first
     table = pd.read_csv(tmp_path / "claims.csv").set_index("claim")
     assert table.loc["scheduled L2 above vanilla", ["ours", "verdict", "data"]].tolist() == [
         0.4,
@@ -132,7 +132,7 @@ def test_a_figure_of_some_of_its_runs_says_so(tmp_path):
     (row,) = write_report((figure,), tmp_path)
     assert row.verdict == OPEN
     assert missing in row.note
-    assert f"[runs](quick/2-runs.csv). {missing}." in (tmp_path / "README.md").read_text()
+    assert f"[runs](quick/2-runs.csv). {missing}." in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_damaged_files_are_named_and_others_left_alone(tmp_path, capsys):
@@ -141,22 +141,22 @@ def test_damaged_files_are_named_and_others_left_alone(tmp_path, capsys):
     at = ["--out", str(tmp_path)]
     assert main(["3", "--report", *at]) == 0
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "my-runs.csv").write_text("a,b\n")
+    (tmp_path / "mine" / "my-runs.csv").write_text("a,b\n", encoding="utf-8")
     assert main(["claims", *at]) == 0
     numbers, runs = (tmp_path / "quick" / name for name in ("3.csv", "3-runs.csv"))
-    whole = numbers.read_text()
+    whole = numbers.read_text(encoding="utf-8")
     for damaged in (
         whole.replace("0.5", "abc"),
         whole[:-300],
         whole.replace("task accuracy", "accuracy"),
         "",
     ):
-        numbers.write_text(damaged)
+        numbers.write_text(damaged, encoding="utf-8")
         capsys.readouterr()
         assert main(["claims", *at]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert re.search(rf"'{re.escape(str(numbers))}'.*\b3-runs\.csv\b.*--report\b", line)
-    numbers.write_text(whole)
+    numbers.write_text(whole, encoding="utf-8")
     pd.read_csv(runs).drop(columns="command").to_csv(runs, index=False)
     assert main(["claims", *at]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -192,7 +192,9 @@ def test_a_report_runs_nothing(tmp_path, capsys):
     wanted = needed([FIGURES["2"]], Scale())
     finish(wanted, SweepFolder(tmp_path / "runs"), {("1e-3",): 0.5})
     assert main(["2", *at]) == 0
-    assert re.search(r"\[runs\]\(quick/2-runs\.csv\)\W*2\b\D*\b3\b", (tmp_path / "README.md").read_text())
+    assert re.search(
+        r"\[runs\]\(quick/2-runs\.csv\)\W*2\b\D*\b3\b", (tmp_path / "README.md").read_text(encoding="utf-8")
+    )
     assert len(list((tmp_path / "runs").glob("agents*"))) == 1
 
 

@@ -24,7 +24,7 @@ def test_the_report_is_what_its_files_give(tmp_path):
         (copy / name).unlink()
     write_report(tuple(FIGURES.values()), copy)
     for name in (PAGE, CLAIMS):
-        assert (copy / name).read_text() == (PUBLISHED / name).read_text()
+        assert (copy / name).read_text(encoding="utf-8") == (PUBLISHED / name).read_text(encoding="utf-8")
 
 
 def test_everything_was_made_at_quick():

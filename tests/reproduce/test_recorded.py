@@ -25,7 +25,7 @@ def gap(at):
 def runs(tmp_path_factory):
     """Folders of a run without scheduler and of one with it; every indicator is measured, and a user's own."""
     out = tmp_path_factory.mktemp("runs")
-    (out / "mine.py").write_text(GAP)
+    (out / "mine.py").write_text(GAP, encoding="utf-8")
     scale = Scale(seeds=1, changes=LENGTH, device="cpu", indicators=(f"{out / 'mine.py'}:gap",))
     cells = [scale.cell("agents.l2", scheduler=name) for name in ("none", "per-layer")]
     with in_this_process():
@@ -35,7 +35,7 @@ def runs(tmp_path_factory):
 
 
 def scheduled(folder):
-    return '"scheduler": "per-layer"' in (folder / "run.json").read_text()
+    return '"scheduler": "per-layer"' in (folder / "run.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -21,7 +21,7 @@ def start():
 def finished_tasks(folder):
     """How many tasks a run folder has."""
     table = folder / "tasks.csv"
-    return len(table.read_text().splitlines()) - 1 if table.exists() else 0
+    return len(table.read_text(encoding="utf-8").splitlines()) - 1 if table.exists() else 0
 
 
 def holding(processes):

@@ -24,7 +24,7 @@ def test_the_example():
     assert sweep.cells[0].label == "agents.vanilla step_size=0.0001"
     assert sweep.cells[-1].agent.arguments["scheduler"] == "per-layer"
     assert {cell.plan.spec.seeds for cell in sweep.cells} == {(0, 1, 2, 3, 4)}
-    assert sweep.source == EXAMPLE.read_text()
+    assert sweep.source == EXAMPLE.read_text(encoding="utf-8")
 
 
 def test_a_key_is_of_what_a_cell_is_not_of_where_it_runs_or_stands():
@@ -84,7 +84,7 @@ def test_mistakes_name_the_cell(change, error, text):
 
 
 def test_an_agent_whose_file_is_broken(tmp_path):
-    (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "broken.py").write_text("1 / 0", encoding="utf-8")
     with pytest.raises(LoadError, match=r"\[\[cell\]\] 1, .*broken.py: .*ZeroDivisionError"):
         read_sweep({**TINY, "cell": [{"agent": str(tmp_path / "broken.py")}]})
 

@@ -26,7 +26,7 @@ arguments.step_size = [1e-4, 1e-3]
 def file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = [f"{key} = {value!r}" for key, value in TINY.items()]
-    (tmp_path / "tiny.toml").write_text("\n".join([*lines, FILE]))
+    (tmp_path / "tiny.toml").write_text("\n".join([*lines, FILE]), encoding="utf-8")
     return "tiny.toml"
 
 
@@ -132,9 +132,12 @@ def test_nothing_is_run_when_all_is_done(file, capsys):
 
 def test_failures_are_reported_at_the_end(file, tmp_path, inline, capsys):
     (tmp_path / "bad.py").write_text(
-        "class Agent:\n def __init__(self, spec, seed): 1 / 0\n def act(self, o): ...\n def learn(self, t): ..."
+        "class Agent:\n def __init__(self, spec, seed): 1 / 0\n def act(self, o): ...\n def learn(self, t): ...",
+        encoding="utf-8",
     )
-    (tmp_path / "tiny.toml").write_text('name = "bad"\nseeds = 1\n[[cell]]\nagent = "bad.py"\n')
+    (tmp_path / "tiny.toml").write_text(
+        'name = "bad"\nseeds = 1\n[[cell]]\nagent = "bad.py"\n', encoding="utf-8"
+    )
     assert main(["tiny.toml", "--dry-run"]) == 0
     left = capsys.readouterr().out.splitlines()[1]
     assert "bad.py" in left

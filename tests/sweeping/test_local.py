@@ -136,7 +136,7 @@ def test_a_second_call_runs_nothing_and_a_changed_file_what_is_new(whole, monkey
     grown = clbench.sweep(more, out=whole.folder.parent)
     assert before.items() <= snapshot(whole.folder).items()
     assert len(grown.results.runs) == 3
-    assert '"agents.l2"' in (whole.folder / "sweep.json").read_text()
+    assert '"agents.l2"' in (whole.folder / "sweep.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.process
@@ -152,17 +152,17 @@ def test_shards_give_the_same_frame(whole, tmp_path, inline):
 
 def test_a_failing_cell_stops_no_other_and_is_tried_again(tmp_path, inline):
     agent = tmp_path / "failing.py"
-    agent.write_text(FAILING)
+    agent.write_text(FAILING, encoding="utf-8")
     what = {**TINY, "cell": [{"agent": str(agent), "seeds": 1}, {"agent": "agents.vanilla", "seeds": 1}]}
     first = clbench.sweep(what, out=tmp_path)
     (label,) = first.failures
     assert "not ready" in first.failures[label]
     (log,) = first.folder.glob("*/failures.log")
-    assert "RuntimeError: not ready" in log.read_text()
-    assert "Traceback" in log.read_text()
+    assert "RuntimeError: not ready" in log.read_text(encoding="utf-8")
+    assert "Traceback" in log.read_text(encoding="utf-8")
     assert sorted(first.results.runs["status"]) == ["complete", "failed"]
     assert list(first.ranking["agent"]) == ["agents.vanilla"]
-    agent.write_text(FAILING + "\n# mended\n")
+    agent.write_text(FAILING + "\n# mended\n", encoding="utf-8")
     (tmp_path / "ready").touch()
     second = clbench.sweep(what, out=tmp_path)
     assert second.failures == {}
@@ -198,11 +198,13 @@ def test_a_cell_whose_holder_is_about_to_go_is_waited_for(tmp_path, inline):
 
 def test_a_changed_agent_is_refused_for_a_cell_that_has_got_somewhere(tmp_path, inline, capsys):
     agent = tmp_path / "mine.py"
-    agent.write_text(FAILING.replace('"ready").exists()', '"ready").exists() and self.size'))
+    agent.write_text(
+        FAILING.replace('"ready").exists()', '"ready").exists() and self.size'), encoding="utf-8"
+    )
     (tmp_path / "ready").touch()
     what = {**TINY, "seeds": 1, "cell": [{"agent": str(agent)}]}
     done = clbench.sweep(what, out=tmp_path)
-    agent.write_text(agent.read_text() + "# changed\n")
+    agent.write_text(agent.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     clbench.sweep(what, out=tmp_path)
     assert re.search(r"mine\.py\b.*\b1\b", capsys.readouterr().err)  # how many of its cells ran other code
     (run,) = done.results.runs["run"]
@@ -218,10 +220,15 @@ def test_a_changed_agent_is_refused_for_a_cell_that_has_got_somewhere(tmp_path, 
 def test_interrupted_and_finished_by_a_second_call(tmp_path, launch, monkeypatch, inline):
     longer = {**TINY, "num_tasks": 10, "epochs_per_task": 4, "num_samples": 500, "seeds": 1}
     lines = [f"{key} = {value!r}" for key, value in longer.items()]
-    (tmp_path / "tiny.toml").write_text("\n".join([*lines, '[[cell]]\nagent = "agents.vanilla"\n']))
+    (tmp_path / "tiny.toml").write_text(
+        "\n".join([*lines, '[[cell]]\nagent = "agents.vanilla"\n']), encoding="utf-8"
+    )
     process = launch("clbench.sweep", "tiny.toml", "--out", "cut", "--quiet", cwd=tmp_path)
     wait_until(
-        lambda: any(len(path.read_text().splitlines()) > 1 for path in tmp_path.glob("cut/tiny/*/tasks.csv")),
+        lambda: any(
+            len(path.read_text(encoding="utf-8").splitlines()) > 1
+            for path in tmp_path.glob("cut/tiny/*/tasks.csv")
+        ),
         process=process,
     )
     workers = worker_processes(process.pid)
@@ -236,7 +243,9 @@ def test_interrupted_and_finished_by_a_second_call(tmp_path, launch, monkeypatch
     monkeypatch.chdir(tmp_path)
     gone_on = clbench.sweep("tiny.toml", out="cut").results
     assert "resumed" in RunFolder(Path(begun["run"])).read_run()
-    assert (tmp_path / "cut" / "tiny" / "sweep.toml").read_text() == (tmp_path / "tiny.toml").read_text()
+    assert (tmp_path / "cut" / "tiny" / "sweep.toml").read_text(encoding="utf-8") == (
+        tmp_path / "tiny.toml"
+    ).read_text(encoding="utf-8")
     whole = clbench.sweep("tiny.toml", out="whole").results
     assert gone_on.tasks["accuracy"].tolist() == whole.tasks["accuracy"].tolist()
     assert len(whole.tasks) == 10

@@ -50,7 +50,10 @@ def test_a_lost_nodes_cell_goes_on_elsewhere(cluster, tmp_path, inline, capsys):
     folder, tasks = killed
     (session,) = RunFolder(folder).read_run()["resumed"]
     assert session["steps"]["0"] >= (tasks - 1) * LONGER["epochs_per_task"] * 10
-    assert len([run for run in done.folder.glob("*/run.json") if '"resumed"' in run.read_text()]) == 1
+    assert (
+        len([run for run in done.folder.glob("*/run.json") if '"resumed"' in run.read_text(encoding="utf-8")])
+        == 1
+    )
     printed = capsys.readouterr()
     assert printed.out == ""
     (lost,) = (cell.label for cell in done.sweep.cells if folder.name.endswith(cell.key))
@@ -85,11 +88,12 @@ def test_a_lost_workers_cell_goes_on_from_a_url(cluster, tmp_path, inline, monke
 
 def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
     failing, killing = tmp_path / "failing.py", tmp_path / "killing.py"
-    failing.write_text("print('hello')\n" + FAILING)
+    failing.write_text("print('hello')\n" + FAILING, encoding="utf-8")
     killing.write_text(
         FAILING.replace(
             'raise RuntimeError("not ready")', "__import__('os').kill(__import__('os').getppid(), 9)"
-        )
+        ),
+        encoding="utf-8",
     )
     monkeypatch.setattr("clbench.sweeping.ray.LOSSES", 0)
     agents = (str(failing), str(killing), "agents.vanilla")
@@ -99,16 +103,16 @@ def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
     assert "not ready" in done.failures[str(failing)]
     assert re.search(r"\b1\b.*\bWorkerCrashedError: ", done.failures[str(killing)])  # lost workers
     (log,) = done.folder.glob("*failing*/failures.log")
-    assert "Traceback" in log.read_text()
+    assert "Traceback" in log.read_text(encoding="utf-8")
     assert (done.results.runs["status"] == "complete").sum() == 1
     assert f"{failing}: hello" in capsys.readouterr().err
 
 
 def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, launch, tmp_path):
-    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
     lines = [f"{key} = {value!r}" for key, value in LONGER.items()]
     cells = ['[[cell]]\nagent = "slow.py"', '[[cell]]\nagent = "agents.l2"\nnum_tasks = 1']
-    (tmp_path / "tiny.toml").write_text("\n".join([*lines, *cells]))
+    (tmp_path / "tiny.toml").write_text("\n".join([*lines, *cells]), encoding="utf-8")
     call = ("tiny.toml", "--launcher", "ray", "--quiet")
     process = launch("clbench.sweep", *call, "--ray-address", cluster.address, cwd=tmp_path)
     wait_until(

@@ -36,7 +36,9 @@ def test_grids_are_crossed_cells_are_not_and_tables_go_before_the_top():
 
 def test_a_file_without_a_name_has_its_own(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('seeds = 1\n[[cell]]\nagent = "agents.vanilla"\narguments.step_size = 0.1\n')
+    path.write_text(
+        'seeds = 1\n[[cell]]\nagent = "agents.vanilla"\narguments.step_size = 0.1\n', encoding="utf-8"
+    )
     request = read_request(path)
     assert request.name == "mine"
     assert request.cells == (
@@ -69,6 +71,6 @@ def test_mistakes_name_the_culprit(data, error, text):
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(OptionError, match=r"none\.toml"):
         read_request(tmp_path / "none.toml")
-    (tmp_path / "bad.toml").write_text("a = ")
+    (tmp_path / "bad.toml").write_text("a = ", encoding="utf-8")
     with pytest.raises(OptionError, match=r"bad\.toml'.*\bTOML\b"):
         read_request(tmp_path / "bad.toml")

@@ -19,7 +19,9 @@ def url(tmp_path):
 def texts(folder):
     """Content by name of all files."""
     return {
-        path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in folder.rglob("*")
+        if path.is_file()
     }
 
 
@@ -27,7 +29,7 @@ def write(folder, **files):
     for name, text in files.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 def test_a_folder_and_its_copy(tmp_path, url):
@@ -55,7 +57,7 @@ def test_only_what_has_changed_is_put(tmp_path, url):
     store = Store(url)
     store.put(mine)
     for path in (tmp_path / "there" / "a-1").iterdir():
-        path.write_text("as it was")
+        path.write_text("as it was", encoding="utf-8")
     write(mine, two="22")
     store.put(mine)
     assert texts(tmp_path / "there" / "a-1") == {"one": "as it was", "two": "22"}
