@@ -143,8 +143,15 @@ def started():
 
 @pytest.fixture
 def inline():
-    """Jobs run in this process, without workers."""
+    """Jobs run in this process, without workers, and figures of runs are not drawn."""
     with in_this_process():
+        yield
+
+
+@pytest.fixture
+def drawn():
+    """As `inline`, with the figures of runs."""
+    with in_this_process(drawn=True):
         yield
 
 

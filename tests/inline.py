@@ -10,10 +10,12 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from clbench.evaluation.jobs import Job, run_jobs
 from clbench.evaluation.pool import use_pool
+from clbench.results import RunFolder
 from clbench.specs import plain
 
 
@@ -65,7 +67,17 @@ def _made(messages, threads):
 
 
 @contextlib.contextmanager
-def in_this_process():
-    """Let evaluations, sweeps and verifications run their jobs in this process."""
-    with use_pool(InThisProcess):
+def in_this_process(drawn=False):
+    """Let evaluations, sweeps and verifications run their jobs in this process.
+
+    Args:
+        drawn: whether the figures of runs are drawn, which takes most of a short run's time; else their files are empty.
+    """
+    with use_pool(InThisProcess), pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            patch.setattr(RunFolder, "write_figure", _write_empty_figure)
         yield
+
+
+def _write_empty_figure(folder, name, figure):
+    (folder.path / f"{name}.png").touch()

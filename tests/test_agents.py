@@ -30,7 +30,7 @@ from clbench.errors import OptionError, StepOrderError, UndefinedError, UnknownN
 from tests.oracles import plain_mlp, train_plainly, wasserstein_penalty
 
 SPEC = AgentSpec(
-    input_shape=(784,), num_classes=10, batch_size=32, num_tasks=3, epochs_per_task=2, steps_per_task=6
+    input_shape=(64,), num_classes=10, batch_size=32, num_tasks=3, epochs_per_task=2, steps_per_task=6
 )
 MODULES = (vanilla, reset, crelu, l2, wasserstein, leaky_relu, deep_linear, batchnorm)
 
@@ -55,7 +55,7 @@ LEARNERS["agents.batchnorm, scheduled"] = scheduled(batchnorm.Agent, "volatility
 def batches(count: int, seeds: int):
     generator = torch.Generator().manual_seed(99)
     for _ in range(count):
-        inputs = torch.randn(seeds, SPEC.batch_size, 784, generator=generator)
+        inputs = torch.randn(seeds, SPEC.batch_size, *SPEC.input_shape, generator=generator)
         yield inputs, torch.randint(10, (seeds, SPEC.batch_size), generator=generator)
 
 
@@ -89,6 +89,11 @@ def test_three_seeds_in_lockstep_are_three_runs_of_one(name):
             assert torch.equal(alone.parameters[parameter][0], value[place]), parameter
 
 
+def plain_network(seed, activation=None):
+    """A plain network of the learners' shape with the initial weights of a seed."""
+    return plain_mlp(seed, activation, widths=(*SPEC.input_shape, 256, 256, SPEC.num_classes))
+
+
 def single_batches(count=12):
     return [(inputs[0], targets[0]) for inputs, targets in batches(count, 1)]
 
@@ -104,12 +109,12 @@ def check_against_plain(agent, network, optimizer, penalty=None, count=12, witho
 
 
 def test_vanilla_is_torch_adam(float64):
-    network = plain_mlp(5)
+    network = plain_network(5)
     check_against_plain(vanilla.Agent(SPEC, [5]), network, torch.optim.Adam(network.parameters(), lr=1e-3))
 
 
 def test_l2_is_torch_adam_with_weight_decay(float64):
-    network = plain_mlp(5)
+    network = plain_network(5)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=0.1)
     check_against_plain(l2.Agent(SPEC, [5], strength=0.1), network, optimizer)
 
@@ -120,27 +125,27 @@ def test_crelu_is_torch_adam_on_a_wider_network(float64):
             return torch.cat([F.relu(x), F.relu(-x)], dim=1)
 
     generator = torch.Generator().manual_seed(5)
-    layers = [MLP(784, 10, activation=crelu_activation, expansion=2, generator=generator)]
+    layers = [MLP(64, 10, activation=crelu_activation, expansion=2, generator=generator)]
     assert [tuple(layer.weight.shape) for layer in layers[0].children()] == [
-        (256, 784),
+        (256, 64),
         (256, 512),
         (10, 512),
     ]
-    plain = nn.Sequential(
+    wider = nn.Sequential(
         *(part for layer in layers[0].children() for part in (copy.deepcopy(layer), CReLU()))
     )[:-1]
-    check_against_plain(crelu.Agent(SPEC, [5]), plain, torch.optim.Adam(plain.parameters(), lr=1e-2))
+    check_against_plain(crelu.Agent(SPEC, [5]), wider, torch.optim.Adam(wider.parameters(), lr=1e-2))
 
 
 @pytest.mark.parametrize("slope", [0.7, 0.3])
 def test_leaky_relu_is_torchs(slope, float64):
-    network = plain_mlp(5, nn.LeakyReLU(slope))
+    network = plain_network(5, nn.LeakyReLU(slope))
     agent = leaky_relu.Agent(SPEC, [5], slope=slope)
     check_against_plain(agent, network, torch.optim.Adam(network.parameters(), lr=1e-3))
 
 
 def test_deep_linear_has_no_activation(float64):
-    network = plain_mlp(5, nn.Identity())
+    network = plain_network(5, nn.Identity())
     check_against_plain(
         deep_linear.Agent(SPEC, [5]), network, torch.optim.Adam(network.parameters(), lr=1e-3)
     )
@@ -149,7 +154,7 @@ def test_deep_linear_has_no_activation(float64):
 def test_batch_normalisation_is_torchs_with_its_running_statistics(float64):
     agent = batchnorm.Agent(SPEC, [5], strength=0.1)
     assert agent.optimizer.layers == ["fc1", "fc2", "out"]
-    first, _, second, _, last = plain_mlp(5)
+    first, _, second, _, last = plain_network(5)
     network = nn.Sequential(
         first, nn.BatchNorm1d(256), nn.ReLU(), second, nn.BatchNorm1d(256), nn.ReLU(), last
     )
@@ -164,7 +169,7 @@ def test_batch_normalisation_is_torchs_with_its_running_statistics(float64):
 
 
 def test_wasserstein_is_torch_adam_with_the_penalty_by_autograd(float64):
-    network = plain_mlp(5)
+    network = plain_network(5)
     initial = [value.detach().clone() for value in network.parameters()]
     check_against_plain(
         wasserstein.Agent(SPEC, [5], strength=0.1),
@@ -280,7 +285,7 @@ def test_reset_is_a_fresh_network_with_fresh_optimizer_state(float64):
             bound = (6 / value.shape[2]) ** 0.5
             assert 0.97 * bound < float(value.detach().abs().max()) <= bound
     # And it learns on exactly as a new plain network with these weights does.
-    network = plain_mlp(0)
+    network = plain_network(0)
     for layer, plain in zip(("fc1", "fc2", "out"), network[::2], strict=True):
         plain.load_state_dict(
             {kind: agent.parameters[f"{layer}.{kind}"][0].detach() for kind in ("weight", "bias")}

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+pytestmark = pytest.mark.docs
 ROOT = Path(__file__).parent.parent
 
 
