@@ -171,7 +171,7 @@ class RunFolder:
         """
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.path / STATE / "lock")
+        lock = FileLock(self.path / STATE / "lock", thread_local=False)  # the process holds it, not a thread
         try:
             (self.path / STATE).mkdir(exist_ok=True)
             lock.acquire(timeout=patience)
