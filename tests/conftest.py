@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from agents.networks import MLP
 from clbench import registration
 from clbench.evaluation.pool import Pool, use_pool
 from tests import forking, processes
@@ -36,10 +37,13 @@ def stress_seed():
     return int(os.environ[STRESS_SEED])
 
 
+WHOLE_RUNS = {"start_python", "launch", "started", "inline", "drawn"}
+
+
 def pytest_collection_modifyitems(items):
-    """Some fixtures start processes: so do the tests that use them."""
+    """Tests that use some fixtures carry out whole runs, or start processes."""
     for item in items:
-        if {"start_python", "launch", "started"} & set(getattr(item, "fixturenames", ())):
+        if WHOLE_RUNS & set(getattr(item, "fixturenames", ())):
             item.add_marker("process")
 
 
@@ -112,6 +116,12 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def small_networks(monkeypatch):
+    """The learners' hidden layers have 12 and 8 units, for speed; not in worker processes."""
+    monkeypatch.setattr("agents.learner.MLP", functools.partial(MLP, hidden=(12, 8)))
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def in_this_process(drawn=False):
     """Let evaluations, sweeps and verifications run their jobs in this process.
 
     Args:
-        drawn: whether the figures of runs are drawn, which takes most of a short run's time; else their files are empty.
+        drawn: whether the figures of runs are drawn, most of a short run's time; else their files are empty.
     """
     with use_pool(InThisProcess), pytest.MonkeyPatch.context() as patch:
         if not drawn:

@@ -1,6 +1,7 @@
 """Who may import whom (the table in CONTRIBUTING.md), read from the source."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -36,8 +37,13 @@ def sources(folder):
     return sorted((ROOT / folder).rglob("*.py"))
 
 
+@functools.cache
 def imports(path, top_level_only=False):
     """Absolute names imported by a file; imports under `if TYPE_CHECKING` do not run, and do not count as top level."""
+    return list(_imports(path, top_level_only))
+
+
+def _imports(path, top_level_only):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = tree.body if top_level_only else ast.walk(tree)
     for node in nodes:
@@ -58,56 +64,70 @@ def room_of(path):
     return path.relative_to(ROOT / "clbench").parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", sources("clbench"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_one_way(path):
-    own = room_of(path)
-    if own in ANYTHING:
-        return
-    used = {room(name) for name in imports(path) if name.startswith("clbench.")} & (set(ROOMS) | ANYTHING)
-    assert used <= ROOMS[own] | {own}
+def forbidden(folder, check):
+    """What `check` finds in each file of a folder, if anything."""
+    found = {str(path.relative_to(ROOT)): check(path) for path in sources(folder)}
+    return {path: names for path, names in found.items() if names}
+
+
+def test_imports_go_one_way():
+    def outside(path):
+        own = room_of(path)
+        used = {room(name) for name in imports(path) if name.startswith("clbench.")}
+        return () if own in ANYTHING else used & (set(ROOMS) | ANYTHING) - ROOMS[own] - {own}
+
+    assert forbidden("clbench", outside) == {}
 
 
 def test_every_room_is_in_the_table():
     assert {room_of(path) for path in sources("clbench")} == set(ROOMS) | ANYTHING
 
 
-@pytest.mark.parametrize("path", sources("clbench"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_clbench_never_imports_agents(path):
-    assert not [name for name in imports(path) if name.split(".")[0] == "agents"]
+def of_package(path, package, **options):
+    """What a file imports of a package."""
+    return {name for name in imports(path, **options) if name.split(".")[0] == package}
 
 
-@pytest.mark.parametrize("path", sources("agents"), ids=lambda path: path.name)
-def test_agents_use_public_names_only(path):
-    used = {name for name in imports(path) if name.split(".")[0] == "clbench"}
-    assert all(name in FOR_AGENTS or name.rpartition(".")[0] in FOR_AGENTS for name in used), used
+def test_clbench_never_imports_agents():
+    assert forbidden("clbench", lambda path: of_package(path, "agents")) == {}
 
 
-@pytest.mark.parametrize("path", sources("clbench"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_heavy_modules_load_when_used(path):
-    assert not {name.split(".")[0] for name in imports(path, top_level_only=True)} & LATE
+def test_agents_use_public_names_only():
+    def private(path):
+        used = of_package(path, "clbench")
+        return {name for name in used if not {name, name.rpartition(".")[0]} & FOR_AGENTS}
+
+    assert forbidden("agents", private) == {}
 
 
-@pytest.mark.parametrize("path", sources("clbench"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_a_trackers_own_file_needs_its_package(path):
-    packages = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
-    for tracker, package in packages.items():
-        own = path == ROOT / "clbench" / "tracking" / f"{tracker}.py"
-        assert (package in set(imports(path))) == own
-        assert f"clbench.tracking.{tracker}" not in set(imports(path))  # loaded by name when it is chosen
+def test_heavy_modules_load_when_used():
+    def early(path):
+        return {name.split(".")[0] for name in imports(path, top_level_only=True)} & LATE
 
-
-@pytest.mark.parametrize("room_", ["streams", "data", "specs", "seeding", "scoring", "records"])
-def test_gymnasium_stays_at_the_envs(room_):
-    for path in sources("clbench"):
-        if room_of(path) == room_:
-            assert not [name for name in imports(path) if name.split(".")[0] == "gymnasium"]
+    assert forbidden("clbench", early) == {}
 
 
 @pytest.mark.parametrize(
-    "path", [*sources("clbench"), *sources("agents")], ids=lambda path: str(path.relative_to(ROOT))
+    ("tracker", "package"),
+    [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb"), ("mlflow", "mlflow")],
 )
-def test_a_file_is_one_idea(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+def test_only_a_trackers_own_file_needs_its_package(tracker, package):
+    found = forbidden("clbench", lambda path: {package} & set(imports(path)))
+    assert found == {f"clbench/tracking/{tracker}.py": {package}}
+    # Loaded by name when it is chosen.
+    assert forbidden("clbench", lambda path: {f"clbench.tracking.{tracker}"} & set(imports(path))) == {}
+
+
+def test_gymnasium_stays_at_the_envs():
+    without = {"streams", "data", "specs", "seeding", "scoring", "records"}
+    found = forbidden("clbench", lambda path: of_package(path, "gymnasium"))
+    assert not {room_of(ROOT / path) for path in found} & without
+
+
+@pytest.mark.parametrize("folder", ["clbench", "agents"])
+def test_a_file_is_one_idea(folder):
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources(folder)}
+    assert {path: length for path, length in lengths.items() if length > 400} == {}
 
 
 def test_the_checks_find_what_they_look_for(tmp_path):

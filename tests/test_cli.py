@@ -18,6 +18,7 @@ from clbench.evaluation.cli import main
 from clbench.evaluation.jobs import Job
 from clbench.evaluation.progress import Lines, Live, Tally, clock
 from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec
+from tests.inline import in_this_process
 from tests.processes import ends, wait_until, worker_processes
 from tests.test_evaluation import PLAIN
 
@@ -25,8 +26,11 @@ SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "10
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, inline, capsys):
-    """The command line without any process: its exit code and what it prints, from another folder."""
+def command(tmp_path, monkeypatch, capsys):
+    """The command line without any process: its exit code and what it prints, from another folder.
+
+    Not by the fixture `inline`: these few short runs belong to the fast part of the suite.
+    """
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -34,7 +38,8 @@ def command(tmp_path, monkeypatch, inline, capsys):
         printed = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
 
-    return run
+    with in_this_process():
+        yield run
 
 
 @pytest.mark.process

@@ -61,12 +61,14 @@ def in_turn(jobs):
     return by_place((place, message) for place, job in enumerate(jobs) for _, message in run_jobs([job]))
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_together_is_as_apart(tmp_path):
     together = by_place(run_jobs(jobs(tmp_path / "a")))
     assert [message["kind"] for message in together[3]][-1] == "done"
     assert together == in_turn(jobs(tmp_path / "b"))
 
 
+@pytest.mark.usefixtures("small_networks")
 @pytest.mark.parametrize("together_again", [True, False])
 def test_stopped_together_they_go_on_together_or_apart(tmp_path, together_again):
     whole = in_turn(jobs(tmp_path / "whole"))
@@ -92,6 +94,7 @@ class Agent(vanilla.Agent):
 """
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_one_whose_state_cannot_be_kept_tells_nothing_twice(tmp_path):
     for name, text in (("keeps.py", KEEPS_NOTHING), ("fails.py", FAILS)):
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -135,6 +138,7 @@ def test_what_tests_put_in_the_place_of_a_pool_gives_what_it_gives(tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_what_stands_for_a_pool_stops_where_it_is_told_to(tmp_path):
     pool = InThisProcess([{index: job} for index, job in enumerate(jobs(tmp_path))], workers=1)
     kinds = []
@@ -145,6 +149,7 @@ def test_what_stands_for_a_pool_stops_where_it_is_told_to(tmp_path):
     assert States(tmp_path / "0").newest()[1]["steps"] == 1
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_one_that_fails_does_not_take_the_others_with_it(tmp_path):
     path = tmp_path / "fails.py"
     path.write_text(FAILS, encoding="utf-8")

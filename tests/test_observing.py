@@ -15,6 +15,8 @@ from clbench.runner import Run
 from clbench.scheduling import PerLayerScheduler
 from tests.cases import short_env, short_vec
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 
 class Plain:
     """An agent as users write it."""

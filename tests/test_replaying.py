@@ -6,7 +6,6 @@ import torch
 
 import clbench
 from agents import batchnorm, l2, perlayer, reset, vanilla, wasserstein
-from agents.networks import MLP
 from clbench.errors import AgentError
 from clbench.observing import Observer
 from clbench.records import Glimpse
@@ -28,9 +27,8 @@ LEARNERS = {
 
 
 @pytest.fixture(autouse=True)
-def as_on_a_gpu(monkeypatch):
-    """The host looks at nothing, and leaves sorting to PyTorch; networks are small, for speed."""
-    monkeypatch.setattr("agents.learner.MLP", functools.partial(MLP, hidden=(12, 8)))
+def as_on_a_gpu(small_networks, monkeypatch):
+    """The host looks at nothing, and leaves sorting to PyTorch."""
     monkeypatch.setattr("clbench.machine.SEEN", set())
     monkeypatch.setattr(wasserstein, "by_rank", wasserstein.by_sorting)
 

@@ -131,6 +131,7 @@ def events(run):
     return found
 
 
+@pytest.mark.usefixtures("small_networks")
 @pytest.mark.parametrize("kind", RUNS)
 @settings(
     max_examples=4,
@@ -499,6 +500,7 @@ class InNoModule(PerLayer):
     pass
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_classes_that_only_this_process_has(tmp_path, monkeypatch, inline):
     expected = clbench.evaluate("agents.perlayer", **SHORT, seeds=2, device="cpu", out=tmp_path / "whole")
     monkeypatch.setattr(InNoModule, "__module__", "__main__")

@@ -151,7 +151,7 @@ def test_it_is_the_algorithm_by_brute_force(decay):
 
 
 SPEC = AgentSpec(
-    input_shape=(784,), num_classes=10, batch_size=32, num_tasks=3, epochs_per_task=2, steps_per_task=20
+    input_shape=(64,), num_classes=10, batch_size=32, num_tasks=3, epochs_per_task=2, steps_per_task=20
 )
 
 
@@ -163,14 +163,14 @@ def test_the_learner_and_a_plain_loop_decide_the_same(kind, float64):
     learner = perlayer.Agent(SPEC, seeds, scheduler=kind, **constants)
     plain = []
     for seed in seeds:
-        model = plain_mlp(seed)
+        model = plain_mlp(seed, widths=(64, 256, 256, 10))
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         scheduler = SCHEDULERS[kind](model, optimizer, steps_per_task=20, seeds=[seed], **constants)
         plain.append((model, optimizer, scheduler))
     generator = torch.Generator().manual_seed(98)
     history = []
     for step in range(40):
-        inputs = torch.randn(3, 32, 784, generator=generator)
+        inputs = torch.randn(3, 32, 64, generator=generator)
         targets = torch.randint(10, (3, 32), generator=generator)
         if step % 20 == 0:
             learner.begin_task(step // 20)

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mlflow import MlflowClient
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
-from wandb.proto.wandb_internal_pb2 import Record
 
 import clbench
 from clbench.errors import AgentError, OptionError, UnknownNameError
@@ -24,8 +21,10 @@ from clbench.scoring import seed_scores
 from clbench.tracking import TRACKERS, check_trackers
 from tests.cases import SHORT
 
-# Of MLflow's own use of SQLAlchemy.
-pytestmark = pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")
+pytestmark = [
+    pytest.mark.process,  # W&B starts one
+    pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning"),  # of MLflow's own use of SQLAlchemy
+]
 
 TINY = {**SHORT, "device": "cpu", "indicators": ["weight_norm", "gradient_norm"], "indicators_every": 4}
 STEPS = 6  # of a task
@@ -81,6 +80,8 @@ def learner(at_step=lambda seed, steps: None):
 
 def in_tensorboard(folder):
     """Points of each series, (name, step) -> values, by seed."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     found = {}
     for path in sorted((folder / "tensorboard").glob("*/seed-*")):
         events = EventAccumulator(str(path)).Reload()
@@ -96,6 +97,8 @@ def in_tensorboard(folder):
 
 
 def mlflow_runs(folder):
+    from mlflow import MlflowClient
+
     client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("clbench")
     return client, {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
@@ -119,6 +122,8 @@ def in_mlflow(folder):
 
 def wandb_files(folder):
     """The records of each offline file, in the order of time; it is a log in LevelDB's format."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
     for path in sorted((folder / "wandb").glob("offline-run-*/*.wandb")):
         data, at, whole, records = path.read_bytes(), 7, b"", []
         while at + 7 <= len(data):

@@ -13,7 +13,7 @@ def test_it_is_the_noise_bound_within_the_top_eigenvectors(name):
     model, (inputs, targets) = network(name), batch()
     whole = oracles.hessian(model, F.cross_entropy, inputs, targets)
     rows = oracles.sample_gradients(model, F.cross_entropy, inputs, targets)
-    found = rank_projected_step_size(model, F.cross_entropy, inputs, targets, rank=3, iterations=400)
+    found = rank_projected_step_size(model, F.cross_entropy, inputs, targets, rank=3, iterations=200)
     blocks = oracles.places(model) | {"whole network": slice(None)}
     assert list(found) == list(blocks)
     for layer, place in blocks.items():

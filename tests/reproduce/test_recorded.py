@@ -1,16 +1,19 @@
 """What runs really record is what figures look for."""
 
+import functools
 import shutil
 
 import pytest
 
 import clbench
+from agents.networks import MLP
 from clbench.reproduce.claims import judge
 from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.frames import gather
 from clbench.reproduce.scale import Scale
 from tests.inline import in_this_process
 
+pytestmark = pytest.mark.process
 LENGTH = {"num_tasks": 4, "epochs_per_task": 4, "num_samples": 500, "batch_size": 50}  # a decision per task
 GAP = """
 from clbench import indicators
@@ -28,7 +31,8 @@ def runs(tmp_path_factory):
     (out / "mine.py").write_text(GAP, encoding="utf-8")
     scale = Scale(seeds=1, changes=LENGTH, device="cpu", indicators=(f"{out / 'mine.py'}:gap",))
     cells = [scale.cell("agents.l2", scheduler=name) for name in ("none", "per-layer")]
-    with in_this_process():
+    with in_this_process(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agents.learner.MLP", functools.partial(MLP, hidden=(12, 8)))
         done = clbench.sweep({"name": "real", "cell": cells}, out=out, workers=1)
     assert not done.failures
     return dict(zip(("none", "per-layer"), sorted(done.folder.glob("agents*"), key=scheduled), strict=True))

@@ -77,6 +77,7 @@ MANY = {
 }
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_cells_in_a_stack_give_what_they_give_apart(tmp_path, inline):
     stacked = clbench.sweep(MANY, out=tmp_path / "stacked", workers=2)
     apart = clbench.sweep(MANY, out=tmp_path / "apart", workers=6)
@@ -102,6 +103,7 @@ def test_stacks_are_of_one_stream_and_keep_all_workers_busy(monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_a_stack_that_was_broken_off_goes_on(tmp_path, inline):
     """Its cells have got equally far, but for one, which begins anew."""
     whole = clbench.sweep(MANY, out=tmp_path / "whole", workers=2)
