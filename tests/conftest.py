@@ -77,8 +77,10 @@ def _only_marked_tests_start_python():
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Threads that wait for each other would crawl on a busy machine."""
+    """Threads that wait for each other would crawl on a busy machine; denormal numbers are there in every test."""
     torch.set_num_threads(1)
+    yield
+    torch.set_flush_denormal(False)
 
 
 def _fork(threads):

@@ -1,6 +1,7 @@
 """What an installation gives: public names, cheap import, a wheel that works from any folder."""
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -113,6 +114,7 @@ def test_the_wheel_brings_agents_inside_clbench(tmp_path):
         # -S leaves out site-packages' .pth files, and with them an editable installation.
         [sys.executable, "-S", "-c", script, str(tmp_path / "site"), *site_packages],
         cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
         text=True,
         check=False,

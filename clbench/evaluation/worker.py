@@ -4,7 +4,6 @@ standard output.
 A second line asks it to stop after the step in progress. When standard input ends, its parent is gone, and it ends too.
 """
 
-import io
 import json
 import os
 import signal
@@ -21,11 +20,11 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                encoding="utf-8", errors="replace"
-            )  # as the parent reads it, whatever the locale
+    # As the parent reads it, whatever the locale.
+    sys.stdout, sys.stderr = (
+        os.fdopen(number, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
+        for number in (1, 2)
+    )
     request = json.loads(orders.readline())
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job, by a batch system

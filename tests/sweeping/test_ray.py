@@ -99,13 +99,13 @@ def test_failures_and_what_agents_print(cluster, tmp_path, monkeypatch, capsys):
     agents = (str(failing), str(killing), "agents.vanilla")
     what = {**TINY, "seeds": 1, "cell": [{"agent": agent} for agent in agents]}
     done = clbench.sweep(what, out=tmp_path, launcher="ray", ray_address=cluster.address)
-    assert sorted(done.failures) == [str(failing), str(killing)]
-    assert "not ready" in done.failures[str(failing)]
-    assert re.search(r"\b1\b.*\bWorkerCrashedError: ", done.failures[str(killing)])  # lost workers
+    assert sorted(done.failures) == ["failing.py", "killing.py"]
+    assert "not ready" in done.failures["failing.py"]
+    assert re.search(r"\b1\b.*\bWorkerCrashedError: ", done.failures["killing.py"])  # lost workers
     (log,) = done.folder.glob("*failing*/failures.log")
     assert "Traceback" in log.read_text(encoding="utf-8")
     assert (done.results.runs["status"] == "complete").sum() == 1
-    assert f"{failing}: hello" in capsys.readouterr().err
+    assert "failing.py: hello" in capsys.readouterr().err
 
 
 def test_interrupted_and_finished_by_a_cluster_of_its_own(cluster, launch, tmp_path):
