@@ -42,8 +42,14 @@ def command(tmp_path, monkeypatch, capsys):
         yield run
 
 
+@pytest.fixture
+def wide_terminal(monkeypatch):
+    """Tables have the room that they need, however wide the terminal is that the tests run in."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 @pytest.mark.process
-def test_a_whole_run_from_another_folder(tmp_path):
+def test_a_whole_run_from_another_folder(tmp_path, wide_terminal):
     done = subprocess.run(
         [
             sys.executable,
@@ -87,7 +93,7 @@ def test_a_whole_run_from_another_folder(tmp_path):
     assert float(shown[1]) == pytest.approx(sum(own) / len(own), abs=6e-4)
 
 
-def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path, command):
+def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path, wide_terminal, command):
     flags = (*SHORT, "--seeds", "2", "--set", "every=2", "--indicators", "gradient_noise,sharpness")
     done = command("agents.perlayer", *flags)
     assert done.returncode == 0, done.stderr
