@@ -93,6 +93,7 @@ def test_a_whole_run_from_another_folder(tmp_path, wide_terminal):
     assert float(shown[1]) == pytest.approx(sum(own) / len(own), abs=6e-4)
 
 
+@pytest.mark.process
 def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path, wide_terminal, command):
     flags = (*SHORT, "--seeds", "2", "--set", "every=2", "--indicators", "gradient_noise,sharpness")
     done = command("agents.perlayer", *flags)
@@ -191,6 +192,7 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path,
     assert all(ends(pid) for pid in workers)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_without_our_characters(tmp_path, monkeypatch, inline, encoding):
     monkeypatch.chdir(tmp_path)

@@ -447,7 +447,7 @@ def test_the_page_asks_for_nothing(tmp_path):
 def test_check_tells_all_faults_and_build_refuses(tmp_path, capsys):
     write_submission(tmp_path, "good", 0.5)
     edit(write_submission(tmp_path, "bad", 0.6), set_at("licence", value="none"))
-    (tmp_path / "submissions" / "\u0430").mkdir()
+    os.mkdir(os.fsencode(tmp_path / "submissions") + b"/\xd0\xb0")  # a Cyrillic "a" where names are UTF-8
     folder = ["--folder", str(tmp_path)]
     assert main(["check", *folder]) == 1
     out, err = capsys.readouterr()

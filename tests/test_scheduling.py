@@ -133,13 +133,13 @@ def brute_force(steps, every, constants, decay=0.0):
 @pytest.mark.parametrize("decay", [0.0, 0.02])
 def test_it_is_the_algorithm_by_brute_force(decay):
     constants = {"gamma": 0.3, "floor": 0.02, "cool": 0.9, "warm": 1.1}
-    expected_model, expected = brute_force(60, 3, constants, decay)
+    expected_model, expected = brute_force(45, 3, constants, decay)
     model = network("mlp")
     optimizer = adam(model, lr=0.005, weight_decay=decay)
     scheduler = PerLayerScheduler(
-        model, optimizer, steps_per_task=60, every=3, window=5, warmup_fraction=0.5, **constants
+        model, optimizer, steps_per_task=45, every=3, window=5, warmup_fraction=0.5, **constants
     )
-    train(model, optimizer, scheduler, 60)
+    train(model, optimizer, scheduler, 45)
     found = scheduler.history
     columns = ["step", "layer", "step_size", "effective_step_size", "combined_bound", "volatility"]
     for ours, theirs in zip(found[columns].itertuples(index=False), expected, strict=True):

@@ -9,7 +9,7 @@ from clbench.indicators.passes import Pass
 from tests import oracles
 from tests.cases import batch, network, precision, stack
 
-EXACT = {"iterations": 1000, "tolerance": 1e-14}
+EXACT = {"iterations": 400, "tolerance": 1e-14}
 NAMES = ["linear layers", "mlp", "convolution", "batch normalisation, evaluated"]
 
 
