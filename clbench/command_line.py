@@ -45,9 +45,8 @@ def run_command(body: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     signal's number for an interruption. `--debug` among the arguments shows tracebacks.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no "·" shows "?" instead
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no "·" shows "?" instead
     try:
         return body(arguments)
     except (ClbenchError, KeyboardInterrupt) as error:

@@ -37,7 +37,7 @@ def stress_seed():
     return int(os.environ[STRESS_SEED])
 
 
-WHOLE_RUNS = {"start_python", "launch", "started", "inline", "drawn"}
+WHOLE_RUNS = {"start_python", "launch", "forked_workers", "inline", "drawn"}
 
 
 def pytest_collection_modifyitems(items):
@@ -83,15 +83,10 @@ def _one_thread():
     torch.set_flush_denormal(False)
 
 
-def _fork(threads):
-    _refuse_unmarked()
-    return forking.Worker(threads)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _forked():
-    """Workers that need not import everything again, where forking is safe."""
-    with use_pool(functools.partial(Pool, start=_fork) if sys.platform == "linux" else Pool):
+@pytest.fixture(scope="module")
+def forked_workers():
+    """Workers are forked, where that is safe, and need not import everything again."""
+    with use_pool(functools.partial(Pool, start=forking.Worker) if sys.platform == "linux" else Pool):
         yield
 
 
@@ -147,7 +142,7 @@ def launch(start_python):
 
 
 @pytest.fixture
-def started():
+def spawned_workers():
     """Workers are started as they are outside tests."""
     with use_pool(Pool):
         yield

@@ -30,8 +30,11 @@ from tests.processes import ends, worker_processes
 TINY = {**SHORT, "seeds": 2, "device": "cpu"}
 
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, forked_workers):
     """Two agents on a short stream, twice: by workers, and in this process."""
     out = tmp_path_factory.mktemp("results")
     by_workers = clbench.evaluate(["agents.vanilla", "agents.reset"], **TINY, out=out, workers=2)
@@ -43,7 +46,6 @@ def without_seconds(evaluation):
     return evaluation.tasks.drop(columns="seconds")
 
 
-@pytest.mark.process
 def test_a_run_folder_holds_everything(finished):
     evaluation = finished[0]
     assert sorted(path.name for path in evaluation.folder.iterdir()) == [
@@ -72,7 +74,6 @@ def test_a_run_folder_holds_everything(finished):
         assert ours.value == pytest.approx(theirs.value, rel=1e-8)
 
 
-@pytest.mark.process
 def test_results_are_frames(finished):
     tasks, summary = finished[0].tasks, finished[0].summary
     assert len(tasks) == 2 * 2 * 2
@@ -87,7 +88,6 @@ def test_results_are_frames(finished):
     assert row["steps_per_second"] > 0
 
 
-@pytest.mark.process
 def test_indicators_are_a_frame_and_may_be_left_out(finished, tmp_path, inline):
     table = finished[0].indicators
     assert list(table.columns) == ["agent", "seed", "task", "step", "layer", "indicator", "value"]
@@ -101,14 +101,12 @@ def test_indicators_are_a_frame_and_may_be_left_out(finished, tmp_path, inline):
     assert without.tasks["accuracy"].tolist() == same
 
 
-@pytest.mark.process
 def test_same_seed_same_table(finished):
     one, two = finished
     assert one.folder != two.folder
     assert without_seconds(one).equals(without_seconds(two))
 
 
-@pytest.mark.process
 def test_the_division_of_seeds_does_not_matter(tmp_path):
     """Two processes of one seed, and both in lockstep: the same to the bit."""
     scheduled = {"scheduler": "per-layer", "every": 2}
@@ -135,7 +133,6 @@ def test_the_division_of_seeds_does_not_matter(tmp_path):
     assert len(evaluation.indicators) > 100
 
 
-@pytest.mark.process
 def test_the_recorded_learner_is_the_loop_by_hand(finished):
     from agents import vanilla
 
@@ -188,7 +185,6 @@ def agent_file(tmp_path):
     return str(tmp_path / "mine.py")
 
 
-@pytest.mark.process
 def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
     wanted = ["weight_norm", "effective_step_size", "dormant_units"]
     one = clbench.evaluate(agent_file, **TINY, indicators=wanted, out=tmp_path, workers=2)
@@ -205,7 +201,6 @@ def test_a_plain_agent_gets_a_process_per_seed(agent_file, tmp_path, capfd):
     assert "hidden" in one.undefined["mine.py"]["dormant_units"]
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "fault", "kept"),
     [
@@ -241,7 +236,6 @@ def test_a_class_that_only_this_process_knows(tmp_path):
     assert evaluation.tasks["accuracy"].between(0, 0.3).all()
 
 
-@pytest.mark.process
 def test_a_class_by_module_runs_in_workers(tmp_path):
     from agents.l2 import Agent
 
@@ -250,7 +244,6 @@ def test_a_class_by_module_runs_in_workers(tmp_path):
     assert len(evaluation.tasks) == 2
 
 
-@pytest.mark.process
 def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
     (tmp_path / "my_streams_here.py").write_text(
         textwrap.dedent("""
@@ -292,7 +285,6 @@ def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
     assert len(evaluation.tasks) == 4
 
 
-@pytest.mark.process
 def test_a_stream_that_only_a_script_registered(tmp_path, streams):
     """Its class can be imported by workers, its id cannot."""
     clbench.register("Scripted-v0", Permuted)
@@ -300,7 +292,6 @@ def test_a_stream_that_only_a_script_registered(tmp_path, streams):
     assert len(evaluation.tasks) == 2
 
 
-@pytest.mark.process
 def test_a_class_typed_into_a_shell(tmp_path):
     script = (
         "import clbench, numpy as np\n"
@@ -314,7 +305,6 @@ def test_a_class_typed_into_a_shell(tmp_path):
     assert done.stdout.strip() == "2", done.stderr
 
 
-@pytest.mark.process
 def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
     (tmp_path / "starts.py").write_text(
         PLAIN.replace(
@@ -354,7 +344,7 @@ def test_progress_is_shown_when_asked_for(tmp_path, inline, capsys):
     assert re.search(r"^agents\.vanilla +done\b.*accuracy \d", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_an_exception_ends_all_workers(tmp_path, started):
+def test_an_exception_ends_all_workers(tmp_path, spawned_workers):
     class Failing(Silent):
         def update(self, tally):
             if tally.state == "running":
@@ -380,7 +370,7 @@ def test_output_that_cannot_be_written(tmp_path):
         clbench.evaluate("agents.vanilla", **TINY, out=tmp_path / "file")
 
 
-def test_closing_ends_all_processes(agent_file, tmp_path, started):
+def test_closing_ends_all_processes(agent_file, tmp_path, spawned_workers):
     made = make_plan(agent_file, "RandomLabelMNIST-v0", "quick", 2, {}, {}, "cpu", None)
     data = clbench.load_images()
     data.save(tmp_path)
@@ -394,7 +384,6 @@ def test_closing_ends_all_processes(agent_file, tmp_path, started):
     assert not worker_processes(os.getpid())
 
 
-@pytest.mark.process
 def test_modules_do_not_hide_functions_of_their_name():
     script = (
         "import clbench.evaluate, clbench.sweep, clbench; from clbench import evaluate, sweep;"

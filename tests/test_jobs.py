@@ -103,7 +103,7 @@ def test_one_whose_state_cannot_be_kept_tells_nothing_twice(tmp_path):
     assert found == in_turn(jobs(tmp_path / "b", names))
 
 
-@pytest.mark.process
+@pytest.mark.usefixtures("forked_workers")
 def test_one_that_ends_its_process_does_not_take_the_others_with_it(tmp_path):
     (tmp_path / "exits.py").write_text(
         FAILS.replace('raise RuntimeError("out of ideas")', "import os; os._exit(3)"), encoding="utf-8"
@@ -123,7 +123,7 @@ def test_one_that_ends_its_process_does_not_take_the_others_with_it(tmp_path):
         assert part in found[1][-1]["error"]
 
 
-@pytest.mark.process
+@pytest.mark.usefixtures("forked_workers")
 def test_what_tests_put_in_the_place_of_a_pool_gives_what_it_gives(tmp_path):
     """In lockstep, and alone after one has failed."""
     path = tmp_path / "fails.py"

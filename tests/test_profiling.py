@@ -104,7 +104,7 @@ def test_profiling_changes_nothing():
     assert accuracies(True) == accuracies(False)
 
 
-@pytest.mark.process
+@pytest.mark.usefixtures("forked_workers")
 def test_profile_of_a_run_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["agents.vanilla", "--tasks", "1", "--epochs", "6", "--images", "600", "--batch-size", "100",

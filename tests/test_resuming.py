@@ -486,9 +486,9 @@ def test_weights_alone_are_no_state():
 
 
 @pytest.mark.process
-def test_a_stop_meets_a_worker_that_is_just_ending():
+def test_a_stop_meets_a_worker_that_is_just_ending(start_python):
     pool = Pool([], workers=1)
-    ended = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, text=True)
+    ended = start_python("-c", "", stdin=subprocess.PIPE)
     ended.communicate()
     pool._running[0] = ended
     pool.stop()

@@ -26,7 +26,7 @@ from clbench.specs import PROTOCOLS, AgentEntry, Protocol, RunSpec
 from tests.inline import in_this_process
 from tests.leaderboards import SOURCE, edit, edit_tasks, records, stream_spec, write_submission
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 TINY = Protocol("tiny", "embedded", 5_000, 2, 1, "tests")
 MINE = '''"""Guesses."""

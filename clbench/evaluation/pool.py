@@ -243,13 +243,11 @@ def _listen(jobs: Mapping[int, Job], process: Worker, inbox: "_Inbox") -> None:
 
 def _end(process: Worker) -> None:
     """End a worker and whatever it started."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+    with contextlib.suppress(OSError):  # it has ended
+        if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
-    else:
-        os.kill(
-            process.pid, signal.SIGTERM
-        )  # without process groups, that is on Windows, it ends the process at once
+        else:
+            os.kill(process.pid, signal.SIGTERM)
     process.wait()
 
 

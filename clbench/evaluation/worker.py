@@ -22,7 +22,7 @@ def main() -> None:
     os.dup2(2, 1)
     # As the parent reads it, whatever the locale.
     sys.stdout, sys.stderr = (
-        os.fdopen(number, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
+        os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
         for number in (1, 2)
     )
     request = json.loads(orders.readline())

@@ -38,12 +38,11 @@ def snapshot(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, forked_workers):
     """A sweep of two cells through worker processes."""
     return clbench.sweep(SWEEP, out=tmp_path_factory.mktemp("whole"), workers=2)
 
 
-@pytest.mark.process
 def test_each_cell_is_a_run_folder(whole):
     assert whole.failures == {}
     assert sorted(path.name for path in whole.folder.iterdir() if path.is_file()) == [
@@ -59,7 +58,6 @@ def test_each_cell_is_a_run_folder(whole):
         assert facts["sweep"] == {"name": "tiny", "varied": ["arguments.step_size"], "stack": 1}
 
 
-@pytest.mark.process
 def test_a_cell_is_what_its_jobs_give_alone(whole):
     cell = next(one for one in whole.sweep.cells if one.label == "agents.vanilla step_size=0.01")
     (job,) = load_data(cell.plan)[0].jobs("")
@@ -128,7 +126,6 @@ def test_a_stack_that_was_broken_off_goes_on(tmp_path, inline):
     assert frame(again.results).equals(frame(whole.results))
 
 
-@pytest.mark.process
 def test_a_second_call_runs_nothing_and_a_changed_file_what_is_new(whole, monkeypatch, inline):
     before = snapshot(whole.folder)
     again = clbench.sweep(SWEEP, out=whole.folder.parent)
@@ -141,7 +138,6 @@ def test_a_second_call_runs_nothing_and_a_changed_file_what_is_new(whole, monkey
     assert '"agents.l2"' in (whole.folder / "sweep.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.process
 def test_shards_give_the_same_frame(whole, tmp_path, inline):
     one = clbench.sweep(SWEEP, out=tmp_path, shard=(1, 2))
     assert len(one.results.runs) == 1
