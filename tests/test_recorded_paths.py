@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from PIL import Image
@@ -15,12 +16,15 @@ from PIL import Image
 import clbench
 from clbench.compare import main as compare
 from clbench.data import LabelledData, load_images, sources
-from clbench.errors import AgentError, DataError
+from clbench.errors import AgentError, DataError, OutputError
 from clbench.evaluation.cli import main
 from clbench.leaderboard.submitting import submit
 from clbench.places import DATA_DIR_VARIABLE, private_in, put_back, recorded, recorded_in
 from clbench.results import RunFolder
 from clbench.sweeping.cells import read_sweep
+from clbench.sweeping.estimate import amount_left, kind
+from clbench.sweeping.folder import SweepFolder
+from clbench.sweeping.node import _workplace
 from tests.runs import write
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +98,29 @@ def machine(tmp_path, monkeypatch):
         ("cannot read '{home}/private/w.pt'", "cannot read 'w.pt'"),
         ("sqlite:///{home}/private/a.db", "sqlite:///a.db"),
         ("(TypeError, ip=10.0.0.7, 3)", "(TypeError, ip=HOST, 3)"),
+        ("{home}/work/x is missing: look in {home}/secret/w.pt", "x is missing: look in w.pt"),
+        ("{home}/work/a:{home}/b", "a:DIR"),
+        ("--path={home}/work/a,{home}/b", "--path=a,DIR"),
+        ("/cwd/x is missing: look in /home/alice/secret/w.pt", "DIR is missing: look in w.pt"),
+        ("/cwd/a:/home/alice/b", "DIR:DIR"),
+        ("'{home}/work/a is missing: look in {home}/b'", "'a is missing: look in DIR'"),
+        ("{home}/a.pt: not found in the file", "a.pt: not found in the file"),
+        ("/home/me/a.pt: not found in the file", "a.pt: not found in the file"),
+        ("{home}/private/mine.py:12", "mine.py:12"),
+        ("cannot read /data/Bob Jones/private/w.pt", "cannot read w.pt"),
+        ("cannot read /data/Bob van Jones/a b/w.pt: gone", "cannot read w.pt: gone"),
+        ("/data/Bob Jones/private is full", "DIR is full"),
+        ("/data/bob/w.pt lacks fc1/weight", "w.pt lacks fc1/weight"),
+        ("no {home}/my files/w.pt", "no w.pt"),
+        ("no {home}/work/my files/w.pt", "no my files/w.pt"),
+        ("{home}/private holds fc1/weight", "DIR holds fc1/weight"),
+        ("look in {home}.", "look in DIR."),
+        ("look in {home}.old/x", "look in DIR"),
+        ("look for {home}/private/w.pt.", "look for w.pt."),
+        ("-I/home/alice/include/x", "-IDIR"),
+        ("cc -I/home/alice/include/x.so -O2", "cc -Ix.so -O2"),
+        ("/srv/homes/john.doe", "DIR"),
+        ("(/srv/homes/john.doe)", "(DIR)"),
         ('File "{package}", line 3', 'File "clbench/places.py", line 3'),
         *[(text, text) for text in ("agents/l2.py:Agent", "../images", "~/images", "https://a.org/b/c.py")],
         *[
@@ -108,6 +135,40 @@ def test_the_rule(machine, text, expected):
     found = recorded(text.format(home=machine, package=package))
     assert found == expected
     assert recorded(found) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/fc1/weight", "/fc1/weight"),
+        ('layer = "/fc1/weight"  # of /fc2/bias', 'layer = "/fc1/weight"  # of /fc2/bias'),
+        ("{home}/private/w.pt", "w.pt"),
+        ("{home}/private", "DIR"),
+        ("/home/alice/w", "DIR"),
+        ('weights = ["{home}/private/mine.py", "/fc1/weight"]', 'weights = ["mine.py", "/fc1/weight"]'),
+    ],
+)
+def test_what_may_be_anything_is_recorded_otherwise_only_if_this_machine_has_such_a_folder(
+    machine, text, expected
+):
+    assert recorded(text.format(home=machine), only_here=True) == expected
+    data = {"agents": [{"name": "a", "arguments": {"layers": [text.format(home=machine)]}}]}
+    assert recorded_in(data)["agents"][0]["arguments"]["layers"] == [expected]
+
+
+def test_a_user_without_a_home_and_a_working_folder_that_is_gone(machine, monkeypatch):
+    def nobody(_):
+        raise KeyError
+
+    (machine / "gone").mkdir()
+    monkeypatch.chdir(machine / "gone")
+    (machine / "gone").rmdir()
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert recorded("/home/alice/mine.py:Agent") == "mine.py:Agent"
+    assert recorded("no file /home/alice/secret/w.pt") == "no file w.pt"
+    monkeypatch.setenv(DATA_DIR_VARIABLE, "images")
+    assert recorded("/home/alice") == "DIR"
 
 
 def test_what_the_variable_names_is_recorded_by_its_name(machine, monkeypatch):
@@ -320,6 +381,16 @@ def test_other_images_in_the_folder_are_refused(elsewhere, torchvision, monkeypa
 # Sweeps, submissions, trackers.
 
 
+def test_the_copy_of_a_sweep_keeps_what_is_no_path(machine):
+    file = machine / "sweep.toml"
+    lines = ['name = "a"', "[[cell]]", f'agent = "{machine}/private/mine.py"', 'arguments.gate = "/fc1/x"']
+    file.write_text("\n".join(lines), encoding="utf-8")
+    folder = SweepFolder(machine / "out")
+    folder.keep(read_sweep(file))
+    kept = (machine / "out" / "sweep.toml").read_text(encoding="utf-8")
+    assert kept.splitlines()[2:] == ['agent = "mine.py"', 'arguments.gate = "/fc1/x"']
+
+
 def test_a_sweep_holds_no_path(torchvision, inline):
     gate = torchvision / "private" / "gate.txt"
     what = {
@@ -344,6 +415,27 @@ def test_a_sweep_holds_no_path(torchvision, inline):
     assert second.failures == {}
     assert set(second.results.runs["status"]) == {"complete"}
     assert_holds_no_path(second.folder, torchvision)
+    for path in second.folder.glob("mine.py*/run.json"):  # as an older clbench wrote it
+        facts = path.read_text(encoding="utf-8")
+        path.write_text(facts.replace('"mine.py"', json.dumps(f"{torchvision}/private/mine.py")), "utf-8")
+    assert clbench.sweep(what, out=torchvision / "out").failures == {}
+    (*_, cell) = read_sweep(what).cells
+    assert amount_left([cell], SweepFolder(second.folder), 1, measure=False).cells == 0
+    kinds = {kind(one) for one in read_sweep(what).cells}
+    assert len(kinds) == 2
+
+
+def test_a_nodes_name_is_shown_and_not_recorded(machine, monkeypatch):
+    monkeypatch.setattr("platform.node", lambda: "alices-machine")
+    (cell,) = read_sweep({"name": "a", "cell": [{"agent": "agents.vanilla"}]}).cells
+    board = MagicMock()
+    with (
+        pytest.raises(OutputError, match="gone") as caught,
+        _workplace(SweepFolder(Path("gone")), cell, board),
+    ):
+        pass
+    assert "alices-machine" in board.note.call_args[0][0]
+    assert "alices-machine" not in str(caught.value)
 
 
 def test_where_images_lie_is_not_what_a_cell_is(machine):
@@ -402,7 +494,11 @@ SOMEBODYS = re.compile(
 def test_no_file_of_the_project_holds_a_path_of_somebodys_machine():
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("this is no git clone")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    # The clone may be another user's.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip(f"git does not list this clone's files: {listed.stderr.strip()}")
     found = []
     for name in filter(None, listed.stdout.split("\0")):
         path = ROOT / name
