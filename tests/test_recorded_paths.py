@@ -25,6 +25,7 @@ from clbench.sweeping.cells import read_sweep
 from clbench.sweeping.estimate import amount_left, kind
 from clbench.sweeping.folder import SweepFolder
 from clbench.sweeping.node import _workplace
+from clbench.tracking.tracker import TrackedRun
 from tests.runs import write
 
 ROOT = Path(__file__).parent.parent
@@ -476,11 +477,26 @@ def test_a_comparison_holds_no_path(machine):
 
 def test_event_files_do_not_name_the_machine(machine, inline, monkeypatch):
     pytest.importorskip("torch.utils.tensorboard")
+    from clbench.tracking.tensorboard import TensorBoard
+
     monkeypatch.setattr("socket.gethostname", lambda: "alices-machine")
     file = f"{machine}/private/mine.py"
-    evaluation = clbench.evaluate(file, **TINY, indicators="none", log="tensorboard", out=machine / "out")
+    evaluation = clbench.evaluate(
+        file,
+        **{**TINY, "seeds": 2},
+        arguments={"weights": file},
+        indicators="none",
+        log="tensorboard",
+        out=machine / "out",
+    )
     assert_holds_no_path(evaluation.folder, machine)
-    assert list(evaluation.folder.glob("tensorboard/mine.py/seed-0/events.out.tfevents.*.clbench.*"))
+    (first,) = evaluation.folder.glob("tensorboard/mine.py/seed-0/events.out.tfevents.*.clbench.*")
+    assert list(evaluation.folder.glob("tensorboard/mine.py/seed-1/events.out.tfevents.*.clbench.*"))
+    assert b"arguments.weights|mine.py" in first.read_bytes()
+    killed = first.rename(first.with_name(first.name.replace("clbench", "alices-machine")))
+    TensorBoard(TrackedRun(evaluation.folder, {}, {}, {}, {}, print)).end("complete")
+    assert first.exists()
+    assert not killed.exists()
 
 
 # The project's own files.
