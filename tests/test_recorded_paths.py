@@ -25,6 +25,7 @@ from clbench.sweeping.cells import read_sweep
 from clbench.sweeping.estimate import amount_left, kind
 from clbench.sweeping.folder import SweepFolder
 from clbench.sweeping.node import _workplace
+from clbench.sweeping.ranking import sensitivity
 from clbench.tracking.tracker import TrackedRun
 from tests.runs import write
 
@@ -424,6 +425,41 @@ def test_a_sweep_holds_no_path(torchvision, inline):
     assert amount_left([cell], SweepFolder(second.folder), 1, measure=False).cells == 0
     kinds = {kind(one) for one in read_sweep(what).cells}
     assert len(kinds) == 2
+
+
+def test_cells_that_differ_in_folders_only_are_told_apart(machine, inline):
+    shutil.copytree(machine / "private", machine / "other")
+    files = [f"{machine}/{folder}/mine.py" for folder in ("private", "other")]
+    what = {
+        "name": "apart",
+        **{name: value for name, value in TINY.items() if name != "seeds"},
+        "seeds": [0],
+        "source": "embedded",
+        "grid": [{"agent": files, "arguments": {"weights": files}}],
+    }
+    sweep = read_sweep(what)
+    assert sweep.varied == ("agent", "arguments.weights")
+    assert [cell.label for cell in sweep.cells] == [
+        "mine.py weights=mine.py",
+        "mine.py weights=mine.py (2)",
+        "mine.py (2) weights=mine.py",
+        "mine.py (2) weights=mine.py (2)",
+    ]
+    assert len({kind(cell) for cell in sweep.cells}) == 2
+    done = clbench.sweep(what, out=machine / "out")
+    assert done.failures == {}
+    assert_holds_no_path(done.folder, machine)
+    both = {
+        (agent, weights) for agent in ("mine.py", "mine.py (2)") for weights in ("mine.py", "mine.py (2)")
+    }
+    runs = done.results.runs
+    assert set(zip(runs["agent"], runs["arguments.weights"], strict=True)) == both
+    (scores,) = sensitivity(done.report.rows, "weights").values()
+    assert {agent: set(own) for agent, own in scores.items()} == {
+        agent: {"mine.py", "mine.py (2)"} for agent in ("mine.py", "mine.py (2)")
+    }
+    table = done.ranking
+    assert set(zip(table["agent"], table["arguments.weights"], strict=True)) == both
 
 
 def test_a_nodes_name_is_shown_and_not_recorded(machine, monkeypatch):
