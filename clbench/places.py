@@ -116,6 +116,13 @@ def folder_of(text: str) -> str | None:
     return os.path.join(named, below) if named else None
 
 
+def is_cut(text: str) -> bool:
+    """Tell whether a text is what was recorded of a path whose folder is not known any more."""
+    of_the_variable = f"{text}/".startswith(f"${DATA_DIR_VARIABLE}/")
+    bare = "/" not in text and SUFFIX.fullmatch(os.path.splitext(text)[1]) is not None
+    return text == SOMEWHERE or of_the_variable or (bare and not os.path.exists(text))
+
+
 def _private(data: Any, seen: Any, at: list[str | int]) -> Iterator[tuple[list[str | int], str, str]]:
     if isinstance(data, str):
         if data != seen:

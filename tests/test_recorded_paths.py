@@ -1,6 +1,7 @@
 """What is recorded of a machine's paths, and that runs go on although it is not the paths themselves."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -483,13 +484,48 @@ def test_where_images_lie_is_not_what_a_cell_is(machine):
     assert key(data_dir=str(machine / "images")) == key(data_dir="elsewhere") == key()
 
 
-def test_a_run_of_an_absolute_path_is_submitted_by_its_file(torchvision, inline, monkeypatch):
-    evaluation = absolute(torchvision, seeds=2)
+def whole(evaluation):
+    """The evaluation, as if it were by a whole protocol."""
     facts = RunFolder(evaluation.folder).read_run()
     facts["spec"]["overrides"] = {}
     RunFolder(evaluation.folder).write_run(facts)
-    monkeypatch.setattr("clbench.leaderboard.submitting.relative_cost", lambda *_: {})
+    return evaluation
+
+
+def cheap(monkeypatch):
+    """Measure costs badly, and check no protocol."""
+    monkeypatch.setattr("clbench.leaderboard.cost.ROUNDS", 1)
+    monkeypatch.setattr("clbench.leaderboard.cost.STEPS", 1)
     monkeypatch.setattr("clbench.leaderboard.submitting.check_entry", lambda _: None)
+
+
+def test_of_files_of_one_name_the_one_that_was_run_is_submitted(machine, inline, monkeypatch):
+    shutil.copytree(machine / "private", machine / "other")
+    other = machine / "other" / "mine.py"
+    other.write_text(AGENT.replace("numpy.zeros", "numpy.ones"), encoding="utf-8")
+    files = [f"{machine}/private/mine.py", str(other)]
+    settings = {**TINY, "seeds": 2}
+    evaluation = whole(clbench.evaluate(files, **settings, indicators="none", out=machine / "out"))
+    cheap(monkeypatch)
+    made = submit(evaluation.folder, machine / "board", "a", agent=str(other))
+    assert made.agent["sha256"] == hashlib.sha256(other.read_bytes()).hexdigest()
+    assert made.agent["reference"] == "mine.py"
+    assert_holds_no_path(machine / "board", machine)
+
+
+def test_an_agent_that_was_given_a_file_elsewhere_is_not_submitted(machine, inline, monkeypatch):
+    file = f"{machine}/private/mine.py"
+    settings = {**TINY, "seeds": 2, "arguments": {"weights": file}}
+    evaluation = whole(clbench.evaluate(file, **settings, indicators="none", out=machine / "out"))
+    cheap(monkeypatch)
+    with pytest.raises(clbench.ClbenchError, match="weights='mine.py'") as caught:
+        submit(evaluation.folder, machine / "board", "a", agent=file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_an_absolute_path_is_submitted_by_its_file(torchvision, inline, monkeypatch):
+    evaluation = whole(absolute(torchvision, seeds=2, weights=""))
+    cheap(monkeypatch)
     board, images = torchvision / "board", str(torchvision / "images")
     with pytest.raises(DataError, match="--data-dir"):
         submit(evaluation.folder, board, "a")
