@@ -1,5 +1,6 @@
 """What is recorded of a machine's paths, and that runs go on although it is not the paths themselves."""
 
+import csv
 import dataclasses
 import hashlib
 import json
@@ -579,21 +580,79 @@ SOMEBODYS = re.compile(
 )
 
 
-def test_no_file_of_the_project_holds_a_path_of_somebodys_machine():
+ABSOLUTE = re.compile(  # what an option or a key says, but for the guides' example of a shared folder
+    r"""--(?:data-dir|out|runs|folder)[ =]['"]?/(?!shared/)|['"]?\bdata_dir['"]? ?[:=] ?['"]/(?!shared/)"""
+)
+
+
+def tracked():
+    """The files that git knows in this clone."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("this is no git clone")
     # The clone may be another user's.
     command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
-        pytest.skip(f"git does not list this clone's files: {listed.stderr.strip()}")
+        pytest.skip(f"git does not list this clone's files: {listed.stderr.decode(errors='replace').strip()}")
+    files = (ROOT / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name)
+    return [path for path in files if path != Path(__file__) and path.is_file()]
+
+
+def test_no_file_of_the_project_holds_a_path_of_somebodys_machine():
     found = []
-    for name in filter(None, listed.stdout.split("\0")):
-        path = ROOT / name
-        if path == Path(__file__) or not path.is_file():
-            continue
+    for path in tracked():
         text = path.read_bytes().decode("latin-1")
         if path.suffix == ".png":
             text = words_in(path)
+        name = path.relative_to(ROOT)
         found += [f"{name}: {text[hit.start() : hit.start() + 60]!r}" for hit in SOMEBODYS.finditer(text)]
     assert found == []
+
+
+def kept_texts(path):
+    """All texts in a JSON or CSV file, keys too."""
+
+    def texts(data):
+        if isinstance(data, str):
+            return [data]
+        inner = [*data, *data.values()] if isinstance(data, dict) else data if isinstance(data, list) else []
+        return [text for one in inner for text in texts(one)]
+
+    whole = path.read_text(encoding="utf-8")
+    return texts(json.loads(whole) if path.suffix == ".json" else list(csv.reader(whole.splitlines())))
+
+
+def test_no_kept_result_and_no_document_names_a_folder_of_one_machine():
+    files = [path for path in tracked() if path.suffix in (".json", ".csv", ".md")]
+    found = []
+    for path in files:
+        name = path.relative_to(ROOT)
+        text = path.read_text(encoding="utf-8")
+        found += [f"{name}: {text[hit.start() : hit.start() + 60]!r}" for hit in ABSOLUTE.finditer(text)]
+        if path.suffix != ".md" and name.parts[0] in ("docs", "leaderboard"):
+            found += [f"{name}: {one!r}" for one in set(kept_texts(path)) if recorded(one) != one]
+    assert files
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"data_dir": "/srv/alice"',
+        "data_dir='/data/alice'",
+        "--data-dir /opt/x",
+        "--out=/scratch/alice",
+        "--runs '/data/x'",
+    ],
+)
+def test_what_such_a_folder_looks_like(text):
+    assert ABSOLUTE.search(text)
+    assert not ABSOLUTE.search(text.replace("/", "shared/", 1))
+
+
+@pytest.mark.parametrize("text", ["/data/alice/mnist", "/srv/alice", "/opt/x", "/scratch/alice"])
+def test_kept_texts_are_not_such_folders(tmp_path, text):
+    (tmp_path / "a.json").write_text(json.dumps({"a": [{text: 1}, 2]}), encoding="utf-8")
+    (tmp_path / "a.csv").write_text(f'1,"--set weights={text}/w.pt"\n', encoding="utf-8")
+    for name in ("a.json", "a.csv"):
+        assert any(recorded(one) != one for one in kept_texts(tmp_path / name))
