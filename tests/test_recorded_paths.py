@@ -20,9 +20,11 @@ from clbench.compare import main as compare
 from clbench.data import LabelledData, load_images, sources
 from clbench.errors import AgentError, DataError, OutputError
 from clbench.evaluation.cli import main
+from clbench.evaluation.resuming import _spec
 from clbench.leaderboard.submitting import submit
 from clbench.places import DATA_DIR_VARIABLE, private_in, put_back, recorded, recorded_in
 from clbench.results import RunFolder
+from clbench.specs import RunSpec
 from clbench.sweeping.cells import read_sweep
 from clbench.sweeping.estimate import amount_left, kind
 from clbench.sweeping.folder import SweepFolder
@@ -323,6 +325,37 @@ def test_a_run_goes_on_from_another_working_folder(torchvision, inline, monkeypa
     monkeypatch.chdir(torchvision / "private")
     clbench.resume(folder)
     assert RunFolder(folder).read_run()["status"] == "complete"
+
+
+def test_a_run_that_can_be_read_has_its_folders(torchvision, inline, monkeypatch):
+    def killed(folder, facts):
+        before(folder, facts)
+        raise KeyboardInterrupt
+
+    before = RunFolder.write_run
+    monkeypatch.setattr(RunFolder, "write_run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        absolute(torchvision)
+    (folder,) = (torchvision / "out").iterdir()
+    assert RunFolder(folder).kept("places")["agents"] == {
+        "mine.py:Agent": f"{torchvision}/private/mine.py:Agent"
+    }
+
+
+def test_folders_that_a_run_kept_and_those_asked_for_are_put_back_once(torchvision, inline):
+    folder = RunFolder(broken_off(torchvision))
+    kept = folder.kept("places")
+    asked = RunSpec.from_json(_spec(folder, folder.read_run(), None).to_json())
+    asked = dataclasses.replace(asked, stream=dataclasses.replace(asked.stream, data_dir="/elsewhere"))
+    for left, expected in (
+        (kept["spec"], f"{torchvision}/images"),
+        ([one for one in kept["spec"] if one[0] != ["stream", "data_dir"]], "/elsewhere"),
+    ):
+        folder.keep("places", {**kept, "spec": left})
+        both = _spec(folder, folder.read_run(), asked)
+        assert both.stream.data_dir == expected
+        assert both.agents[0].place == f"{torchvision}/private/mine.py:Agent"
+        assert both.agents[0].arguments["weights"] == f"{torchvision}/private/w.pt"
 
 
 @pytest.fixture
