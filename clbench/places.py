@@ -214,6 +214,6 @@ def _pattern() -> re.Pattern[str]:
     known = {one for one in (_working_folder(), _home(), _temporary(), _data_dir()) if one and one.strip("/")}
     roots = "|".join(re.escape(one) for one in sorted(known, key=len, reverse=True))
     below = rf"(?:{roots})(?:(?!{LETTER})|(?=\.(?:\s|$)))|" if roots else ""
-    ahead = r"(?:(?<![\w./$~<-])|(?<=://)|(?<=:///)|(?<=\s-[A-Za-z])|(?<=^-[A-Za-z]))"
+    ahead = r"(?:(?<![\w./$~-])|(?<=://)|(?<=:///)|(?<=\s-[A-Za-z])|(?<=^-[A-Za-z]))"
     rest = rf"(?:(?<!\.) +(?:{part} +){{0,2}}{part}(?:/{part})+/?)*"
     return re.compile(rf"{ahead}(?P<path>(?:{below}/{part}(?=/{part}))(?:/{part})*/?)(?P<rest>{rest})")

@@ -127,6 +127,9 @@ def machine(tmp_path, monkeypatch):
         ("cc -I/home/alice/include/x.so -O2", "cc -Ix.so -O2"),
         ("/srv/homes/john.doe", "DIR"),
         ("(/srv/homes/john.doe)", "(DIR)"),
+        ("see </home/alice/x>", "see <DIR>"),
+        ("<b>a</b> </table>", "<b>a</b> </table>"),
+        ("PATH=/home/alice/bin:/home/bob/bin", "PATH=DIR:DIR"),
         ('File "{package}", line 3', 'File "clbench/places.py", line 3'),
         *[(text, text) for text in ("agents/l2.py:Agent", "../images", "~/images", "https://a.org/b/c.py")],
         *[
