@@ -135,10 +135,11 @@ def _plan(
 def _spec(folder: RunFolder, facts: Mapping[str, Any], asked: RunSpec | None) -> RunSpec:
     """Return the spec in run.json, with the folders of this machine if it began here or they are asked for."""
     data = copy.deepcopy(facts["spec"])
-    agents: dict[str, str] = {}
-    for places in (folder.kept(PLACES), places_of(asked) if asked else {}):
-        put_back(data, places.get("spec", ()))
-        agents = places.get("agents", {}) | agents
+    kept, now = folder.kept(PLACES), places_of(asked) if asked else {}
+    agents = {**now.get("agents", {}), **kept.get("agents", {})}
+    texts = (*now.get("spec", ()), *kept.get("spec", ()))
+    private = {(*where, seen): (where, seen, hidden) for where, seen, hidden in texts}  # of two, the kept one
+    put_back(data, private.values())
     data["agents"] = [{**agent, "place": agents.get(agent["name"], "")} for agent in data["agents"]]
     return RunSpec.from_json(data)
 

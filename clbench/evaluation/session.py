@@ -126,9 +126,11 @@ def under_way(
     plan, folder, facts = session.plan, session.folder, session.facts
     status, started = "interrupted", time.perf_counter()
     jobs = _jobs(session, data)
-    folder.write_run({"status": "running", **facts})
     if any((places := places_of(plan.spec)).values()):
-        folder.keep(PLACES, places)  # as long as states are
+        folder.keep(
+            PLACES, places
+        )  # as long as states are, and before run.json, which cannot be resumed without
+    folder.write_run({"status": "running", **facts})
     trackers = Trackers(plan.log, folder, plan.spec, recorded_in(facts), display.note)
     watch = Watch(jobs, plan.division.workers, folder, display, session.before, trackers)
     finished = {index for index, kept in session.before.items() if kept.done}

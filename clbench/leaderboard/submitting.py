@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,8 +24,8 @@ from clbench.leaderboard.submission import (
     scores_as_data,
 )
 from clbench.leaderboard.texts import check_licence, check_name, check_text, check_url
-from clbench.loading import load_agent
-from clbench.places import recorded, recorded_in
+from clbench.loading import load_agent, parameters
+from clbench.places import is_cut, recorded_in
 from clbench.records import TaskRecord
 from clbench.results import RunFolder
 from clbench.scoring import score
@@ -85,9 +86,10 @@ def submit(
         )
     if any(session.get("accepted_changes") for session in facts.get("resumed", ())):
         raise SubmissionError(f"'{run}' was gone on with after a change (--accept-changes): run it anew")
-    entry = _choose(spec.agents, agent, run)
+    entry = _choose(spec.agents, agent, run, facts)
     owner, text, file = _source(entry, facts)
-    reference = Path(entry.name).name  # of a file, without the folders that it is in
+    _refuse_lost_arguments(entry, owner, run)
+    reference = Path(_unnumbered(entry.name)).name  # of a file, without the folders that it is in
     records = [replace(one, agent=reference) for one in source.read_tasks() if one.agent == entry.name]
     found = score(reference, records, spec.stream.num_tasks)
     if found is None or found.seeds < len(spec.seeds):
@@ -126,16 +128,47 @@ def submit(
     return submission
 
 
-def _choose(agents: Sequence[AgentEntry], wanted: str | None, run: Path) -> AgentEntry:
+def _unnumbered(name: str) -> str:
+    """Return an agent's name without the number that a file has of whose name there are several."""
+    return re.sub(r" \(\d+\)$", "", name)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UnknownNameError(f"cannot read '{path}': {error.strerror or error}") from error
+
+
+def _refuse_lost_arguments(entry: AgentEntry, owner: type, run: Path) -> None:
+    """Refuse an agent that cannot be built again, since a file or folder it was given is known by its name only."""
+    defaults = parameters(owner)
+    for name, value in entry.arguments.items():
+        texts = value if isinstance(value, (list, tuple)) else [value]
+        if value != defaults.get(name) and any(isinstance(one, str) and is_cut(one) for one in texts):
+            raise SubmissionError(
+                f"'{run}': {name}={value!r} was a path elsewhere, by which nobody can build {entry.name} again: "
+                f"run it anew without it, or with a path below the working folder"
+            )
+
+
+def _choose(agents: Sequence[AgentEntry], wanted: str | None, run: Path, facts: dict[str, Any]) -> AgentEntry:
+    """Return the agent of a name; of a file, that of the file's name, and of several, that of its checksum."""
     names = [agent.name for agent in agents]
     if wanted is None and len(agents) > 1:
         raise SubmissionError(f"'{run}' has several agents, name one by --agent: {', '.join(names)}")
     for agent in agents:
         if wanted in (None, agent.name):
             return agent
-        if wanted is not None and recorded(wanted) == agent.name:
-            return replace(agent, place=wanted)
     assert wanted is not None
+    place, _, own = wanted.rpartition(":") if wanted.rpartition(":")[2].isidentifier() else (wanted, "", "")
+    if place.endswith(".py"):
+        name = Path(place).name + (f":{own}" if own else "")
+        alike = [agent for agent in agents if Path(_unnumbered(agent.name)).name == name]
+        digest = _digest(Path(place)) if len(alike) > 1 else ""
+        alike.sort(key=lambda agent: facts["agents"][agent.name]["sha256"] != digest)
+        if alike:
+            return replace(alike[0], place=wanted)
     raise SubmissionError(
         f"'{run}' has no agent '{wanted}'.{did_you_mean(wanted, names)} It has: {', '.join(names)}"
     )

@@ -12,7 +12,7 @@ from clbench.reproduce.frames import Key
 from clbench.reproduce.scale import Scale
 from clbench.results import fact
 from clbench.sweeping.cells import Cell, Sweep, key_of, read_sweep
-from clbench.sweeping.folder import SweepFolder
+from clbench.sweeping.folder import SweepFolder, agent_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
     return {
         "run": found.path.name,
         "agent": cell.agent.name,
-        "arguments": json.dumps(recorded_in(spec["agents"][0]["arguments"])),
+        "arguments": json.dumps(recorded_in(spec["agents"][0]["arguments"], only_here=True)),
         "stream": spec["stream"]["id"],
         "protocol": spec["protocol"],
         "changed": json.dumps(spec["overrides"]),
@@ -100,5 +100,5 @@ def _facts(cell: Cell, folder: SweepFolder) -> dict[str, Any]:
         "uncommitted": fact(facts, "git", "dirty"),
         "torch": fact(facts, "versions", "torch"),
         "data_sha256": fact(facts, "data", "sha256"),
-        "agent_sha256": fact(facts, "agents", cell.agent.name, "sha256"),
+        "agent_sha256": fact(facts, "agents", agent_of(facts), "sha256"),
     }

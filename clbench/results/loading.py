@@ -195,7 +195,12 @@ def _rows(run: KeptRun, varied: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def setting(facts: Mapping[str, Any], agent: str, name: str) -> Any:
-    """Return what an agent of a run was given: of "arguments.NAME" or "options.NAME"; None if it has no such thing."""
+    """Return what an agent of a run was given: of "arguments.NAME" or "options.NAME"; None if it has no such thing.
+
+    Of files of one name, which a sweep has numbered, the numbered one.
+    """
+    if (numbered := fact(facts, "sweep", "numbered", name)) is not None:
+        return numbered
     table, _, key = name.partition(".")
     if table == "options":
         return fact(facts, "spec", "stream", "options", key)

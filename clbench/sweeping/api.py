@@ -15,7 +15,7 @@ from clbench.specs import check_choice, check_count
 from clbench.sweeping.board import Board, default_board
 from clbench.sweeping.cells import Cell, Sweep, read_sweep
 from clbench.sweeping.estimate import steps_of
-from clbench.sweeping.folder import SweepFolder
+from clbench.sweeping.folder import SweepFolder, agent_of
 from clbench.sweeping.launcher import Launcher
 from clbench.sweeping.local import Local
 from clbench.sweeping.ranking import Selection
@@ -205,14 +205,11 @@ def _changed(cells: Sequence[Cell], folder: SweepFolder) -> list[str]:
     """Say which agents' and streams' code is another than that which finished cells were run with."""
     counts: Counter[str] = Counter()
     for cell in cells:
-        before, stream = sources_of(folder.facts(cell) or {}), cell.plan.spec.stream.id
-        now = {
-            cell.agent.name: code_of(source_of(cell.plan.classes[cell.agent.name])),
-            "stream": source_of(lookup(stream).load())["sha256"],
-        }
-        counts.update(
-            stream if name == "stream" else name for name, code in now.items() if before[name] != code
-        )
+        facts, stream = folder.facts(cell) or {}, cell.plan.spec.stream.id
+        before = sources_of(facts)
+        agent, own = code_of(source_of(cell.plan.classes[cell.agent.name])), before[agent_of(facts)]
+        counts.update([cell.agent.name] * (agent != own))
+        counts.update([stream] * (source_of(lookup(stream).load())["sha256"] != before["stream"]))
     return [
         f"the code of {name} has changed since {number} of its cells finished: delete their folders to run them anew"
         for name, number in counts.items()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ class Cell:
         label: agent and varied settings in words; no other cell of the sweep has it.
         key: eight hexadecimal digits of the SHA-256 of what the cell is.
         plan: what to run.
+        numbered: varied settings that are recorded as another cell's are, such as files of one name, with a number.
     """
 
     label: str
     key: str
     plan: Plan
+    numbered: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def agent(self) -> AgentEntry:
@@ -94,8 +96,14 @@ def _sweep(request: Request, source: str) -> Sweep:
     varied = _varied([settings for _, settings in request.cells])
     found: dict[str, Cell] = {}
     again = []
+    every = {name: _numbered([settings for _, settings in request.cells], name) for name in varied}
     for where, settings in request.cells:
-        label = _label(settings, varied)
+        numbered = {
+            name: every[name][own]
+            for name in varied
+            if name in settings and (own := _json(settings[name])) in every[name]
+        }
+        label = _label(settings, varied, numbered)
         try:
             plan = _plan(settings)
         except UsageError as error:
@@ -105,7 +113,7 @@ def _sweep(request: Request, source: str) -> Sweep:
             again.append(f"{label} ({where})")
             continue
         taken = any(cell.label == label for cell in found.values())  # "1" and 1 look alike
-        found[key] = Cell(f"{label} {key}" if taken else label, key, plan)
+        found[key] = Cell(f"{label} {key}" if taken else label, key, _called(plan, numbered), numbered)
     notes = [f"in the file more than once, run once: {', '.join(again)}"] if again else []
     return Sweep(request.name, tuple(found.values()), varied, tuple(notes), source)
 
@@ -162,16 +170,39 @@ def _plan(settings: Settings) -> Plan:
 def _varied(cells: Sequence[Settings]) -> tuple[str, ...]:
     """Return the settings that not all cells have alike."""
     names = dict.fromkeys(name for settings in cells for name in settings)
-    return tuple(name for name in names if len({_text(settings.get(name)) for settings in cells}) > 1)
+    return tuple(name for name in names if len({_json(settings.get(name)) for settings in cells}) > 1)
 
 
-def _label(settings: Settings, varied: Sequence[str]) -> str:
+def _numbered(cells: Sequence[Settings], name: str) -> dict[str, str]:
+    """Return, of a setting's values as JSON, texts of those that would be recorded as an earlier one is."""
+    alike: dict[str, dict[str, Any]] = {}
+    for value in (settings[name] for settings in cells if name in settings):
+        alike.setdefault(_json(recorded_in(plain(value), only_here=True)), {}).setdefault(_json(value), value)
+    return {
+        own: f"{_brief(value)} ({number})"
+        for values in alike.values()
+        for number, (own, value) in enumerate(values.items(), 1)
+        if number > 1
+    }
+
+
+def _called(plan: Plan, numbered: Mapping[str, str]) -> Plan:
+    """Return the plan with its agent's name numbered, if it is another's, too."""
+    (agent,) = plan.spec.agents
+    if "agent" not in numbered:
+        return plan
+    own = replace(agent, name=numbered["agent"], place=agent.reference)
+    classes = {own.name: plan.classes[agent.name]}
+    return replace(plan, spec=replace(plan.spec, agents=(own,)), classes=classes)
+
+
+def _label(settings: Settings, varied: Sequence[str], numbered: Mapping[str, str]) -> str:
     own = [
-        f"{name.rpartition('.')[2]}={_brief(settings[name])}"
+        f"{name.rpartition('.')[2]}={numbered.get(name) or _brief(settings[name])}"
         for name in varied
         if name in settings and name != "agent"
     ]
-    return " ".join([_text(settings["agent"]), *own])
+    return " ".join([numbered.get("agent") or _text(settings["agent"]), *own])
 
 
 def _brief(value: Any) -> str:
@@ -180,7 +211,11 @@ def _brief(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(recorded_in(plain(value)), default=_reference).strip('"')
+    return _json(recorded_in(plain(value), only_here=True)).strip('"')
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), default=_reference)
 
 
 def _reference(value: object) -> str:

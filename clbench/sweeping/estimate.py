@@ -12,7 +12,7 @@ from clbench.machine import threads
 from clbench.registration import lookup
 from clbench.specs import StreamSpec
 from clbench.sweeping.cells import Cell
-from clbench.sweeping.folder import SweepFolder
+from clbench.sweeping.folder import SweepFolder, agent_of
 
 Kind = tuple[str, str, int, int, str]  # agent, stream, batch size, seeds, device
 
@@ -109,7 +109,7 @@ def _agents(kinds: Iterable[Kind]) -> str:
 def kind(cell: Cell) -> Kind:
     """Return what cells have in common whose steps take equally long, more or less."""
     spec = cell.plan.spec
-    return cell.agent.name, spec.stream.id, spec.stream.batch_size, len(spec.seeds), spec.device
+    return cell.agent.reference, spec.stream.id, spec.stream.batch_size, len(spec.seeds), spec.device
 
 
 def _rates(cells: Iterable[Cell], folder: SweepFolder) -> dict[Kind, float]:
@@ -117,7 +117,7 @@ def _rates(cells: Iterable[Cell], folder: SweepFolder) -> dict[Kind, float]:
     found: dict[Kind, list[float]] = {}
     for cell in cells:
         facts = folder.facts(cell) or {}
-        rate = facts["timing"]["steps_per_second"][cell.agent.name]
+        rate = facts["timing"]["steps_per_second"][agent_of(facts)]
         if rate:
             stack = facts.get("sweep", {}).get("stack", 1)
             found.setdefault(kind(cell), []).append(rate * stack / facts["division"]["workers"])

@@ -1,7 +1,7 @@
 """A sweep's folder: run folders of its cells, a copy of the sweep file, and what is made of all of them."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,13 @@ from clbench.results import LOG, RUN, RunFolder
 from clbench.results.files import write_whole
 from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.store import Store, is_url
+
+
+def agent_of(facts: Mapping[str, Any]) -> str:
+    """Return what a cell's run.json calls its agent: by a file's whole path, in one of an older clbench."""
+    (agent,) = facts["spec"]["agents"]
+    name: str = agent["name"]
+    return name
 
 
 class SweepFolder:
@@ -48,7 +55,7 @@ class SweepFolder:
                 f"cannot write to the output folder '{self.path}': {error.strerror or error}"
             ) from error
         with self.held():
-            text = recorded(sweep.source)
+            text = recorded(sweep.source, only_here=True)  # arguments may be anything
             write_whole(self.path / sweep.copy_name, lambda path: path.write_text(text, encoding="utf-8"))
 
     @classmethod

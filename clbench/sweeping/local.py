@@ -180,7 +180,8 @@ class _Crew:
         folder.forget_kept()  # what trackers were told of a run that left no state is not of this one
         plan, data, held = load_data(replace(cell.plan, log=log))
         about = {"name": self.sweep.name, "varied": self.sweep.varied, "stack": beside}
-        return Session(plan, folder, {**gather_facts(plan, data), "sweep": about}), data, held
+        numbered = {"numbered": dict(cell.numbered)} if cell.numbered else {}
+        return Session(plan, folder, {**gather_facts(plan, data), "sweep": {**about, **numbered}}), data, held
 
     def _close(self, opened: _Open) -> None:
         failures = [(one.error, one.traceback) for one in opened.watch.failures]

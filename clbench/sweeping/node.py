@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -70,17 +71,18 @@ def run_cell(launcher: Local, sweep: Sweep, cell: Cell, folder: SweepFolder, des
     classes = {agent.name: load_agent(agent.reference) for agent in plan.spec.agents}
     whole = replace(cell, plan=replace(plan, classes=classes))
     with (
-        _workplace(folder, whole) as place,
         contextlib.closing(_Reporter(news, lambda: place.put(whole))) as reporter,
+        _workplace(folder, whole, reporter) as place,
     ):
         launcher(sweep, [whole], place, reporter)
 
 
 @contextlib.contextmanager
-def _workplace(folder: SweepFolder, cell: Cell) -> Iterator[SweepFolder]:
+def _workplace(folder: SweepFolder, cell: Cell, board: Board) -> Iterator[SweepFolder]:
     """Give the folder to run a cell in: the sweep's, or of one at a URL, a copy on this node."""
     if folder.store is None:
         if not folder.path.is_dir():
+            board.note(f"{cell.label}: the node is {platform.node()}")  # its name is shown, and kept nowhere
             raise OutputError(f"a node has no '{folder.path}': share it, or let out be a URL")
         yield folder
         return

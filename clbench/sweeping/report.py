@@ -10,7 +10,7 @@ from clbench.errors import DataError
 from clbench.results.files import write_whole
 from clbench.results.folder import TASKS
 from clbench.results.loading import setting
-from clbench.sweeping.cells import Sweep
+from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.folder import SweepFolder
 from clbench.sweeping.ranking import SCORE, Ranked, Selection, ranking, sensitivity
 
@@ -66,10 +66,25 @@ def _entries(sweep: Sweep, folder: SweepFolder) -> tuple[list[Entry], list[str]]
             if facts is not None and found is not None:
                 begun = (found.path / TASKS).exists()  # else it is being opened just now
                 (entry,) = entries_of(found.path.as_posix(), facts, found.read_tasks() if begun else [])
-                entries.append(replace(entry, label=cell.label))
+                entries.append(_as_in(cell, entry))
         except DataError as error:
             notes.append(f"left out: {cell.label}: {error}")
     return entries, notes
+
+
+def _as_in(cell: Cell, entry: Entry) -> Entry:
+    """Return the entry under the names that the sweep has now: its run may be older, or of another sweep."""
+    name, facts = cell.agent.name, entry.facts
+    (own,) = facts["spec"]["agents"]
+    numbered = {
+        key.partition(".")[2]: text for key, text in cell.numbered.items() if key.startswith("arguments.")
+    }
+    agent = {**own, "name": name, "arguments": {**own["arguments"], **numbered}}
+    spec = {**facts["spec"], "agents": [agent]}
+    sources = {name: facts["agents"][entry.agent]}
+    sweep = {**facts.get("sweep", {}), "numbered": cell.numbered}
+    facts = {**facts, "spec": spec, "agents": sources, "sweep": sweep}
+    return replace(entry, label=cell.label, agent=name, facts=facts)
 
 
 def _draw(

@@ -20,13 +20,15 @@ class TensorBoard:
 
     def __init__(self, run: TrackedRun) -> None:
         self._open: dict[str, SummaryWriter] = {}
-        self._folders: list[Path] = []
+        self._folders: dict[str, Path] = {}
+        for folder in run.folder.glob("tensorboard/*/seed-*"):
+            _name_no_machine(folder)  # an earlier session may have been killed
         for title, config in run.series.items():
             # An agent's name may be a path.
             folder = run.folder / "tensorboard" / quote(config["agent"], safe="") / f"seed-{config['seed']}"
             shutil.rmtree(folder, ignore_errors=True)
             run.tasks.pop(title, None)
-            self._folders.append(folder)
+            self._folders[title] = folder
             self._open[title] = SummaryWriter(
                 str(folder), purge_step=0
             )  # a dashboard may show what was there
@@ -40,12 +42,19 @@ class TensorBoard:
             writer.add_scalar(name, value, step)
         writer.flush()
         if finished.scores:
-            self._open.pop(finished.title).close()
+            self._close(finished.title)
 
     def end(self, status: str) -> None:
         """Close all files, and take the machine's name out of theirs."""
-        for writer in self._open.values():
-            writer.close()
-        for folder in self._folders:
-            for path in folder.glob("events.out.tfevents.*"):
-                path.rename(path.with_name(NAME.sub(r"\1clbench\2", path.name)))
+        for title in list(self._open):
+            self._close(title)
+
+    def _close(self, title: str) -> None:
+        self._open.pop(title).close()
+        _name_no_machine(self._folders[title])
+
+
+def _name_no_machine(folder: Path) -> None:
+    """Take the machine's name out of those of closed event files; the writer cannot be told another."""
+    for path in folder.glob("events.out.tfevents.*"):
+        path.rename(path.with_name(NAME.sub(r"\1clbench\2", path.name)))

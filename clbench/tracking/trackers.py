@@ -147,11 +147,11 @@ def _configs(spec: RunSpec, facts: Mapping[str, Any]) -> tuple[dict[str, Any], d
         _title(agent.name, seed): {
             "agent": agent.name,
             "seed": seed,
-            "arguments": dict(agent.arguments),
+            "arguments": dict(own["arguments"]),
             "source": facts["agents"][agent.name],
             **config,
         }
-        for agent in spec.agents
+        for agent, own in zip(spec.agents, facts["spec"]["agents"], strict=True)
         for seed in spec.seeds
     }
     return config, series
