@@ -23,9 +23,12 @@ import clbench
 from agents.perlayer import Agent as PerLayer
 from agents.reset import Agent as Reset
 from clbench.errors import AgentError, DataError, InUseError, ResumeError, StateError, WriteError
+from clbench.evaluation.api import carry_out
 from clbench.evaluation.cli import main
 from clbench.evaluation.jobs import Job, can_resume
+from clbench.evaluation.plan import make_plan
 from clbench.evaluation.pool import Pool, use_pool
+from clbench.evaluation.progress import Silent
 from clbench.observing import Observer
 from clbench.records import Glimpse, Savepoint, TaskRecord
 from clbench.results import RunFolder, States
@@ -394,6 +397,17 @@ def test_a_run_killed_while_it_draws_only_draws(tmp_path, monkeypatch):
     assert RunFolder(folder).read_run()["status"] == "complete"
     assert (folder / "curves.png").exists()
     assert not (folder / "state").exists()
+
+
+def test_a_run_interrupted_before_it_began_has_no_advice_to_resume_it(tmp_path, inline):
+    class Interrupted(Silent):
+        def begin(self, spec):
+            raise KeyboardInterrupt
+
+    made = make_plan("agents.vanilla", "RandomLabelMNIST-v0", "quick", 1, SHORT, {}, "cpu", None)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        carry_out(made, tmp_path, Interrupted())
+    assert caught.value.args == ()
 
 
 def test_other_versions_are_told(failed, capsys):

@@ -236,7 +236,7 @@ def _run(session: Session, display: Display, data: LabelledData, held: bool) -> 
     try:
         return run_session(session, display, data, held)
     except KeyboardInterrupt as interruption:
-        if not isinstance(interruption, Interrupted):
+        if not isinstance(interruption, Interrupted) and session.folder.has_begun():
             interruption.args = (how_to_go_on(session.folder.path),)
         raise
 

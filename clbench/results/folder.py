@@ -100,6 +100,10 @@ class RunFolder:
         """Write a figure as `name`.png."""
         self._write(f"{name}.png", lambda path: figure.savefig(path, format="png"))
 
+    def has_begun(self) -> bool:
+        """Tell whether the folder has a run.json, by which its run can be resumed."""
+        return (self.path / RUN).exists()
+
     def read_run(self) -> dict[str, Any]:
         """Return run.json's content.
 
