@@ -13,6 +13,8 @@ from clbench.specs import AgentEntry, StreamSpec
 from tests.cases import SHORT
 from tests.inline import InThisProcess
 
+pytestmark = pytest.mark.process
+
 NAMES = ["agents.vanilla", "agents.l2", "agents.crelu", "agents.perlayer"]
 FAILS = """
 from agents import vanilla

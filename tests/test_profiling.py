@@ -14,6 +14,8 @@ from clbench.evaluation.profiling import LEARN, MEASURE, PREDICT, REST, SAVE, ST
 from clbench.results import RunFolder
 from clbench.specs import AgentEntry, StreamSpec
 
+pytestmark = pytest.mark.process
+
 STREAM_SPEC = StreamSpec(
     "RandomLabelMNIST-v0", num_tasks=2, epochs_per_task=8, num_samples=500, batch_size=100
 )

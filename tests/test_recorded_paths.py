@@ -658,6 +658,7 @@ def kept_texts(path):
     return texts(json.loads(whole) if path.suffix == ".json" else list(csv.reader(whole.splitlines())))
 
 
+@pytest.mark.docs
 def test_no_kept_result_and_no_document_names_a_folder_of_one_machine():
     files = [path for path in tracked() if path.suffix in (".json", ".csv", ".md")]
     found = []

@@ -378,6 +378,7 @@ def test_a_damaged_state_costs_a_task_not_the_run(failed, capsys):
     assert re.search(r"failing\.py.*\bstep 3\b", capsys.readouterr().err)
 
 
+@pytest.mark.process
 def test_a_run_killed_while_it_draws_only_draws(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt

@@ -13,6 +13,8 @@ from clbench.reproduce.predicting import predictors
 from clbench.reproduce.report import PAGE, write_report
 from clbench.results import RunFolder
 
+pytestmark = pytest.mark.docs
+
 ROOT = Path(__file__).parent.parent.parent
 PUBLISHED = ROOT / "docs" / "reproduction"
 TABLES = sorted(path.relative_to(PUBLISHED) for path in PUBLISHED.glob("*/*-runs.csv"))
