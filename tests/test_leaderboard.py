@@ -447,7 +447,7 @@ def test_the_page_asks_for_nothing(tmp_path):
 def test_check_tells_all_faults_and_build_refuses(tmp_path, capsys):
     write_submission(tmp_path, "good", 0.5)
     edit(write_submission(tmp_path, "bad", 0.6), set_at("licence", value="none"))
-    os.mkdir(os.fsencode(tmp_path / "submissions") + b"/\xd0\xb0")  # a Cyrillic "a" where names are UTF-8
+    (tmp_path / "submissions" / "\xe4").mkdir()
     folder = ["--folder", str(tmp_path)]
     assert main(["check", *folder]) == 1
     out, err = capsys.readouterr()
@@ -455,12 +455,12 @@ def test_check_tells_all_faults_and_build_refuses(tmp_path, capsys):
     assert len(out.splitlines()) == 1
     bad, odd = err.splitlines()
     assert re.match(r"error: bad\b.*licence 'none'.*\bMIT\b", bad)
-    assert re.match(r"error: \\u0430\b.*'\\u0430'.*\b48\b", odd)
+    assert re.match(r"error: \\xe4\b.*'\\xe4'.*\b48\b", odd)
     assert main(["build", *folder]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(r"error: bad\b.*licence 'none'", line)
     assert not (tmp_path / "index.html").exists()
-    for name in ("bad", "\u0430"):
+    for name in ("bad", "\xe4"):
         shutil.rmtree(tmp_path / "submissions" / name)
     assert main(["check", *folder]) == 0
     assert main(["build", *folder]) == 0
