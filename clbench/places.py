@@ -108,19 +108,22 @@ def put_back(data: Any, private: Iterable[tuple[list[str | int], str, str]]) -> 
 
 def folder_of(text: str) -> str | None:
     """Return the folder that was recorded so; None if this machine does not know it."""
-    variable = f"${DATA_DIR_VARIABLE}"
-    if text != SOMEWHERE and not f"{text}/".startswith(f"{variable}/"):
+    if text != SOMEWHERE and not _is_of_the_variable(text):
         return text
     named = os.environ.get(DATA_DIR_VARIABLE)
-    below = "" if text == SOMEWHERE else text[len(variable) + 1 :]
+    below = "" if text == SOMEWHERE else text[len(f"${DATA_DIR_VARIABLE}/") :]
     return os.path.join(named, below) if named else None
 
 
 def is_cut(text: str) -> bool:
     """Tell whether a text is what was recorded of a path whose folder is not known any more."""
-    of_the_variable = f"{text}/".startswith(f"${DATA_DIR_VARIABLE}/")
     bare = "/" not in text and SUFFIX.fullmatch(os.path.splitext(text)[1]) is not None
-    return text == SOMEWHERE or of_the_variable or (bare and not os.path.exists(text))
+    return text == SOMEWHERE or _is_of_the_variable(text) or (bare and not os.path.exists(text))
+
+
+def _is_of_the_variable(text: str) -> bool:
+    """Tell whether a path was recorded by the variable's name."""
+    return f"{text}/".startswith(f"${DATA_DIR_VARIABLE}/")
 
 
 def _private(data: Any, seen: Any, at: list[str | int]) -> Iterator[tuple[list[str | int], str, str]]:

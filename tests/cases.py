@@ -1,8 +1,11 @@
 """Small settings that many tests share."""
 
+import contextlib
+import functools
 import os
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -26,6 +29,14 @@ def full_mnist() -> Path | None:
     """The folder with the real MNIST that the environment names, if any."""
     named = os.environ.get("CLBENCH_DATA_DIR")
     return Path(named) if named else None
+
+
+@contextlib.contextmanager
+def small_networks():
+    """The learners' hidden layers have 12 and 8 units, for speed; not in worker processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agents.learner.MLP", functools.partial(MLP, hidden=(12, 8)))
+        yield
 
 
 class ConvNet(nn.Module):

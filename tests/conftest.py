@@ -9,10 +9,10 @@ import sys
 import pytest
 import torch
 
-from agents.networks import MLP
 from clbench import registration
 from clbench.evaluation.pool import Pool, use_pool
 from tests import forking, processes
+from tests.cases import small_networks
 from tests.inline import in_this_process
 
 STRESS_SEED = "CLBENCH_STRESS_SEED"
@@ -54,9 +54,13 @@ def pytest_runtest_protocol(item):
     return (yield)
 
 
+def _may_start_python(item):
+    return bool(MAY_START_PYTHON & {mark.name for mark in item.iter_markers()})
+
+
 def _refuse_unmarked():
     for item in _running:
-        if not MAY_START_PYTHON & {mark.name for mark in item.iter_markers()}:
+        if not _may_start_python(item):
             pytest.fail(f"{item.nodeid} starts Python: mark it, with `@pytest.mark.process` for example")
 
 
@@ -93,7 +97,7 @@ def forked_workers():
 @pytest.fixture(autouse=True)
 def _no_process_is_left(request, monkeypatch):
     """What a test starts ends with it, however it ends."""
-    if not MAY_START_PYTHON & {mark.name for mark in request.node.iter_markers()}:
+    if not _may_start_python(request.node):
         yield
         return
     mark = processes.new_mark()
@@ -115,10 +119,11 @@ def float64():
     torch.set_default_dtype(before)
 
 
-@pytest.fixture
-def small_networks(monkeypatch):
-    """The learners' hidden layers have 12 and 8 units, for speed; not in worker processes."""
-    monkeypatch.setattr("agents.learner.MLP", functools.partial(MLP, hidden=(12, 8)))
+@pytest.fixture(name="small_networks")
+def _small_networks():
+    """As `tests.cases.small_networks`."""
+    with small_networks():
+        yield
 
 
 @pytest.fixture

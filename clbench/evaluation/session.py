@@ -127,9 +127,8 @@ def under_way(
     status, started = "interrupted", time.perf_counter()
     jobs = _jobs(session, data)
     if any((places := places_of(plan.spec)).values()):
-        folder.keep(
-            PLACES, places
-        )  # as long as states are, and before run.json, which cannot be resumed without
+        # As long as states are, and before run.json, which cannot be resumed without.
+        folder.keep(PLACES, places)
     folder.write_run({"status": "running", **facts})
     trackers = Trackers(plan.log, folder, plan.spec, recorded_in(facts), display.note)
     watch = Watch(jobs, plan.division.workers, folder, display, session.before, trackers)

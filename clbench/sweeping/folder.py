@@ -7,7 +7,7 @@ from typing import Any
 
 from clbench.errors import DataError, OutputError
 from clbench.places import recorded
-from clbench.results import LOG, RUN, RunFolder
+from clbench.results import LOG, RunFolder
 from clbench.results.files import write_whole
 from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.store import Store, is_url
@@ -98,7 +98,7 @@ class SweepFolder:
             DataError: it is damaged.
         """
         found = self.find(cell)
-        return found.read_run() if found is not None and (found.path / RUN).exists() else None
+        return found.read_run() if found is not None and found.has_begun() else None
 
     def is_complete(self, cell: Cell) -> bool:
         """Tell whether a cell is finished; a damaged run.json says nothing of the kind."""

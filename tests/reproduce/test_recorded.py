@@ -1,16 +1,15 @@
 """What runs really record is what figures look for."""
 
-import functools
 import shutil
 
 import pytest
 
 import clbench
-from agents.networks import MLP
 from clbench.reproduce.claims import judge
 from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.frames import gather
 from clbench.reproduce.scale import Scale
+from tests.cases import small_networks
 from tests.inline import in_this_process
 
 pytestmark = pytest.mark.process
@@ -31,8 +30,7 @@ def runs(tmp_path_factory):
     (out / "mine.py").write_text(GAP, encoding="utf-8")
     scale = Scale(seeds=1, changes=LENGTH, device="cpu", indicators=(f"{out / 'mine.py'}:gap",))
     cells = [scale.cell("agents.l2", scheduler=name) for name in ("none", "per-layer")]
-    with in_this_process(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agents.learner.MLP", functools.partial(MLP, hidden=(12, 8)))
+    with in_this_process(), small_networks():
         done = clbench.sweep({"name": "real", "cell": cells}, out=out, workers=1)
     assert not done.failures
     return dict(zip(("none", "per-layer"), sorted(done.folder.glob("agents*"), key=scheduled), strict=True))
