@@ -23,11 +23,13 @@ class StackedAdam:
     Args:
         parameters: stacked parameters by name; updated in place.
         step_size: the step size that all layers and seeds start with.
+        layers: names of each layer's parameters, as `clbench.indicators.layer_parameters` gives them; those in none share
+            a last row.
         betas: decay of the first and second moment.
         eps: added to the root of the second moment.
 
     Attributes:
-        layers: top-level modules that own parameters, in order.
+        layers: see above.
         step_sizes: `(L, S)`; write to it to change them.
         updates: `(S,)` float32, updates done.
         started: whether there was one.
@@ -40,18 +42,18 @@ class StackedAdam:
         self,
         parameters: Tensors,
         step_size: float,
+        layers: Mapping[str, Sequence[str]],
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
         self.parameters, self.betas, self.eps = parameters, betas, eps
-        self.layers: Sequence[str] = list(dict.fromkeys(name.split(".")[0] for name in parameters))
-        self._names = {
-            place: [name for name in parameters if name.split(".")[0] == layer]
-            for place, layer in enumerate(self.layers)
-        }
+        self.layers = layers
+        counted = {name for names in layers.values() for name in names}
+        rest = [name for name in parameters if name not in counted]
+        self._rows = [*layers.values(), *([rest] if rest else [])]
         first = next(iter(parameters.values()))
         count, device = len(first), first.device
-        self.step_sizes = torch.full((len(self.layers), count), step_size, device=device, dtype=first.dtype)
+        self.step_sizes = torch.full((len(self._rows), count), step_size, device=device, dtype=first.dtype)
         self.updates, self.started = torch.zeros(count, device=device, dtype=torch.float32), False
         self.first_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self.second_moments = {name: torch.zeros_like(value) for name, value in parameters.items()}
@@ -72,7 +74,7 @@ class StackedAdam:
         self.updates += 1
         beta1, beta2 = self.betas
         own = dict(zip(self.parameters, gradients, strict=True))
-        for layer, names in self._names.items():
+        for layer, names in enumerate(self._rows):
             for place, step_size in enumerate(self.step_sizes[layer]):
                 torch._fused_adam_(
                     [self.parameters[name].detach()[place] for name in names],

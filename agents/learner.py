@@ -12,7 +12,7 @@ from torch.func import stack_module_state
 
 from clbench.agent import AgentSpec
 from clbench.errors import OptionError, UnknownNameError, did_you_mean
-from clbench.indicators import Stacked
+from clbench.indicators import LayerChoice, Stacked, layer_parameters
 from clbench.scheduling import SCHEDULERS, Constants, PerLayerScheduler
 
 from .adam import StackedAdam, Tensors
@@ -46,6 +46,9 @@ class Learner:
     """
 
     vectorized = True
+
+    layers: LayerChoice = None
+    """Which parameters are a layer, see `clbench.indicators.layer_parameters`; a subclass may say so."""
 
     keyword_arguments = {item.name: item.default for item in dataclasses.fields(Constants)}
 
@@ -111,7 +114,8 @@ class Learner:
                 {n: value.detach().to(self.spec.device) for n, value in one.items()} for one in drawn
             )
             parameters = {name: value.requires_grad_() for name, value in parameters.items()}
-            self.settle(parameters, buffers, StackedAdam(parameters, self.step_size))
+            layers = layer_parameters(self.model, self.layers)
+            self.settle(parameters, buffers, StackedAdam(parameters, self.step_size, layers))
             return
         with torch.no_grad():
             for own, new in zip((self.parameters, self.buffers), drawn, strict=True):
@@ -135,6 +139,7 @@ class Learner:
             penalty=self.penalty,
             steps_per_task=self.spec.steps_per_task,
             seeds=self.seeds,
+            layers=self.layers,
             **self._constants,
         )
 

@@ -36,7 +36,7 @@ class MLP(nn.Module):
         hidden: widths of the hidden layers.
         activation: applied after each hidden layer.
         expansion: how many times wider the activation makes its input.
-        normalize: whether a batch normalisation comes before each activation; then `fc1` is both together.
+        normalize: whether a batch normalisation, `norm1` of `fc1`, comes before each activation.
         generator: where weights are drawn from; a CPU generator.
 
     >>> MLP(784, 10)(torch.zeros(2, 784)).shape
@@ -55,11 +55,14 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = activation
-        self.hidden_layers = [f"fc{index + 1}" for index in range(len(hidden))]
+        self.hidden_layers = [
+            (f"fc{index + 1}", *([f"norm{index + 1}"] if normalize else [])) for index in range(len(hidden))
+        ]
         width = input_size
-        for name, size in zip(self.hidden_layers, hidden, strict=True):
-            layer = _linear(width, size)
-            self.add_module(name, nn.Sequential(layer, nn.BatchNorm1d(size)) if normalize else layer)
+        for names, size in zip(self.hidden_layers, hidden, strict=True):
+            self.add_module(names[0], _linear(width, size))
+            for name in names[1:]:
+                self.add_module(name, nn.BatchNorm1d(size))
             width = size * expansion
         self.out = _linear(width, num_classes)
         for module in self.modules():
@@ -70,7 +73,9 @@ class MLP(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return logits `(B, C)` for inputs `(B, ...)`, flattened to `(B, D)`."""
         inputs = inputs.flatten(1)
-        for name in self.hidden_layers:
-            inputs = self.activation(self.get_submodule(name)(inputs))
+        for names in self.hidden_layers:
+            for name in names:
+                inputs = self.get_submodule(name)(inputs)
+            inputs = self.activation(inputs)
         logits: torch.Tensor = self.out(inputs)
         return logits

@@ -129,7 +129,8 @@ class Block:
         """Put the learners' networks and optimizers into one memory, of which each keeps its part."""
         self.parameters = _joined([learner.parameters for learner in self.learners], requires_grad=True)
         self.buffers = _joined([learner.buffers for learner in self.learners])
-        self.optimizer = StackedAdam(self.parameters, self.learners[0].step_size)
+        first = self.learners[0]
+        self.optimizer = StackedAdam(self.parameters, first.step_size, first.optimizer.layers)
         at = 0
         for learner in self.learners:
             rows = slice(at, at := at + len(learner.seeds))

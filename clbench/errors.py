@@ -37,6 +37,10 @@ class UndefinedError(UsageError):
     """A quantity is not defined for a model, or not in its present mode."""
 
 
+class TouchedError(ClbenchError, RuntimeError):
+    """Measuring changed a network, which would make a run's results another agent's."""
+
+
 class StateError(UsageError):
     """A run's state cannot be kept or taken up: damaged, of another run, or of data that is not kept."""
 

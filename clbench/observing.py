@@ -24,7 +24,8 @@ from clbench.indicators import (
     weight_norm,
 )
 from clbench.indicators.curvature import ITERATIONS, TOLERANCE, PowerIteration
-from clbench.indicators.networks import LossFunction, Measures, Model, Penalty, layers, trainable
+from clbench.indicators.layers import LayerChoice
+from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty
 from clbench.indicators.optimizers import Optimizer, with_weight_decay
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_step_size
@@ -61,8 +62,10 @@ class Snapshot:
         targets: torch.Tensor,
         seeds: Sequence[int],
         hessian: bool,
+        layers: LayerChoice = None,
     ) -> None:
-        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self.model, self.optimizer, self.loss_fn, self.layers = model, optimizer, loss_fn, layers
+        self.network = Network(model, layers)
         self.inputs, self.targets = inputs, targets
         self._penalty, self._seeds, self._hessian = penalty, seeds, hessian
 
@@ -70,12 +73,12 @@ class Snapshot:
     def point(self) -> Pass:
         """Gradients on the batch."""
         penalty = with_weight_decay(self.model, self.optimizer, self._penalty)
-        return Pass(self.model, self.loss_fn, self.inputs, self.targets, penalty, hessian=self._hessian)
+        return Pass(self.network, self.loss_fn, self.inputs, self.targets, penalty, hessian=self._hessian)
 
     @cached_property
     def sharpness(self) -> Measures:
         """Top eigenvalues of the Hessian."""
-        power = PowerIteration(self.model, [*layers(self.model), WHOLE], self._seeds)
+        power = PowerIteration(self.network, list(self.network.blocks), self._seeds)
         return power.converge(self.point, ITERATIONS, TOLERANCE)
 
     @cached_property
@@ -91,15 +94,17 @@ INDICATORS: Mapping[str, Callable[[Snapshot], Measures]] = MappingProxyType(
         "sharpness": lambda at: at.sharpness,
         "normalized_sharpness": lambda at: at.normalized_sharpness,
         "gradient_noise": lambda at: at.point.noise(),
-        "hessian_rank": lambda at: hessian_rank(at.model, at.loss_fn, at.inputs, at.targets),
-        "unit_sign_entropy": lambda at: unit_sign_entropy(at.model, at.inputs),
-        "dormant_units": lambda at: dormant_units(at.model, at.inputs),
-        "feature_rank": lambda at: feature_rank(at.model, at.inputs),
-        "weight_norm": lambda at: weight_norm(at.model),
-        "weight_rms": lambda at: weight_norm(at.model, "rms"),
-        "gradient_norm": lambda at: norm_of(at.model, at.point.gradient_squares(), "euclidean"),
-        "gradient_rms": lambda at: norm_of(at.model, at.point.gradient_squares(), "rms"),
-        "gradient_parameter_ratio": lambda at: ratio_of(at.model, at.point.gradient_squares()),
+        "hessian_rank": lambda at: hessian_rank(
+            at.model, at.loss_fn, at.inputs, at.targets, layers=at.layers
+        ),
+        "unit_sign_entropy": lambda at: unit_sign_entropy(at.model, at.inputs, at.layers),
+        "dormant_units": lambda at: dormant_units(at.model, at.inputs, at.layers),
+        "feature_rank": lambda at: feature_rank(at.model, at.inputs, at.layers),
+        "weight_norm": lambda at: weight_norm(at.model, layers=at.layers),
+        "weight_rms": lambda at: weight_norm(at.model, "rms", at.layers),
+        "gradient_norm": lambda at: norm_of(at.network, at.point.gradient_squares(), "euclidean"),
+        "gradient_rms": lambda at: norm_of(at.network, at.point.gradient_squares(), "rms"),
+        "gradient_parameter_ratio": lambda at: ratio_of(at.network, at.point.gradient_squares()),
     }
 )
 CURVATURE = ("sharpness", "normalized_sharpness")
@@ -323,5 +328,5 @@ class Observer:
         return model, optimizer
 
     def _tensors(self, model: Model, obs: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        device = next(iter(trainable(model).values())).device
+        device = Network(model).device
         return torch.as_tensor(obs, device=device), torch.as_tensor(targets, device=device)

@@ -62,13 +62,19 @@ def flat_parameters(model):
 
 
 def places(model):
-    """Slices of the flat vector by layer: top-level modules in order."""
-    found, at = {}, 0
+    """Indices into the flat vector by layer: the module that owns a parameter, in order.
+
+    A normalisation counts with the layer before it; in these networks it is the module before.
+    """
+    found, at, last = {}, 0, None
     for name, value in model.named_parameters():
         if value.requires_grad:
-            start = found.setdefault(name.split(".")[0], [at, at])
-            start[1] = at = at + value.numel()
-    return {layer: slice(*ends) for layer, ends in found.items()}
+            owner = name.rpartition(".")[0] or name
+            if value.ndim == 1 and "Norm" in type(model.get_submodule(name.rpartition(".")[0])).__name__:
+                owner = last
+            found.setdefault(owner, []).extend(range(at, at + value.numel()))
+            at, last = at + value.numel(), owner
+    return {layer: torch.tensor(indices) for layer, indices in found.items()}
 
 
 def gradient(model, loss_fn, inputs, targets, penalty=None):

@@ -107,7 +107,7 @@ def brute_force(steps, every, constants, decay=0.0):
                 ]
             )
             for layer, place in layers.items():
-                product = hessian[place, place] @ vectors[layer]
+                product = hessian[place][:, place] @ vectors[layer]
                 sharpness = float(vectors[layer] @ product)
                 vectors[layer] = product / product.norm()
                 (group,) = optimizers[layer].param_groups

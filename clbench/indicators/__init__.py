@@ -12,6 +12,8 @@ from clbench.indicators.curvature import PowerIteration as PowerIteration
 from clbench.indicators.curvature import normalized_sharpness as normalized_sharpness
 from clbench.indicators.curvature import sharpness as sharpness
 from clbench.indicators.gradient_noise import gradient_noise as gradient_noise
+from clbench.indicators.layers import LayerChoice as LayerChoice
+from clbench.indicators.layers import layer_parameters as layer_parameters
 from clbench.indicators.networks import WHOLE as WHOLE
 from clbench.indicators.networks import Stacked as Stacked
 from clbench.indicators.projection import rank_projected_step_size as rank_projected_step_size

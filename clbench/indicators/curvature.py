@@ -6,20 +6,18 @@ from typing import Any
 import torch
 
 from clbench.errors import OptionError
+from clbench.indicators.layers import LayerChoice
 from clbench.indicators.networks import (
-    WHOLE,
     LossFunction,
     Measures,
     Model,
+    Network,
     Penalty,
-    Stacked,
     Tensors,
-    batched,
-    layers,
     total,
-    trainable,
 )
 from clbench.indicators.optimizers import Optimizer
+from clbench.indicators.part import row
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_step_size
 from clbench.machine import seen
@@ -37,6 +35,7 @@ def sharpness(
     iterations: int = ITERATIONS,
     tolerance: float = TOLERANCE,
     seeds: Sequence[int] | None = None,
+    layers: LayerChoice = None,
 ) -> Measures:
     """Return the top eigenvalue of the Hessian of the batch loss, penalty included.
 
@@ -55,15 +54,16 @@ def sharpness(
         iterations: products at most.
         tolerance: stop when no value moves by more than this share of it; 0 never stops early.
         seeds: of the random vectors, one per network; by default 0, 1, ...
+        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         `loss / weight^2`: scalars, or `(S,)`.
     """
     if iterations < 1:
         raise OptionError(f"iterations={iterations} must be at least 1")
-    blocks = [*layers(model), WHOLE]
-    power = PowerIteration(model, blocks, seeds)
-    point = Pass(model, loss_fn, inputs, targets, penalty, hessian=True)
+    network = Network.of(model, layers)
+    power = PowerIteration(network, list(network.blocks), seeds)
+    point = Pass(network, loss_fn, inputs, targets, penalty, hessian=True)
     return power.converge(point, iterations, tolerance)
 
 
@@ -77,6 +77,7 @@ def normalized_sharpness(
     iterations: int = ITERATIONS,
     tolerance: float = TOLERANCE,
     seeds: Sequence[int] | None = None,
+    layers: LayerChoice = None,
 ) -> Measures:
     """Return `alpha_agg * lambda`: sharpness as the optimizer feels it; for SGD sharpness itself.
 
@@ -86,7 +87,7 @@ def normalized_sharpness(
     Args and returns are those of `sharpness` and `aggregated_step_size`; the unit is 1.
     """
     steps = aggregated_step_size(model, optimizer)
-    found = sharpness(model, loss_fn, inputs, targets, penalty, iterations, tolerance, seeds)
+    found = sharpness(model, loss_fn, inputs, targets, penalty, iterations, tolerance, seeds, layers)
     return {block: steps[block] * value for block, value in found.items()}
 
 
@@ -97,36 +98,33 @@ class PowerIteration:
     stay where it is for ever. Random vectors come from generators of their own.
 
     Args:
-        model: a module, or `Stacked` ones; gives shapes.
+        model: a module, or `Stacked` ones, or as `Network` already; gives shapes.
         blocks: layers, or `WHOLE`.
         seeds: of the random vectors, one per network; by default 0, 1, ...
     """
 
-    def __init__(self, model: Model, blocks: Sequence[str], seeds: Sequence[int] | None = None) -> None:
-        self.names = {
-            block: list(trainable(model)) if block == WHOLE else layers(model)[block] for block in blocks
-        }
-        count = model.count if isinstance(model, Stacked) else 1
-        values = trainable(model)
-        shapes = {
-            name: value.shape[1:] if isinstance(model, Stacked) else value.shape
-            for name, value in values.items()
-        }
-        device, dtype = next(iter(values.values())).device, next(iter(values.values())).dtype
+    def __init__(
+        self, model: Model | Network, blocks: Sequence[str], seeds: Sequence[int] | None = None
+    ) -> None:
+        network = Network.of(model)
+        self.names = {block: network.blocks[block] for block in blocks}
+        values = {name: value[0] if network.stacked else value for name, value in network.trained.items()}
         draws = []
-        for seed in range(count) if seeds is None else seeds:
-            generator = torch.Generator().manual_seed(seed)
+        for seed in range(network.count) if seeds is None else seeds:
+            generator = torch.Generator("cpu").manual_seed(seed)
             draws.append(
                 {
-                    name: torch.randn(shape, generator=generator).to(device, dtype)
-                    for name, shape in shapes.items()
+                    name: torch.randn(value.shape, generator=generator, device="cpu", dtype=torch.float32).to(
+                        value.device, value.dtype
+                    )
+                    for name, value in values.items()
                 }
             )
-        if len(draws) != count:
-            raise OptionError(f"{len(draws)} seeds were given for {count} networks")
-        many = batched(model)
+        if len(draws) != network.count:
+            raise OptionError(f"{len(draws)} seeds were given for {network.count} networks")
+        many = network.batched
         if many:
-            draws = [{name: torch.stack([own[name] for own in draws]) for name in shapes}]
+            draws = [{name: torch.stack([own[name] for own in draws]) for name in draws[0]}]
         self._start = {
             block: [_unit({name: own[name] for name in names}, many) for own in draws]
             for block, names in self.names.items()
@@ -139,6 +137,9 @@ class PowerIteration:
 
     def update(self, point: Pass) -> Measures:
         """Take one product per block; return Rayleigh quotients at the vectors so far."""
+        for vectors in (self._start, self.vectors):
+            for block, parts in vectors.items():
+                vectors[block] = _laid_out(parts, len(point.parts))
         found = {}
         for block, names in self.names.items():
             products = point.products(names, self.vectors[block])
@@ -186,19 +187,30 @@ class PowerIteration:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         for block, parts in self.vectors.items():
-            for place, own in enumerate(parts):
-                parts[place] = {
-                    name: state[block][place][name].to(value).clone() for name, value in own.items()
-                }
+            given = _laid_out(state[block], len(parts))
+            self.vectors[block] = [
+                {name: own[name].to(value).clone() for name, value in parts[place].items()}
+                for place, own in enumerate(given)
+            ]
+
+
+def _laid_out(parts: Sequence[Tensors], count: int) -> list[Tensors]:
+    """Return vectors of S networks as so many parts as a pass has: S, or all in one."""
+    if len(parts) == count:
+        return list(parts)
+    if count == 1:
+        return [{name: torch.stack([own[name] for own in parts]) for name in parts[0]}]
+    return [row(parts[0], place) for place in range(count)]
 
 
 def _unit(vector: Tensors, many: bool) -> Tensors:
     """Return a vector over its norm, or S vectors over theirs."""
     squares = [
-        value.square().flatten(1).sum(dim=1) if many else value.square().sum() for value in vector.values()
+        value.square().reshape(len(value), -1).sum(dim=1) if many else value.square().sum()
+        for value in vector.values()
     ]
     norm = total(squares).sqrt()
-    return {name: value / _over(norm, value) for name, value in vector.items()}
+    return {name: (value / _over(norm, value)).to(value) for name, value in vector.items()}
 
 
 def _over(number: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

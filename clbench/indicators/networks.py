@@ -1,12 +1,15 @@
-"""What is measured: one network, or S stacked ones, and their layers."""
+"""What is measured: one network, or S stacked ones."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from clbench.errors import OptionError
+from clbench.errors import OptionError, UndefinedError
+from clbench.indicators.layers import WHOLE as WHOLE
+from clbench.indicators.layers import LayerChoice, grouped, unwrapped
 
 Tensors = dict[str, torch.Tensor]
 Measures = dict[str, torch.Tensor]
@@ -14,9 +17,6 @@ Measures = dict[str, torch.Tensor]
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Penalty = Callable[[Tensors], torch.Tensor | None]
-
-WHOLE = "whole network"
-"""The key of the whole network; no module can have this name."""
 
 
 class Stacked:
@@ -64,63 +64,126 @@ LOOPED = {"cpu"}
 batched one, and S networks give the bits that each gives alone."""
 
 
-def batched(model: Model) -> bool:
-    """Tell whether the networks are measured all at once, by `torch.vmap`."""
-    return isinstance(model, Stacked) and model.batched
+class Network:
+    """A model as it is measured: its trained parameters, and which layers they belong to.
 
+    Args:
+        model: a module, or `Stacked` ones.
+        layers: see `clbench.indicators.layer_parameters`.
 
-def trainable(model: Model) -> Tensors:
-    """Return the parameters that are trained, by name: the module's own, or stacked ones.
+    Attributes:
+        model: as given.
+        module: the module, or the one whose architecture stacked ones have; parameters' names are its.
+        inner: the module without its wrappers, which is what is run.
+        trained: the parameters that are trained, by name: the module's own, or stacked ones. Empty ones are left out.
+        layers: their names by layer.
+        choice: of layers, as given.
 
     Raises:
-        OptionError: there are none.
+        OptionError: there is nothing to measure, or `layers` is not possible.
+        UndefinedError: parameters have no value yet, are complex, or lie on several devices.
     """
-    module = model.model if isinstance(model, Stacked) else model
-    own: Tensors = {name: value for name, value in module.named_parameters() if value.requires_grad}
-    if not own:
-        raise OptionError("the model has no parameter that requires a gradient: there is nothing to measure")
-    return {name: model.parameters[name] for name in own} if isinstance(model, Stacked) else own
+
+    def __init__(self, model: Model, layers: LayerChoice = None) -> None:
+        self.model, self.choice = model, layers
+        self.module = model.model if isinstance(model, Stacked) else model
+        if not isinstance(self.module, nn.Module):
+            raise OptionError(
+                f"a {type(model).__name__} cannot be measured: give a torch.nn.Module, or Stacked ones"
+            )
+        self.inner = unwrapped(self.module)
+        own = dict(self.module.named_parameters())
+        _check_parameters(own)
+        trained = {name: value for name, value in own.items() if value.requires_grad and value.numel()}
+        if not trained:
+            raise OptionError(
+                "the model has no parameter that requires a gradient: there is nothing to measure"
+            )
+        self.trained: Tensors = (
+            {name: model.parameters[name] for name in trained}
+            if isinstance(model, Stacked)
+            else dict(trained)
+        )
+        self.layers = grouped(self.module, list(trained), layers)
+
+    @classmethod
+    def of(cls, model: "Model | Network", layers: LayerChoice = None) -> "Network":
+        """Return the network that a model is; one that is a network already stays what it is."""
+        return model if isinstance(model, Network) else cls(model, layers)
+
+    @property
+    def stacked(self) -> bool:
+        """Whether it is S stacked networks, whose values have a first axis."""
+        return isinstance(self.model, Stacked)
+
+    @property
+    def count(self) -> int:
+        """S, or 1."""
+        return self.model.count if isinstance(self.model, Stacked) else 1
+
+    @property
+    def batched(self) -> bool:
+        """Whether the networks are measured all at once, by `torch.vmap`."""
+        return isinstance(self.model, Stacked) and self.model.batched
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(iter(self.trained.values())).device
+
+    @property
+    def parameters(self) -> Tensors:
+        """All parameters, trained or not: the module's own, or stacked ones."""
+        return (
+            self.model.parameters if isinstance(self.model, Stacked) else dict(self.module.named_parameters())
+        )
+
+    @property
+    def buffers(self) -> Tensors:
+        """Ditto of buffers."""
+        return self.model.buffers if isinstance(self.model, Stacked) else dict(self.module.named_buffers())
+
+    @property
+    def blocks(self) -> dict[str, list[str]]:
+        """Names of trained parameters by layer, and of all of them for `WHOLE`."""
+        return {**self.layers, WHOLE: list(self.trained)}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many numbers each trained parameter of one network has."""
+        return {name: value.numel() // self.count for name, value in self.trained.items()}
+
+    def sums(self, values: Mapping[str, torch.Tensor]) -> Measures:
+        """Sum values of parameters to values of layers and of the whole network."""
+        found = {layer: total([values[name] for name in names]) for layer, names in self.layers.items()}
+        counted = {name for names in self.layers.values() for name in names}
+        rest = [values[name] for name in self.trained if name not in counted]
+        return {**found, WHOLE: total([*found.values(), *rest])}
+
+    def each(self, reduce: Callable[[torch.Tensor], torch.Tensor], value: torch.Tensor) -> torch.Tensor:
+        """Reduce a parameter-shaped tensor to a number for each network, a scalar or `(S,)`.
+
+        Args:
+            reduce: from a tensor of one network to a scalar.
+            value: shaped like a parameter.
+        """
+        if not self.stacked:
+            return reduce(value)
+        return torch.vmap(reduce)(value) if self.batched else torch.stack([reduce(own) for own in value])
 
 
-def layers(model: Model) -> dict[str, list[str]]:
-    """Return names of trained parameters by layer, in the model's order.
-
-    A layer is a top-level module that owns trained parameters; a parameter of the model itself is one too.
-    `DataParallel`, `DistributedDataParallel` and `torch.compile` are seen through.
-
-    >>> layers(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)))
-    {'0': ['0.weight', '0.bias'], '2': ['2.weight', '2.bias']}
-    """
-    found: dict[str, list[str]] = {}
-    for name in trainable(model):
-        found.setdefault(layer_of(name), []).append(name)
-    return found
-
-
-def layer_modules(model: Model) -> dict[str, str]:
-    """Return the modules' names of those layers that are modules."""
-    module = model.model if isinstance(model, Stacked) else model
-    known = {name for name, _ in module.named_modules()}
-    found = {}
-    for layer, names in layers(model).items():
-        path = names[0][: names[0].index(f"{layer}.") + len(layer)] if f"{layer}." in names[0] else ""
-        if path in known and path:
-            found[layer] = path
-    return found
-
-
-WRAPPERS = ("module.", "_orig_mod.")
-
-
-def layer_of(parameter: str) -> str:
-    """Return the layer that a parameter belongs to, by its name; wrappers are seen through.
-
-    >>> layer_of("fc1.0.weight"), layer_of("module.fc1.weight"), layer_of("_orig_mod.fc1.weight")
-    ('fc1', 'fc1', 'fc1')
-    """
-    while parameter.startswith(WRAPPERS) and parameter.count(".") > 1:
-        parameter = parameter.partition(".")[2]
-    return parameter.partition(".")[0]
+def _check_parameters(parameters: Mapping[str, torch.Tensor]) -> None:
+    """Raise unless these can be measured."""
+    for name, value in parameters.items():
+        if is_lazy(value):
+            raise UndefinedError(f"'{name}' has no value yet: run a batch through the model first")
+        if value.is_complex():
+            raise UndefinedError(f"'{name}' is complex: indicators are defined for real parameters only")
+    devices = list(dict.fromkeys(str(value.device) for value in parameters.values()))
+    if len(devices) > 1:
+        raise UndefinedError(
+            f"the model's parameters lie on several devices, {', '.join(devices)}: move it to one"
+        )
 
 
 def is_bias(name: str) -> bool:
@@ -132,38 +195,9 @@ def is_bias(name: str) -> bool:
     return name.rpartition(".")[2].startswith("bias")
 
 
-def by_layer(model: Model, values: Mapping[str, torch.Tensor]) -> Measures:
-    """Sum values of parameters to values of layers and of the whole network."""
-    sums = {layer: total([values[name] for name in names]) for layer, names in layers(model).items()}
-    return {**sums, WHOLE: total(list(sums.values()))}
-
-
 def total(values: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the sum of tensors, added in their order: the same bits however many networks they are of."""
     return functools.reduce(torch.add, values)
-
-
-def counts(model: Model) -> dict[str, int]:
-    """Return how many trained numbers each layer and the whole network of one network has."""
-    share = model.count if isinstance(model, Stacked) else 1
-    sizes = {name: value.numel() // share for name, value in trainable(model).items()}
-    found = {layer: sum(sizes[name] for name in names) for layer, names in layers(model).items()}
-    return {**found, WHOLE: sum(sizes.values())}
-
-
-def per_network(
-    model: Model, reduce: Callable[[torch.Tensor], torch.Tensor], value: torch.Tensor
-) -> torch.Tensor:
-    """Reduce a parameter-shaped tensor to a number for each network.
-
-    Args:
-        model: says whether `value` is stacked.
-        reduce: from a tensor of one network to a scalar.
-        value: shaped like a parameter.
-    """
-    if not isinstance(model, Stacked):
-        return reduce(value)
-    return torch.vmap(reduce)(value) if batched(model) else torch.stack([reduce(own) for own in value])
 
 
 def wide(value: torch.Tensor) -> torch.Tensor:
@@ -185,3 +219,16 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `OptionError` unless `value` is one of `choices`."""
     if value not in choices:
         raise OptionError(f"{name}={value!r} is not one of {', '.join(choices)}")
+
+
+# TEMPORARY until the optimizers' branch is merged
+def trainable(model):
+    return Network.of(model).trained
+
+
+def layers(model):
+    return Network.of(model).layers
+
+
+def per_network(model, reduce, value):
+    return Network.of(model).each(reduce, value)

@@ -6,21 +6,10 @@ All of it on copies: parameters, `.grad`, buffers, modes and random states stay 
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from clbench.errors import OptionError
-from clbench.indicators.networks import (
-    LossFunction,
-    Measures,
-    Model,
-    Penalty,
-    Stacked,
-    Tensors,
-    batched,
-    by_layer,
-    layers,
-    trainable,
-)
+from clbench.errors import OptionError, UndefinedError
+from clbench.indicators.borrowing import check_can_be_borrowed
+from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty, Tensors
 from clbench.indicators.part import Part, row
 
 
@@ -28,7 +17,7 @@ class Pass:
     """A forward pass, and what follows from it; made anew for each batch.
 
     Args:
-        model: one network, or S stacked ones.
+        model: one network, or S stacked ones, or as `Network` already.
         loss_fn: from outputs `(B, ...)` and targets `(B, ...)` of one network to their mean loss.
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
         targets: ditto.
@@ -50,7 +39,7 @@ class Pass:
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Network,
         loss_fn: LossFunction,
         inputs: torch.Tensor,
         targets: torch.Tensor,
@@ -69,12 +58,14 @@ class Pass:
                 f"loss_fn must be a function of outputs and targets such as F.cross_entropy, "
                 f"not a {type(loss_fn).__name__}"
             )
-        self.model, self.loss_fn, self.hessian = model, loss_fn, hessian
-        self.layers = layers(model)
-        stacked = isinstance(model, Stacked)
+        self.network, self.loss_fn, self.hessian = Network.of(model), loss_fn, hessian
+        check_can_be_borrowed(self.network.module)
+        stacked = self.network.stacked
         shape = inputs.shape[1:] if stacked else inputs.shape
-        if isinstance(model, Stacked) and len(inputs) != model.count:
-            raise OptionError(f"inputs for {len(inputs)} networks were given to {model.count} stacked ones")
+        if stacked and len(inputs) != self.network.count:
+            raise OptionError(
+                f"inputs for {len(inputs)} networks were given to {self.network.count} stacked ones"
+            )
         if not len(shape) or not shape[0]:
             raise OptionError("the batch is empty: there is nothing to measure on")
         self.batch_size = shape[0]
@@ -83,19 +74,34 @@ class Pass:
                 f"targets {tuple(targets.shape)} do not go with inputs {tuple(inputs.shape)}: "
                 "both need the same batch size"
             )
-        if isinstance(model, Stacked):
-            module, state = model.model, {**model.parameters, **model.buffers}
-        else:
-            module, state = model, {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        if isinstance(model, Stacked) and not batched(model):
-            pieces = zip(inputs, targets, strict=True)
-            self.parts = [Part(module, row(state, place), x, y) for place, (x, y) in enumerate(pieces)]
-        else:
-            self.parts = [Part(module, state, inputs, targets, many=batched(model))]
-        for part in self.parts:
-            part.run(loss_fn, hessian, closed)
+        self.parts = self._run(inputs, targets, closed)
         self.closed = self.parts[0].linear
         self._penalise(penalty)
+
+    def _run(self, inputs: torch.Tensor, targets: torch.Tensor, closed: Sequence[str] | None) -> list[Part]:
+        """Run forward and backward: all networks at once where that is better and possible, or else one by one."""
+        if self.network.batched:
+            part = Part(self.network, *self._copies(), inputs, targets, many=True)
+            try:
+                part.run(self.loss_fn, self.hessian, closed)
+                return [part]
+            except (RuntimeError, NotImplementedError, UndefinedError):
+                pass  # `vmap` cannot go everywhere, as through a recurrent layer or a checkpoint
+        parameters, buffers = self._copies()
+        if self.network.stacked:
+            parts = [
+                Part(self.network, row(parameters, place), _cloned(row(buffers, place)), x, y)
+                for place, (x, y) in enumerate(zip(inputs, targets, strict=True))
+            ]
+        else:
+            parts = [Part(self.network, parameters, buffers, inputs, targets)]
+        for part in parts:
+            part.run(self.loss_fn, self.hessian, closed)
+        return parts
+
+    def _copies(self) -> tuple[Tensors, Tensors]:
+        """Return copies of all parameters and buffers: a forward pass may write to them."""
+        return _cloned(self.network.parameters), _cloned(self.network.buffers)
 
     def _penalise(self, penalty: Penalty | None) -> None:
         """Add the penalty's gradients; they are taken for all networks at once, as the penalty wants them."""
@@ -104,12 +110,8 @@ class Pass:
         if penalty is None:
             return
         with torch.enable_grad():
-            everything = self.model.parameters if isinstance(self.model, Stacked) else None
-            if everything is None:
-                assert isinstance(self.model, nn.Module)
-                everything = dict(self.model.named_parameters())
-            copies = {name: value.detach() for name, value in everything.items()}
-            self._leaves = {name: copies[name].requires_grad_() for name in trainable(self.model)}
+            copies = {name: value.detach() for name, value in self.network.parameters.items()}
+            self._leaves = {name: copies[name].requires_grad_() for name in self.network.trained}
             total = penalty({**copies, **self._leaves})
             found: Sequence[torch.Tensor | None] = [None] * len(self._leaves)
             if total is not None and total.requires_grad:
@@ -124,11 +126,11 @@ class Pass:
 
     def _share(self, value: torch.Tensor, place: int) -> torch.Tensor:
         """Return the part's own of a parameter-shaped tensor of all networks."""
-        return value[place] if isinstance(self.model, Stacked) and not self.parts[0].many else value
+        return value[place] if self.network.stacked and not self.parts[0].many else value
 
     def collect(self, values: Sequence[torch.Tensor]) -> torch.Tensor:
         """Join the parts' values, scalars or `(S,)` each, to a scalar for one network or `(S,)`."""
-        if not isinstance(self.model, Stacked):
+        if not self.network.stacked:
             return values[0]
         return values[0] if self.parts[0].many else torch.stack(list(values))
 
@@ -138,7 +140,7 @@ class Pass:
             name: self.collect([part.square(part.trained[name]) for part in self.parts])
             for name in self.parts[0].leaves
         }
-        return by_layer(self.model, squares)
+        return self.network.sums(squares)
 
     def noise(self) -> Measures:
         """Return sigma^2 = (1/B) sum_i ||g_i||^2 - ||g_bar||^2 of the data loss."""
@@ -149,12 +151,12 @@ class Pass:
             norms = part.sample_squares(self.loss_fn)
             for name, found in pieces.items():
                 found.append((norms[name] - part.square(part.data[name])).clamp_min(0))
-        return by_layer(self.model, {name: self.collect(found) for name, found in pieces.items()})
+        return self.network.sums({name: self.collect(found) for name, found in pieces.items()})
 
     def grams(self) -> Measures:
         """Return the matrices of inner products <g_i, g_j> of the data loss, `(B, B)` or `(S, B, B)`."""
         pieces = [part.grams(self.loss_fn) for part in self.parts]
-        return by_layer(self.model, {name: self.collect([own[name] for own in pieces]) for name in pieces[0]})
+        return self.network.sums({name: self.collect([own[name] for own in pieces]) for name in pieces[0]})
 
     def products(self, names: Sequence[str], vectors: Sequence[Tensors]) -> list[Tensors]:
         """Return, part by part, H v for the block of the parameters `names`; `vectors` likewise part by part."""
@@ -165,7 +167,7 @@ class Pass:
             if (gradient := self._penalty_gradients.get(name)) is not None and gradient.requires_grad
         ]
         if curved:
-            if isinstance(self.model, Stacked) and not self.parts[0].many:
+            if self.network.stacked and not self.parts[0].many:
                 whole = {name: torch.stack([own[name] for own in vectors]) for name in curved}
             else:
                 whole = {name: vectors[0][name] for name in curved}
@@ -181,3 +183,7 @@ class Pass:
                     for place, own in enumerate(found):
                         own[name] = own[name] + self._share(value, place)
         return found
+
+
+def _cloned(tensors: Tensors) -> Tensors:
+    return {name: value.detach().clone() for name, value in tensors.items()}

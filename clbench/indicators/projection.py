@@ -6,17 +6,15 @@ import torch
 
 from clbench.errors import OptionError
 from clbench.indicators.bounds import quotient
+from clbench.indicators.layers import LayerChoice
 from clbench.indicators.networks import (
-    WHOLE,
     LossFunction,
     Measures,
     Model,
+    Network,
     Penalty,
-    Stacked,
     Tensors,
-    layers,
     total,
-    trainable,
 )
 from clbench.indicators.passes import Pass
 
@@ -30,6 +28,7 @@ def rank_projected_step_size(
     penalty: Penalty | None = None,
     iterations: int = 30,
     seeds: Sequence[int] | None = None,
+    layers: LayerChoice = None,
 ) -> Measures:
     """Return `alpha_g,(r) = B ||P_r g_hat||^2 / sigma^2_(r)`, `P_r` on the top r eigenvectors of the Hessian.
 
@@ -47,6 +46,7 @@ def rank_projected_step_size(
         penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         iterations: of `rank` products each.
         seeds: of the first directions, one per network; by default 0, 1, ...
+        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         step sizes, per layer and for the whole network: scalars, or `(S,)`.
@@ -57,14 +57,15 @@ def rank_projected_step_size(
     """
     if rank < 1 or iterations < 1:
         raise OptionError(f"rank={rank} and iterations={iterations} must be at least 1")
-    point = Pass(model, loss_fn, inputs, targets, penalty, hessian=True)
+    network = Network.of(model, layers)
+    point = Pass(network, loss_fn, inputs, targets, penalty, hessian=True)
     found = {}
-    for block, names in {**layers(model), WHOLE: list(trainable(model))}.items():
+    for block, names in network.blocks.items():
         pieces = []
         for part, basis in zip(
-            point.parts, _top_directions(model, point, names, rank, iterations, seeds), strict=True
+            point.parts, _top_directions(point, names, rank, iterations, seeds), strict=True
         ):
-            squares = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
+            squares = torch.zeros((), device=inputs.device, dtype=part.trained[names[0]].dtype)
             noise = squares
             for vector in basis:
                 ours = total([part.dot(part.trained[name], vector[name]) for name in names])
@@ -77,7 +78,6 @@ def rank_projected_step_size(
 
 
 def _top_directions(
-    model: Model,
     point: Pass,
     names: Sequence[str],
     rank: int,
@@ -85,7 +85,7 @@ def _top_directions(
     seeds: Sequence[int] | None,
 ) -> list[list[Tensors]]:
     """Return, part by part, orthonormal directions that span the top eigenvectors of a block of parameters."""
-    count = model.count if isinstance(model, Stacked) else 1
+    count = point.network.count
     roots = list(range(count)) if seeds is None else list(seeds)
     if len(roots) != count:
         raise OptionError(f"{len(roots)} seeds were given for {count} networks")
@@ -96,7 +96,14 @@ def _top_directions(
     for place, part in enumerate(point.parts):
         own = roots if part.many else roots[place : place + 1]
         draws = [
-            torch.randn(size, min(rank, size), generator=torch.Generator().manual_seed(seed)) for seed in own
+            torch.randn(
+                size,
+                min(rank, size),
+                generator=torch.Generator("cpu").manual_seed(seed),
+                device="cpu",
+                dtype=torch.float32,
+            )
+            for seed in own
         ]
         bases.append(torch.linalg.qr(torch.stack(draws).to(templates[place][names[0]].detach())).Q)
     for _ in range(iterations):
@@ -120,9 +127,7 @@ def _top_directions(
 
 
 def _flat(vector: Tensors, names: Sequence[str], many: bool) -> torch.Tensor:
-    return torch.cat(
-        [vector[name].flatten(1) if many else vector[name].reshape(1, -1) for name in names], dim=1
-    )
+    return torch.cat([vector[name].reshape(len(vector[name]) if many else 1, -1) for name in names], dim=1)
 
 
 def _shaped(flat: torch.Tensor, template: Tensors, names: Sequence[str], many: bool) -> Tensors:

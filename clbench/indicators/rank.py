@@ -3,9 +3,10 @@
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Stacked, Tensors
+from clbench.indicators.layers import LayerChoice
+from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Network, Tensors
 from clbench.indicators.passes import Pass
-from clbench.indicators.units import over_hidden
+from clbench.indicators.units import Units, over_hidden
 
 
 def hessian_rank(
@@ -15,6 +16,7 @@ def hessian_rank(
     targets: torch.Tensor,
     samples: int = 100,
     share: float = 0.99,
+    layers: LayerChoice = None,
 ) -> Measures:
     """Return the effective rank of the empirical Fisher matrix, as a share of the samples.
 
@@ -30,6 +32,7 @@ def hessian_rank(
         targets: ditto.
         samples: `m`; at most `B` are there.
         share: of the trace.
+        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         (0, 1], per layer and for the whole network: scalars, or `(S,)`; `1/m` where all gradients vanish.
@@ -40,9 +43,10 @@ def hessian_rank(
     """
     if samples < 1 or not 0 < share <= 1:
         raise OptionError(f"samples={samples} must be at least 1, and share={share} above 0 and at most 1")
-    axis = 1 if isinstance(model, Stacked) else 0
+    network = Network.of(model, layers)
+    axis = 1 if network.stacked else 0
     inputs, targets = (value.narrow(axis, 0, min(samples, value.shape[axis])) for value in (inputs, targets))
-    grams = Pass(model, loss_fn, inputs, targets).grams()
+    grams = Pass(network, loss_fn, inputs, targets).grams()
     return {layer: _rank(gram, share) for layer, gram in grams.items()}
 
 
@@ -53,7 +57,7 @@ def _rank(gram: torch.Tensor, share: float) -> torch.Tensor:
     return (least.double() / gram.shape[-1]).to(device=gram.device, dtype=gram.dtype)
 
 
-def feature_rank(model: Model, inputs: torch.Tensor) -> Measures:
+def feature_rank(model: Model, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
     """Return the effective rank of hidden activations on a batch.
 
     `exp(-sum p ln p)`, `p` the singular values of the `(B, width)` activations divided by their sum (Roy and
@@ -63,6 +67,7 @@ def feature_rank(model: Model, inputs: torch.Tensor) -> Measures:
     Args:
         model: a module, or `Stacked` ones.
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         [1, width], per hidden layer; for the whole network that of the last hidden layer: scalars, or `(S,)`.
@@ -72,11 +77,11 @@ def feature_rank(model: Model, inputs: torch.Tensor) -> Measures:
         UndefinedError: the model has no hidden layer.
     """
 
-    def ranks(_: Tensors, after: Tensors) -> Measures:
-        found = {layer: _effective_rank(values) for layer, values in after.items()}
-        return {**found, WHOLE: found[list(found)[-1]]}
+    def ranks(units: Units) -> Measures:
+        found = {layer: _effective_rank(values[-1]) for layer, values in units.after.items()}
+        return {**found, WHOLE: _effective_rank(units.last)}
 
-    return over_hidden(model, inputs, ranks)
+    return over_hidden(model, inputs, ranks, layers)
 
 
 def _effective_rank(values: torch.Tensor) -> torch.Tensor:

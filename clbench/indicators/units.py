@@ -1,28 +1,31 @@
 """What hidden units do on a batch: their signs, and whether they are silent."""
 
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.func import functional_call, vmap
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.func import vmap
 
 from clbench.errors import UndefinedError
-from clbench.indicators.networks import WHOLE, Measures, Model, Stacked, Tensors, batched, layer_modules, wide
-from clbench.indicators.watching import random_state_kept, watched
+from clbench.indicators.borrowing import (
+    borrowed,
+    check_can_be_borrowed,
+    random_states_kept,
+)
+from clbench.indicators.flow import Recorder, Seen, Unit, hidden_units, rows, watched_paths
+from clbench.indicators.kernels import plain_kernels
+from clbench.indicators.layers import LayerChoice, grouped
+from clbench.indicators.networks import WHOLE, Measures, Model, Network, Tensors, wide
+from clbench.indicators.part import row
 
-CHANNELS_FIRST = (_ConvNd, _BatchNorm, _InstanceNorm, nn.GroupNorm)
 
-
-def unit_sign_entropy(model: Model, inputs: torch.Tensor) -> Measures:
+def unit_sign_entropy(model: Model, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
     """Return the entropy of the signs of hidden pre-activations, mean over units.
 
     With `p` the share of the batch on which a unit's pre-activation is positive, `-p ln p - (1-p) ln(1-p)`. A
-    layer's pre-activations are what its module returns: a normalisation that is a module of its own has units of
-    its own. A convolution's units are its channels, their positions so many more samples.
+    layer's pre-activations are what its module returns, or the normalisation that is given that. A convolution's units
+    are its channels, their positions so many more samples; of recurrent layers and attention they are those of the
+    output. Hidden is a layer whose output another one is given; frozen ones count as well.
 
     Source: Lewandowski et al., "Directions of Curvature as an Explanation for Loss of Plasticity", 2023;
     Baveja et al., arXiv 2509.19698.
@@ -30,6 +33,7 @@ def unit_sign_entropy(model: Model, inputs: torch.Tensor) -> Measures:
     Args:
         model: a module, or `Stacked` ones.
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+        layers: which modules are a layer, see `layer_parameters`.
 
     Returns:
         nats in [0, ln 2], per hidden layer and for the units of all: scalars, or `(S,)`. A dead or constant
@@ -39,26 +43,29 @@ def unit_sign_entropy(model: Model, inputs: torch.Tensor) -> Measures:
         UndefinedError: the model has no hidden layer.
     """
 
-    def entropies(before: Tensors, _: Tensors) -> Measures:
-        found = {}
-        for layer, values in before.items():
-            share = (values > 0).to(values.dtype).mean(dim=0)
-            found[layer] = torch.special.entr(share) + torch.special.entr(1 - share)
-        return _means(found)
+    def entropy(values: torch.Tensor) -> torch.Tensor:
+        share = (values > 0).to(values.dtype).mean(dim=0)
+        return torch.special.entr(share) + torch.special.entr(1 - share)
 
-    return over_hidden(model, inputs, entropies)
+    def entropies(units: Units) -> Measures:
+        of_layers = {layer: [entropy(one) for one in values] for layer, values in units.before.items()}
+        return _means(of_layers, [entropy(one) for one in units.rest[0]])
+
+    return over_hidden(model, inputs, entropies, layers)
 
 
-def dormant_units(model: Model, inputs: torch.Tensor) -> Measures:
+def dormant_units(model: Model, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
     """Return the share of hidden units whose activation is zero on the whole batch.
 
-    A layer's activations are what the next layer is given; with CReLU that is twice as many units. This is
+    A layer's activations are what is given to the next layer, or to a normalisation before it, that is made of its
+    output; with CReLU that is twice as many units. This is
     the strict sense of Lyle et al. ("Understanding Plasticity in Neural Networks", 2023) and Dohare et al.
     (Nature 2024); Sokar et al. (2023) also count units that are merely far below their layer's mean.
 
     Args:
         model: a module, or `Stacked` ones.
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+        layers: which modules are a layer, see `layer_parameters`.
 
     Returns:
         share in [0, 1], per hidden layer and for the units of all: scalars, or `(S,)`; 1 for a dead layer.
@@ -67,22 +74,43 @@ def dormant_units(model: Model, inputs: torch.Tensor) -> Measures:
         UndefinedError: the model has no hidden layer.
     """
 
-    def silent(_: Tensors, after: Tensors) -> Measures:
-        return _means({layer: (values == 0).all(dim=0).to(values.dtype) for layer, values in after.items()})
+    def silent(values: torch.Tensor) -> torch.Tensor:
+        return (values == 0).all(dim=0).to(values.dtype)
 
-    return over_hidden(model, inputs, silent)
+    def shares(units: Units) -> Measures:
+        of_layers = {layer: [silent(one) for one in values] for layer, values in units.after.items()}
+        return _means(of_layers, [silent(one) for one in units.rest[1]])
+
+    return over_hidden(model, inputs, shares, layers)
+
+
+@dataclass(frozen=True)
+class Units:
+    """What the hidden units of one network do on a batch.
+
+    Attributes:
+        before: pre-activations by layer, `(N, units)` for each of its modules; N is B times a convolution's or a sequence's
+            positions, and times its calls.
+        after: activations, ditto.
+        rest: both for modules that belong to no layer.
+    """
+
+    before: dict[str, list[torch.Tensor]]
+    after: dict[str, list[torch.Tensor]]
+    rest: tuple[list[torch.Tensor], list[torch.Tensor]]
+    last: torch.Tensor
 
 
 def over_hidden(
-    model: Model, inputs: torch.Tensor, reduce: Callable[[Tensors, Tensors], Measures]
+    model: Model, inputs: torch.Tensor, reduce: Callable[[Units], Measures], layers: LayerChoice = None
 ) -> Measures:
     """Run the model, and reduce its hidden layers' pre-activations and activations, network by network.
 
     Args:
         model: a module, or `Stacked` ones.
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        reduce: from one network's pre-activations and activations, `(N, units)` by layer, to scalars; N is B
-            times a convolution's or a sequence's positions.
+        reduce: from one network's units to scalars.
+        layers: see `layer_parameters`; frozen layers count as well.
 
     Returns:
         scalars, or `(S,)`.
@@ -90,59 +118,100 @@ def over_hidden(
     Raises:
         UndefinedError: the model has no hidden layer.
     """
-    module = model.model if isinstance(model, Stacked) else model
-    paths = layer_modules(model)
+    network = Network.of(model, layers)
+    check_can_be_borrowed(network.module)
+    names = _layer_names(network)
+    state = {
+        name: value.detach().clone() for name, value in {**network.parameters, **network.buffers}.items()
+    }
 
-    def look(state: Tensors, x: torch.Tensor) -> Measures:
-        with watched(module, list(paths.values())) as seen:
-            functional_call(module, state, (x,))
-        calls = {layer: seen[path] for path in seen for layer in paths if paths[layer] == path}
-        order = list(calls)
-        if len(order) < 2:
-            raise UndefinedError("the model has no hidden layer: its units cannot be measured")
-        before = {
-            name: _rows(module, paths[name], [output for _, output in calls[name]]) for name in order[:-1]
-        }
-        after = {
-            name: _rows(module, paths[name], [given for given, _ in calls[following]])
-            for name, following in pairwise(order)
-        }
-        return reduce(before, after)
+    def run(own: Tensors, x: torch.Tensor) -> list[Seen]:
+        recorder = Recorder()
+        if x.is_floating_point():
+            x = x.detach().clone().requires_grad_()
+        with borrowed(network.module, own):
+            recorder.watch(network.module)
+            network.inner(x)
+        return recorder.calls
 
-    if isinstance(model, Stacked):
-        state = {**model.parameters, **model.buffers}
-    else:
-        state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    state = {name: value.detach().clone() for name, value in state.items()}
-    with torch.no_grad(), random_state_kept(inputs.device):
-        if not isinstance(model, Stacked):
-            return look(state, inputs)
-        if batched(model):
-            found: Measures = vmap(look, randomness="different")(state, inputs)
-            return found
-        each = [
-            look({name: value[place] for name, value in state.items()}, x) for place, x in enumerate(inputs)
-        ]
+    def with_graph(own: Tensors) -> Tensors:
+        copies = {name: value.detach().clone() for name, value in own.items()}
+        return {
+            name: value.requires_grad_()
+            if name in network.parameters and value.is_floating_point()
+            else value
+            for name, value in copies.items()
+        }
+
+    def look(own: Tensors, x: torch.Tensor) -> Measures:
+        calls = run(with_graph(own), x)
+        return reduce(_units(network, calls, hidden_units(network.module, calls), names))
+
+    with torch.enable_grad(), random_states_kept(inputs.device), plain_kernels(network.module):
+        if not network.stacked:
+            return _detached(look(state, inputs))
+        if network.batched:
+            hidden = hidden_units(network.module, run(with_graph(row(state, 0)), inputs[0]))
+            try:
+                found: Measures = vmap(
+                    lambda own, x: reduce(_units(network, run(own, x), hidden, names)), randomness="different"
+                )(state, inputs)
+                return _detached(found)
+            except (RuntimeError, NotImplementedError):
+                pass  # `vmap` cannot go everywhere
+        each = [_detached(look(row(state, place), x)) for place, x in enumerate(inputs)]
         return {name: torch.stack([own[name] for own in each]) for name in each[0]}
 
 
-def _rows(module: nn.Module, name: str, values: list[torch.Tensor]) -> torch.Tensor:
-    """Return values of all calls as `(N, units)`."""
-    parts = [
-        part
-        for part in module.get_submodule(name).modules()
-        if next(part.parameters(False), None) is not None
-    ]
-    channels_first = isinstance(parts[-1] if parts else module, CHANNELS_FIRST)
-    flat = []
-    for value in values:
-        moved = value.movedim(1, -1) if channels_first and value.ndim > 2 else value
-        flat.append(moved.reshape(-1, moved.shape[-1]))
-    return wide(torch.cat(flat))
+def _units(
+    network: Network, calls: Sequence[Seen], hidden: Sequence[Unit], names: Mapping[str, str]
+) -> Units:
+    """Collect hidden units by layer and module."""
+    if not hidden:
+        raise UndefinedError("the model has no hidden layer: its units cannot be measured")
+    of_modules: dict[str, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+    for unit in hidden:
+        before, after = of_modules.setdefault(unit.path, ([], []))
+        for call, value, kept in (
+            (calls[unit.values], calls[unit.values].returned_then, before),
+            (calls[unit.activations], calls[unit.activations].given_then, after),
+        ):
+            flat = wide(rows(network.module.get_submodule(call.path), value))
+            if not kept or kept[0].shape[-1] == flat.shape[-1]:
+                kept.append(flat)
+    units = Units({}, {}, ([], []), wide(torch.cat(list(of_modules.values())[-1][1])))
+    for path, (before, after) in of_modules.items():
+        layer = names.get(path)
+        own = (units.before.setdefault(layer, []), units.after.setdefault(layer, [])) if layer else units.rest
+        own[0].append(torch.cat(before))
+        own[1].append(torch.cat(after))
+    return units
 
 
-def _means(values: Tensors) -> Measures:
+def _layer_names(network: Network) -> dict[str, str]:
+    """Return the layer that each module belongs to, frozen ones too."""
+    everything = [name for name, value in network.module.named_parameters() if value.numel()]
+    layer_of = {
+        name: layer
+        for layer, own in grouped(network.module, everything, network.choice).items()
+        for name in own
+    }
+    found: dict[str, str] = {}
+    for path in watched_paths(network.module):
+        own = next((name for name in everything if name.startswith(f"{path}.")), None)
+        if own in layer_of:
+            found[path] = layer_of[own]
+    return found
+
+
+def _detached(found: Measures) -> Measures:
+    return {name: value.detach() for name, value in found.items()}
+
+
+def _means(of_layers: Mapping[str, Sequence[torch.Tensor]], rest: Sequence[torch.Tensor]) -> Measures:
+    """Return means over units, by layer and in all."""
+    joined = {layer: torch.cat(list(values), dim=-1) for layer, values in of_layers.items()}
     return {
-        **{layer: value.mean(dim=-1) for layer, value in values.items()},
-        WHOLE: torch.cat(list(values.values()), dim=-1).mean(dim=-1),
+        **{layer: value.mean(dim=-1) for layer, value in joined.items()},
+        WHOLE: torch.cat([*joined.values(), *rest], dim=-1).mean(dim=-1),
     }

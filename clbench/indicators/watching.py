@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,8 +12,29 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from clbench.errors import UndefinedError
 
-Calls = dict[str, list[tuple[torch.Tensor, torch.Tensor]]]
-"""For each module, the first input and the output of each of its calls."""
+
+@dataclass
+class Call:
+    """A module's call: its first input and its output, or the first tensor of it.
+
+    Attributes:
+        given: the input.
+        returned: the output.
+        version: of the output; it differs later if an operation wrote to the output.
+    """
+
+    given: torch.Tensor
+    returned: torch.Tensor
+    version: int
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether the output is no longer what the module returned."""
+        return self.returned._version != self.version
+
+
+Calls = dict[str, list[Call]]
+"""For each module its calls."""
 
 
 @contextlib.contextmanager
@@ -22,7 +44,7 @@ def watched(
     """Record the calls of modules while the context lasts.
 
     Args:
-        model: where the modules are.
+        model: where the modules are; borrowed.
         names: the modules' names.
         probes: tensors to add to modules' outputs.
     """
@@ -33,8 +55,9 @@ def watched(
         def note(_: nn.Module, args: tuple[Any, ...], output: Any, name: str = name) -> Any:
             if probes is not None and name in probes:
                 output = output + probes[name]
-            if args and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor):
-                calls.setdefault(name, []).append((args[0], output))
+            returned = first_tensor(output)
+            if args and isinstance(args[0], torch.Tensor) and returned is not None:
+                calls.setdefault(name, []).append(Call(args[0], returned, returned._version))
             return output
 
         handles.append(model.get_submodule(name).register_forward_hook(note))
@@ -45,30 +68,25 @@ def watched(
             handle.remove()
 
 
-@contextlib.contextmanager
-def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Put the global random states back afterwards: of the CPU, and of `device`."""
-    if device.type == "cpu":
-        with torch.random.fork_rng(devices=[]):
-            yield
-    elif device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        yield  # a recorded pass draws from a state that its graph looks after
-    else:
-        index = torch.get_device_module(device).current_device() if device.index is None else device.index
-        with torch.random.fork_rng(devices=[index], device_type=device.type):
-            yield
+def first_tensor(output: Any) -> torch.Tensor | None:
+    """Return a module's output, or the first tensor of what it gave: of recurrent layers and attention the features."""
+    if isinstance(output, tuple | list) and output:
+        output = output[0]
+    return output if isinstance(output, torch.Tensor) else None
 
 
 def plain_linear_layers(model: nn.Module) -> list[str]:
-    """Return names of linear layers that share no parameter with another module.
+    """Return names of trained linear layers that share no parameter with another module.
 
     Only `nn.Linear` itself: a subclass may compute something else.
     """
-    owners = Counter(id(value) for _, value in model.named_parameters(remove_duplicate=False))
+    owners = Counter(id(value) for module in model.modules() for value in module.parameters(recurse=False))
     return [
         name
         for name, module in model.named_modules()
-        if type(module) is nn.Linear and all(owners[id(value)] == 1 for value in module.parameters())
+        if type(module) is nn.Linear
+        and all(owners[id(value)] == 1 for value in module.parameters())
+        and any(value.requires_grad for value in module.parameters())
     ]
 
 

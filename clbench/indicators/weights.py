@@ -2,16 +2,14 @@
 
 import torch
 
+from clbench.indicators.layers import LayerChoice
 from clbench.indicators.networks import (
     LossFunction,
     Measures,
     Model,
+    Network,
     Penalty,
-    by_layer,
     check_choice,
-    counts,
-    per_network,
-    trainable,
     wide,
 )
 from clbench.indicators.passes import Pass
@@ -19,7 +17,7 @@ from clbench.indicators.passes import Pass
 KINDS = ("euclidean", "rms")
 
 
-def weight_norm(model: Model, kind: str = "euclidean") -> Measures:
+def weight_norm(model: Model, kind: str = "euclidean", layers: LayerChoice = None) -> Measures:
     """Return the norm of the weights, biases included.
 
     "euclidean": `sqrt(sum theta^2)`; "rms": `sqrt(mean theta^2)`. Others report the mean absolute value under
@@ -28,6 +26,7 @@ def weight_norm(model: Model, kind: str = "euclidean") -> Measures:
     Args:
         model: a module, or `Stacked` ones.
         kind: "euclidean" or "rms".
+        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         weight, per layer and for the whole network: scalars, or `(S,)`.
@@ -37,7 +36,8 @@ def weight_norm(model: Model, kind: str = "euclidean") -> Measures:
     >>> weight_norm(model, "rms")
     {'0': tensor(3.), 'whole network': tensor(3.)}
     """
-    return norm_of(model, _weight_squares(model), kind)
+    network = Network.of(model, layers)
+    return norm_of(network, _weight_squares(network), kind)
 
 
 def gradient_norm(
@@ -47,6 +47,7 @@ def gradient_norm(
     targets: torch.Tensor,
     penalty: Penalty | None = None,
     kind: str = "euclidean",
+    layers: LayerChoice = None,
 ) -> Measures:
     """Return the norm of the batch's gradient as trained, penalty included.
 
@@ -57,11 +58,13 @@ def gradient_norm(
         targets: ditto.
         penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         kind: "euclidean", `sqrt(sum g^2)`, or "rms", `sqrt(mean g^2)`.
+        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         `loss / weight`, per layer and for the whole network: scalars, or `(S,)`.
     """
-    return norm_of(model, Pass(model, loss_fn, inputs, targets, penalty).gradient_squares(), kind)
+    network = Network.of(model, layers)
+    return norm_of(network, Pass(network, loss_fn, inputs, targets, penalty).gradient_squares(), kind)
 
 
 def gradient_parameter_ratio(
@@ -70,6 +73,7 @@ def gradient_parameter_ratio(
     inputs: torch.Tensor,
     targets: torch.Tensor,
     penalty: Penalty | None = None,
+    layers: LayerChoice = None,
 ) -> Measures:
     """Return `||g|| / ||theta||`, Euclidean; 0 where all weights are 0.
 
@@ -79,38 +83,38 @@ def gradient_parameter_ratio(
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
         targets: ditto.
         penalty: from parameters by name to what is added to the loss.
+        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         `loss / weight^2`, per layer and for the whole network: scalars, or `(S,)`.
     """
-    return ratio_of(model, Pass(model, loss_fn, inputs, targets, penalty).gradient_squares())
+    network = Network.of(model, layers)
+    return ratio_of(network, Pass(network, loss_fn, inputs, targets, penalty).gradient_squares())
 
 
-def ratio_of(model: Model, gradient_squares: Measures) -> Measures:
+def ratio_of(network: Network, gradient_squares: Measures) -> Measures:
     """Return ||g|| / ||theta|| from ||g||^2."""
-    weights = _weight_squares(model)
+    weights = _weight_squares(network)
     return {
         layer: torch.where(weights[layer] > 0, (square / weights[layer]).sqrt(), 0)
         for layer, square in gradient_squares.items()
     }
 
 
-def norm_of(model: Model, squares: Measures, kind: str) -> Measures:
+def norm_of(network: Network, squares: Measures, kind: str) -> Measures:
     """Return norms from sums of squares."""
     check_choice("kind", kind, KINDS)
-    sizes = counts(model)
+    counts = {block: sum(network.sizes[name] for name in names) for block, names in network.blocks.items()}
     return {
-        layer: (square / sizes[layer] if kind == "rms" else square).sqrt()
+        layer: (square / counts[layer] if kind == "rms" else square).sqrt()
         for layer, square in squares.items()
     }
 
 
-def _weight_squares(model: Model) -> Measures:
-    values = {name: value.detach() for name, value in trainable(model).items()}
-    return by_layer(
-        model,
+def _weight_squares(network: Network) -> Measures:
+    return network.sums(
         {
-            name: per_network(model, lambda own: wide(own).square().sum(), value)
-            for name, value in values.items()
-        },
+            name: network.each(lambda own: wide(own).square().sum(), value.detach())
+            for name, value in network.trained.items()
+        }
     )

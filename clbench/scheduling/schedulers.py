@@ -10,16 +10,16 @@ import torch
 from clbench.errors import OptionError, UndefinedError, UnknownNameError, did_you_mean
 from clbench.indicators.bounds import CriticalStepSizes, cantelli_cap, critical_step_sizes
 from clbench.indicators.curvature import PowerIteration
+from clbench.indicators.borrowing import untouched
+from clbench.indicators.layers import LayerChoice
 from clbench.indicators.networks import (
     WHOLE,
     LossFunction,
     Measures,
     Model,
+    Network,
     Penalty,
     Stacked,
-    layer_of,
-    layers,
-    trainable,
 )
 from clbench.indicators.optimizers import Knowledge, Optimizer, knowledge, with_weight_decay
 from clbench.indicators.passes import Pass
@@ -59,6 +59,8 @@ class PerLayerScheduler:
         steps_per_task: steps between calls of `begin_task`; without it there is no warm-up window.
         adjust: False only measures.
         seeds: of power iteration's random vectors, one per network; by default 0, 1, ...
+        layers: which parameters are a layer, see `clbench.indicators.layer_parameters`; what is in none keeps its step
+            size.
         **constants: those of `clbench.scheduling.Constants`.
 
     Attributes:
@@ -81,6 +83,7 @@ class PerLayerScheduler:
         steps_per_task: int | None = None,
         adjust: bool = True,
         seeds: Sequence[int] | None = None,
+        layers: LayerChoice = None,
         **constants: Any,
     ) -> None:
         self.constants = _constants(constants)
@@ -98,19 +101,19 @@ class PerLayerScheduler:
         knowledge(model, optimizer)  # complains if they do not go together
         if isinstance(optimizer, torch.optim.SGD):
             raise OptionError("SGD has no second moment to schedule by: use Adam or AdamW")
-        self._trained = list(trainable(model))
-        self._closed: Sequence[str] | None = None
-        self._noisy = _has_sample_gradients(model, required=adjust and self.bound != "volatility")
-        self.layers = list(layers(model)) if self.per_layer else [WHOLE]
+        self._choice, network = layers, Network(model, layers)
+        self._blocks, self._closed = network.blocks, None
+        self._noisy = _has_sample_gradients(network, required=adjust and self.bound != "volatility")
+        self.layers = list(network.layers) if self.per_layer else [WHOLE]
         self._penalty = with_weight_decay(model, optimizer, penalty)
-        self._power = PowerIteration(model, self.layers, seeds)
+        self._power = PowerIteration(network, self.layers, seeds)
         self._tracker = VolatilityTracker(
             self.constants.volatility, self.constants.window, self.constants.decay
         )
         self.decisions = History(self.layers, -(-(steps_per_task or 0) // self.constants.every))
         self.steps = self.task = self.step_in_task = 0
         if adjust and self.per_layer and isinstance(optimizer, torch.optim.Optimizer):
-            _group_by_layer(model, optimizer)
+            _group_by_layer(network, optimizer)
 
     def begin_task(self, task: int | None = None) -> None:
         """Say that a new task begins; before the first there is no need to.
@@ -196,9 +199,10 @@ class PerLayerScheduler:
         known = knowledge(self.model, self.optimizer)
         if all(one.second_moment is None for one in known.values()):
             return None
-        if list(trainable(self.model)) != self._trained:
+        network = Network(self.model, self._choice)
+        if network.blocks != self._blocks:
             raise OptionError("other parameters are trained than at the start: make a new scheduler")
-        point = Pass(self.model, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed)
+        point = Pass(network, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed)
         self._closed = point.closed
         sharpness = self._rows(self._power.update(point))
         normalized = self._rows(aggregated_of(self.model, known)) * sharpness
@@ -239,7 +243,7 @@ class PerLayerScheduler:
 
     def _step_sizes(self, known: Mapping[str, Knowledge]) -> torch.Tensor:
         """Return eta as it is, `(L, S)`; for the whole network that of its first layer."""
-        rows = [torch.as_tensor(known[names[0]].step_size) for names in layers(self.model).values()][
+        rows = [torch.as_tensor(known[names[0]].step_size) for names in self._blocks.values()][
             : len(self.layers)
         ]
         count = self.model.count if isinstance(self.model, Stacked) else 1
@@ -247,14 +251,17 @@ class PerLayerScheduler:
 
     def _apply(self, factor: torch.Tensor) -> None:
         if not isinstance(self.optimizer, torch.optim.Optimizer):
-            self.optimizer.step_sizes *= factor
+            rows = (
+                slice(len(factor)) if self.per_layer else slice(None)
+            )  # after them comes what is in no layer
+            self.optimizer.step_sizes[rows] *= factor
             return
-        places = {id(value): name for name, value in trainable(self.model).items()}
+        layer_of = _layer_of(Network(self.model, self._choice))
         for group in self.optimizer.param_groups:
             own = {
-                layer_of(places[id(value)]) if self.per_layer else WHOLE
+                layer_of[id(value)] if self.per_layer else WHOLE
                 for value in group["params"]
-                if id(value) in places
+                if id(value) in layer_of
             }
             if len(own) > 1:
                 raise OptionError(
@@ -347,9 +354,9 @@ def _constants(given: Mapping[str, Any]) -> Constants:
     return Constants(**given)
 
 
-def _has_sample_gradients(model: Model, required: bool) -> bool:
+def _has_sample_gradients(network: Network, required: bool) -> bool:
     try:
-        check_per_sample(model.model if isinstance(model, Stacked) else model)
+        check_per_sample(network.module)
     except UndefinedError:
         if required:
             raise
@@ -357,9 +364,14 @@ def _has_sample_gradients(model: Model, required: bool) -> bool:
     return True
 
 
-def _group_by_layer(model: Model, optimizer: torch.optim.Optimizer) -> None:
+def _layer_of(network: Network) -> dict[int, str]:
+    """Return the layer of each trained parameter, by the parameter's id."""
+    return {id(network.trained[name]): layer for layer, names in network.layers.items() for name in names}
+
+
+def _group_by_layer(network: Network, optimizer: torch.optim.Optimizer) -> None:
     """Split the optimizer's parameter groups so that none holds parameters of two layers; state stays."""
-    owner = {id(value): layer_of(name) for name, value in trainable(model).items()}
+    owner = _layer_of(network)
     groups = []
     for group in optimizer.param_groups:
         parts: dict[str | None, list[int]] = {}

@@ -1,0 +1,52 @@
+"""Ways to compute a forward pass that has right second derivatives, and that `torch.vmap` can map."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.overrides import TorchFunctionMode
+
+
+@contextlib.contextmanager
+def plain_kernels(model: nn.Module) -> Iterator[None]:
+    """Avoid fused attention and cuDNN's recurrent layers, which have no second derivative, and `torch._weight_norm`."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        if any(_normalises_weights(module) for module in model.modules()):
+            stack.enter_context(_WrittenOut())
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # of `vmap`
+        yield
+
+
+class _WrittenOut(TorchFunctionMode):
+    """Weight normalisation as it is defined: the derivative of `torch._weight_norm`'s own derivative is wrong.
+
+    `torch.autograd.gradgradcheck` shows that, in PyTorch 2.14 at least.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if function is torch._weight_norm:
+            direction, size, dim = (*args, 0)[:3]
+            return direction * (size / torch.norm_except_dim(direction, 2, dim))
+        return function(*args, **(kwargs or {}))
+
+
+def _normalises_weights(module: nn.Module) -> bool:
+    """Tell whether a module's weight is normalised by PyTorch, in the newer way or the older."""
+    if isinstance(module, ParametrizationList):
+        return any(type(one).__name__ == "_WeightNorm" for one in module)
+    return any(type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values())

@@ -1,0 +1,91 @@
+"""Gradients of single samples, of layers without a closed form."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.func import grad, vmap
+
+from clbench.indicators.borrowing import borrowed
+from clbench.indicators.derivatives import differentiated
+from clbench.indicators.networks import LossFunction, Network, Tensors
+
+CHUNK = 64  # samples whose gradients are in memory together, at most
+CHUNK_NUMBERS = 2**26  # numbers that they have together
+
+Reduce = Callable[[torch.Tensor], torch.Tensor]
+"""What is made of a parameter's gradient."""
+
+
+def of_samples(
+    network: Network,
+    loss_fn: LossFunction,
+    leaves: Tensors,
+    rest: Tensors,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    reduce: Reduce,
+) -> Tensors:
+    """Return what is made of each sample's gradients of one network, `(B, ...)` by parameter.
+
+    By `torch.func.vmap`, and by a loop over samples where that cannot go, as in recurrent layers.
+
+    Args:
+        network: whose architecture it is.
+        loss_fn: the mean loss of any number of samples.
+        leaves: parameters that gradients are taken by.
+        rest: the other parameters, and buffers.
+        inputs: `(B, ...)`.
+        targets: ditto.
+        reduce: what is made of a gradient.
+    """
+    if not any(isinstance(module, nn.RNNBase) for module in network.module.modules()):
+        try:
+            return _mapped(network, loss_fn, leaves, rest, inputs, targets, reduce)
+        except (RuntimeError, NotImplementedError):
+            pass  # a loop is right wherever autograd is
+    return _looped(network, loss_fn, leaves, rest, inputs, targets, reduce)
+
+
+def _mapped(
+    network: Network,
+    loss_fn: LossFunction,
+    leaves: Tensors,
+    rest: Tensors,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    reduce: Reduce,
+) -> Tensors:
+    def loss(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        with borrowed(network.module, {**others, **own}):
+            return loss_fn(network.inner(x.unsqueeze(0)), y.unsqueeze(0))
+
+    def reduced(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
+        return {name: reduce(value) for name, value in grad(loss)(own, others, x, y).items()}
+
+    numbers = sum(value.numel() for value in leaves.values())
+    chunk = max(1, min(CHUNK, CHUNK_NUMBERS // numbers))
+    rows = vmap(reduced, in_dims=(None, None, 0, 0), chunk_size=chunk, randomness="different")
+    found: Tensors = rows(leaves, rest, inputs, targets)
+    return found
+
+
+def _looped(
+    network: Network,
+    loss_fn: LossFunction,
+    leaves: Tensors,
+    rest: Tensors,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    reduce: Reduce,
+) -> Tensors:
+    own = {name: value.clone().requires_grad_() for name, value in leaves.items()}
+    others = {name: value.clone() for name, value in rest.items()}
+    found = []
+    with torch.enable_grad(), borrowed(network.module, {**others, **own}):
+        for place in range(len(inputs)):
+            one = slice(place, place + 1)
+            loss = loss_fn(network.inner(inputs[one]), targets[one])
+            gradients = differentiated("per-sample gradients", loss, list(own.values()))
+            found.append({name: reduce(value) for name, value in zip(own, gradients, strict=True)})
+    return {name: torch.stack([values[name] for values in found]) for name in own}
