@@ -42,7 +42,7 @@ def comparison(
         else:
             right.axhline(0, linewidth=1.8, zorder=1.9, **look(index))
     left.set_ylim(0, 1.02)
-    left.set_title(f"task accuracy (before each update){number}, 95 % t intervals", fontsize=9, loc="left")
+    left.set_title(f"task accuracy (before each update), {number}", fontsize=9, loc="left")
     how = "; ".join(dict.fromkeys(text for label, text in hows.items() if label != reference))
     right.set_title(f"difference to {reference}; {how}", fontsize=9, loc="left")
     for axes in (left, right):
