@@ -11,10 +11,11 @@ from clbench.command_line import Parser, run_command
 from clbench.comparing import Comparison, Row, compare, entries_of
 from clbench.errors import OptionError
 from clbench.evaluation.progress import make_wide_console
+from clbench.intervals import ENOUGH_SEEDS
 from clbench.places import SOMEWHERE, recorded
 from clbench.results import find_runs
 from clbench.results.files import write_whole
-from clbench.scoring import ENOUGH_SEEDS, SCORES, Estimate
+from clbench.scoring import SCORES, Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,7 +133,7 @@ def _lines(estimate: Estimate, style: str) -> str:
 
 
 def _no_minus_zero(value: float) -> float:
-    return round(value, 4) + 0.0
+    return 0.0 if abs(value) < 0.5e-4 else value
 
 
 def explanation(comparison: Comparison) -> list[str]:

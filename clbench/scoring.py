@@ -6,34 +6,21 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from clbench.intervals import (
-    ENOUGH_SEEDS,
-    Estimate,
-    difference,
-    estimate,
-    how_compared,
-    paired_on,
-    ranks,
-    why_ties,
-)
+from clbench.intervals import Estimate, difference, estimate, ranks
 from clbench.records import TaskRecord
 
 __all__ = [
-    "ENOUGH_SEEDS",
     "SCORES",
     "Estimate",
     "Score",
     "difference",
     "estimate",
     "finished",
-    "how_compared",
     "last_tenth",
-    "paired_on",
     "ranks",
     "score",
     "seed_scores",
     "share_lost",
-    "why_ties",
 ]
 
 

@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from clbench.scoring import difference, estimate, how_compared, paired_on, ranks, why_ties
+from clbench.intervals import difference, estimate, how_compared, paired_on, ranks, why_ties
 
 REPEATS = 4_000
 COUNTS = (3, 5, 10)

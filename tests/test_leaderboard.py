@@ -524,17 +524,18 @@ def test_usage(arguments, named, capsys, tmp_path, monkeypatch):
 # Formats of old.
 
 
-def test_todays_format_keeps_loading():
-    """Whatever comes later: a submission of schema 1 loads, passes and scores the same."""
-    found = dict(read_all(HERE / "data" / "leaderboard-1"))
+@pytest.mark.parametrize(("version", "low"), [(1, 0.36), (2, 0.267)])
+def test_todays_formats_keep_loading(version, low):
+    """Whatever comes later: a submission of schema 1 or 2 loads, passes and scores the same."""
+    folder = HERE / "data" / f"leaderboard-{version}"
+    found = dict(read_all(folder))
     entry = found["l2"]
     assert not isinstance(entry, Exception), entry
     check_entry(entry)
-    assert entry.submission.schema_version == 1
-    assert entry.submission.scores["average_task_accuracy"]["mean"] == pytest.approx(0.39217, abs=1e-5)
-    assert (
-        json.loads((HERE / "data/leaderboard-1/submissions/l2/submission.json").read_text(encoding="utf-8"))[
-            "licence"
-        ]
-        == "MIT"
-    )
+    assert entry.submission.schema_version == version
+    said = entry.submission.scores["average_task_accuracy"]
+    assert said["mean"] == pytest.approx(0.39217, abs=1e-5)
+    assert said["low"] == pytest.approx(low, abs=1e-3)
+    assert rank([entry])[0].score("average_task_accuracy").low == pytest.approx(0.267, abs=1e-3)
+    content = json.loads((folder / "submissions/l2/submission.json").read_text(encoding="utf-8"))
+    assert content["licence"] == "MIT"

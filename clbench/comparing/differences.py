@@ -6,15 +6,8 @@ from dataclasses import dataclass, replace
 from clbench.comparing.entries import Entry, chosen, labelled, reference_of
 from clbench.comparing.sameness import circumstances, differing, listed, refusal, settings
 from clbench.errors import UsageError
-from clbench.scoring import (
-    SCORES,
-    Estimate,
-    difference,
-    estimate,
-    how_compared,
-    paired_on,
-    seed_scores,
-)
+from clbench.intervals import how_compared, paired_on
+from clbench.scoring import SCORES, Estimate, difference, estimate, seed_scores
 from clbench.specs import check_choice
 
 BESIDE = ("last_tenth", "slope")  # compared whatever the score is

@@ -10,10 +10,11 @@ from itertools import groupby
 from pathlib import Path
 
 from clbench.errors import SubmissionError
+from clbench.intervals import why_ties
 from clbench.leaderboard.checking import SUBMISSIONS
 from clbench.leaderboard.ranking import Row
 from clbench.results.files import write_whole
-from clbench.scoring import Estimate, why_ties
+from clbench.scoring import Estimate
 
 README, PAGE = "README.md", "index.html"
 BEGIN, END = (

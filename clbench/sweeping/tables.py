@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from clbench.evaluation.report import interval
-from clbench.scoring import why_ties
+from clbench.intervals import why_ties
 from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.folder import SweepFolder
 from clbench.sweeping.report import Report
