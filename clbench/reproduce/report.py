@@ -146,7 +146,9 @@ def _figures(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
         yield f"### {label(figure)}\n\n![{figure.title}]({at}{PICTURE})\n"
         summary = f" [numbers]({at}{SUMMARY})," if figure.summary else ""
         missing = f" {lacks(runs)}." if lacks(runs) else ""
-        yield f"{figure.title}. [Data]({at}{DATA}),{summary} [runs]({at}{RUNS}).{missing}\n"
+        seeds = sorted({len(one.split()) for one in runs["seeds"].dropna().astype(str)})
+        number = f"{' to '.join(map(str, seeds[:1] + seeds[1:][-1:]))} seed{'s' if seeds != [1] else ''}"
+        yield f"{figure.title}. [Data]({at}{DATA}),{summary} [runs]({at}{RUNS}) of {number}.{missing}\n"
         if figure.table:
             yield data_table(numbers, figure.table)
 
