@@ -4,6 +4,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clbench.evaluation.report import loss
 from clbench.records import TaskRecord
 from clbench.scoring import estimate, score
 
@@ -62,3 +63,16 @@ def test_a_seed_that_starts_at_chance_has_nothing_to_lose(first):
     found = score("a", records(levels), 10, chance=0.1)
     assert np.isnan([found.share_lost.mean, found.share_lost.low, found.share_lost.high]).all()
     assert np.isnan(score("a", records([[0.9] * 10]), 10).share_lost.mean)  # nobody said what chance is
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        ([[0.9, 0.1], [0.9, 0.3]], "a lost 88 % [-71, 246] of what lay above chance."),
+        ([[0.9, 0.1]], "a lost 100 % of what lay above chance."),
+        ([[0.9, 0.9], [0.9, 0.8]], ""),
+        ([[0.9, 0.1], [0.1, 0.1]], "a started at chance: what it lost is not defined."),
+    ],
+)
+def test_losses_are_said_with_their_interval(levels, said):
+    assert loss(score("a", records(levels), 2, chance=0.1)) == said

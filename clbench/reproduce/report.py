@@ -148,7 +148,7 @@ def _figures(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
         missing = f" {lacks(runs)}." if lacks(runs) else ""
         seeds = sorted({len(one.split()) for one in runs["seeds"].dropna().astype(str)})
         number = f"{' to '.join(map(str, seeds[:1] + seeds[1:][-1:]))} seed{'s' if seeds != [1] else ''}"
-        yield f"{figure.title}. [Data]({at}{DATA}),{summary} [runs]({at}{RUNS}) of {number}.{missing}\n"
+        yield f"{figure.title}; {number}. [Data]({at}{DATA}),{summary} [runs]({at}{RUNS}).{missing}\n"
         if figure.table:
             yield data_table(numbers, figure.table)
 
