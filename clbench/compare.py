@@ -11,6 +11,7 @@ from clbench.command_line import Parser, run_command
 from clbench.comparing import Comparison, Row, compare, entries_of
 from clbench.errors import OptionError
 from clbench.evaluation.progress import make_wide_console
+from clbench.intervals import ENOUGH_SEEDS
 from clbench.places import SOMEWHERE, recorded
 from clbench.results import find_runs
 from clbench.results.files import write_whole
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".pdf", ".svg")
 DESCRIPTION = """\
-Compare agents of one run or several: each with a reference, seed by seed on the same streams.
+Compare agents of one run or several: each with a reference, seed by seed on the same streams if they share seeds.
 Runs of different streams, data or protocols are refused, unless --mix marks them as not the same."""
 EPILOG = """\
 examples:
@@ -103,16 +104,16 @@ def table(comparison: Comparison) -> "Table":
     name, *others = comparison.scores
     digits = 4 if name == "slope" else 3
     titles = [name.replace("_", " ").replace(" ", "\n", 1), f"{_short(name)}\ndifference"]
-    for title in ("\nseeds", *titles, *(f"{_short(other)}\ndiff." for other in others)):
+    for title in ("\nn", *titles, *(f"{_short(other)}\ndiff." for other in others)):
         grid.add_column(title, justify="right", no_wrap=True)
     for row in comparison.rows:
         if row.entry.label == comparison.reference.label:
             cells = ["reference", *("" for _ in others)]
         else:
-            cells = [_lines(row.differences[name], f"+.{digits}f")]
+            cells = [f"{_lines(row.differences[name], f'+.{digits}f')}\n{row.how}"]
             cells += [f"{_no_minus_zero(row.differences[other].mean):+.4f}" for other in others]
         label = row.entry.label.replace(" (", "\n(", 1)
-        grid.add_row(label, str(len(row.seeds)), _lines(row.scores[name], f".{digits}f"), *cells)
+        grid.add_row(label, str(len(row.entry.seeds)), _lines(row.scores[name], f".{digits}f"), *cells)
     return grid
 
 
@@ -126,27 +127,34 @@ def _lines(estimate: Estimate, style: str) -> str:
     >>> _lines(Estimate(0.5, 0.4, 0.6), "+.1f"), _lines(Estimate(0.5, math.nan, math.nan), ".1f")
     ('+0.5\n[+0.4, +0.6]', '0.5')
     """
-    mean, low, high = (f"{_no_minus_zero(one):{style}}" for one in vars(estimate).values())
+    ends = (estimate.mean, estimate.low, estimate.high)
+    mean, low, high = (f"{_no_minus_zero(one):{style}}" for one in ends)
     return mean if math.isnan(estimate.low) else f"{mean}\n[{low}, {high}]"
 
 
 def _no_minus_zero(value: float) -> float:
-    return round(value, 4) + 0.0
+    return 0.0 if abs(value) < 0.5e-4 else value
 
 
 def explanation(comparison: Comparison) -> list[str]:
     """Return the lines that say what differences and intervals are."""
     where = "though not on the same streams" if comparison.not_the_same else "on the same streams"
+    hows = {row.how.partition(",")[0] for row in comparison.others}
+    kinds = {
+        "paired": f"paired: seed by seed, {where}",
+        "Welch": "Welch: of two groups, since they have no two seeds in common",
+    }
+    used = "; ".join(text for kind, text in kinds.items() if kind in hows)
     lines = [
-        f"difference: the entry's score minus that of {comparison.reference.label}, seed by seed, {where};"
-        " mean over seeds [95 % bootstrap interval]"
+        f"difference: the entry's score minus that of {comparison.reference.label}, mean over n seeds "
+        f"[95 % t interval]; {used}"
     ]
-    counts = {len(row.seeds) for row in comparison.others}
-    if 1 in counts:
+    least = min(row.differences[comparison.scores[0]].n for row in comparison.others)
+    if any(math.isnan(row.differences[comparison.scores[0]].low) for row in comparison.others):
         lines.append("with one seed there is no interval: chance alone may make a difference")
-    if several := counts - {1}:
+    elif least < ENOUGH_SEEDS:
         lines.append(
-            f"with {min(several)} seeds an interval is the least uncertainty there is, not all of it"
+            f"with {least} seeds an interval is wide: what it does not show may be there all the same"
         )
     return lines
 
@@ -166,6 +174,7 @@ def _csv_row(row: Row, comparison: Comparison) -> dict[str, Any]:
         "agent": row.entry.agent,
         "reference": comparison.reference.label,
         "seeds": " ".join(map(str, row.seeds)),
+        "compared": row.how,
         "num_tasks": comparison.num_tasks,
     }
     for name in comparison.scores:
@@ -184,6 +193,7 @@ def figure(comparison: Comparison) -> "Figure":
     """Return accuracy curves and, beside them, the differences to the reference."""
     from clbench import plotting
 
+    hows = {row.entry.label: row.how for row in comparison.rows}
     accuracies = {
         row.entry.label: {
             task: [tasks[task].accuracy for tasks in row.entry.seeds.values()]
@@ -192,7 +202,7 @@ def figure(comparison: Comparison) -> "Figure":
         for row in comparison.rows
     }
     differences = {row.entry.label: row.by_task for row in comparison.rows}
-    return plotting.comparison(accuracies, differences, comparison.reference.label, comparison.title)
+    return plotting.comparison(accuracies, differences, hows, comparison.reference.label, comparison.title)
 
 
 if __name__ == "__main__":

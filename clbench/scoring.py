@@ -1,23 +1,27 @@
 """Records -> scores with intervals. Pure: nothing is read or written."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from clbench.intervals import Estimate, difference, estimate, ranks
 from clbench.records import TaskRecord
 
-CONFIDENCE = 0.95
-RESAMPLES = 9_999
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds with its 95 % bootstrap interval; NaN ends for a single seed."""
-
-    mean: float
-    low: float
-    high: float
+__all__ = [
+    "SCORES",
+    "Estimate",
+    "Score",
+    "difference",
+    "estimate",
+    "finished",
+    "last_tenth",
+    "ranks",
+    "score",
+    "seed_scores",
+    "share_lost",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Score:
         last_tenth: mean task accuracy of the last 10 % of tasks (at least one task).
         slope: least-squares slope of task accuracy, per task.
         final_epoch_accuracy: mean over tasks of the accuracy over each task's last epoch.
+        share_lost: see `share_lost`.
     """
 
     agent: str
@@ -43,31 +48,57 @@ class Score:
     last_tenth: Estimate
     slope: Estimate
     final_epoch_accuracy: Estimate
-
-    @property
-    def share_lost(self) -> float:
-        """Share of the first task's accuracy that the last 10 % of tasks lack; negative for a gain."""
-        return 1 - self.last_tenth.mean / self.first_task.mean if self.first_task.mean else 0.0
+    share_lost: Estimate
 
 
-SCORES = tuple(item.name for item in fields(Score) if item.name not in ("agent", "seeds"))
+SCORES = tuple(item.name for item in fields(Score) if item.name not in ("agent", "seeds", "share_lost"))
 """Names of the scores."""
 
 
-def score(agent: str, records: Iterable[TaskRecord], num_tasks: int) -> Score | None:
+def score(
+    agent: str, records: Iterable[TaskRecord], num_tasks: int, chance: float = math.nan
+) -> Score | None:
     """Return an agent's score over its seeds that finished all `num_tasks` tasks; None if none did.
+
+    Args:
+        agent: its name.
+        records: of this agent and others.
+        num_tasks: tasks in the stream.
+        chance: accuracy of guessing, one over the number of classes; without it `share_lost` is not known.
 
     Examples:
         >>> records = [TaskRecord("a", 0, task, 1, 0.8 - 0.2 * task, 1.0, 0.0, 0.0) for task in range(3)]
-        >>> result = score("a", records, 3)
-        >>> round(result.average_task_accuracy.mean, 3), round(result.slope.mean, 3)
-        (0.6, -0.2)
+        >>> result = score("a", records, 3, chance=0.1)
+        >>> [round(one.mean, 3) for one in (result.average_task_accuracy, result.slope, result.share_lost)]
+        [0.6, -0.2, 0.571]
     """
     complete = finished(agent, records, num_tasks)
     if not complete:
         return None
-    estimates = {name: estimate(values) for name, values in seed_scores(complete.values()).items()}
-    return Score(agent=agent, seeds=len(complete), **estimates)
+    values = seed_scores(complete.values())
+    lost = share_lost(values["first_task"], values["last_tenth"], chance)
+    estimates = {name: estimate(own) for name, own in values.items()}
+    return Score(agent=agent, seeds=len(complete), **estimates, share_lost=lost)
+
+
+def share_lost(first: np.ndarray, last: np.ndarray, chance: float) -> Estimate:
+    """Return the share of the first task's accuracy above chance that the last 10 % of tasks lack; below 0 for a gain.
+
+    NaN if a seed's first task is not above chance: it had nothing to lose.
+
+    Args:
+        first: accuracy of the first task, one per seed.
+        last: mean accuracy of the last 10 % of tasks, ditto.
+        chance: accuracy of guessing.
+
+    >>> share_lost(np.array([0.9, 0.7]), np.array([0.1, 0.4]), chance=0.1).mean
+    0.75
+    >>> share_lost(np.array([0.9, 0.1]), np.array([0.1, 0.1]), chance=0.1).mean
+    nan
+    """
+    if not (first > chance).all():
+        return Estimate(math.nan, math.nan, math.nan, len(first))
+    return estimate((first - last) / (first - chance))
 
 
 def finished(agent: str, records: Iterable[TaskRecord], num_tasks: int) -> dict[int, list[TaskRecord]]:
@@ -113,42 +144,6 @@ def last_tenth(by_task: np.ndarray) -> np.ndarray:
     tenth = -(-by_task.shape[1] // 10)
     means: np.ndarray = by_task[:, -tenth:].mean(axis=1)
     return means
-
-
-def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
-    """Return mean and 95 % percentile-bootstrap interval of the mean, resampling `values` (one per seed).
-
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13. With three seeds
-    the interval can never leave their range: read it as a lower bound on the uncertainty.
-    """
-    sample = np.asarray(values, dtype=float)
-    mean = float(sample.mean())
-    if len(sample) < 2:
-        return Estimate(mean, float("nan"), float("nan"))
-    if np.ptp(sample) == 0:
-        return Estimate(mean, mean, mean)
-    from scipy.stats import bootstrap
-
-    interval = bootstrap(
-        (sample,),
-        np.mean,
-        confidence_level=CONFIDENCE,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),  # the same records give the same interval
-    ).confidence_interval
-    return Estimate(mean, float(interval.low), float(interval.high))
-
-
-def ranks(estimates: Sequence[Estimate]) -> list[int]:
-    """Return each one's rank: one more than the number of those whose interval lies wholly above its own.
-
-    Those that cannot be told apart from the best share rank 1; without intervals nothing can be told apart.
-
-    >>> ranks([Estimate(0.5, 0.4, 0.6), Estimate(0.9, 0.8, 1.0), Estimate(0.7, 0.5, 0.9)])
-    [2, 1, 1]
-    """
-    return [1 + sum(other.low > own.high for other in estimates) for own in estimates]
 
 
 def _slopes(accuracy: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from clbench.compare import explanation, figure, main
 from clbench.comparing import compare, entries_of
@@ -25,6 +26,12 @@ def two(tmp_path):
     return [str(tmp_path / "one"), str(tmp_path / "two")]
 
 
+def gain_of_b():
+    """Mean of the differences between B and A, and its standard error."""
+    gaps = [np.mean(B[seed]) - np.mean(A[seed]) for seed in A]
+    return np.mean(gaps), scipy.stats.sem(gaps)
+
+
 def cells(text):
     return [line.split() for line in text.splitlines()]
 
@@ -38,7 +45,9 @@ def test_a_table_with_differences_and_what_they_are(two, capsys):
         assert part in lines[0]
     assert ["a", "3", "0.417", "reference"] in cells(printed.out)
     assert ["b", "3", "0.642", "+0.225", "+0.3667", "+0.1167"] in cells(printed.out)
-    assert "[+0.175, +0.250]" in printed.out
+    low, high = scipy.stats.t.interval(0.95, 2, *gain_of_b())
+    assert f"[{low:+.3f}, {high:+.3f}]" in printed.out
+    assert ["paired,", "n", "=", "3"] in cells(printed.out)
     assert re.match(r"difference\b.*\ba\b.*\b95 %", lines[-2])
     assert "3 seeds" in lines[-1]
     assert max(map(len, lines[1:-2])) <= 80
@@ -64,6 +73,21 @@ def test_one_seed_has_no_interval(tmp_path, capsys):
     assert not re.search(r"\d+ seeds", last)
 
 
+def test_groups_without_seeds_in_common_are_compared_by_welchs_interval(tmp_path, capsys):
+    write(tmp_path / "one", {"a": A})
+    write(tmp_path / "two", {"b": {seed + 3: levels for seed, levels in B.items()}}, seeds=(3, 4, 5))
+    out = tmp_path / "c.csv"
+    assert main([str(tmp_path), "--csv", str(out), "--out", str(tmp_path / "c.svg")]) == 0
+    printed = capsys.readouterr().out
+    assert "Welch, n = 3 and 3" in printed
+    assert re.search(r"^difference\b.*\bWelch\b", printed, re.MULTILINE)
+    assert "paired" not in printed
+    with open(out, newline="", encoding="utf-8") as file:
+        _, row = csv.DictReader(file)
+    assert (row["compared"], row["seeds"]) == ("Welch, n = 3 and 3", "3 4 5")
+    assert float(row["average_task_accuracy_difference"]) == pytest.approx(0.225)
+
+
 def test_a_figure_and_a_table_only_if_asked_for(two, tmp_path, capsys, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -80,7 +104,9 @@ def test_a_figure_and_a_table_only_if_asked_for(two, tmp_path, capsys, monkeypat
     assert {row["reference"] for row in rows} == {"a (one)"}
     assert rows[1]["seeds"] == "0 1 2"
     assert float(rows[1]["average_task_accuracy_difference"]) == pytest.approx(0.225)
-    assert float(rows[1]["last_tenth_difference_low"]) == pytest.approx(0.3)
+    low, _ = scipy.stats.t.interval(0.95, 2, *gain_of_b())
+    assert float(rows[1]["average_task_accuracy_difference_low"]) == pytest.approx(low)
+    assert rows[1]["compared"] == "paired, n = 3"
     assert rows[1]["not_the_same"] == ""
 
 

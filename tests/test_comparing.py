@@ -1,5 +1,4 @@
 import re
-from itertools import product
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 
 from clbench.comparing import compare, entries_of
 from clbench.errors import UnknownNameError, UsageError
-from clbench.scoring import SCORES
+from clbench.scoring import SCORES, estimate
 from tests.runs import facts, records
 
 A = {0: [0.8, 0.4, 0.3, 0.1], 1: [0.7, 0.5, 0.2, 0.2], 2: [0.9, 0.3, 0.3, 0.3]}
@@ -32,16 +31,16 @@ def test_differences_are_seed_by_seed():
     row = row_of(found, "b")
     assert (found.reference.label, row.seeds) == ("a", (0, 1, 2))
     assert row.scores["average_task_accuracy"].mean == pytest.approx(ours.mean())
-    # All 27 resamples of the three differences, each equally likely.
-    means = [np.mean(chosen) for chosen in product(differences, repeat=3)]
-    low, high = np.percentile(means, [2.5, 97.5], method="inverted_cdf")
+    low, high = scipy.stats.t.interval(0.95, 2, differences.mean(), scipy.stats.sem(differences))
     got = row.differences["average_task_accuracy"]
     assert (got.mean, got.low, got.high) == pytest.approx((differences.mean(), low, high))
+    assert (row.how, got.n) == ("paired, n = 3", 3)
     assert row.differences["last_tenth"].mean == pytest.approx((ours - theirs)[:, -1].mean())
     slopes = [[scipy.stats.linregress(range(4), one).slope for one in rows] for rows in (ours, theirs)]
     assert row.differences["slope"].mean == pytest.approx(np.subtract(*slopes).mean())
     for task in range(4):
-        assert row.by_task[task] == pytest.approx((ours - theirs)[:, task])
+        expected, got = estimate((ours - theirs)[:, task]), row.by_task[task]
+        assert (got.mean, got.low, got.high) == pytest.approx((expected.mean, expected.low, expected.high))
 
 
 def test_pairing_takes_out_what_streams_have_in_common():
@@ -74,26 +73,48 @@ def test_differences_are_antisymmetric_and_zero_against_oneself(a, b, score):
             assert np.isnan([ours.low, ours.high]).all()
         itself = row_of(compare(both, "a", score), "a").differences[name]
         assert itself.mean == 0
-    assert one.by_task == {task: [-value for value in values] for task, values in other.by_task.items()}
+    for task, ours in one.by_task.items():
+        theirs = other.by_task[task]
+        expected = pytest.approx((-theirs.mean, -theirs.high, -theirs.low), abs=1e-9, nan_ok=True)
+        assert (ours.mean, ours.low, ours.high) == expected
 
 
 def test_only_seeds_that_both_finished_and_it_says_which():
-    b = {1: B[1], 2: B[2][:3], 4: [0.5] * 4}
-    found = compare(entries({"a": A}) + entries({"b": b}, "runs/two", seeds=(1, 2, 4)))
+    b = {1: B[1], 2: B[2], 3: B[0][:3], 4: [0.5] * 4}
+    found = compare(entries({"a": A}) + entries({"b": b}, "runs/two", seeds=(1, 2, 3, 4)))
     row = row_of(found, "b")
-    assert row.seeds == (1,)
-    assert row.differences["average_task_accuracy"].mean == pytest.approx(np.mean(B[1]) - np.mean(A[1]))
-    assert row.scores["average_task_accuracy"].mean == pytest.approx((np.mean(B[1]) + 0.5) / 2)
+    assert (row.seeds, row.how) == ((1, 2), "paired, n = 2")
+    gaps = [np.mean(B[seed]) - np.mean(A[seed]) for seed in (1, 2)]
+    assert row.differences["average_task_accuracy"].mean == pytest.approx(np.mean(gaps))
+    means = [np.mean(B[1]), np.mean(B[2]), 0.5]
+    assert row.scores["average_task_accuracy"].mean == pytest.approx(np.mean(means))
     unfinished, common = found.notes
-    assert re.match(r"b\b.*\b2\b.*\b3\b", unfinished)
-    for part in ("b ", " a ", "seed 1:", "seeds 1, 4", "seeds 0, 1, 2"):
+    assert re.match(r"b\b.*\b3\b.*\b4\b", unfinished)
+    for part in ("b ", " a ", "seeds 1, 2:", "seeds 1, 2, 4", "seeds 0, 1, 2"):
         assert part in common
 
 
-def test_no_seed_in_common():
+@pytest.mark.parametrize("first", [2, 7])
+def test_without_two_seeds_in_common_two_are_compared_as_groups(first):
+    b = {first + place: row for place, row in enumerate([*B.values(), [0.5] * 4])}
+    found = compare(entries({"a": A}) + entries({"b": b}, "runs/two", seeds=tuple(b)))
+    row = row_of(found, "b")
+    assert (row.seeds, row.how) == (tuple(b), "Welch, n = 4 and 3")
+    ours, theirs = ([np.mean(levels) for levels in own.values()] for own in (b, A))
+    expected = scipy.stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    got = row.differences["average_task_accuracy"]
+    assert (got.low, got.high) == pytest.approx((expected.low, expected.high))
+    assert row.by_task[0].mean == pytest.approx(np.mean([0.8, 0.6, 0.9, 0.5]) - 0.8)
+    (note,) = found.notes
+    for part in ("b ", "Welch", " a ", f"seeds {first}, ", "seeds 0, 1, 2"):
+        assert part in note
+
+
+def test_one_seed_that_is_no_others_has_a_difference_without_an_interval():
     both = entries({"a": A}) + entries({"b": {7: [0.5] * 4}}, "runs/two", seeds=(7,))
-    with pytest.raises(UsageError, match=r"\bb\b.*\ba\b.*\bseed 7\b.*\bseeds 0, 1, 2\b"):
-        compare(both)
+    row = row_of(compare(both), "b")
+    assert row.how == "Welch, n = 1 and 3"
+    assert np.isnan(row.differences["slope"].low)
 
 
 def test_unfinished_entries_are_left_out_with_a_note():

@@ -281,8 +281,12 @@ def test_a_users_stream_and_agent_from_modules(tmp_path, monkeypatch, streams):
     )
     assert evaluation.spec.stream.options == {"spread": 2.0}
     assert evaluation.spec.stream.num_samples == 200
-    assert RunFolder(evaluation.folder).read_run()["data"]["source"] == "custom"
+    data = RunFolder(evaluation.folder).read_run()["data"]
+    assert (data["source"], data["num_classes"]) == ("custom", 4)
     assert len(evaluation.tasks) == 4
+    first, last = evaluation.tasks.pivot(index="task", columns="seed", values="accuracy").to_numpy()
+    lost = ((first - last) / (first - 1 / 4)).mean() if (first > 1 / 4).all() else np.nan
+    assert evaluation.scores[0].share_lost.mean == pytest.approx(lost, nan_ok=True)
 
 
 def test_a_stream_that_only_a_script_registered(tmp_path, streams):

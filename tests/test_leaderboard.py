@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -21,9 +23,10 @@ from clbench.leaderboard.cli import main
 from clbench.leaderboard.ranking import rank
 from clbench.leaderboard.submission import SUBMISSION_VERSION, read_entry
 from clbench.leaderboard.texts import check_name, check_text, check_url
-from clbench.scoring import Estimate
+from clbench.scoring import estimate
 from tests.cases import full_mnist
 from tests.leaderboards import SOURCE, edit, edit_tasks, write_submission
+from tests.test_intervals import by_hand
 
 pytestmark = pytest.mark.process
 
@@ -72,7 +75,7 @@ def test_checksums_are_those_of_all_images():
 
 BIDI, ZERO_WIDTH = "\u202e", "\u200b"
 SAYINGS = {
-    "later schema": (set_at("schema_version", value=SUBMISSION_VERSION + 1), r"schema_version 2\b.*\b1\b"),
+    "later schema": (set_at("schema_version", value=SUBMISSION_VERSION + 1), r"schema_version 3\b.*\b2\b"),
     "no schema": (set_at("schema_version", value=True), r"submission\.json.*schema_version"),
     "other name": (set_at("name", value="other"), r"submission\.json.*'other'"),
     "unknown key": (set_at("score", value=1.0), r"submission\.json.*'score'"),
@@ -128,19 +131,34 @@ SAYINGS = {
 }  # fmt: skip
 
 
-def test_ends_of_intervals_may_be_drawn_in_another_way(place):
-    """NumPy does not promise the same random numbers for ever; a share of the interval is too little to forge with."""
-    ends = checked(place).submission.scores["average_task_accuracy"]
-    width = ends["high"] - ends["low"]
-    assert width > 0
-    edit(place, set_at("scores", "average_task_accuracy", "low", value=ends["low"] - 0.04 * width))
-    checked(place)
-    (row,) = rank([checked(place)])
-    assert row.score("average_task_accuracy").low == pytest.approx(
-        ends["low"], abs=1e-9
-    )  # what is shown is recomputed
-    edit(place, set_at("scores", "average_task_accuracy", "low", value=ends["low"] - 0.06 * width))
+def test_ends_of_intervals_of_old_submissions_are_of_a_bootstrap_and_are_not_shown(place):
+    """They lie between the seeds, around the mean; nobody can forge a rank or a table by them."""
+    entry = checked(place)
+    seeds = sorted(entry.by_seed["average_task_accuracy"].values())
+    right = entry.scores.average_task_accuracy
+    assert right.low < seeds[0] < right.mean < seeds[-1] < right.high
+    said = set_at("scores", "average_task_accuracy", "low", value=seeds[0])
+    edit(place, said)
     with pytest.raises(SubmissionError, match="average_task_accuracy low"):
+        checked(place)
+
+    def of_old(data):
+        data["schema_version"] = 1
+        for name, one in data["scores"].items():
+            values = entry.by_seed[name].values()
+            one["low"], one["high"] = min(values), max(values)
+
+    edit(place, of_old)
+    (row,) = rank([checked(place)])
+    assert row.score("average_task_accuracy") == right
+    for part, value in (("low", seeds[0] - 0.001), ("low", right.mean + 0.001), ("high", seeds[-1] + 0.001)):
+        edit(place, of_old)
+        edit(place, set_at("scores", "average_task_accuracy", part, value=value))
+        with pytest.raises(SubmissionError, match=f"average_task_accuracy {part}"):
+            checked(place)
+    edit(place, of_old)
+    edit(place, set_at("scores", "average_task_accuracy", "mean", value=right.mean + 0.001))
+    with pytest.raises(SubmissionError, match="average_task_accuracy mean"):
         checked(place)
 
 
@@ -360,27 +378,28 @@ def test_who_cannot_be_told_apart_shares_a_rank(tmp_path):
     assert {row.entry.name: row.rank for row in found} == {"b": 1, "a": 2, "c": 2, "d": 4}
 
 
-@given(
-    st.lists(
-        st.tuples(st.floats(0, 1), st.floats(0, 0.3), st.floats(0, 0.3)), min_size=1, max_size=6, unique=True
+@pytest.mark.parametrize("apart", [0.0, 0.5, 2.0])
+def test_a_rank_counts_who_is_surely_better(apart, monkeypatch):
+    monkeypatch.setattr(
+        "clbench.leaderboard.ranking.board_of", lambda entry: ("PermutedMNIST-v0", "quick", "untuned")
     )
-)
-def test_a_rank_counts_who_is_surely_better(bounds):
-    intervals = [Estimate(mean, mean - down, mean + up) for mean, down, up in bounds]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "clbench.leaderboard.ranking.board_of", lambda entry: ("PermutedMNIST-v0", "quick", "untuned")
-        )
+    rng = np.random.default_rng(round(apart))
+    for _ in range(20):
+        scores = {
+            str(name): dict(enumerate(apart * name + rng.normal(size=4))) for name in rng.permutation(6)
+        }
         made = [
-            SimpleNamespace(name=str(index), scores=SimpleNamespace(average_task_accuracy=one))
-            for index, one in enumerate(intervals)
+            SimpleNamespace(
+                name=name,
+                by_seed={"average_task_accuracy": values},
+                scores=SimpleNamespace(average_task_accuracy=estimate(list(values.values()))),
+            )
+            for name, values in scores.items()
         ]
         found = rank(made)
-    for row in found:
-        better = [one for one in intervals if one.low > row.score("average_task_accuracy").high]
-        assert row.rank == 1 + len(better)
-    assert found[0].rank == 1
-    assert [row.rank for row in found] == sorted(row.rank for row in found)
+        assert {row.entry.name: row.rank for row in found} == by_hand(scores)
+        places = [(row.rank, -row.score("average_task_accuracy").mean) for row in found]
+        assert places == sorted(places)
 
 
 def test_tuned_and_untuned_streams_and_protocols_are_ranked_apart(tmp_path):
@@ -402,6 +421,11 @@ def test_tuned_and_untuned_streams_and_protocols_are_ranked_apart(tmp_path):
 # Table and page.
 
 
+def mean_and_error(row):
+    values = [np.mean([one.accuracy for one in row.entry.records if one.seed == seed]) for seed in range(3)]
+    return np.mean(values), scipy.stats.sem(values)
+
+
 def test_the_table_stands_between_its_markers(tmp_path):
     (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     rows = rank(entries(tmp_path, a=0.5, b=0.8))
@@ -409,8 +433,13 @@ def test_the_table_stands_between_its_markers(tmp_path):
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
-    assert re.search(r"\| 1 \| b \| 0\.80\d \[0\.80\d, 0\.80\d\] \|", text)
+    assert "\nold\n" not in text
+    low, high = scipy.stats.t.interval(0.95, 2, *mean_and_error(rows[0]))
+    assert (
+        f"| 1 | b | 3 | {rows[0].score('average_task_accuracy').mean:.3f} [{low:.3f}, {high:.3f}] |" in text
+    )
+    (line,) = [line for line in text.splitlines() if "3 seeds" in line]  # why rows tie
+    assert text.index("| 2 | a |") < text.index(line)
     build(tmp_path, rows)
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
     (tmp_path / "README.md").write_text("no markers", encoding="utf-8")
@@ -495,17 +524,18 @@ def test_usage(arguments, named, capsys, tmp_path, monkeypatch):
 # Formats of old.
 
 
-def test_todays_format_keeps_loading():
-    """Whatever comes later: a submission of schema 1 loads, passes and scores the same."""
-    found = dict(read_all(HERE / "data" / "leaderboard-1"))
+@pytest.mark.parametrize(("version", "low"), [(1, 0.36), (2, 0.267)])
+def test_todays_formats_keep_loading(version, low):
+    """Whatever comes later: a submission of schema 1 or 2 loads, passes and scores the same."""
+    folder = HERE / "data" / f"leaderboard-{version}"
+    found = dict(read_all(folder))
     entry = found["l2"]
     assert not isinstance(entry, Exception), entry
     check_entry(entry)
-    assert entry.submission.schema_version == 1
-    assert entry.submission.scores["average_task_accuracy"]["mean"] == pytest.approx(0.39217, abs=1e-5)
-    assert (
-        json.loads((HERE / "data/leaderboard-1/submissions/l2/submission.json").read_text(encoding="utf-8"))[
-            "licence"
-        ]
-        == "MIT"
-    )
+    assert entry.submission.schema_version == version
+    said = entry.submission.scores["average_task_accuracy"]
+    assert said["mean"] == pytest.approx(0.39217, abs=1e-5)
+    assert said["low"] == pytest.approx(low, abs=1e-3)
+    assert rank([entry])[0].score("average_task_accuracy").low == pytest.approx(0.267, abs=1e-3)
+    content = json.loads((folder / "submissions/l2/submission.json").read_text(encoding="utf-8"))
+    assert content["licence"] == "MIT"

@@ -88,6 +88,19 @@ def test_it_opens_on_one_board_and_filters(page):
     assert len(names(page)) == 5
 
 
+def test_each_board_shown_says_why_its_rows_tie(page):
+    def shown():
+        return [
+            one.text.partition(":")[0]
+            for one in page.find_elements("css selector", ".ties")
+            if one.is_displayed()
+        ]
+
+    assert shown() == ["RandomLabelMNIST-v0, quick, untuned"]  # the others have a single row
+    choose(page, "stream", "PermutedMNIST-v0")
+    assert shown() == []
+
+
 def test_a_column_of_one_value_is_not_shown(page):
     shown = {text: header(page, text).is_displayed() for text in ("Rank", "Track")}
     assert shown == {"Rank": True, "Track": True}

@@ -4,6 +4,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clbench.evaluation.report import loss
 from clbench.records import TaskRecord
 from clbench.scoring import estimate, score
 
@@ -37,31 +38,6 @@ def test_last_tenth_has_at_least_one_task(tasks, last):
     assert score("a", records([values]), tasks).last_tenth.mean == pytest.approx(values[-last:].mean())
 
 
-def test_intervals_are_bootstrap_percentiles_over_seeds():
-    """Against all 27 resamples of three seeds, each equally likely."""
-    sample = np.array([0.2, 0.5, 0.6])
-    means = sorted(
-        np.mean([sample[a], sample[b], sample[c]]) for a in range(3) for b in range(3) for c in range(3)
-    )
-    found = estimate(sample)
-    exact = np.percentile(means, [2.5, 97.5], method="inverted_cdf")
-    assert (found.low, found.high) == pytest.approx(tuple(exact))
-    assert estimate(sample) == found
-
-
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
-def test_intervals_hold_the_mean_and_stay_in_range(values):
-    found = estimate(values)
-    assert min(values) - 1e-12 <= found.low <= found.mean + 1e-12
-    assert found.mean - 1e-12 <= found.high <= max(values) + 1e-12
-
-
-def test_a_single_seed_has_no_interval():
-    found = estimate([0.4])
-    assert found.mean == 0.4
-    assert np.isnan([found.low, found.high]).all()
-
-
 def test_only_finished_seeds_count():
     whole = records([[0.5] * 3, [0.7] * 3])
     found = score("a", whole[:-1], 3)
@@ -71,7 +47,32 @@ def test_only_finished_seeds_count():
     assert score("b", whole, 3) is None
 
 
-def test_share_lost():
-    found = score("a", records([[0.8] + [0.2] * 9]), 10)
-    assert found.share_lost == pytest.approx(0.75)
-    assert score("a", records([[0.0] * 10]), 10).share_lost == 0
+def test_share_lost_is_of_what_lay_above_chance_seed_by_seed():
+    levels = [[0.9] + [0.5] * 9, [0.5] + [0.2] * 9, [0.7] + [0.1] * 9]
+    found = score("a", records(levels), 10, chance=0.1).share_lost
+    expected = estimate([0.4 / 0.8, 0.3 / 0.4, 0.6 / 0.6])
+    assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high))
+    assert found.n == 3
+    of_two = score("a", records(levels), 10, chance=0.4).share_lost
+    assert of_two.mean == pytest.approx(np.mean([0.4 / 0.5, 0.3 / 0.1, 0.6 / 0.3]))
+
+
+@pytest.mark.parametrize("first", [0.1, 0.05])
+def test_a_seed_that_starts_at_chance_has_nothing_to_lose(first):
+    levels = [[0.9] * 10, [first] + [0.1] * 9]
+    found = score("a", records(levels), 10, chance=0.1)
+    assert np.isnan([found.share_lost.mean, found.share_lost.low, found.share_lost.high]).all()
+    assert np.isnan(score("a", records([[0.9] * 10]), 10).share_lost.mean)  # nobody said what chance is
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        ([[0.9, 0.1], [0.9, 0.3]], "a lost 88 % [-71, 246] of what lay above chance."),
+        ([[0.9, 0.1]], "a lost 100 % of what lay above chance."),
+        ([[0.9, 0.9], [0.9, 0.8]], ""),
+        ([[0.9, 0.1], [0.1, 0.1]], "a started at chance: what it lost is not defined."),
+    ],
+)
+def test_losses_are_said_with_their_interval(levels, said):
+    assert loss(score("a", records(levels), 2, chance=0.1)) == said

@@ -226,7 +226,7 @@ def made_run(tmp_path, **changes):
         "versions": {"clbench": "0", "torch": "0"},
         "hardware": {},
         "git": None,
-        "data": {"source": "embedded", "size": size, "sha256": checksum},
+        "data": {"source": "embedded", "size": size, "num_classes": 10, "sha256": checksum},
     }
     facts.update(changes)
     folder.write_run(facts)

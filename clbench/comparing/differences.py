@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from clbench.comparing.entries import Entry, chosen, labelled, reference_of
 from clbench.comparing.sameness import circumstances, differing, listed, refusal, settings
 from clbench.errors import UsageError
-from clbench.scoring import SCORES, Estimate, estimate, seed_scores
+from clbench.intervals import how_compared, paired_on
+from clbench.scoring import SCORES, Estimate, difference, estimate, seed_scores
 from clbench.specs import check_choice
 
 BESIDE = ("last_tenth", "slope")  # compared whatever the score is
@@ -18,17 +19,19 @@ class Row:
 
     Attributes:
         entry: the entry.
-        seeds: those that both finished, on which differences are taken.
+        seeds: of the entry, those on which differences are taken: all that both finished, or all its own.
+        how: "paired, n = 3" or "Welch, n = 3 and 5", see `clbench.scoring.difference`.
         scores: of the entry, over all its finished seeds.
-        differences: the entry's score minus the reference's, seed by seed; by score.
-        by_task: the same of task accuracy, a number per seed; by task.
+        differences: the entry's score minus the reference's; by score.
+        by_task: the same of task accuracy; by task.
     """
 
     entry: Entry
     seeds: tuple[int, ...]
+    how: str
     scores: Mapping[str, Estimate]
     differences: Mapping[str, Estimate]
-    by_task: Mapping[int, Sequence[float]]
+    by_task: Mapping[int, Estimate]
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,11 @@ def compare(
     agents: Sequence[str] = (),
     mix: bool = False,
 ) -> Comparison:
-    """Compare entries with a reference: per seed that both finished, one score minus the other.
+    """Compare entries with a reference: one score minus the other, with intervals.
 
-    A root seed makes the same stream for every agent, so that differences are paired: what streams have in
-    common drops out. Intervals are 95 % bootstrap intervals over seeds, see `clbench.scoring.estimate`.
+    A root seed makes the same stream for every agent: on seeds that both finished differences are paired, so that what
+    streams have in common drops out. Without two such seeds they are compared as two groups, by Welch's interval. See
+    `clbench.scoring.difference`.
 
     Args:
         entries: of all runs, see `entries_of`; those without a finished seed are left out.
@@ -90,7 +94,7 @@ def compare(
         mix: compare runs of different streams, data or protocols, over the tasks that all have.
 
     Raises:
-        UsageError: nothing to compare, runs that are not the same, or no seed in common.
+        UsageError: nothing to compare, or runs that are not the same.
         UnknownNameError: no such agent or reference.
     """
     check_choice("score", score, SCORES)
@@ -122,25 +126,29 @@ def _cut(entry: Entry, num_tasks: int) -> Entry:
 
 
 def _row(entry: Entry, base: Entry, scores: Sequence[str]) -> Row:
-    common = tuple(sorted(entry.seeds.keys() & base.seeds.keys()))
-    if not common:
-        raise UsageError(
-            f"{entry.label} and {base.label} have no finished seed in common: "
-            f"{_seeds(entry.seeds)} and {_seeds(base.seeds)}"
-        )
-    own, others = ([one.seeds[seed] for seed in common] for one in (entry, base))
-    ours, theirs = seed_scores(own), seed_scores(others)
-    every = seed_scores(entry.seeds.values())
+    own, others = (_values(one) for one in (entry, base))
     return Row(
         entry=entry,
-        seeds=common,
-        scores={name: estimate(every[name]) for name in scores},
-        differences={name: estimate(ours[name] - theirs[name]) for name in scores},
+        seeds=paired_on(entry.seeds, base.seeds) or tuple(sorted(entry.seeds)),
+        how=how_compared(entry.seeds, base.seeds),
+        scores={name: estimate(list(own[name].values())) for name in scores},
+        differences={name: difference(own[name], others[name]) for name in scores},
         by_task={
-            task: [mine[task].accuracy - its[task].accuracy for mine, its in zip(own, others, strict=True)]
-            for task in range(len(own[0]))
+            task: difference(_of_task(entry, task), _of_task(base, task))
+            for task in range(min(map(len, entry.seeds.values())))
         },
     )
+
+
+def _values(entry: Entry) -> dict[str, dict[int, float]]:
+    """Return each score by seed."""
+    found = seed_scores(entry.seeds.values())
+    return {name: dict(zip(entry.seeds, map(float, own), strict=True)) for name, own in found.items()}
+
+
+def _of_task(entry: Entry, task: int) -> dict[int, float]:
+    """Return the accuracy of a task by seed."""
+    return {seed: tasks[task].accuracy for seed, tasks in entry.seeds.items()}
 
 
 def _seed_notes(rows: Sequence[Row], base: Entry) -> list[str]:
@@ -150,8 +158,10 @@ def _seed_notes(rows: Sequence[Row], base: Entry) -> list[str]:
         if len(row.entry.seeds) < planned:
             notes.append(f"{row.entry.label}: {len(row.entry.seeds)} of {planned} seeds finished")
         if set(row.entry.seeds) != set(base.seeds):
+            common = paired_on(row.entry.seeds, base.seeds)
+            where = f"on {_seeds(common)}" if common else "by Welch's interval"
             notes.append(
-                f"{row.entry.label} is compared on {_seeds(row.seeds)}: "
+                f"{row.entry.label} is compared {where}: "
                 f"it has {_seeds(row.entry.seeds)}, {base.label} {_seeds(base.seeds)}"
             )
     return notes

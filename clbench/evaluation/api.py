@@ -207,7 +207,8 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
     folder = RunFolder.create(out, f"{plan.spec.stream.id}-{plan.spec.protocol}")
     with folder.in_use():
         session = Session(plan, folder, gather_facts(plan, data))
-        return _evaluation(plan, folder, _run(session, display, data, held))
+        chance = 1 / data.num_classes
+        return _evaluation(plan, folder, _run(session, display, data, held), chance)
 
 
 def go_on(
@@ -229,7 +230,8 @@ def go_on(
         session, data, held = take_up(folder, classes, workers, data_dir, accept_changes)
         plan = replace(session.plan, profile=profile, log=names)
         session = replace(session, plan=plan, facts={**session.facts, "log": names})
-        return _evaluation(session.plan, folder, _run(session, display, data, held))
+        chance = 1 / data.num_classes
+        return _evaluation(session.plan, folder, _run(session, display, data, held), chance)
 
 
 def _run(session: Session, display: Display, data: LabelledData, held: bool) -> Watch:
@@ -241,10 +243,10 @@ def _run(session: Session, display: Display, data: LabelledData, held: bool) -> 
         raise
 
 
-def _evaluation(plan: Plan, folder: RunFolder, watch: Watch) -> Evaluation:
-    names = [agent.name for agent in plan.spec.agents]
+def _evaluation(plan: Plan, folder: RunFolder, watch: Watch, chance: float) -> Evaluation:
+    names, tasks = [agent.name for agent in plan.spec.agents], plan.spec.stream.num_tasks
     records = watch.sorted_records()
-    scores = [found for name in names if (found := score(name, records, plan.spec.stream.num_tasks))]
+    scores = [found for name in names if (found := score(name, records, tasks, chance))]
     return Evaluation(
         spec=plan.spec,
         folder=folder.path,

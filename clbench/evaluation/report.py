@@ -9,7 +9,7 @@ from clbench.evaluation.api import Evaluation
 from clbench.indicators.bounds import UNBOUNDED
 from clbench.loading import bundled_agents
 from clbench.registration import STREAMS
-from clbench.scoring import Estimate
+from clbench.scoring import Estimate, Score
 from clbench.specs import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
         console.print(table(evaluation))
         console.print()
     for score in evaluation.scores:
-        if score.share_lost >= LOSS_WORTH_SAYING:
-            console.print(f"{score.agent} lost {percent(score.share_lost)} of its first-task accuracy.")
+        if text := loss(score):
+            console.print(text)
     for agent, steps in step_tables(evaluation).items():
         console.print(f"\n{agent}, last task, medians over decisions and seeds:")
         console.print(steps)
@@ -44,6 +44,17 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
         console.print(f"{agent} spent {', '.join(f'{percent(share)} on {name}' for name, share in shares)}")
     files = sorted(path.name for path in evaluation.folder.iterdir() if path.is_file())
     console.print(f"{evaluation.folder}/   {'  '.join(files)}", soft_wrap=True)
+
+
+def loss(score: Score) -> str:
+    """Return in words what an agent has lost; "" if that is not worth saying."""
+    lost = score.share_lost
+    if math.isnan(lost.mean):
+        return f"{score.agent} started at chance: what it lost is not defined."
+    if lost.mean < LOSS_WORTH_SAYING:
+        return ""
+    ends = "" if math.isnan(lost.low) else f" [{100 * lost.low:.0f}, {100 * lost.high:.0f}]"
+    return f"{score.agent} lost {percent(lost.mean)}{ends} of what lay above chance."
 
 
 def parts_of(evaluation: Evaluation) -> dict[str, list[tuple[str, float]]]:
@@ -66,12 +77,20 @@ def table(evaluation: Evaluation) -> Table:
     """Return the table of scores, best first."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     grid.add_column("\nagent", no_wrap=True)
-    for title in ("average\ntask accuracy", "first\ntask", "last\n10 %", "slope\nper task", "\nsteps/s"):
+    for title in (
+        "\nn",
+        "average\ntask accuracy",
+        "first\ntask",
+        "last\n10 %",
+        "slope\nper task",
+        "\nsteps/s",
+    ):
         grid.add_column(title, justify="right", no_wrap=True)
     for score in evaluation.scores:
         incomplete = score.seeds < len(evaluation.spec.seeds)
         grid.add_row(
             score.agent + (f" ({score.seeds} of {len(evaluation.spec.seeds)} seeds)" if incomplete else ""),
+            str(score.seeds),
             interval(score.average_task_accuracy),
             f"{score.first_task.mean:.3f}",
             f"{score.last_tenth.mean:.3f}",

@@ -269,7 +269,12 @@ def what_runs(plan: Plan, data: LabelledData) -> dict[str, Any]:
     return {
         "spec": plan.spec.to_json(),
         "agents": {name: source_of(owner) for name, owner in plan.classes.items()},
-        "data": {"source": data.source, "size": len(data), "sha256": data.checksum},
+        "data": {
+            "source": data.source,
+            "size": len(data),
+            "num_classes": data.num_classes,
+            "sha256": data.checksum,
+        },
         "stream": source_of(lookup(plan.spec.stream.id).load()),
     }
 

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from clbench.errors import SubmissionError
+from clbench.intervals import why_ties
 from clbench.leaderboard.checking import SUBMISSIONS
 from clbench.leaderboard.ranking import Row
 from clbench.results.files import write_whole
@@ -21,7 +22,7 @@ BEGIN, END = (
     "<!-- leaderboard: end -->",
 )
 NEW_README = f"# Leaderboard\n\n{BEGIN}\n{END}\n"
-COLUMNS = ("rank", "submission", "average task accuracy", "last 10 %", "slope", "cost", "links")
+COLUMNS = ("rank", "submission", "n", "average task accuracy", "last 10 %", "slope", "cost", "links")
 
 
 def build(folder: Path, rows: Sequence[Row]) -> list[Path]:
@@ -47,11 +48,14 @@ def tables(rows: Sequence[Row]) -> str:
     """Return a Markdown table for each stream, protocol and track."""
     parts = []
     for (stream, protocol, track), board in groupby(rows, key=lambda row: row.board):
+        own = list(board)
         parts.append(f"### {stream}, {protocol}, {track}\n")
         parts.append("| " + " | ".join(COLUMNS) + " |")
         parts.append("|" + "---|" * len(COLUMNS))
-        parts += [f"| {' | '.join(_cells(row))} |" for row in board]
+        parts += [f"| {' | '.join(_cells(row))} |" for row in own]
         parts.append("")
+        if text := why_ties([row.seeds for row in own]):
+            parts.append(f"{text}\n")
     return "\n".join(parts) if parts else "No submissions yet.\n"
 
 
@@ -67,6 +71,7 @@ def _cells(row: Row) -> list[str]:
     return [
         str(row.rank),
         name,
+        str(row.seeds),
         interval(row.score("average_task_accuracy")),
         f"{row.score('last_tenth').mean:.3f}",
         f"{row.score('slope').mean:+.4f}",
@@ -99,10 +104,23 @@ def page(rows: Sequence[Row]) -> str:
         "TRACKS": _options(choices[2]),
         "ROWS": "\n".join(_row(row) for row in rows),
         "COUNT": str(len(rows)),
+        "TIES": "\n".join(_ties(rows)),
     }
     text = (templates / "page.html").read_text(encoding="utf-8")
     parts = text.split("%%")  # text, name, text, name, ..., text
     return "".join(filled[part] if index % 2 else part for index, part in enumerate(parts))
+
+
+def _ties(rows: Sequence[Row]) -> list[str]:
+    """Return a paragraph for each stream, protocol and track whose seeds are too few to tell much apart."""
+    found = []
+    for (stream, protocol, track), board in groupby(rows, key=lambda row: row.board):
+        if text := why_ties([row.seeds for row in board]):
+            where = (
+                f'data-stream="{_safe(stream)}" data-protocol="{_safe(protocol)}" data-track="{_safe(track)}"'
+            )
+            found.append(f'<p class="ties" {where}>{_safe(f"{stream}, {protocol}, {track}: {text}")}</p>')
+    return found
 
 
 def _digest(text: str) -> str:
@@ -140,6 +158,7 @@ def _row(row: Row) -> str:
     details = "".join(f"<dt>{what}</dt><dd>{_safe(text)}</dd>" for what, text in about)
     cells = [
         ("rank", row.rank, str(row.rank)),
+        ("seeds", row.seeds, str(row.seeds)),
         ("average", average.mean, f"{_bar(average)}<span>{interval(average)}</span>"),
         ("tenth", tenth.mean, f"{tenth.mean:.3f}"),
         ("slope", slope.mean, f"{slope.mean:+.4f}"),
@@ -163,8 +182,9 @@ def _row(row: Row) -> str:
 
 
 def _bar(estimate: Estimate) -> str:
-    """Draw mean and interval on a line from 0 to 1."""
-    low, mean, high = (100 * value for value in (estimate.low, estimate.mean, estimate.high))
+    """Draw mean and interval, cut at 0 and 1, on a line from 0 to 1."""
+    ends = (estimate.low, estimate.mean, estimate.high)
+    low, mean, high = (100 * min(max(value, 0.0), 1.0) for value in ends)
     return (
         '<svg class="bar" viewBox="0 0 100 10" aria-hidden="true" preserveAspectRatio="none">'
         '<line class="axis" x1="0" x2="100" y1="9.5" y2="9.5"/>'

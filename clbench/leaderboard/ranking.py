@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from clbench.leaderboard.submission import Entry
 from clbench.registration import STREAMS
-from clbench.scoring import Estimate, ranks
+from clbench.scoring import SCORES, Estimate, ranks
 from clbench.specs import PROTOCOLS
 
 
@@ -20,6 +20,11 @@ class Row:
 
     rank: int
     entry: Entry
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds it has."""
+        return len(self.entry.submission.seeds)
 
     @property
     def board(self) -> tuple[str, str, str]:
@@ -49,8 +54,7 @@ def board_of(entry: Entry) -> tuple[str, str, str]:
 def rank(entries: Iterable[Entry]) -> list[Row]:
     """Return rows, board by board, best first.
 
-    Ranks are by the intervals of average task accuracy, see `clbench.scoring.ranks`; of one rank the higher mean
-    comes first.
+    Ranks are by average task accuracy, see `clbench.scoring.ranks`; of one rank the higher mean comes first.
     """
     boards: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
@@ -64,6 +68,6 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
 
 
 def _ranked(entries: Sequence[Entry]) -> list[Row]:
-    estimates = [entry.scores.average_task_accuracy for entry in entries]
-    rows = [Row(place, entry) for place, entry in zip(ranks(estimates), entries, strict=True)]
+    places = ranks({entry.name: entry.by_seed[SCORES[0]] for entry in entries})
+    rows = [Row(places[entry.name], entry) for entry in entries]
     return sorted(rows, key=lambda row: (row.rank, -row.score("average_task_accuracy").mean, row.entry.name))

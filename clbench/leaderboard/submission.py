@@ -16,16 +16,19 @@ from clbench.errors import SubmissionError
 from clbench.leaderboard.texts import check_name
 from clbench.records import TaskRecord
 from clbench.results import columns
-from clbench.scoring import Estimate, Score, score
+from clbench.scoring import SCORES, Score, finished, score, seed_scores
 from clbench.specs import plain
 
-SUBMISSION_VERSION = 1
-"""Version of submission.json; readers of a later one read all earlier ones."""
+SUBMISSION_VERSION = 2
+"""Version of submission.json; readers of a later one read all earlier ones. In version 1 the ends of intervals are
+percentiles of a bootstrap, and cover too little; whatever the version, those that are shown are computed from records.
+"""
 
 DATA, TASKS = "submission.json", "tasks.csv"
 LIMITS = {DATA: 64 << 10, TASKS: 4 << 20}
 SOURCE_LIMIT = 256 << 10
 DEPTH = 8
+PARTS = ("mean", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,14 @@ class Entry:
         if found is None:
             raise SubmissionError(f"{TASKS}: no seed has all tasks")
         return found
+
+    @functools.cached_property
+    def by_seed(self) -> dict[str, dict[int, float]]:
+        """Each score by seed, as the records give it."""
+        data = self.submission
+        seeds = finished(data.agent["reference"], self.records, data.stream["num_tasks"])
+        found = seed_scores(seeds.values())
+        return {name: dict(zip(seeds, map(float, own), strict=True)) for name, own in found.items()}
 
 
 def read_entry(folder: Path) -> Entry:
@@ -266,4 +277,4 @@ def _record(row: Mapping[str, str], where: str) -> TaskRecord:
 
 def scores_as_data(score: Score) -> dict[str, dict[str, float]]:
     """Return a score's estimates as they stand in submission.json."""
-    return {name: vars(value) for name, value in vars(score).items() if isinstance(value, Estimate)}
+    return {name: {part: getattr(getattr(score, name), part) for part in PARTS} for name in SCORES}

@@ -200,7 +200,7 @@ def _run_facts(facts: dict[str, Any], spec: RunSpec) -> dict[str, Any]:
         "device": spec.device,
         "threads": spec.threads,
         "git": facts["git"],
-        "data": facts["data"],
+        "data": {name: facts["data"][name] for name in ("source", "size", "sha256")},
     }
 
 

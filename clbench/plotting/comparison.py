@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from clbench.plotting.curves import draw
+from clbench.plotting.curves import counted, draw, draw_estimates
 from clbench.plotting.style import legend, look, new_figure, tidy
+from clbench.scoring import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,29 +14,37 @@ ByTask = Mapping[int, Sequence[float]]
 
 
 def comparison(
-    accuracies: Mapping[str, ByTask], differences: Mapping[str, ByTask], reference: str, title: str
+    accuracies: Mapping[str, ByTask],
+    differences: Mapping[str, Mapping[int, Estimate]],
+    hows: Mapping[str, str],
+    reference: str,
+    title: str,
 ) -> "Figure":
-    """Return the figure of a comparison: means over seeds and 95 % bootstrap intervals, task by task.
+    """Return the figure of a comparison: means over seeds and 95 % t intervals, task by task.
 
-    Left task accuracy, right its difference to the reference's on the same seeds.
+    Left task accuracy, right its difference to the reference's.
 
     Args:
         accuracies: by label, in the order of the legend, and by task: a number per seed.
-        differences: the same of differences; that of the reference is drawn as a line at zero.
+        differences: by label and task; that of the reference is drawn as a line at zero.
+        hows: how differences are taken, by label, such as "paired, n = 3".
         reference: its label.
         title: what was run.
     """
     figure = new_figure(11, 4.6, title)
     left, right = figure.subplots(1, 2)
+    counts = {label: max(map(len, by_task.values())) for label, by_task in accuracies.items()}
+    labels, number = counted(counts)
     for index, label in enumerate(accuracies):
-        draw(left, accuracies[label], index, label)
+        draw(left, accuracies[label], index, labels[label])
         if label != reference:
-            draw(right, differences[label], index, label)
+            draw_estimates(right, differences[label], index, labels[label])
         else:
             right.axhline(0, linewidth=1.8, zorder=1.9, **look(index))
     left.set_ylim(0, 1.02)
-    left.set_title("task accuracy (before each update)", fontsize=9, loc="left")
-    right.set_title(f"difference to {reference}, same seeds", fontsize=9, loc="left")
+    left.set_title(f"task accuracy (before each update), {number}", fontsize=9, loc="left")
+    how = "; ".join(dict.fromkeys(text for label, text in hows.items() if label != reference))
+    right.set_title(f"difference to {reference}; {how}", fontsize=9, loc="left")
     for axes in (left, right):
         axes.set_xlabel("task")
         tidy(axes)

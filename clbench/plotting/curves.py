@@ -1,5 +1,6 @@
 """Task accuracy over tasks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from clbench.plotting.style import look, new_figure, tidy
 from clbench.records import TaskRecord
-from clbench.scoring import estimate
+from clbench.scoring import Estimate, estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, chance: float) -> "Figure":
-    """Return the figure of task accuracy per task: mean over seeds and 95 % bootstrap interval.
+    """Return the figure of task accuracy per task: mean over seeds and 95 % t interval, cut at 0 and 1.
 
     Args:
         records: of all agents.
@@ -36,12 +37,15 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
         fontsize=8,
         ha="right",
     )
-    for index, agent in enumerate(agents):
-        by_task: dict[int, list[float]] = {}
-        for record in records:
-            if record.agent == agent:
-                by_task.setdefault(record.task, []).append(record.accuracy)
-        draw(axes, by_task, index, agent)
+    found: dict[str, dict[int, list[float]]] = {agent: {} for agent in agents}
+    for record in records:
+        if record.agent in found:
+            found[record.agent].setdefault(record.task, []).append(record.accuracy)
+    labels, text = counted({agent: _most(by_task) for agent, by_task in found.items() if by_task})
+    for index, (agent, by_task) in enumerate(found.items()):
+        draw(axes, by_task, index, labels.get(agent, agent))
+    if labels:
+        axes.set_title(text if text == "one seed" else f"means over seeds, {text}", fontsize=9, loc="left")
     axes.set(xlabel="task", ylabel="task accuracy (before each update)", ylim=(0, 1.02))
     tidy(axes)
     if axes.get_legend_handles_labels()[0]:
@@ -49,20 +53,55 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
     return figure
 
 
-def draw(axes: "Axes", by_task: Mapping[int, Sequence[float]], index: int, label: str) -> None:
-    """Draw a line of means over seeds and its band; nothing if there are no tasks."""
+def draw(
+    axes: "Axes",
+    by_task: Mapping[int, Sequence[float]],
+    index: int,
+    label: str,
+    least: float | None = None,
+) -> None:
+    """Draw a line of means over seeds and its band, cut at `least`, or at 0 if no value is below it."""
+    if least is None:
+        least = 0.0 if all(min(values) >= 0 for values in by_task.values()) else -math.inf
+    draw_estimates(axes, {task: estimate(own) for task, own in by_task.items()}, index, label, least)
+
+
+def draw_estimates(
+    axes: "Axes", by_task: Mapping[int, Estimate], index: int, label: str, least: float = -math.inf
+) -> None:
+    """Draw a line of means and a band of their intervals, cut at `least`; nothing if there are no tasks."""
     if not by_task:
         return
     tasks = np.array(sorted(by_task))
-    bands = [estimate(by_task[task]) for task in tasks]
+    bands = [by_task[task] for task in tasks]
     style = look(index)
     axes.fill_between(
         tasks + 1,
-        [band.low for band in bands],
+        np.maximum([band.low for band in bands], least),
         [band.high for band in bands],
-        color=style["color"],
-        alpha=0.2,
-        linewidth=0,
+        facecolor=(style["color"], 0.13),
+        edgecolor=(style["color"], 0.45),
+        linewidth=0.6,
+        zorder=1.5,  # below all lines: bands of three seeds are wide
     )
     means = [band.mean for band in bands]
     axes.plot(tasks + 1, means, linewidth=1.8, marker="o", markersize=3.5, label=label, **style)
+
+
+def counted(counts: Mapping[str, int]) -> tuple[dict[str, str], str]:
+    """Return a legend's labels and a text for the title that say how many seeds there are, and what a band is.
+
+    >>> counted({"a": 3, "b": 3}), counted({"a": 3, "b": 5})
+    (({'a': 'a', 'b': 'b'}, 'n = 3, 95 % t intervals'), ({'a': 'a, n = 3', 'b': 'b, n = 5'}, '95 % t intervals'))
+    >>> counted({"a": 1})
+    ({'a': 'a'}, 'one seed')
+    """
+    if set(counts.values()) <= {1}:
+        return {label: label for label in counts}, "one seed"
+    if len(set(counts.values())) == 1:
+        return {label: label for label in counts}, f"n = {max(counts.values())}, 95 % t intervals"
+    return {label: f"{label}, n = {count}" for label, count in counts.items()}, "95 % t intervals"
+
+
+def _most(by_task: Mapping[int, Sequence[float]]) -> int:
+    return max(map(len, by_task.values()))

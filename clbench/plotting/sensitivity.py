@@ -22,7 +22,7 @@ def sensitivity(
     name: str,
     title: str,
 ) -> "Figure":
-    """Return the figure of scores against a hyperparameter: a panel per stream, a line per agent.
+    """Return the figure of scores, with 95 % t intervals, by a hyperparameter: a panel per stream, a line per agent.
 
     Args:
         scores: by stream, agent and value, with intervals.
@@ -45,8 +45,10 @@ def sensitivity(
         axes.tick_params(labelbottom=True)
     for axes in grid[len(scores) :]:
         axes.set_axis_off()
+    counts = {one.n for own in scores.values() for values in own.values() for one in values.values()} - {0}
+    number = f", n = {min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else "") if counts else ""
     for axes in grid[::columns]:
-        axes.set_ylabel("average task accuracy")
+        axes.set_ylabel(f"average task accuracy{number}")
     legend(figure, columns=3)
     return figure
 

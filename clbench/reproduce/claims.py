@@ -9,8 +9,7 @@ import numpy as np
 
 from clbench.errors import DataError
 from clbench.reproduce.scale import length_of
-from clbench.reproduce.statistics import interval
-from clbench.scoring import Estimate, last_tenth
+from clbench.scoring import Estimate, estimate, last_tenth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +72,7 @@ def over_seeds(values: np.ndarray, note: str = "") -> Measured:
     values = values[np.isfinite(values)]
     if not len(values):
         raise DataError("what the claim is about did not occur")
-    return Measured(interval(values), len(values), note)
+    return Measured(estimate(values), len(values), note)
 
 
 def gain(accuracy: np.ndarray, reference: np.ndarray) -> Measured:

@@ -36,9 +36,10 @@ folder; nothing is typed by hand.
 """
 RULES = """\
 A claim *holds* if the 95 % interval of our value lies within the range that its rule gives, holds *partly* if only
-the mean does (or if there is no interval, with one seed), else it *does not hold*. Intervals are Student's over seeds,
-those of predictors bootstrapped over configurations; n is how many there are (in Fig. 1, without the seed that chooses
-the pair). With three seeds they are wide. Of claims about differences that do not exist, one in two would still hold
+the mean does (or if there is no interval, with one seed), else it *does not hold*. Intervals are Student's t over
+seeds, as are the bands of figures (cut where no value can be); those of predictors are percentiles over resampled
+configurations, and say nothing of other seeds. n is how many there are (in Fig. 1, without the seed that chooses the
+pair). With three seeds they are wide. Of claims about differences that do not exist, one in two would still hold
 partly by chance, and one in forty hold. Published values are read off the paper's plots, of tasks of 250 epochs on
 60,000 images: at other protocols the direction is judged, not the value, but for step sizes, at `standard`, too. A
 claim about a value is *not yet measured* until there are runs of that length, and so is one whose figure still lacks
@@ -145,7 +146,9 @@ def _figures(figures: Iterable[Figure], out: Path, scale: str) -> Iterable[str]:
         yield f"### {label(figure)}\n\n![{figure.title}]({at}{PICTURE})\n"
         summary = f" [numbers]({at}{SUMMARY})," if figure.summary else ""
         missing = f" {lacks(runs)}." if lacks(runs) else ""
-        yield f"{figure.title}. [Data]({at}{DATA}),{summary} [runs]({at}{RUNS}).{missing}\n"
+        seeds = sorted({len(one.split()) for one in runs["seeds"].dropna().astype(str)})
+        number = f"{' to '.join(map(str, seeds[:1] + seeds[1:][-1:]))} seed{'s' if seeds != [1] else ''}"
+        yield f"{figure.title}; {number}. [Data]({at}{DATA}),{summary} [runs]({at}{RUNS}).{missing}\n"
         if figure.table:
             yield data_table(numbers, figure.table)
 

@@ -1,11 +1,8 @@
-"""Rank correlation, area under the ROC curve, the fall of accuracy, intervals. Pure."""
+"""Rank correlation, area under the ROC curve, the fall of accuracy, resampling of configurations. Pure."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
-
-from clbench.scoring import Estimate
 
 FALL, WITHIN = 0.1, 3
 """Accuracy falls if it loses a tenth of itself within three tasks."""
@@ -90,27 +87,13 @@ def first_fall(accuracy: np.ndarray) -> int | None:
     return None
 
 
-def interval(values: np.ndarray) -> Estimate:
-    """Return the mean of numbers, one per seed, with its 95 % interval; without one for a single number.
-
-    Source: Student, "The probable error of a mean", 1908. A bootstrap of three values is far too narrow.
-
-    >>> interval(np.array([0.4, 0.5, 0.6]))
-    Estimate(mean=0.5, low=0.25..., high=0.74...)
-    """
-    from scipy.stats import t
-
-    mean, count = float(values.mean()), len(values)
-    if count < 2:
-        return Estimate(mean, math.nan, math.nan)
-    beyond = float(t.ppf(0.975, count - 1) * values.std(ddof=1) / math.sqrt(count))
-    return Estimate(mean, mean - beyond, mean + beyond)
-
-
 def resampled(
     count: int, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = RESAMPLES
 ) -> np.ndarray:
     """Return ends of 95 % percentile-bootstrap intervals, `(2, N)`.
+
+    For numbers that are no means over seeds, such as an area under a curve over some twenty configurations; an interval
+    of a mean over seeds is `clbench.scoring.estimate`'s. They say how far other configurations would move a number.
 
     Args:
         count: of what is drawn with replacement as a whole, such as configurations with all their seeds.

@@ -100,9 +100,10 @@ def _ranked(entries: Sequence[Entry], on: str, selection: Selection) -> list[Ran
     for entry, score in zip(entries, scores, strict=True):
         if entry.agent not in best or score.mean > best[entry.agent][0]:
             best[entry.agent] = (score.mean, entry.label)
+    places = ranks({entry.label: _by_seed(entry, selection.choosing) for entry in entries})
     rows = [
-        Ranked(place, entry, on, score, own, best[entry.agent][1] == entry.label)
-        for place, entry, score, own in zip(ranks(scores), entries, scores, judged, strict=True)
+        Ranked(places[entry.label], entry, on, score, own, best[entry.agent][1] == entry.label)
+        for entry, score, own in zip(entries, scores, judged, strict=True)
     ]
     return sorted(rows, key=lambda row: (row.rank, -row.score.mean))
 
@@ -143,8 +144,14 @@ def _planned(entry: Entry) -> set[int]:
 
 
 def _score(entry: Entry, seeds: Iterable[int] | None) -> Estimate:
-    chosen = entry.seeds if seeds is None else seeds
-    return estimate(seed_scores([entry.seeds[seed] for seed in chosen])[SCORE])
+    return estimate(list(_by_seed(entry, seeds).values()))
+
+
+def _by_seed(entry: Entry, seeds: Iterable[int] | None) -> dict[int, float]:
+    """Return the score on these seeds, None for all that the entry has."""
+    chosen = list(entry.seeds if seeds is None else seeds)
+    values = seed_scores([entry.seeds[seed] for seed in chosen])[SCORE]
+    return dict(zip(chosen, map(float, values), strict=True))
 
 
 def _seeds(seeds: Iterable[int]) -> str:

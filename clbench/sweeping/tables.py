@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from clbench.evaluation.report import interval
+from clbench.intervals import why_ties
 from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.folder import SweepFolder
 from clbench.sweeping.report import Report
@@ -30,15 +31,19 @@ def print_report(console: "Console", report: Report) -> None:
     """Print the ranking, stream by stream, who was left out, and what was written."""
     for on in dict.fromkeys(row.on for row in report.rows):
         same = report.selection.same
-        grid = plain_table(("rank", "cell", "average task accuracy", *(() if same else ("judged",)), ""))
-        for row in report.rows:
-            if row.on == on:
-                judged = () if same else (interval(row.judged) if row.chosen else "",)
-                best = f"best of {row.entry.agent}" if row.chosen else ""
-                grid.add_row(str(row.rank), row.entry.label, interval(row.score), *judged, best)
+        judging = () if same else ("n", "judged")
+        grid = plain_table(("rank", "cell", "n", "average task accuracy", *judging, ""))
+        own = [row for row in report.rows if row.on == on]
+        for row in own:
+            judged = (str(row.judged.n), interval(row.judged)) if row.chosen else ("", "")
+            best = f"best of {row.entry.agent}" if row.chosen else ""
+            cells = (str(row.rank), row.entry.label, str(row.score.n), interval(row.score))
+            grid.add_row(*cells, *(() if same else judged), best)
         console.print()
         console.print(f"{on} · {report.selection}" if on else str(report.selection), soft_wrap=True)
         console.print(grid)
+        if text := why_ties([row.score.n for row in own]):
+            console.print(text, soft_wrap=True)
     console.print()
     for line in (
         *(f"note: {note}" for note in report.notes),

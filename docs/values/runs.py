@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from clbench.evaluation.report import LOSS_WORTH_SAYING, percent, table
+from clbench.data import load_images
+from clbench.evaluation.report import loss, percent, table
 from clbench.results import RunFolder, frame
 from clbench.scheduling import Constants
 from clbench.scoring import Score, score
@@ -35,9 +36,11 @@ def kept(run: str) -> tuple[dict[str, Any], RunSpec, pd.DataFrame, pd.DataFrame]
 
 def scores_of(run: str) -> list[Score]:
     """Return the scores of a run's agents, best first."""
-    _, spec, _, _ = kept(run)
+    facts, spec, _, _ = kept(run)
     records = RunFolder(DOCS / "results" / run).read_tasks()
-    found = [score(agent.name, records, spec.stream.num_tasks) for agent in spec.agents]
+    # Older runs do not say how many classes there are.
+    classes = facts["data"].get("num_classes") or load_images(facts["data"]["source"]).num_classes
+    found = [score(agent.name, records, spec.stream.num_tasks, 1 / classes) for agent in spec.agents]
     return sorted(filter(None, found), key=lambda one: -one.average_task_accuracy.mean)
 
 
@@ -51,8 +54,8 @@ def scores(run: str) -> str:
     console.print(table(SimpleNamespace(scores=found, spec=spec, steps_per_second=speeds)))
     console.print()
     for one in found:
-        if one.share_lost >= LOSS_WORTH_SAYING:
-            console.print(f"{one.agent} lost {percent(one.share_lost)} of its first-task accuracy.")
+        if text := loss(one):
+            console.print(text)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     return "\n".join(["```", *lines, "```"])
 

@@ -9,7 +9,6 @@ from clbench.reproduce.statistics import (
     best_threshold,
     falls_ahead,
     first_fall,
-    interval,
     resampled,
     spearman,
 )
@@ -73,14 +72,6 @@ def test_the_first_fall_is_the_first_that_is_foretold(random):
         foretold = np.flatnonzero(ahead == 1)
         if len(foretold) and fall is not None and fall <= 7:
             assert 1 <= fall - foretold[0] <= 3
-
-
-def test_an_interval_is_students(random):
-    values = random.normal(size=3)
-    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
-    found = interval(values)
-    assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), low, high))
-    assert np.isnan(interval(values[:1]).low)
 
 
 def test_resampled_intervals_are_those_of_means(random):

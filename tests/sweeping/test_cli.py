@@ -89,9 +89,10 @@ def test_a_report_ranks_what_is_finished_and_marks_the_choice(file, capsys):
     assert f"\n{SAME}\n" in printed
     rows = [line.split() for line in printed.splitlines()]
     (best,) = (row for row in rows if row[:3] == ["1", "agents.l2", "step_size=0.0001"])
-    assert best[3:6] == ["0.300", "[0.200,", "0.400]"]
-    assert best[6:][-1:] == ["agents.l2"]  # the best of that agent
-    assert ["1", "agents.l2", "step_size=0.001", "0.300", "[0.200,", "0.400]"] in rows
+    assert best[3:7] == ["3", "0.300", "[0.052,", "0.548]"]
+    assert best[7:][-1:] == ["agents.l2"]  # the best of that agent
+    assert ["1", "agents.l2", "step_size=0.001", "3", "0.300", "[0.052,", "0.548]"] in rows
+    assert len([line for line in printed.splitlines() if "3 seeds" in line]) == 1  # why all share rank 1
     table = pd.read_csv("results/tiny/ranking.csv")
     assert table["same_seeds"].all()
     assert set(table["selection"]) == {SAME}
@@ -111,9 +112,9 @@ def test_other_seeds_may_judge(file, capsys):
     assert main([file, "--report", "--select-seeds", "0", "--report-seeds", "1,2"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     (best,) = (row for row in rows if row[:3] == ["1", "agents.l2", "step_size=0.0001"])
-    assert best[3:7] == ["0.200", "0.350", "[0.300,", "0.400]"]
-    assert best[7:][-1:] == ["agents.l2"]
-    assert ["1", "agents.l2", "step_size=0.001", "0.200"] in rows  # only the chosen one is judged
+    assert best[3:9] == ["1", "0.200", "2", "0.350", "[-0.285,", "0.985]"]
+    assert best[9:][-1:] == ["agents.l2"]
+    assert ["1", "agents.l2", "step_size=0.001", "1", "0.200"] in rows  # only the chosen one is judged
     table = pd.read_csv("results/tiny/ranking.csv")
     assert not table["same_seeds"].any()
     assert set(table["selection"]) == {str(Selection((0,), (1, 2)))}

@@ -7,7 +7,7 @@
   const filters = ["stream", "protocol", "track"].map((id) => document.getElementById(id));
 
   const show = () => {
-    for (const row of rows) {
+    for (const row of [...rows, ...document.querySelectorAll("p.ties")]) {
       row.hidden = filters.some((filter) => filter.value && row.dataset[filter.id] !== filter.value);
     }
     const shown = rows.filter((row) => !row.hidden);

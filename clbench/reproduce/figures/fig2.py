@@ -57,7 +57,11 @@ def drawing(data: "pd.DataFrame", title: str) -> "Drawing":
     for column, step in enumerate(STEPS):
         upper, lower = axes[:, column]
         draw(upper, by_task(data, step_size=step), 0, "")
-        draw(lower, by_task(data, "volatility", step_size=step), 1, "")
+        volatility = by_task(data, "volatility", step_size=step)
+        least = (
+            min((min(values) for values in volatility.values()), default=0) / 2
+        )  # 0 has no place on the axis
+        draw(lower, volatility, 1, "", least)
         head(upper, f"step size {step}")
         upper.set_ylim(0, 1.02)
         lower.set_yscale("log")

@@ -73,8 +73,8 @@ def advantage(data: "pd.DataFrame") -> Measured:
 def _number(row: "pd.DataFrame", name: str, note: str = "") -> Measured:
     if row.empty:
         raise DataError("what the claim is about did not occur")
-    value = Estimate(*(float(row[f"{name}{end}"].iloc[0]) for end in ("", "_low", "_high")))
-    return Measured(value, int(row["configurations"].iloc[0]), note)
+    mean, low, high = (float(row[f"{name}{end}"].iloc[0]) for end in ("", "_low", "_high"))
+    return Measured(Estimate(mean, low, high), int(row["configurations"].iloc[0]), note)
 
 
 def drawing(data: "pd.DataFrame", title: str) -> "Drawing":

@@ -14,8 +14,7 @@ from clbench.reproduce.figures.fig5 import PUBLISHED as STEP_SIZES
 from clbench.reproduce.frames import ACCURACY, Key, per_task, table
 from clbench.reproduce.learners import FIRST_LAYER, LEARNERS
 from clbench.reproduce.scale import Scale
-from clbench.reproduce.statistics import interval
-from clbench.scoring import Estimate, last_tenth
+from clbench.scoring import Estimate, estimate, last_tenth
 from clbench.sweeping.request import Settings
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def reasons(data: "pd.DataFrame") -> "pd.DataFrame":
         row = dict(zip(BY, key, strict=True))
         for name, value in values.items():
             known = value[np.isfinite(value)]
-            found = interval(known) if len(known) else Estimate(*[math.nan] * 3)
+            found = estimate(known) if len(known) else Estimate(math.nan, math.nan, math.nan)
             row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,209 @@
+"""What few seeds tell: means and differences with intervals, and ranks. Pure.
+
+Sources: Student, "The probable error of a mean", 1908; Welch, "The generalization of 'Student's' problem when several
+different population variances are involved", 1947; Holm, "A simple sequentially rejective multiple test procedure",
+1979. Why no bootstrap: its percentiles cover 75 % where they say 95 %, with three normal values.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE = 0.95
+LEVEL = 0.05
+"""How often a table of equal learners may rank one above another."""
+ENOUGH_SEEDS = 10
+"""With fewer, little can be told apart in a table, and it says so."""
+ROUNDING = 1e-12
+"""Differences below this share of the values themselves are rounding."""
+
+BySeed = Mapping[int, float]
+"""A learner's score by root seed."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval, Student's t; NaN ends where there is none, as for a single seed.
+
+    Attributes:
+        mean: of the values.
+        low, high: ends of the interval.
+        n: how many values there are, usually one per seed; of two groups that are not paired, in both; 0 if not said.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int = 0
+
+
+def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
+    """Return the mean of values, one per seed, and Student's 95 % interval of it.
+
+    It covers the mean of all seeds that there could be in 95 % of cases if values are normal, in some 92 % if they are
+    lognormal with sigma 0.5. Its ends may lie where no value can, such as above an accuracy of 1.
+
+    >>> estimate([0.4, 0.5, 0.6])
+    Estimate(mean=0.5, low=0.25..., high=0.74..., n=3)
+    """
+    return _interval(_sample(np.asarray(values, dtype=float)))
+
+
+def difference(one: BySeed, other: BySeed) -> Estimate:
+    """Return how much higher the first learner scores, with a 95 % interval.
+
+    On the seeds of `paired_on` it is the mean of their differences seed by seed, with Student's interval: what streams
+    have in common drops out. If there are none it is the difference of their means, with Welch's interval: an
+    approximation, which covers 93 % at worst where the group that spreads more has three values.
+
+    >>> difference({0: 0.5, 1: 0.75}, {0: 0.25, 1: 0.5})
+    Estimate(mean=0.25, low=0.25, high=0.25, n=2)
+    """
+    return _interval(_contrast(one, other))
+
+
+def paired_on(one: Collection[int], other: Collection[int]) -> tuple[int, ...]:
+    """Return the seeds on which two learners are compared in pairs; none if they are compared as two groups.
+
+    That is all that both have, if there are two at least, or one and a learner has no other.
+
+    >>> paired_on([0, 1, 2], [1, 2, 3]), paired_on([0, 1, 2], [2, 3, 4]), paired_on([0], [0, 1])
+    ((1, 2), (), (0,))
+    """
+    common = tuple(sorted(set(one) & set(other)))
+    return common if len(common) > 1 or min(len(one), len(other)) == 1 else ()
+
+
+def how_compared(one: Collection[int], other: Collection[int]) -> str:
+    """Return how the learners that have these seeds are compared, in words.
+
+    >>> how_compared([0, 1, 2], [0, 1, 2]), how_compared([0, 1, 2], [2, 3, 4, 5, 6])
+    ('paired, n = 3', 'Welch, n = 3 and 5')
+    """
+    common = paired_on(one, other)
+    return f"paired, n = {len(common)}" if common else f"Welch, n = {len(one)} and {len(other)}"
+
+
+def ranks(scores: Mapping[str, BySeed]) -> dict[str, int]:
+    """Return each learner's rank: one more than the number of learners that beat it.
+
+    One beats another if a one-sided t test says so at 5 %, with Holm's correction over all ordered pairs: if all
+    learners are equal, at most one table in twenty has a rank other than 1. Tests are paired or Welch's, as in
+    `difference`. Nothing is beaten by learners that have the same values, or with a single seed.
+
+    Args:
+        scores: by label, more being better.
+
+    >>> ranks({"a": {0: 0.5, 1: 0.6}, "b": {0: 0.7, 1: 0.8}, "c": {0: 0.1, 1: 0.9}})
+    {'a': 2, 'b': 1, 'c': 1}
+    """
+    from scipy.stats import t
+
+    pairs = list(itertools.combinations(scores, 2))
+    found = [_contrast(scores[one], scores[other]) for one, other in pairs]
+    statistics = np.array([own.statistic for own in found])
+    freedom = np.array([own.freedom or 1.0 for own in found])
+    # Of a pair, whether the first beats the second, and whether the second beats the first.
+    p_values = np.concatenate([t.sf(statistics, freedom), t.sf(-statistics, freedom)])
+    first, second = holm(p_values).reshape(2, -1)
+    places = dict.fromkeys(scores, 1)
+    for (one, other), wins, loses in zip(pairs, first, second, strict=True):
+        places[one] += int(loses)
+        places[other] += int(wins)
+    return places
+
+
+def holm(p_values: np.ndarray, level: float = LEVEL) -> np.ndarray:
+    """Return which hypotheses are rejected, the chance of rejecting any true one being at most `level`.
+
+    >>> holm(np.array([0.01, 0.04, 0.03, 0.005]))
+    array([ True, False, False,  True])
+    """
+    order, count = np.argsort(p_values), len(p_values)
+    below = p_values[order] <= level / np.arange(count, 0, -1)
+    rejected = np.zeros(count, dtype=bool)
+    rejected[order] = np.logical_and.accumulate(below)
+    return rejected
+
+
+def why_ties(counts: Collection[int]) -> str:
+    """Return the line to put under a table of ranks, given its rows' numbers of seeds; "" if all have enough.
+
+    >>> why_ties([10, 12]), why_ties([3])
+    ('', '')
+    """
+    if len(counts) < 2 or min(counts) >= ENOUGH_SEEDS:
+        return ""
+    least, most = min(counts), max(counts)
+    if most == 1:
+        return "With one seed nothing can be told apart, and all share rank 1."
+    seeds = f"{least}" if least == most else f"{least} to {most}"
+    return (
+        f"Rows that share a rank are not shown to be equal: with {seeds} seeds, and {len(counts) * (len(counts) - 1)} "
+        f"ordered pairs to correct for, only differences that are large and nearly the same on every seed are told "
+        f"apart. {ENOUGH_SEEDS} seeds tell much more."
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A mean or a difference of means, its standard error, and degrees of freedom; 0 of them where nothing is known."""
+
+    mean: float
+    error: float
+    freedom: float
+    n: int
+
+    @property
+    def statistic(self) -> float:
+        if not self.freedom or self.mean == 0:
+            return 0.0
+        return self.mean / self.error if self.error else math.copysign(math.inf, self.mean)
+
+
+def _sample(values: np.ndarray, rounding: float = 0.0) -> _Found:
+    count, mean = len(values), float(values.mean())
+    if abs(mean) < rounding:
+        mean = 0.0
+    if count < 2:
+        return _Found(mean, 0.0, 0.0, count)
+    if np.ptp(values) <= rounding:
+        return _Found(mean if rounding else float(values[0]), 0.0, count - 1.0, count)
+    return _Found(mean, float(values.std(ddof=1)) / math.sqrt(count), count - 1.0, count)
+
+
+def _contrast(one: BySeed, other: BySeed) -> _Found:
+    common = paired_on(one, other)
+    ours, theirs = (
+        np.array([values[seed] for seed in common or values], dtype=float) for values in (one, other)
+    )
+    rounding = ROUNDING * float(max(np.abs(ours).max(), np.abs(theirs).max()))
+    if common:
+        return _sample(ours - theirs, rounding)
+    groups = [_sample(values, rounding) for values in (ours, theirs)]
+    mean, count = groups[0].mean - groups[1].mean, groups[0].n + groups[1].n
+    if not all(group.freedom for group in groups):
+        return _Found(mean, 0.0, 0.0, count)
+    squares = [group.error**2 for group in groups]
+    if sum(squares) == 0:
+        return _Found(mean if abs(mean) > rounding else 0.0, 0.0, count - 2.0, count)
+    parts = sum(square**2 / group.freedom for square, group in zip(squares, groups, strict=True))
+    return _Found(mean, math.sqrt(sum(squares)), sum(squares) ** 2 / parts, count)
+
+
+def _interval(found: _Found) -> Estimate:
+    if not found.freedom:
+        return Estimate(found.mean, math.nan, math.nan, found.n)
+    beyond = found.error * _quantile(found.freedom) if found.error else 0.0
+    return Estimate(found.mean, found.mean - beyond, found.mean + beyond, found.n)
+
+
+@functools.lru_cache(maxsize=1024)
+def _quantile(freedom: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
