@@ -269,7 +269,11 @@ class PerLayerScheduler:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """A row per decision and layer (and network) with step, step sizes, bounds and measurements."""
+        """A row per decision and layer (and network) with step, step sizes, bounds and measurements.
+
+        A bound is `inf` where nothing bounds. Where a layer is dead (its `gradient_squares` are 0), the noise and the
+        combined bound are NaN.
+        """
         return self.decisions.frame(single=not isinstance(self.model, Stacked))
 
     def state_dict(self) -> dict[str, Any]:
