@@ -49,7 +49,6 @@ TRAJECTORIES = (
     "combined_bound",
     "volatility",
 )
-OF_LIVING = ("noise_bound", "combined_bound")  # bounds that a dead layer has none of
 POINTS_PER_TASK = 20  # of a trajectory; a task of `standard` has 585 decisions
 
 
@@ -232,9 +231,7 @@ class Observer:
             table = decisions.column(name)
             keep = torch.isfinite(table)
             if name.endswith("_bound"):
-                keep |= table == torch.inf
-            if name in OF_LIVING:
-                keep |= dead
+                keep |= (table == torch.inf) | dead
             rows, kept_rows = table.tolist(), keep.tolist()
             for index, step in steps.items():
                 if name in self._indicators and step in self._measured:
@@ -250,7 +247,7 @@ class Observer:
         for layer, values in zip(decisions.layers, dead.double().mean(dim=0).tolist(), strict=True):
             yield from self._records(task, step, layer, "dead_decisions", values)
         for kind in ("combined", "noise", "volatility"):
-            bound = torch.where(dead, torch.nan, columns[f"{kind}_bound"])
+            bound = columns[f"{kind}_bound"]
             known = ~(torch.isnan(bound) | torch.isnan(effective))
             above = (known & (effective > bound)).sum(dim=0).double() / known.sum(dim=0)
             for layer, values in zip(decisions.layers, above.tolist(), strict=True):

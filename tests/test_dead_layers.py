@@ -104,7 +104,7 @@ def test_a_dead_layer_is_recorded_as_dead():
     assert values(records, "dead_decisions") == [1]
     assert values(records, "dead_decisions", "2") == [0]
     assert 0 not in values(records, "combined_bound", task=0)
-    for name in ("noise_bound", "combined_bound"):
+    for name in ("noise_bound", "volatility_bound", "combined_bound"):
         assert np.isnan(values(records, name)).tolist() == [True] * 3
         assert np.isfinite(values(records, name, "2")).all()
     for kind in ("noise", "combined", "volatility"):
@@ -177,7 +177,7 @@ def test_the_table_says_dead(run):
     assert lines[0][-1] == "decisions"
     assert lines[1][-1] == "dead"
     for cells in dead.values():
-        assert cells[2] == cells[4] == cells[5] == "dead"  # noise, combined, decisions above it
+        assert cells[2:6] == ["dead"] * 4  # three bounds, and decisions above the one in force
         assert cells[6:] == ["100", "%"]
     half, _ = rows_of(step_tables(run)[run.spec.agents[1].name])
     assert "dead" not in half["0"]
@@ -200,7 +200,7 @@ def trajectory(layer, name, levels, agent="a"):
 
 
 def drawn(layers):
-    """The figure of bounds: by layer what is recorded in two decisions of each of some tasks."""
+    """The figure of bounds: by layer the three at two decisions of each task."""
     found = []
     for layer, levels in layers.items():
         names = ("noise_bound", "combined_bound", "volatility_bound")
@@ -216,6 +216,10 @@ def crosses(axes):
     return [line.get_xydata().tolist() for line in axes.get_lines() if line.get_marker() == "x"]
 
 
+def dots(axes):
+    return [line.get_xdata().tolist() for line in axes.get_lines() if line.get_marker() == "."]
+
+
 def spans(axes):
     return [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
 
@@ -224,16 +228,16 @@ def test_the_figure_marks_where_a_layer_dies(tmp_path):
     alive = [1.0, 1.1, 1.2, 1.3]
     figure = drawn({
         "lives": (alive, alive, [NONE, 40.0, 50.0, 60.0]),
-        "dies": ([1.0, 0.9, DEAD, DEAD], [0.9, 0.8, DEAD, DEAD], [NONE, NONE, 9.0, NONE]),
-        "comes and goes": ([1.0, DEAD, 0.9, DEAD], [0.8, DEAD, 0.7, DEAD], [NONE] * 4),
-        "dead": ([DEAD] * 4, [DEAD] * 4, [NONE] * 4),
+        "dies": ([1.0, 0.9, DEAD, DEAD], [0.9, 0.8, DEAD, DEAD], [NONE, 9.0, DEAD, DEAD]),
+        "comes and goes": ([1.0, DEAD, 0.9, DEAD], [0.8, DEAD, 0.7, DEAD], [NONE, DEAD, NONE, DEAD]),
+        "dead": ([DEAD] * 4, [DEAD] * 4, [DEAD] * 4),
         "no bound": ([NONE] * 4, [NONE] * 4, [NONE] * 4),
     })  # fmt: skip
     lives, dies, comes, dead, unbounded = figure.axes
     for axes, marks, grey in (
         (lives, [], []),
-        (dies, [[[1.0, 0.8]], [[1.0, 0.9]]], [(1.0, 2.0)]),
-        (comes, [[[0.5, 0.8], [1.5, 0.7]], [[0.5, 1.0], [1.5, 0.9]]], [(0.5, 1.0), (1.5, 2.0)]),
+        (dies, [[[1.0, 0.8]], [[1.0, 0.9]], [[1.0, 9.0]]], [(1.0, 2.0)]),
+        (comes, [[[1.5, 0.7]], [[1.5, 0.9]]], [(0.5, 1.0), (1.5, 2.0)]),
         (dead, [], [(0.0, 2.0)]),
         (unbounded, [], []),
     ):
@@ -242,6 +246,8 @@ def test_the_figure_marks_where_a_layer_dies(tmp_path):
         assert axes.get_yscale() == "log"
         low, high = axes.get_ylim()
         assert 0.01 < low < high < 100  # not broken by what is no level
+    assert dots(comes) == [[], [0.5, 1.5], [0.5, 1.5], []]  # a line of one point is not seen
+    assert not any(dots(lives))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert sum("dead" in label for label in labels) == 1
     figure.savefig(tmp_path / "bounds.png")
@@ -266,6 +272,7 @@ OLD = [
     ("combined_violations", 1.0, 1.0),
     ("rho", 1.0, 1.0),
 ]
+DYING = [("noise_bound", 0.0, DEAD), ("volatility_bound", 12.0, DEAD), ("combined_bound", 0.0, DEAD)]
 
 
 def recorded(name="a"):
@@ -298,6 +305,12 @@ def test_old_runs_are_read_as_today(tmp_path, facts, expected):
     assert kept[0] == state["records"][0]
     np.testing.assert_array_equal([one["value"] for one in kept[1:]], expected)
     assert [{**one, "value": 0} for one in kept[1:]] == [{**one, "value": 0} for one in messages]
+
+
+def test_what_volatility_remembers_of_a_layer_is_no_bound_on_a_dead_one(tmp_path):
+    folder = write(tmp_path / "one", {"a": A}, indicator_definitions=1)
+    folder.write_indicators([IndicatorRecord("a", 0, 0, 5, "fc1", name, value) for name, value, _ in DYING])
+    assert all(math.isnan(one.value) for one in folder.read_indicators())
 
 
 def test_kept_results_tell_the_truth():

@@ -41,8 +41,8 @@ def critical_step_sizes(
 
     Where nothing bounds (no noise, as in a batch of one, or no volatility yet), a bound is `inf`. Where the measured
     gradient is zero the layer is dead: `alpha_g` and `alpha~` are 0 / 0, NaN. `alpha_vol` has no gradient in it, and
-    is what it is there, too; but no step is taken that it could bound, so that the scheduler, its records and the
-    figures leave it out. With `unbiased`, a gradient that is nothing but noise is not dead: its bounds are 0.
+    is what it is there, too; but no step is taken that it could bound, so that a scheduler has NaN for all three. With
+    `unbiased`, a gradient that is nothing but noise is not dead: its bounds are 0.
 
     Source: Baveja et al., arXiv 2509.19698, Eq. 2. The paper says beta in [0, 1], where at B = 256 `alpha~` stays
     within a percent or so of `alpha_g`; its published code has 10 and 20.

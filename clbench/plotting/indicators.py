@@ -21,7 +21,14 @@ BOUNDS: dict[str, tuple[str, dict[str, Any]]] = {
     "noise_bound": ("noise bound", {"color": "#009E73", "linestyle": "--", "linewidth": 1.2}),
     "volatility_bound": ("volatility bound", {"color": "#CC79A7", "linestyle": "-.", "linewidth": 1.2}),
 }
-CROSS: dict[str, Any] = {"marker": "x", "markersize": 6, "markeredgewidth": 1.6, "linestyle": "none"}
+DEAD, GREY = "dead", "dead: no gradient"
+CROSS: dict[str, Any] = {
+    "marker": "x",
+    "markersize": 6,
+    "markeredgewidth": 1.6,
+    "linestyle": "none",
+    "zorder": 5,
+}
 # Those of the other two figures, which are recorded along a task.
 ELSEWHERE = {"step_size", "volatility", *BOUNDS}
 COLUMNS = 4
@@ -114,16 +121,24 @@ Lines = dict[tuple[str, str, str], Line]
 
 
 def _trajectories(indicators: Sequence[IndicatorRecord], steps: dict[int, int]) -> Lines:
-    """Return by agent, layer and indicator: times in tasks, and medians over seeds, NaN where there is none."""
+    """Return by agent, layer and indicator: times in tasks, and medians over the seeds that have a value, else NaN.
+
+    The indicator `DEAD` is the share of seeds in which the layer is dead.
+    """
     found: dict[tuple[str, str, str], dict[float, list[float]]] = {}
     for one in indicators:
         if one.task in steps:
             time = one.task + one.step / steps[one.task]
             found.setdefault((one.agent, one.layer, one.indicator), {}).setdefault(time, []).append(one.value)
-    return {
+    lines = {
         key: (np.array(sorted(values)), np.array([_median(values[time]) for time in sorted(values)]))
         for key, values in found.items()
     }
+    for (agent, layer, indicator), values in found.items():
+        if indicator == "combined_bound":
+            pairs = [(time, bound) for time, own in values.items() for bound in own]
+            lines[agent, layer, DEAD] = dead_shares(*zip(*pairs, strict=True))
+    return lines
 
 
 def _median(values: Sequence[float]) -> float:
@@ -164,7 +179,9 @@ def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
         for axes, layer in zip(row, layers[agent], strict=False):
             decided = lines[agent, layer, "step_size"][0]
             times, values = lines[agent, layer, "effective_step_size"]
-            own = {name: lines[agent, layer, name] for name in BOUNDS if (agent, layer, name) in lines}
+            own = {
+                name: lines[agent, layer, name] for name in (*BOUNDS, DEAD) if (agent, layer, name) in lines
+            }
             own["effective_step_size"] = times[np.isin(times, decided)], values[np.isin(times, decided)]
             axes.set_title(f"{agent} · {layer}", fontsize=9, loc="left")
             against_bounds(axes, own)
@@ -179,11 +196,11 @@ def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
     """Draw a layer's effective step size and its bounds over time, logarithmically, and where it is dead.
 
     A bound that is 0 or `inf` is no level, and left out: nothing may move there, or nothing bounds. Where it is NaN
-    the layer is dead: a cross is on the last level before that.
+    the layer is dead, which is grey, the darker the more seeds it is dead in. A line that ends for good ends in a cross.
 
     Args:
         axes: to draw on.
-        lines: times and values of "effective_step_size" and `BOUNDS`, those that there are.
+        lines: times and values of "effective_step_size" and `BOUNDS`, and of `DEAD`, those that there are.
     """
     shown = []
     for name, (label, style) in {"effective_step_size": EFFECTIVE, **BOUNDS}.items():
@@ -194,11 +211,16 @@ def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
         axes.plot(times, levels, label=label, **style)
         if name != "volatility_bound":
             shown.append(levels[np.isfinite(levels)])
-        if name in BOUNDS:
-            ends = np.isfinite(levels[:-1]) & np.isnan(values[1:])
-            axes.plot(times[:-1][ends], levels[:-1][ends], color=style["color"], **CROSS)
-    for start, end in _spans(*lines.get("combined_bound", (np.array([]), np.array([])))):
-        axes.axvspan(start, end, color="0.9", linewidth=0, zorder=0, label="dead: no gradient")
+        drawable = np.isfinite(levels)
+        alone = drawable & ~np.append(drawable[1:], False) & ~np.append(False, drawable[:-1])
+        axes.plot(
+            times[alone], levels[alone], color=style["color"], marker=".", markersize=3, linestyle="none"
+        )
+        if drawable.any() and np.isnan(values[-1]):
+            end = np.flatnonzero(drawable)[-1]
+            axes.plot(times[end], levels[end], color=style["color"], **CROSS)
+    for start, end, share in _spans(*lines.get(DEAD, ((), ()))):
+        axes.axvspan(start, end, color=f"{0.97 - 0.15 * share:.2f}", linewidth=0, zorder=0, label=GREY)
     axes.set_yscale("log")
     drawn = np.concatenate([np.array([]), *shown])
     if len(drawn):
@@ -206,12 +228,22 @@ def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
         axes.set_ylim(drawn.min() / 2, drawn.max() * 10)
 
 
-def _spans(times: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
-    """Return from when to when values are NaN, each time from the time before on."""
-    starts = np.concatenate([[np.floor(times[:1] - 1e-9).sum()], times[:-1]])
-    spans: list[tuple[float, float]] = []
-    for start, end, value in zip(starts, times, values, strict=False):
-        if np.isnan(value):
-            joined = spans and spans[-1][1] == start
-            spans = [*spans[:-1], (spans[-1][0], end)] if joined else [*spans, (start, end)]
+def dead_shares(times: Sequence[float], bounds: Sequence[float]) -> Line:
+    """Return the times of combined bounds in order, and the share of them that is NaN at each."""
+    found: dict[float, list[bool]] = {}
+    for time, bound in zip(times, bounds, strict=True):
+        found.setdefault(time, []).append(bool(np.isnan(bound)))
+    return np.array(sorted(found)), np.array([np.mean(found[time]) for time in sorted(found)])
+
+
+def _spans(times: Sequence[float], shares: Sequence[float]) -> list[tuple[float, float, float]]:
+    """Return from when to when which share above 0 is dead, each time from the time before on."""
+    spans: list[tuple[float, float, float]] = []
+    before = float(np.ceil(times[0]) - 1) if len(times) else 0.0
+    for time, share in zip(times, shares, strict=True):
+        if spans and spans[-1][1:] == (before, share):
+            spans[-1] = (spans[-1][0], time, share)
+        elif share > 0:
+            spans.append((before, time, share))
+        before = time
     return spans

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from clbench.plotting.curves import draw
-from clbench.plotting.indicators import BOUNDS, against_bounds
+from clbench.plotting.indicators import BOUNDS, DEAD, against_bounds, dead_shares
 from clbench.plotting.style import legend, look, new_figure, tidy
 from clbench.reproduce.frames import ACCURACY, by_task, select
 
@@ -79,9 +79,9 @@ def accuracies(row: "Iterable[Axes]", data: "pd.DataFrame", name: str) -> None:
 def bounds(axes: "Axes", data: "pd.DataFrame", **labels: str) -> None:
     """Draw the effective step size and its three bounds, medians over seeds, logarithmically."""
     medians = {name: select(data, name, **labels).groupby("time")["value"].median() for name in LEVELS}
-    against_bounds(
-        axes, {name: (line.index.to_numpy(float), line.to_numpy(float)) for name, line in medians.items()}
-    )
+    lines = {name: (line.index.to_numpy(float), line.to_numpy(float)) for name, line in medians.items()}
+    combined = select(data, "combined_bound", **labels)
+    against_bounds(axes, lines | {DEAD: dead_shares(combined["time"].tolist(), combined["value"].tolist())})
 
 
 def accuracy_panels(name: str) -> "Callable[[pd.DataFrame, str], Figure]":

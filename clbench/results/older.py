@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 NO_BOUND = 1e30
 """A bound above it stood for none, the largest float32, or was the median of that and another."""
 
-OF_LIVING = ("noise_bound", "combined_bound")
-BOUNDS = (*OF_LIVING, "volatility_bound")
+OF_GRADIENT = ("noise_bound", "combined_bound")
+BOUNDS = (*OF_GRADIENT, "volatility_bound")
 
 
 def definitions_of(facts: Mapping[str, Any]) -> int:
@@ -34,28 +34,33 @@ def modernized(records: Iterable[IndicatorRecord], facts: Mapping[str, Any]) -> 
         records: of indicators.csv.
         facts: run.json's content.
     """
+    found = list(records)
     if definitions_of(facts) > 1:
-        return list(records)
+        return found
     agents = facts.get("spec", {}).get("agents", ())
     unbiased = {agent["name"] for agent in agents if agent.get("arguments", {}).get("unbiased")}
-    return [
-        replace(one, value=_bound(one.indicator, one.value, one.agent not in unbiased))
-        if one.indicator in BOUNDS
-        else one
-        for one in records
-    ]
+    dead = {
+        _place(one)
+        for one in found
+        if one.indicator in OF_GRADIENT and one.value == 0 and one.agent not in unbiased
+    }
+
+    def bound(one: IndicatorRecord) -> float:
+        if _place(one) in dead:
+            return math.nan
+        return math.inf if one.value > NO_BOUND else one.value
+
+    return [replace(one, value=bound(one)) if one.indicator in BOUNDS else one for one in found]
 
 
-def _bound(indicator: str, value: float, zero_is_dead: bool) -> float:
-    if value > NO_BOUND:
-        return math.inf
-    return math.nan if value == 0 and zero_is_dead and indicator in OF_LIVING else value
+def _place(one: IndicatorRecord) -> tuple[str, int, int, int, str]:
+    return one.agent, one.seed, one.task, one.step, one.layer
 
 
 def modernized_frame(data: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a table of bounds with NaN and `inf` ditto; its columns are those of records, or one per indicator.
+    """Return a table of medians of bounds with NaN and `inf` ditto, but for the volatility bounds of dead layers.
 
-    No kept table has bounds from which the noise was taken off.
+    Its columns are those of records, or one per indicator. No kept table is of runs with `unbiased=true`.
     """
     data = data.copy()
     for name in BOUNDS:
@@ -63,5 +68,7 @@ def modernized_frame(data: "pd.DataFrame") -> "pd.DataFrame":
         if column in data:
             own = data["indicator"] == name if "indicator" in data else data[name].notna()
             values = data.loc[own, column]
-            data.loc[own, column] = [_bound(name, value, True) for value in values]
+            if name in OF_GRADIENT:
+                values = values.mask(values == 0)
+            data.loc[own, column] = values.mask(values > NO_BOUND, math.inf)
     return data

@@ -110,13 +110,12 @@ class History:
 def _without_stand_ins(rows: torch.Tensor) -> torch.Tensor:
     """Return decisions `(T, C, L, S)` with NaN for the bounds of dead layers and `inf` for none.
 
-    In the states of clbench 0.1 these are 0 and the largest number.
+    In the states of clbench 0.1 these are 0 (that by volatility any number) and the largest one.
     """
     rows, most = rows.clone(), min(torch.finfo(kind).max for kind in (rows.dtype, torch.float32))
     dead = rows[:, COLUMNS.index("gradient_squares")] == 0
     for name in BOUNDS:
         bound = rows[:, COLUMNS.index(name)]
         bound[bound >= most] = torch.inf
-        if name != "volatility_bound":
-            bound[dead] = torch.nan
+        bound[dead] = torch.nan
     return rows
