@@ -196,7 +196,7 @@ def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
     """Draw a layer's effective step size and its bounds over time, logarithmically, and where it is dead.
 
     A bound that is 0 or `inf` is no level, and left out: nothing may move there, or nothing bounds. Where it is NaN
-    the layer is dead, which is grey, the darker the more seeds it is dead in. A line that ends for good ends in a cross.
+    the layer is dead, which is grey, the darker the more seeds it is dead in. A line that ends for good has a cross.
 
     Args:
         axes: to draw on.
