@@ -33,9 +33,13 @@ from clbench.indicators.weights import norm_of, ratio_of
 from clbench.loading import load_indicator
 from clbench.records import IndicatorRecord, Undefined
 from clbench.scheduling import PerLayerScheduler
+from clbench.scheduling.history import COLUMNS, History
 
-DEFINITIONS = 1
-"""Version of what the indicators' names mean; a change of any definition raises it."""
+DEFINITIONS = 2
+"""Version of what the indicators' names mean; a change of any definition raises it.
+
+With 2 a bound is NaN where a layer is dead and `inf` where nothing bounds, and neither counts as violated.
+"""
 
 BOUNDS = "critical_step_sizes"
 TRAJECTORIES = (
@@ -218,29 +222,44 @@ class Observer:
                 reason = f"no decision is taken in a task of {length} steps where every={every}"
                 yield Undefined(self._name, BOUNDS, reason)
             return
+        yield from self._trajectories(task, decisions, own)
+        yield from self._shares(task, scheduler.steps - self._start, decisions, own)
+
+    def _trajectories(self, task: int, decisions: History, own: Sequence[int]) -> Iterator[IndicatorRecord]:
         kept = own
         if len(own) > POINTS_PER_TASK:
             shares = [index / (POINTS_PER_TASK - 1) for index in range(POINTS_PER_TASK)]
             kept = [own[round(share * (len(own) - 1))] for share in shares]
         steps = {index: decisions.places[index][0] - self._start for index in kept}
+        dead = decisions.column("gradient_squares") == 0
         for name in TRAJECTORIES:
-            table = decisions.column(name).tolist()
+            table = decisions.column(name)
+            keep = torch.isfinite(table)
+            if name.endswith("_bound"):
+                keep |= (table == torch.inf) | dead
+            rows, kept_rows = table.tolist(), keep.tolist()
             for index, step in steps.items():
                 if name in self._indicators and step in self._measured:
                     continue  # it is recorded already
-                for layer, values in zip(decisions.layers, table[index], strict=True):
-                    yield from self._records(task, step, layer, name, values)
-        effective = decisions.column("effective_step_size")[own]
-        last = scheduler.steps - self._start
+                for layer, *of_seeds in zip(decisions.layers, rows[index], kept_rows[index], strict=True):
+                    yield from self._records(task, step, layer, name, *of_seeds)
+
+    def _shares(
+        self, task: int, step: int, decisions: History, own: Sequence[int]
+    ) -> Iterator[IndicatorRecord]:
+        columns = {name: decisions.column(name)[own].cpu() for name in COLUMNS}
+        effective, dead = columns["effective_step_size"], columns["gradient_squares"] == 0
+        for layer, values in zip(decisions.layers, dead.double().mean(dim=0).tolist(), strict=True):
+            yield from self._records(task, step, layer, "dead_decisions", values)
         for kind in ("combined", "noise", "volatility"):
-            bound = decisions.column(f"{kind}_bound")[own]
-            known = ~torch.isnan(bound).any(dim=0).any(dim=0)
-            above = torch.where(known, (effective > bound).double().mean(dim=0), torch.nan)
+            bound = columns[f"{kind}_bound"]
+            known = ~(torch.isnan(bound) | torch.isnan(effective))
+            above = (known & (effective > bound)).sum(dim=0).double() / known.sum(dim=0)
             for layer, values in zip(decisions.layers, above.tolist(), strict=True):
-                yield from self._records(task, last, layer, f"{kind}_violations", values)
-            rho = torch.where(known, predicted_loss_of_trainability(effective, bound), torch.nan)
+                yield from self._records(task, step, layer, f"{kind}_violations", values)
+            rho = predicted_loss_of_trainability(effective, bound)
             name = "rho" if kind == "combined" else f"rho_{kind}"
-            yield from self._records(task, last, WHOLE, name, rho.tolist())
+            yield from self._records(task, step, WHOLE, name, rho.tolist())
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the rest of a run's records depend on."""
@@ -300,10 +319,18 @@ class Observer:
                 yield from self._records(task, step, layer, indicator, values)
 
     def _records(
-        self, task: int, step: int, layer: str, indicator: str, values: Sequence[float]
+        self,
+        task: int,
+        step: int,
+        layer: str,
+        indicator: str,
+        values: Sequence[float],
+        keep: Sequence[bool] | None = None,
     ) -> Iterator[IndicatorRecord]:
-        for seed, value in zip(self._seeds, values, strict=True):
-            if math.isfinite(value):
+        """Yield a record per seed, of those that are kept, by default the finite ones."""
+        kept = map(math.isfinite, values) if keep is None else keep
+        for seed, value, whether in zip(self._seeds, values, kept, strict=True):
+            if whether:
                 yield IndicatorRecord(self._name, seed, task, step, layer, indicator, value)
 
     def _note(self, indicator: str, error: Exception) -> Undefined:

@@ -56,7 +56,7 @@ class IndicatorRecord:
         step: step of the task, counted from 1, on whose batch it was measured, before learning from it.
         layer: a layer's name, or "whole network".
         indicator: what was measured.
-        value: finite.
+        value: finite; of a bound also `inf` where nothing bounds, and NaN where the layer is dead.
     """
 
     agent: str

@@ -20,7 +20,7 @@ from clbench.evaluation.jobs import Division
 from clbench.evaluation.plan import make_plan
 from clbench.evaluation.pool import Pool
 from clbench.evaluation.progress import Silent
-from clbench.observing import DEFAULT
+from clbench.observing import DEFAULT, DEFINITIONS
 from clbench.results import RunFolder
 from clbench.streams.permuted import Permuted
 from tests.cases import SHORT
@@ -64,7 +64,7 @@ def test_a_run_folder_holds_everything(finished):
     assert facts["stream"]["class"] == "clbench.streams.random_label:RandomLabel"
     assert {"versions", "hardware", "git", "timing", "command", "started", "failures"} <= set(facts)
     assert RunFolder(evaluation.folder).read_tasks() == list(evaluation.records)
-    assert facts["indicator_definitions"] == 1
+    assert facts["indicator_definitions"] == DEFINITIONS == 2
     assert facts["spec"]["indicators"] == list(DEFAULT)
     read = RunFolder(evaluation.folder).read_indicators()
     assert [vars(one) | {"value": 0} for one in read] == [

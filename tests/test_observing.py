@@ -347,12 +347,28 @@ def test_a_scheduler_that_never_decides_is_said_to():
 
 
 def test_one_seeds_gap_is_not_the_others():
-    """A measurement that is not finite in one network."""
+    """A measurement that is not finite in one network is left out of its shares, and is no dead layer."""
     env = short_vec(2, num_tasks=1)
     agent = perlayer.Agent(env.agent_spec, [3, 5], every=2)
     observer = Observer(agent, "a", [3, 5], ["weight_norm"], None)
     list(Run(env, agent, name="a", seeds=[3, 5]))
-    agent.scheduler.decisions.column("combined_bound")[1, 0, 0] = torch.nan
+    decisions = agent.scheduler.decisions
+    decisions.column("combined_bound")[:] = 0.5
+    decisions.column("effective_step_size")[:] = 0.1
+    decisions.column("effective_step_size")[:2, 0] = 0.9  # two of three decisions are above it
+    decisions.column("combined_bound")[1, 0, 0] = torch.nan
+    records = list(observer.end_task(0))
+    rho, shares = (
+        {one.seed: one.value for one in records if (one.indicator, one.layer) == wanted}
+        for wanted in (("rho", "whole network"), ("combined_violations", "fc1"))
+    )
+    assert rho == {3: pytest.approx(1 / 3), 5: pytest.approx(2 / 3)}  # the other layers had a bound
+    assert shares == {3: pytest.approx(1 / 2), 5: pytest.approx(2 / 3)}
+    assert {one.value for one in records if one.indicator == "dead_decisions"} == {0}
+    bounds = [one for one in records if one.indicator == "combined_bound"]
+    assert all(math.isfinite(one.value) for one in bounds)
+    assert len(bounds) == 2 * 3 * 3 - 1
+    decisions.column("combined_bound")[:, :, 0] = torch.nan
     records = list(observer.end_task(0))
     assert {one.seed for one in records if one.indicator == "rho"} == {5}
     assert {one.seed for one in records if one.indicator == "rho_noise"} == {3, 5}

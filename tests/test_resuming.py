@@ -29,7 +29,7 @@ from clbench.evaluation.jobs import Job, can_resume
 from clbench.evaluation.plan import make_plan
 from clbench.evaluation.pool import Pool, use_pool
 from clbench.evaluation.progress import Silent
-from clbench.observing import Observer
+from clbench.observing import DEFINITIONS, Observer
 from clbench.records import Glimpse, Savepoint, TaskRecord
 from clbench.results import RunFolder, States
 from clbench.runner import Run
@@ -423,6 +423,25 @@ def test_other_versions_are_told(failed, capsys):
     for part in ("torch", "1.0", now):
         assert part in line
     assert "numpy" not in line
+
+
+def test_a_run_of_older_definitions_goes_on_and_says_so(failed, capsys):
+    path, states = failed / "run.json", RunFolder(failed).states(0)
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["indicator_definitions"] = 1
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    _, state = states.newest()
+    where = {"agent": "failing.py", "seed": 0, "task": 0, "step": 6, "layer": "fc1"}
+    state["records"].append({"kind": "indicator", **where, "indicator": "noise_bound", "value": 0.0})
+    states.save(state["steps"], state)
+    assert main(["--resume", str(failed), "--quiet"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(rf"\b{DEFINITIONS}\b.*\b1\b", line)
+    facts = RunFolder(failed).read_run()
+    assert (facts["status"], facts["indicator_definitions"]) == ("complete", 1)
+    assert facts["resumed"][0]["indicator_definitions"] == DEFINITIONS
+    text = (failed / "indicators.csv").read_text(encoding="utf-8")
+    assert "failing.py,0,0,6,fc1,noise_bound," in text.splitlines()  # dead, as it is written today
 
 
 @pytest.mark.parametrize(

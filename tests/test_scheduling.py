@@ -1,6 +1,7 @@
 import copy
 import math
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -35,7 +36,7 @@ def number(value):
 def test_the_rule(alpha, bound, g2, warming):
     constants = Constants(cool=0.9, warm=1.1)
     found = float(factors(constants, number(alpha), number(bound), number(g2), warming))
-    if not (g2 > 0 and math.isfinite(alpha) and math.isfinite(bound)):
+    if not (g2 > 0 and math.isfinite(alpha)) or math.isnan(bound):
         expected = 1.0
     elif alpha > 0.8 * bound and alpha > 0.12:
         expected = 0.9
@@ -55,15 +56,15 @@ def test_each_number_is_decided_by_itself(rows, warming):
     assert set(alone) <= {0.99, 1.001, 1.0}
 
 
-def train(model, optimizer, scheduler, steps, first=0, size=32):
-    """The usual loop; a fresh random batch a step."""
+def train(model, optimizer, scheduler, steps, first=0, size=32, loss_fn=F.cross_entropy):
+    """The usual loop; a fresh random batch a step. The scheduler is shown `loss_fn`."""
     for step in range(first, first + steps):
         inputs, targets = batch(size, seed=step)
         inputs = inputs.to(next(model.parameters()))
         optimizer.zero_grad()
         F.cross_entropy(model(inputs), targets).backward()
         if scheduler is not None:
-            scheduler.step(F.cross_entropy, inputs, targets)
+            scheduler.step(loss_fn, inputs, targets)
         optimizer.step()
 
 
@@ -395,9 +396,32 @@ def test_a_dead_layer_is_left_alone():
     dead = scheduler.history[scheduler.history.layer == "fc1"]
     assert (dead["factor"] == 1).all()
     assert (dead["gradient_squares"] == 0).all()
-    assert (dead["combined_bound"] == 0).all()
-    numbers = dead.drop(columns="layer").to_numpy(dtype=float)
+    bounds = ["noise_bound", "combined_bound", "volatility_bound"]
+    assert dead[bounds].isna().all(axis=None)
+    numbers = dead.drop(columns=["layer", *bounds]).to_numpy(dtype=float)
     assert torch.isfinite(torch.as_tensor(numbers)).all()
+    alive = scheduler.history[scheduler.history.layer == "out"]
+    assert (alive["noise_bound"] > 0).all()
+    assert (alive["factor"] != 1).any()
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_a_dead_network_is_left_alone(kind):
+    """Whatever bounds it."""
+    model = network("mlp")
+    optimizer = adam(model)
+
+    def nothing(outputs, targets):
+        return 0 * F.cross_entropy(outputs, targets)
+
+    scheduler = SCHEDULERS[kind](
+        model, optimizer, steps_per_task=100, every=2, warmup_fraction=1.0, cap_delta=0.1
+    )
+    train(model, optimizer, scheduler, 10, loss_fn=nothing)
+    history = scheduler.history
+    assert len(history) == len(scheduler.layers) * 5
+    assert (history["factor"] == 1).all()
+    assert history[["noise_bound", "volatility_bound", "combined_bound"]].isna().all(axis=None)
 
 
 def test_a_batch_of_one_has_no_bound():
@@ -405,8 +429,39 @@ def test_a_batch_of_one_has_no_bound():
     optimizer = adam(model)
     scheduler = PerLayerScheduler(model, optimizer, every=2)
     train(model, optimizer, scheduler, 8, size=1)
-    assert (scheduler.history["noise_bound"] > 1e300).all()
+    assert (scheduler.history["noise_bound"] == math.inf).all()
     assert (scheduler.history["factor"] == 1).all()
+
+
+def test_without_a_bound_there_is_room_to_warm():
+    model = network("mlp")
+    optimizer = adam(model)
+    scheduler = VolatilityOnlyScheduler(
+        model, optimizer, steps_per_task=100, every=2, warmup_fraction=1.0, warm=1.5
+    )
+    train(model, optimizer, scheduler, 3)  # one decision: no volatility yet
+    assert (scheduler.history["volatility_bound"] == math.inf).all()
+    assert (scheduler.history["factor"] == 1.5).all()
+    assert all(group["lr"] == pytest.approx(1.5 * 0.01) for group in optimizer.param_groups)
+
+
+def test_states_of_old_bounds_are_taken_up():
+    """In those of clbench 0.1 a dead layer's bounds are 0, and no bound is the largest number."""
+    model = network("mlp")
+    model.activation = F.relu
+    with torch.no_grad():
+        model.fc1.weight.zero_()
+        model.fc1.bias.fill_(-1)
+    optimizer = adam(model)
+    scheduler = PerLayerScheduler(model, optimizer, every=2)
+    train(model, optimizer, scheduler, 10)
+    state, other = scheduler.state_dict(), PerLayerScheduler(model, optimizer, every=2)
+    rows = state["decisions"]["rows"]
+    assert torch.isnan(rows).any()
+    assert torch.isinf(rows).any()
+    old = rows.nan_to_num(nan=0.0, posinf=torch.finfo(rows.dtype).max)
+    other.load_state_dict({**state, "decisions": {**state["decisions"], "rows": old}})
+    pd.testing.assert_frame_equal(other.history, scheduler.history)
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)

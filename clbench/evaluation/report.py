@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from clbench.evaluation.api import Evaluation
-from clbench.indicators.bounds import UNBOUNDED
 from clbench.loading import bundled_agents
 from clbench.registration import STREAMS
 from clbench.scoring import Estimate, Score
@@ -24,6 +23,7 @@ STEPS = {
     "combined_bound": "combined\nbound",
     "violations": "decisions\nabove it",
 }
+DEAD, DEAD_DECISIONS = "dead", "dead_decisions"
 BOUND_OF = {"noise-only": "noise", "volatility-only": "volatility"}
 
 
@@ -101,11 +101,14 @@ def table(evaluation: Evaluation) -> Table:
 
 
 def step_tables(evaluation: Evaluation) -> dict[str, Table]:
-    """Return tables of the layers' step sizes and bounds in the last task, for agents that have them."""
+    """Return tables of the layers' step sizes and bounds in the last task, for agents that have them.
+
+    Where a layer was dead at some decision, a last column has the share of those; the bounds are of the others.
+    """
     frame = evaluation.indicators
     frame = frame[frame.task == evaluation.spec.stream.num_tasks - 1]
     decided = frame[frame.indicator == "step_size"][["agent", "seed", "step"]].drop_duplicates()
-    shares = frame[frame.indicator.str.endswith("_violations")]
+    shares = frame[frame.indicator.str.endswith(("_violations", DEAD_DECISIONS))]
     frame = frame.merge(decided, on=["agent", "seed", "step"])
     in_force = {
         agent.name: BOUND_OF.get(str(agent.arguments.get("scheduler")), "combined")
@@ -114,19 +117,26 @@ def step_tables(evaluation: Evaluation) -> dict[str, Table]:
     keys = ["agent", "layer", "indicator"]
     medians = frame.groupby(keys, sort=False).value.median().to_dict()
     means = shares.groupby(keys, sort=False).value.mean().to_dict()
+    dying = {agent for (agent, _, name), share in means.items() if name == DEAD_DECISIONS and share > 0}
     tables: dict[str, Table] = {}
     for agent, layer in [key[:2] for key in medians if key[2] == "step_size"]:
         if agent not in tables:
             tables[agent] = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
             tables[agent].add_column("\nlayer", no_wrap=True)
-            for title in STEPS.values():
+            for title in [*STEPS.values(), *(["decisions\ndead"] if agent in dying else [])]:
                 tables[agent].add_column(title, justify="right", no_wrap=True)
+        cells = []
+        for name in list(STEPS)[:-1]:
+            median = medians.get((agent, layer, name), math.nan)
+            # A bound that is recorded, and never as a number, is that of a dead layer.
+            dead = math.isnan(median) and (agent, layer, name) in medians
+            cells.append(DEAD if dead else short(median))
         above = means.get((agent, layer, f"{in_force[agent]}_violations"), math.nan)
-        tables[agent].add_row(
-            layer,
-            *(short(medians.get((agent, layer, name), math.nan)) for name in list(STEPS)[:-1]),
-            "-" if math.isnan(above) else percent(above),
-        )
+        share = means.get((agent, layer, DEAD_DECISIONS), math.nan)
+        cells.append(DEAD if share == 1 else "-" if math.isnan(above) else percent(above))
+        if agent in dying:
+            cells.append("-" if math.isnan(share) else percent(share))
+        tables[agent].add_row(layer, *cells)
     return tables
 
 
@@ -140,14 +150,14 @@ def percent(share: float) -> str:
 
 
 def short(value: float) -> str:
-    """Return a number in three digits, "-" for none, and "none" for a bound that does not bind.
+    """Return a number in three digits, "-" for none, and "none" for a bound that is infinite.
 
-    >>> short(0.00098765), short(12.3456), short(1.2e37), short(float("nan"))
+    >>> short(0.00098765), short(12.3456), short(math.inf), short(math.nan)
     ('0.000988', '12.3', 'none', '-')
     """
     if math.isnan(value):
         return "-"
-    return "none" if value > UNBOUNDED else f"{value:.3g}"
+    return "none" if math.isinf(value) else f"{value:.3g}"
 
 
 def interval(estimate: Estimate) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from clbench.data import LabelledData
 from clbench.errors import DataError, ResumeError
-from clbench.evaluation.jobs import Division
+from clbench.evaluation.jobs import Division, Message
 from clbench.evaluation.plan import Plan, plan_of
 from clbench.evaluation.session import (
     PLACES,
@@ -21,9 +21,11 @@ from clbench.evaluation.session import (
 )
 from clbench.evaluation.watch import Before
 from clbench.loading import check_agent, load_agent
+from clbench.observing import DEFINITIONS
 from clbench.places import DATA_DIR_VARIABLE, folder_of, put_back
-from clbench.records import TaskRecord, least_seconds
+from clbench.records import IndicatorRecord, TaskRecord, least_seconds
 from clbench.results import RunFolder
+from clbench.results.older import definitions_of, modernized
 from clbench.specs import RunSpec, StreamSpec, check_count
 
 ACCEPT = "--accept-changes goes on all the same"
@@ -76,11 +78,13 @@ def take_up(
         done = state["steps"] == job.total_steps
         if "seeds" in other or (state["loop"] is None and not done):
             continue  # it is of no use: the job starts anew
-        before[index] = Before(state["records"], state["steps"], done, str(path.resolve()))
+        before[index] = Before(_records(state, facts), state["steps"], done, str(path.resolve()))
     session = {
         **circumstances(plan.spec.device),
         "steps": {str(index): one.steps for index, one in before.items()},
     }
+    if definitions_of(facts) != DEFINITIONS:
+        session["indicator_definitions"] = DEFINITIONS
     if accept_changes:
         session["accepted_changes"] = sorted(accepted)
     now["resumed"] = [*facts.get("resumed", []), session]
@@ -96,8 +100,23 @@ def take_up(
     return Session(plan, folder, now, before, seconds, _notes(facts, session)), data, held
 
 
+def _records(state: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Message]:
+    """Return the messages in a state, indicators as they are recorded today."""
+    measured = (
+        IndicatorRecord(**{name: value for name, value in message.items() if name != "kind"})
+        for message in state["records"]
+        if message["kind"] == "indicator"
+    )
+    today = iter(modernized(measured, facts))
+    return [
+        {**message, "value": next(today).value} if message["kind"] == "indicator" else message
+        for message in state["records"]
+    ]
+
+
 def _notes(facts: Mapping[str, Any], session: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what people should know of a run that goes on elsewhere, or later."""
+    notes = []
     changes = [
         f"{name} was {facts[kind].get(name)}, now it is {session[kind].get(name)}"
         for kind, names in (
@@ -107,7 +126,14 @@ def _notes(facts: Mapping[str, Any], session: Mapping[str, Any]) -> tuple[str, .
         for name in names
         if facts[kind].get(name) != session[kind].get(name)
     ]
-    return (f"the rest may be rounded otherwise than before: {'; '.join(changes)}",) if changes else ()
+    if changes:
+        notes.append(f"the rest may be rounded otherwise than before: {'; '.join(changes)}")
+    if "indicator_definitions" in session and facts["spec"]["indicators"]:
+        notes.append(
+            f"indicators of the rest have other definitions than before, {DEFINITIONS} instead of "
+            f"{definitions_of(facts)}: the changelog says what differs"
+        )
+    return tuple(notes)
 
 
 def _plan(

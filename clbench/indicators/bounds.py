@@ -8,8 +8,6 @@ from clbench.errors import OptionError
 from clbench.indicators.networks import check_tensors
 
 BETA = 20.0
-UNBOUNDED = 1e30
-"""A bound above it bounds nothing."""
 
 
 class CriticalStepSizes(NamedTuple):
@@ -41,8 +39,10 @@ def critical_step_sizes(
     `alpha_g` tends to 1 and not to 0, since `||g_hat||^2` itself carries `sigma^2 / B`; `unbiased` takes that
     share off, and corrects sigma^2 for the batch's own mean: `sigma^2 B / (B - 1)`.
 
-    Where the gradient is zero, `alpha_g` and `alpha~` are 0. Where nothing bounds (no noise, as in a batch of one,
-    or no volatility yet), a bound is the largest finite number of its dtype.
+    Where nothing bounds (no noise, as in a batch of one, or no volatility yet), a bound is `inf`. Where the measured
+    gradient is zero the layer is dead: `alpha_g` and `alpha~` are 0 / 0, NaN. `alpha_vol` has no gradient in it, and
+    is what it is there, too; but no step is taken that it could bound, so that a scheduler has NaN for all three. With
+    `unbiased`, a gradient that is nothing but noise is not dead: its bounds are 0.
 
     Source: Baveja et al., arXiv 2509.19698, Eq. 2. The paper says beta in [0, 1], where at B = 256 `alpha~` stays
     within a percent or so of `alpha_g`; its published code has 10 and 20.
@@ -57,7 +57,7 @@ def critical_step_sizes(
         unbiased: see above.
 
     Returns:
-        step sizes (those of plain gradient descent).
+        step sizes (those of plain gradient descent), `inf` for no bound, NaN for none defined.
 
     Raises:
         OptionError: `beta` or `kappa` is negative.
@@ -71,6 +71,7 @@ def critical_step_sizes(
     kappa = beta / batch_size if kappa is None else kappa
     if not (beta >= 0 and kappa >= 0):
         raise OptionError(f"beta={beta} and kappa={kappa} must not be negative")
+    dead = gradient_squares == 0
     if unbiased and batch_size > 1:
         noise = noise * (batch_size / (batch_size - 1))
         gradient_squares = (gradient_squares - noise / batch_size).clamp_min(0)
@@ -79,21 +80,20 @@ def critical_step_sizes(
     combined = quotient(batch_size * gradient_squares, noise + beta * gradient_squares * volatility)
     if harmonic:  # rounding may lift it above the other one, and does where kappa Vol is a denormal number
         combined = torch.minimum(combined, by_volatility)
+    by_noise, combined = (torch.where(dead, torch.nan, bound) for bound in (by_noise, combined))
     return CriticalStepSizes(by_noise, by_volatility, combined)
 
 
 def quotient(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
-    """Return above / below, 0 for 0 / 0, and the largest finite number in place of infinity."""
-    most = torch.finfo(above.dtype).max
-    positive = torch.where(below > 0, above / below, most + 0 * below).clamp_max(most)
-    return torch.where(above > 0, positive, 0 * above)
+    """Return above / below: NaN for 0 / 0, `inf` for anything else over 0, or over what rounding left below 0."""
+    return above / torch.where(below > 0, below, 0 * below.abs())
 
 
 def cantelli_cap(mean: torch.Tensor, deviation: torch.Tensor, delta: float = 0.05) -> torch.Tensor:
     """Return `2 / (mu + sigma sqrt((1 - delta) / delta))`, below which a step is stable with probability 1 - delta.
 
     Gradient descent is stable below `2 / lambda`; Cantelli's inequality bounds lambda from its mean and deviation.
-    The largest finite number where neither mean nor deviation bounds.
+    `inf` where neither mean nor deviation bounds.
 
     Source: Baveja et al., arXiv 2509.19698, B.4.
 
@@ -119,6 +119,9 @@ def cantelli_cap(mean: torch.Tensor, deviation: torch.Tensor, delta: float = 0.0
 def predicted_loss_of_trainability(effective: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
     """Return `rho = (1/T) sum_t 1{some layer has alpha > bound}`, the share of a task's decisions.
 
+    A layer without a bound (NaN: it is dead, or could not be measured) is left out of a decision, a decision at which
+    no layer has one is left out of T; NaN if none is left. `inf` is a bound that nothing is above.
+
     Source: Baveja et al., arXiv 2509.19698, App. C.2.
 
     Args:
@@ -126,13 +129,16 @@ def predicted_loss_of_trainability(effective: torch.Tensor, bound: torch.Tensor)
         bound: a critical step size, usually `alpha~`, of the same shape.
 
     Returns:
-        share in [0, 1]: a scalar, or `(S,)`.
+        share in [0, 1], or NaN: a scalar, or `(S,)`.
 
     Raises:
         OptionError: the shapes differ, or there is no decision.
 
     >>> predicted_loss_of_trainability(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.ones(2, 2))
     tensor(0.5000)
+    >>> dead = torch.tensor([[1.0, float("nan")], [float("nan"), float("nan")]])
+    >>> predicted_loss_of_trainability(torch.full((2, 2), 2.0), dead)  # of the only decision that there was
+    tensor(1.)
     """
     check_tensors(effective=effective, bound=bound)
     if effective.shape != bound.shape or effective.ndim not in (2, 3) or not len(effective):
@@ -140,4 +146,6 @@ def predicted_loss_of_trainability(effective: torch.Tensor, bound: torch.Tensor)
             f"effective step sizes {tuple(effective.shape)} and bounds {tuple(bound.shape)} must both be "
             "(T, L) or (T, L, S), T at least 1"
         )
-    return (effective > bound).any(dim=1).to(effective.dtype).mean(dim=0)
+    known = ~(torch.isnan(effective) | torch.isnan(bound))
+    above = (known & (effective > bound)).any(dim=1).to(effective.dtype)
+    return above.sum(dim=0) / known.any(dim=1).sum(dim=0)

@@ -1,24 +1,33 @@
 """Indicators over tasks: beside accuracy, step-size trajectories, effective steps against their bounds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clbench.indicators import WHOLE
-from clbench.indicators.bounds import UNBOUNDED
 from clbench.plotting.curves import draw
 from clbench.plotting.style import legend, look, new_figure, tidy
 from clbench.records import IndicatorRecord, TaskRecord
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Line = tuple[np.ndarray, np.ndarray]
 EFFECTIVE: tuple[str, dict[str, Any]] = ("effective step size", {"color": "#0072B2", "linewidth": 1.8})
 BOUNDS: dict[str, tuple[str, dict[str, Any]]] = {
     "combined_bound": ("combined bound", {"color": "#000000", "linewidth": 1.6}),
     "noise_bound": ("noise bound", {"color": "#009E73", "linestyle": "--", "linewidth": 1.2}),
     "volatility_bound": ("volatility bound", {"color": "#CC79A7", "linestyle": "-.", "linewidth": 1.2}),
+}
+DEAD, GREY = "dead", "dead: no gradient"
+CROSS: dict[str, Any] = {
+    "marker": "x",
+    "markersize": 6,
+    "markeredgewidth": 1.6,
+    "linestyle": "none",
+    "zorder": 5,
 }
 # Those of the other two figures, which are recorded along a task.
 ELSEWHERE = {"step_size", "volatility", *BOUNDS}
@@ -84,6 +93,7 @@ def _over_tasks(
     for axes, (name, of_agents) in zip(grid, panels.items(), strict=False):
         for index, agent in enumerate(agents):
             draw(axes, of_agents.get(agent, {}), index, agent)
+            _cross_out(axes, of_agents.get(agent, {}), panels["task accuracy"].get(agent, {}), index)
         axes.set_title(name.replace("_", " "), fontsize=9, loc="left")
         axes.tick_params(labelsize=8)
         tidy(axes)
@@ -97,20 +107,43 @@ def _over_tasks(
     return figure
 
 
-Lines = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
+def _cross_out(
+    axes: "Axes", values: dict[int, list[float]], tasks: dict[int, list[float]], index: int
+) -> None:
+    """Mark the end of a line that ends before its agent's last task: from there on nothing is defined."""
+    if values and max(values) < max(tasks, default=0):
+        end = max(values)
+        colour = look(index)["color"]
+        axes.plot([end + 1], [np.mean(values[end])], color=colour, label="not defined from there on", **CROSS)
+
+
+Lines = dict[tuple[str, str, str], Line]
 
 
 def _trajectories(indicators: Sequence[IndicatorRecord], steps: dict[int, int]) -> Lines:
-    """Return by agent, layer and indicator: times in tasks, and medians over seeds."""
+    """Return by agent, layer and indicator: times in tasks, and medians over the seeds that have a value, else NaN.
+
+    The indicator `DEAD` is the share of seeds in which the layer is dead.
+    """
     found: dict[tuple[str, str, str], dict[float, list[float]]] = {}
     for one in indicators:
         if one.task in steps:
             time = one.task + one.step / steps[one.task]
             found.setdefault((one.agent, one.layer, one.indicator), {}).setdefault(time, []).append(one.value)
-    return {
-        key: (np.array(sorted(values)), np.array([np.median(values[time]) for time in sorted(values)]))
+    lines = {
+        key: (np.array(sorted(values)), np.array([_median(values[time]) for time in sorted(values)]))
         for key, values in found.items()
     }
+    for (agent, layer, indicator), values in found.items():
+        if indicator == "combined_bound":
+            pairs = [(time, bound) for time, own in values.items() for bound in own]
+            lines[agent, layer, DEAD] = dead_shares(*zip(*pairs, strict=True))
+    return lines
+
+
+def _median(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.median(known)) if known else float("nan")
 
 
 def _step_sizes(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
@@ -146,30 +179,71 @@ def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
         for axes, layer in zip(row, layers[agent], strict=False):
             decided = lines[agent, layer, "step_size"][0]
             times, values = lines[agent, layer, "effective_step_size"]
-            times, values = times[np.isin(times, decided)], values[np.isin(times, decided)]
-            label, style = EFFECTIVE
-            axes.plot(times, values, label=label, **style)
-            shown = [values]
-            for name, (label, style) in BOUNDS.items():
-                if (agent, layer, name) in lines:
-                    times, values = lines[agent, layer, name]
-                    # 0 and the largest number are no levels: nothing moves there, or nothing bounds.
-                    axes.plot(
-                        times,
-                        np.where((values > 0) & (values < UNBOUNDED), values, np.nan),
-                        label=label,
-                        **style,
-                    )
-                    shown.append(values if name != "volatility_bound" else np.array([]))
-            levels = np.concatenate(shown)
-            levels = levels[(levels > 0) & (levels < UNBOUNDED)]
+            own = {
+                name: lines[agent, layer, name] for name in (*BOUNDS, DEAD) if (agent, layer, name) in lines
+            }
+            own["effective_step_size"] = times[np.isin(times, decided)], values[np.isin(times, decided)]
             axes.set_title(f"{agent} · {layer}", fontsize=9, loc="left")
-            axes.set_yscale("log")
-            if len(levels):
-                # The volatility bound may lie orders of magnitude above all else: it is cut.
-                axes.set_ylim(levels.min() / 2, levels.max() * 10)
+            against_bounds(axes, own)
             tidy(axes)
     for axes in grid[-1]:
         axes.set_xlabel("tasks done", fontsize=9)
     legend(figure, columns=4 if columns > 1 else 2)
     return figure
+
+
+def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
+    """Draw a layer's effective step size and its bounds over time, logarithmically, and where it is dead.
+
+    A bound that is 0 or `inf` is no level, and left out: nothing may move there, or nothing bounds. Where it is NaN
+    the layer is dead, which is grey, the darker the more seeds it is dead in. A line that ends for good has a cross.
+
+    Args:
+        axes: to draw on.
+        lines: times and values of "effective_step_size" and `BOUNDS`, and of `DEAD`, those that there are.
+    """
+    shown = []
+    for name, (label, style) in {"effective_step_size": EFFECTIVE, **BOUNDS}.items():
+        if name not in lines:
+            continue
+        times, values = lines[name]
+        levels = np.where((values > 0) & np.isfinite(values), values, np.nan)
+        axes.plot(times, levels, label=label, **style)
+        if name != "volatility_bound":
+            shown.append(levels[np.isfinite(levels)])
+        drawable = np.isfinite(levels)
+        alone = drawable & ~np.append(drawable[1:], False) & ~np.append(False, drawable[:-1])
+        axes.plot(
+            times[alone], levels[alone], color=style["color"], marker=".", markersize=3, linestyle="none"
+        )
+        if drawable.any() and np.isnan(values[-1]):
+            end = np.flatnonzero(drawable)[-1]
+            axes.plot(times[end], levels[end], color=style["color"], **CROSS)
+    for start, end, share in _spans(*lines.get(DEAD, ((), ()))):
+        axes.axvspan(start, end, color=f"{0.97 - 0.15 * share:.2f}", linewidth=0, zorder=0, label=GREY)
+    axes.set_yscale("log")
+    drawn = np.concatenate([np.array([]), *shown])
+    if len(drawn):
+        # The volatility bound may lie orders of magnitude above all else: it is cut.
+        axes.set_ylim(drawn.min() / 2, drawn.max() * 10)
+
+
+def dead_shares(times: Sequence[float], bounds: Sequence[float]) -> Line:
+    """Return the times of combined bounds in order, and the share of them that is NaN at each."""
+    found: dict[float, list[bool]] = {}
+    for time, bound in zip(times, bounds, strict=True):
+        found.setdefault(time, []).append(bool(np.isnan(bound)))
+    return np.array(sorted(found)), np.array([np.mean(found[time]) for time in sorted(found)])
+
+
+def _spans(times: Sequence[float], shares: Sequence[float]) -> list[tuple[float, float, float]]:
+    """Return from when to when which share above 0 is dead, each time from the time before on."""
+    spans: list[tuple[float, float, float]] = []
+    before = float(np.ceil(times[0]) - 1) if len(times) else 0.0
+    for time, share in zip(times, shares, strict=True):
+        if spans and spans[-1][1:] == (before, share):
+            spans[-1] = (spans[-1][0], time, share)
+        elif share > 0:
+            spans.append((before, time, share))
+        before = time
+    return spans

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from clbench.indicators.bounds import UNBOUNDED
 from clbench.plotting.curves import draw
-from clbench.plotting.indicators import BOUNDS, EFFECTIVE
+from clbench.plotting.indicators import BOUNDS, DEAD, against_bounds, dead_shares
 from clbench.plotting.style import legend, look, new_figure, tidy
 from clbench.reproduce.frames import ACCURACY, by_task, select
 
@@ -79,17 +78,10 @@ def accuracies(row: "Iterable[Axes]", data: "pd.DataFrame", name: str) -> None:
 
 def bounds(axes: "Axes", data: "pd.DataFrame", **labels: str) -> None:
     """Draw the effective step size and its three bounds, medians over seeds, logarithmically."""
-    shown = []
-    for name, (label, style) in {"effective_step_size": EFFECTIVE, **BOUNDS}.items():
-        found = select(data, name, **labels).groupby("time")["value"].median()
-        # 0 and the largest number are no levels: nothing moves there, or nothing bounds.
-        found = found[(found > 0) & (found < UNBOUNDED)]
-        axes.plot(found.index, found, label=label, **style)
-        if name != "volatility_bound" and len(found):
-            shown += [found.min(), found.max()]
-    axes.set_yscale("log")
-    if shown:
-        axes.set_ylim(min(shown) / 2, max(shown) * 10)  # the volatility bound may lie far above: it is cut
+    medians = {name: select(data, name, **labels).groupby("time")["value"].median() for name in LEVELS}
+    lines = {name: (line.index.to_numpy(float), line.to_numpy(float)) for name, line in medians.items()}
+    combined = select(data, "combined_bound", **labels)
+    against_bounds(axes, lines | {DEAD: dead_shares(combined["time"].tolist(), combined["value"].tolist())})
 
 
 def accuracy_panels(name: str) -> "Callable[[pd.DataFrame, str], Figure]":

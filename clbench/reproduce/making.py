@@ -13,6 +13,7 @@ from clbench.reproduce.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
 from clbench.reproduce.frames import Key, gather
 from clbench.reproduce.scale import Scale
 from clbench.results.files import write_whole
+from clbench.results.older import modernized_frame
 from clbench.specs import PROTOCOLS
 from clbench.sweeping.cells import Cell
 from clbench.sweeping.folder import SweepFolder
@@ -109,7 +110,7 @@ def read_frame(figure: Figure, file: str, out: Path, scale: str) -> "pd.DataFram
     lost = [name for name in needed if name not in data]
     if lost:
         raise DataError(f"'{path}' is damaged: it has no column {', '.join(lost)}; {again}")
-    return data
+    return modernized_frame(data)
 
 
 def _sha256(path: Path) -> str:

@@ -44,7 +44,7 @@ class Configuration:
     """What an indicator was in all tasks of all seeds of a configuration, and what came of it.
 
     Attributes:
-        value: of the indicator, `(seeds, tasks)`; NaN where it was not measured.
+        value: of the indicator, `(seeds, tasks)`; NaN where it was not measured, `inf` for no bound.
         accuracy: of the tasks, ditto.
     """
 
@@ -54,27 +54,27 @@ class Configuration:
     @property
     def known(self) -> bool:
         """Whether the indicator was measured at all."""
-        return bool(np.isfinite(self.value).any())
+        return bool((~np.isnan(self.value)).any())
 
     @cached_property
     def cases(self) -> tuple[np.ndarray, np.ndarray]:
         """Values, and whether accuracy falls within three tasks: 1 or 0; one after another, the known ones."""
         value, falls = self.value.ravel(), np.array([falls_ahead(run) for run in self.accuracy]).ravel()
-        known = np.isfinite(value) & np.isfinite(falls)
+        known = ~np.isnan(value) & np.isfinite(falls)
         return value[known], falls[known]
 
     @cached_property
     def following(self) -> tuple[np.ndarray, np.ndarray]:
         """Values, and the accuracy of the next task; ditto."""
         value, following = self.value[:, :-1].ravel(), self.accuracy[:, 1:].ravel()
-        known = np.isfinite(value) & np.isfinite(following)
+        known = ~np.isnan(value) & np.isfinite(following)
         return value[known], following[known]
 
     @cached_property
     def within_runs(self) -> float:
         """Rank correlation with the next task's accuracy, mean over runs."""
         pairs = zip(self.value[:, :-1], self.accuracy[:, 1:], strict=True)
-        return _mean([spearman(one[np.isfinite(one)], other[np.isfinite(one)]) for one, other in pairs])
+        return _mean([spearman(one[~np.isnan(one)], other[~np.isnan(one)]) for one, other in pairs])
 
     @cached_property
     def falls(self) -> list[int]:
@@ -106,7 +106,7 @@ class Alarm:
         """
         fall = first_fall(accuracy)
         before = value[max(0, (fall or 0) - WITHIN) : fall]
-        if fall is None or not self.direction or not np.isfinite(before).any():
+        if fall is None or not self.direction or np.isnan(before).all():
             return float("nan")
         silent = ~(self.direction * before >= self.threshold)
         return float(np.argmax(silent[::-1]) if silent.any() else len(silent))

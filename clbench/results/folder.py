@@ -17,6 +17,7 @@ from clbench.errors import DataError, InUseError, OutputError, WriteError
 from clbench.places import recorded, recorded_in
 from clbench.records import SCHEMA_VERSION, IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.files import write_whole
+from clbench.results.older import modernized
 from clbench.results.states import States
 
 if TYPE_CHECKING:
@@ -75,8 +76,11 @@ class RunFolder:
         self._write_csv(TASKS, TaskRecord, (asdict(record) for record in records))
 
     def write_indicators(self, records: Iterable[IndicatorRecord]) -> None:
-        """Write indicators.csv; nine digits are all that a float32 has."""
-        rows = ({**asdict(record), "value": f"{record.value:.9g}"} for record in records)
+        """Write indicators.csv; nine digits are all that a float32 has. NaN is an empty cell."""
+        rows = (
+            {**asdict(record), "value": "" if math.isnan(record.value) else f"{record.value:.9g}"}
+            for record in records
+        )
         self._write_csv(INDICATORS, IndicatorRecord, rows)
 
     def write_profile(self, records: Iterable[ProfileRecord]) -> None:
@@ -134,12 +138,15 @@ class RunFolder:
         return self._read_csv(TASKS, TaskRecord)
 
     def read_indicators(self) -> list[IndicatorRecord]:
-        """Return indicators.csv as records; none if the run has none.
+        """Return indicators.csv as records, those of old runs as they are written today; none if the run has none.
 
         Raises:
-            DataError: the file is damaged; says in which line.
+            DataError: the file is damaged, which says in which line; or run.json is.
         """
-        return self._read_csv(INDICATORS, IndicatorRecord) if (self.path / INDICATORS).exists() else []
+        if not (self.path / INDICATORS).exists():
+            return []
+        records = self._read_csv(INDICATORS, IndicatorRecord)
+        return modernized(records, self.read_run()) if self.has_begun() else records
 
     def _read_csv(self, name: str, kind: type[AnyRecord]) -> list[AnyRecord]:
         path = self.path / name

@@ -21,6 +21,7 @@ COLUMNS = (
     "gradient_squares",
     "factor",
 )
+BOUNDS = ("noise_bound", "volatility_bound", "combined_bound")
 
 
 class History:
@@ -97,10 +98,24 @@ class History:
         return {"places": list(self.places), "rows": self.table().clone() if self.places else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Take up what `state_dict` gave, also that of clbench 0.1."""
         self.places, self._rows = [tuple(place) for place in state["places"]], None
         if state["rows"] is not None:
-            rows = state["rows"]
+            rows = _without_stand_ins(state["rows"])
             room = rows.new_empty((max(0, self.expected - len(rows)), *rows.shape[1:]))
             self._rows = torch.cat([rows, room])
             self._next = torch.tensor([len(rows)], device=rows.device)
+
+
+def _without_stand_ins(rows: torch.Tensor) -> torch.Tensor:
+    """Return decisions `(T, C, L, S)` with NaN for the bounds of dead layers and `inf` for none.
+
+    In the states of clbench 0.1 these are 0 (that by volatility any number) and the largest one.
+    """
+    rows, most = rows.clone(), min(torch.finfo(kind).max for kind in (rows.dtype, torch.float32))
+    dead = rows[:, COLUMNS.index("gradient_squares")] == 0
+    for name in BOUNDS:
+        bound = rows[:, COLUMNS.index(name)]
+        bound[bound >= most] = torch.inf
+        bound[dead] = torch.nan
+    return rows

@@ -97,17 +97,18 @@ def factors(
     """Return what each step size is multiplied by: `cool`, `warm` or 1, each number by itself.
 
     cool: `alpha > gamma * bound` and `alpha > floor`. warm: in the warm-up window, `alpha < 0.3 gamma * bound`.
-    Where the gradient is zero (a dead layer), or a measurement is not finite, there is nothing to decide: 1.
+    Where the gradient is zero (a dead layer), or a measurement is not finite, there is nothing to decide: 1. An
+    infinite bound is one: nothing is above it, and it leaves room to warm.
 
     Args:
         constants: gamma, cool, warm, floor.
         effective: `alpha`, of any shape.
-        bound: the critical step size.
+        bound: the critical step size, `inf` where nothing bounds, NaN where none is defined.
         gradient_squares: `||g_hat||^2`.
         warming: whether the warm-up window is open.
     """
     limit = constants.gamma * bound
-    measured = (gradient_squares > 0) & torch.isfinite(effective) & torch.isfinite(bound)
+    measured = (gradient_squares > 0) & torch.isfinite(effective) & ~torch.isnan(bound)
     cool = measured & (effective > limit) & (effective > constants.floor)
     warm = measured & (effective < ROOM * limit) & warming
     # In float64, so that a Python step size is multiplied by exactly these; Apple's GPUs have none.

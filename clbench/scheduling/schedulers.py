@@ -224,6 +224,8 @@ class PerLayerScheduler:
                 self._tracker.mean.abs(), self._tracker.variance.sqrt(), self.constants.cap_delta
             )
             bounds = CriticalStepSizes(*(torch.minimum(bound, cap) for bound in bounds))
+        # What takes no step has no bound on it, though volatility may remember how it was before.
+        bounds = CriticalStepSizes(*(torch.where(squares == 0, torch.nan, bound) for bound in bounds))
         return {
             "step_size": self._step_sizes(known).to(squares),
             "effective_step_size": self._rows(effective_of(self.model, known)),
@@ -276,7 +278,10 @@ class PerLayerScheduler:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """A row per decision and layer (and network) with step, step sizes, bounds and measurements."""
+        """A row per decision and layer (and network) with step, step sizes, bounds and measurements.
+
+        A bound is `inf` where nothing bounds. Where a layer is dead (its `gradient_squares` are 0), all three are NaN.
+        """
         return self.decisions.frame(single=not isinstance(self.model, Stacked))
 
     def state_dict(self) -> dict[str, Any]:

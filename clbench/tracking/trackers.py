@@ -90,6 +90,8 @@ class Trackers:
             return
         title = _title(record.agent, record.seed)
         if isinstance(record, IndicatorRecord):
+            if not math.isfinite(record.value):
+                return  # no bound, or none defined: a gap, since some trackers would show the largest number
             step = record.task * self._stream.steps_per_task + record.step
             measured = self._indicators.setdefault((title, record.task), {}).setdefault(step, {})
             measured[f"{record.indicator}/{record.layer}"] = record.value

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from clbench.evaluation.report import percent
+from clbench.reproduce.predicting import predictors
 from clbench.reproduce.statistics import falls_ahead
+from clbench.results.older import modernized_frame
 from values.base import DOCS, LEARNERS, WORDS, between, decimal, value
 
 ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
@@ -76,6 +78,27 @@ def in_note(name: str, scale: str = "quick", digits: int = 2) -> str:
 def predictor(number: str, indicator: str, digits: int = 2) -> str:
     """Return a number of an indicator, of `predictors-summary.csv`."""
     return decimal(file("predictors-summary", "quick").set_index("indicator").loc[indicator, number], digits)
+
+
+def mostly_dead() -> "pd.Series[bool]":
+    """Return which tasks of `predictors.csv` have most layers dead at most decisions: their median bound was 0."""
+    return modernized_frame(file("predictors", "quick"))["combined_bound"].isna() & (
+        file("predictors", "quick")["combined_bound"].notna()
+    )
+
+
+@value
+def dead_tasks() -> str:
+    """Return how many those are, of how many tasks with bounds."""
+    return f"{mostly_dead().sum()} of {file('predictors', 'quick')['combined_bound'].notna().sum():,}"
+
+
+@value
+def predictor_without_dead_tasks(number: str, indicator: str, digits: int = 2) -> str:
+    """Return a number of an indicator as if it were not known in those tasks."""
+    found = file("predictors", "quick")[["configuration", "run", "seed", "task", ACCURACY, indicator]]
+    found = found.assign(**{indicator: found[indicator].mask(mostly_dead())})
+    return decimal(predictors(found, [], resamples=1).set_index("indicator").loc[indicator, number], digits)
 
 
 @value

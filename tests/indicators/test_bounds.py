@@ -43,24 +43,46 @@ def test_bounds_are_their_formulas(g2, noise, volatility, size, beta):
     beta=st.floats(0, 100),
 )
 @example(g2=0.5, noise=0.0, volatility=69.0, size=1, beta=4.30769948986052e-41)  # kappa Vol is denormal
-def test_combined_is_never_above_the_others_and_all_are_finite(g2, noise, volatility, size, beta):
+def test_combined_is_never_above_the_others_and_only_a_dead_layer_has_none(g2, noise, volatility, size, beta):
     for dtype in (torch.float64, torch.float32):
-        values = (torch.tensor(value, dtype=dtype) for value in (g2, noise, volatility))
+        values = [torch.tensor(value, dtype=dtype) for value in (g2, noise, volatility)]
         found = critical_step_sizes(*values, size, beta=beta)
+        assert found.volatility >= 0
+        if values[0] == 0:
+            assert torch.isnan(found.noise)
+            assert torch.isnan(found.combined)
+            continue
         slack = 1 + 1e-12 if dtype == torch.float64 else 1 + 1e-5
         assert found.combined <= found.noise * slack
         assert found.combined <= found.volatility * slack
-        assert all(torch.isfinite(bound) and bound >= 0 for bound in found)
+        assert all(bound >= 0 for bound in found)  # which NaN is not
 
 
 def test_documented_ends():
-    nothing, something = number(0.0), number(2.0)
-    most = torch.finfo(torch.float64).max
-    assert critical_step_sizes(nothing, nothing, nothing, 8) == (0, most, 0)  # a dead layer
-    assert critical_step_sizes(nothing, something, something, 8).combined == 0  # a zero gradient
+    nothing, something, none = number(0.0), number(2.0), math.inf
+    for noise, volatility in ((nothing, nothing), (something, something)):  # a dead layer
+        for unbiased in (False, True):
+            dead = critical_step_sizes(nothing, noise, volatility, 8, unbiased=unbiased)
+            assert math.isnan(dead.noise)
+            assert math.isnan(dead.combined)
+            assert dead.volatility == (0.2 if volatility else none)  # B / (beta Vol)
     one = critical_step_sizes(something, nothing, nothing, 1)  # a batch of one, first decision
-    assert one == (most, most, most)
+    assert one == (none, none, none)
+    assert critical_step_sizes(something, something, nothing, 8) == (8, none, 8)  # no volatility yet
+    assert critical_step_sizes(something, nothing, something, 8).noise == none
+    no_signal = critical_step_sizes(something, number(64.0), something, 8, unbiased=True)
+    assert no_signal == (0, 0.2, 0)
+    below = critical_step_sizes(something, number(-1e-9), nothing, 8)  # which rounding may do to noise
+    assert below == (none, none, none)
     assert math.isnan(critical_step_sizes(number(math.nan), something, something, 8).combined)
+    assert math.isnan(critical_step_sizes(something, number(math.nan), something, 8).combined)
+
+
+def test_layers_are_bounded_each_by_itself():
+    squares, noise = torch.tensor([0.0, 2.0, 2.0]), torch.tensor([0.0, 4.0, 0.0])
+    found = critical_step_sizes(squares, noise, torch.zeros(3), 8)
+    for bound in (found.noise, found.combined):
+        torch.testing.assert_close(bound, torch.tensor([math.nan, 4.0, math.inf]), equal_nan=True)
 
 
 @settings(deadline=None, max_examples=25)
@@ -138,7 +160,7 @@ def test_cantelli_holds_for_skewed_sharpness():
         expected = 2 / (draws.mean() + draws.std() * math.sqrt((1 - delta) / delta))
         torch.testing.assert_close(cap, expected)
         assert (2 / draws < cap).double().mean() <= delta
-    assert cantelli_cap(number(0.0), number(0.0)) == torch.finfo(torch.float64).max
+    assert cantelli_cap(number(0.0), number(0.0)) == math.inf
 
 
 @given(st.lists(st.lists(st.floats(0, 2), min_size=3, max_size=3), min_size=1, max_size=8))
@@ -151,6 +173,40 @@ def test_rho_counts_decisions_with_some_layer_above(rows):
     stacked = torch.stack([effective, torch.zeros_like(effective)], dim=2)
     found = predicted_loss_of_trainability(stacked, torch.ones_like(stacked))
     assert found.tolist() == pytest.approx([expected, 0])
+
+
+BOUNDS = st.one_of(st.floats(0, 2), st.just(math.nan), st.just(math.inf))
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.floats(0, 2), BOUNDS), min_size=3, max_size=3),
+        min_size=1,
+        max_size=8,
+    )
+)
+@example([[(2.0, math.nan)] * 3])  # nothing lives
+@example([[(2.0, math.nan), (0.5, 1.0), (0.5, math.inf)], [(2.0, math.nan)] * 3])
+def test_rho_leaves_out_what_is_dead(rows):
+    """A dead layer of a decision, and a decision with nothing else: counted by hand."""
+    living = [[(alpha, bound) for alpha, bound in row if not math.isnan(bound)] for row in rows]
+    flags = [any(alpha > bound for alpha, bound in row) for row in living if row]
+    expected = sum(flags) / len(flags) if flags else math.nan
+    effective, bound = torch.tensor(rows, dtype=torch.float64).unbind(dim=2)
+    found = predicted_loss_of_trainability(effective, bound)
+    assert float(found) == pytest.approx(expected, nan_ok=True)
+    pair = predicted_loss_of_trainability(
+        *(torch.stack([one, one.flip(0)], dim=2) for one in (effective, bound))
+    )
+    assert pair.tolist() == pytest.approx([expected, expected], nan_ok=True)
+    assert math.isnan(predicted_loss_of_trainability(effective * math.nan, bound))
+
+
+def test_rho_of_living_layers_is_the_mean_to_the_bit():
+    for count in (3, 7, 585):
+        effective = torch.rand(count, 3, 5, generator=torch.Generator().manual_seed(count))
+        found = predicted_loss_of_trainability(effective, torch.full_like(effective, 0.6))
+        assert torch.equal(found, (effective > 0.6).any(dim=1).float().mean(dim=0))
 
 
 def test_arguments_are_checked():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from clbench.indicators import WHOLE
-from clbench.indicators.bounds import UNBOUNDED
 from clbench.reproduce.claims import FAILS, HOLDS, OPEN
 from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.figures.fig1 import PANELS, pair_of
@@ -148,9 +147,13 @@ def test_3(claims):
     # alpha_vol = B / (20 Vol) = 4, so Vol / B = 1/80, and 1/alpha~ = 1 + 1/80 with beta = 1
     assert found["beta of at most 1 matters"].ours == pytest.approx(1 - 1 / (1 + 1 / 80))
     drawn("3", data)
-    unbounded = joined(rows(level(0.2), **labels), bounds(1.5, 1.0, UNBOUNDED, **labels))
+    unbounded = joined(rows(level(0.2), **labels), bounds(1.5, 1.0, np.inf, **labels))
     assert claims("3", unbounded)["beta of at most 1 matters"].verdict == FAILS
     drawn("3", unbounded)
+    dead = joined(rows(level(0.2), **labels), bounds(1.5, np.nan, 4.0, **labels))
+    found = claims("3", dead)
+    assert {one.verdict for one in found.values()} == {OPEN}  # no step is taken that a bound could be above
+    drawn("3", dead)
 
 
 def test_4_top(claims):

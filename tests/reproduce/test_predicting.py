@@ -50,6 +50,19 @@ def test_a_perfect_warning():
     assert row["within_runs"] > 0
 
 
+def test_no_bound_is_the_highest_one():
+    """An infinite value ranks above all others, and is one: where there is NaN nothing is known."""
+    for none in (np.inf, 1e38):
+        values = [np.where(warning(fall) == 1, 1.0, none) for fall in FALLS]
+        row = predict([Configuration(own, accuracies(fall)) for own, fall in zip(values, FALLS, strict=True)])
+        assert (row["auc"], row["lead"], row["alarm_when"]) == (1, 3, "low")
+        assert row["cases"] == 8 * 2 * (TASKS - 3)
+        assert (row["false_alarms"], row["auc_within"]) == (0, 1)
+    bounds = frames(volatility_bound=lambda fall: np.where(warning(fall) == 1, 1.0, np.inf))
+    assert np.isinf(recorded(bounds)["volatility_bound"]).any()
+    assert predictors(bounds).set_index("indicator").loc["volatility_bound", "auc"] == 1
+
+
 def test_one_that_is_perfect_upside_down():
     row = predict([Configuration(-warning(fall), accuracies(fall)) for fall in FALLS])
     assert (row["auc"], row["lead"], row["alarm_when"]) == (1, 3, "low")

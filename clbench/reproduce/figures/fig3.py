@@ -24,7 +24,7 @@ def _end(data: "pd.DataFrame", indicator: str) -> np.ndarray:
 
 
 def room(data: "pd.DataFrame") -> Measured:
-    """Return the combined bound as a multiple of the effective step size; 0 without a gradient."""
+    """Return the combined bound as a multiple of the effective step size; of seeds whose layer lives."""
     return over_seeds(_end(data, "combined_bound") / _end(data, "effective_step_size"))
 
 
