@@ -32,6 +32,7 @@ class Learner:
         seeds: one per network; a seed decides its network's initial weights.
         step_size: Adam's, for all layers and seeds; a scheduler starts from it.
         scheduler: "none", or a name in `clbench.scheduling.SCHEDULERS`.
+        layers: what has a step size of its own, see `clbench.indicators.layer_parameters`.
         **constants: the scheduler's, those of `clbench.scheduling.Constants`.
 
     Attributes:
@@ -47,9 +48,6 @@ class Learner:
 
     vectorized = True
 
-    layers: LayerChoice = None
-    """Which parameters are a layer, see `clbench.indicators.layer_parameters`; a subclass may say so."""
-
     keyword_arguments = {item.name: item.default for item in dataclasses.fields(Constants)}
 
     def __init__(
@@ -58,13 +56,14 @@ class Learner:
         seeds: Sequence[int],
         step_size: float = 1e-3,
         scheduler: str = "none",
+        layers: LayerChoice = None,
         **constants: Any,
     ) -> None:
         for name in constants:
             if name not in self.keyword_arguments:
                 raise UnknownNameError(f"no argument '{name}'.{did_you_mean(name, self.keyword_arguments)}")
         self.check_arguments({"step_size": step_size, "scheduler": scheduler, **constants})
-        self.spec, self.seeds, self.step_size = spec, tuple(seeds), step_size
+        self.spec, self.seeds, self.step_size, self.layers = spec, tuple(seeds), step_size, layers
         self._scheduler, self._constants = scheduler, constants
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.initialise()

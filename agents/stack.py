@@ -177,6 +177,7 @@ def _same_architecture(one: "Learner", other: "Learner") -> bool:
         return True
     pairs = zip_longest(one.model.named_modules(), other.model.named_modules())
     alike = all(own and theirs and own[0] == theirs[0] and _alike(own[1], theirs[1]) for own, theirs in pairs)
+    alike = alike and one.optimizer.layers == other.optimizer.layers
     shapes = [[value.shape[1:] for value in it.parameters.values()] for it in (one, other)]
     return alike and shapes[0] == shapes[1]
 

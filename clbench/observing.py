@@ -1,5 +1,6 @@
 """Measures indicators while an agent runs, of every agent that lets its network be seen."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clbench.agent import Agent
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, TouchedError
 from clbench.indicators import (
     WHOLE,
     Stacked,
@@ -23,8 +24,9 @@ from clbench.indicators import (
     unit_sign_entropy,
     weight_norm,
 )
+from clbench.indicators.borrowing import untouched
 from clbench.indicators.curvature import ITERATIONS, TOLERANCE, PowerIteration
-from clbench.indicators.layers import LayerChoice
+from clbench.indicators.layers import LayerChoice, is_layer_choice
 from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty
 from clbench.indicators.optimizers import Optimizer, with_weight_decay
 from clbench.indicators.passes import Pass
@@ -127,7 +129,7 @@ class Observer:
 
     The agent shows its network by `model` (a `torch.nn.Module`) and `optimizer`; a vectorised one by
     `networks` (`clbench.indicators.Stacked`) and `optimizer`. It may also have `loss_fn` (mean cross-entropy
-    otherwise), `penalty` and `scheduler` (a `PerLayerScheduler`), whose decisions are then recorded.
+    otherwise), `layers` (see `clbench.indicators.layer_parameters`), `penalty` and `scheduler` (a `PerLayerScheduler`), whose decisions are then recorded.
 
     Args:
         agent: the agent.
@@ -135,14 +137,22 @@ class Observer:
         seeds: of its networks.
         indicators: names among `ALL`, or references to functions.
         every: measure every so many steps of a task, too; None for the task's last step only.
+        layers: by which layers, see `clbench.indicators.layer_parameters`; by default the agent's own `layers`, if it has
+            them.
     """
 
     def __init__(
-        self, agent: Agent, name: str, seeds: Sequence[int], indicators: Sequence[str], every: int | None
+        self,
+        agent: Agent,
+        name: str,
+        seeds: Sequence[int],
+        indicators: Sequence[str],
+        every: int | None,
+        layers: LayerChoice = None,
     ) -> None:
         self._agent, self._name, self._seeds, self._every = agent, name, tuple(seeds), every
         self._indicators = [one for one in indicators if one != BOUNDS]
-        self._bounds = BOUNDS in indicators
+        self._bounds, self._choice = BOUNDS in indicators, layers
         self._monitor: PerLayerScheduler | None = None
         self._start = 0  # steps of the scheduler before the task
         self._measured: set[int] = set()  # steps of the task
@@ -201,7 +211,10 @@ class Observer:
         if monitor is not None:
             try:
                 inputs, wanted = self._tensors(monitor.model, obs, targets)
-                monitor.step(self._loss_fn, inputs, wanted)
+                with self._untouched(monitor.model, BOUNDS):
+                    monitor.step(self._loss_fn, inputs, wanted)
+            except TouchedError:
+                raise
             except Exception as error:
                 self._bounds = False
                 yield self._note(BOUNDS, error)
@@ -285,30 +298,36 @@ class Observer:
         """Return a scheduler that only measures."""
         model, optimizer = self._network()
         penalty = getattr(self._agent, "penalty", None)
-        return PerLayerScheduler(model, optimizer, penalty=penalty, adjust=False, seeds=self._seeds)
+        return PerLayerScheduler(
+            model, optimizer, penalty=penalty, adjust=False, seeds=self._seeds, layers=self._layers
+        )
 
     def _measure(self, obs: Any, targets: Any, task: int, step: int) -> Iterator[IndicatorRecord | Undefined]:
         try:
             model, optimizer = self._network()
             inputs, wanted = self._tensors(model, obs, targets)
+            at = Snapshot(
+                model,
+                optimizer,
+                self._loss_fn,
+                getattr(self._agent, "penalty", None),
+                inputs,
+                wanted,
+                self._seeds,
+                hessian=any(name in CURVATURE for name in self._indicators),
+                layers=self._layers,
+            )
         except Exception as error:
             for indicator in self._indicators:
                 yield self._note(indicator, error)
             self._indicators = []
             return
-        at = Snapshot(
-            model,
-            optimizer,
-            self._loss_fn,
-            getattr(self._agent, "penalty", None),
-            inputs,
-            wanted,
-            self._seeds,
-            hessian=any(name in CURVATURE for name in self._indicators),
-        )
         for indicator in list(self._indicators):
             try:
-                found = measure_of(indicator)(at)
+                with self._untouched(model, indicator):
+                    found = measure_of(indicator)(at)
+            except TouchedError:
+                raise
             except Exception as error:  # what cannot be measured must not end a run
                 self._indicators.remove(indicator)
                 yield self._note(indicator, error)
@@ -342,6 +361,19 @@ class Observer:
     def _loss_fn(self) -> LossFunction:
         loss_fn: LossFunction = getattr(self._agent, "loss_fn", F.cross_entropy)
         return loss_fn
+
+    @property
+    def _layers(self) -> LayerChoice:
+        """Which parameters are a layer: what the run says, or the agent; its `layers` may be something else, too."""
+        choice = getattr(self._agent, "layers", None) if self._choice is None else self._choice
+        return choice if is_layer_choice(choice) else None
+
+    @staticmethod
+    def _untouched(model: Model, what: str) -> contextlib.AbstractContextManager[None]:
+        """Guard a network while something is measured: the run would be worth nothing if that changed it."""
+        if isinstance(model, Stacked):
+            return untouched(what, model.model, lambda: {**model.parameters, **model.buffers})
+        return untouched(what, model)
 
     def _network(self) -> tuple[Model, Optimizer]:
         optimizer: Any = getattr(self._agent, "optimizer", None)

@@ -11,6 +11,9 @@ from clbench.errors import OptionError, UnknownNameError, did_you_mean
 
 Options = Mapping[str, Any]
 
+Layers = int | list[str] | dict[str, list[str]] | None
+"""What a layer is, as JSON holds it; see `clbench.indicators.layer_parameters`."""
+
 
 @dataclass(frozen=True)
 class StreamSpec:
@@ -159,6 +162,7 @@ class RunSpec:
         threads: CPU threads per process; rounding in matrix products may depend on it.
         indicators: what is measured; `clbench.observing.ALL` has all names.
         indicators_every: measured every so many steps of a task, beside its last; None for its last only.
+        layers: by which layers it is measured, see `clbench.indicators.layer_parameters`; None for the agent's own.
     """
 
     agents: tuple[AgentEntry, ...]
@@ -171,6 +175,7 @@ class RunSpec:
     threads: int = 1
     indicators: tuple[str, ...] = ()
     indicators_every: int | None = None
+    layers: Layers = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON data, without what only this machine needs to find the agents."""

@@ -13,6 +13,7 @@ from clbench.evaluation.progress import Display, Silent, default_display
 from clbench.evaluation.resuming import take_up
 from clbench.evaluation.session import Session, gather_facts, how_to_go_on, load_data, run_session
 from clbench.evaluation.watch import Failure, Watch
+from clbench.indicators import LayerChoice
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results import RunFolder, frame
 from clbench.scoring import Score, score
@@ -92,6 +93,7 @@ def evaluate(
     workers: int | None = None,
     indicators: str | Sequence[str] | None = None,
     indicators_every: int | None = None,
+    layers: LayerChoice = None,
     together: bool = False,
     profile: bool = False,
     log: str | Sequence[str] | None = None,
@@ -112,6 +114,7 @@ def evaluate(
         workers: processes at a time; by default as many as make the run quickest.
         indicators: names, "all" or "none"; by default those that cost next to nothing.
         indicators_every: measure every so many steps of a task, beside its last.
+        layers: by which layers, see `clbench.indicators.layer_parameters`; by default those of the agent.
         together: train all agents that can in lockstep; results are the same, on a GPU up to rounding.
         profile: write where the time goes into profile.csv.
         log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
@@ -146,6 +149,7 @@ def evaluate(
         indicators,
         indicators_every,
         together,
+        layers,
     )
     plan = replace(plan, profile=profile, log=check_trackers(log))
     return _or_raise(carry_out(plan, Path(out), default_display() if progress else Silent()))

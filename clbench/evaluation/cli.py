@@ -81,6 +81,12 @@ def build_parser() -> Parser:
         help="measure every N steps of a task (default: only at its end)",
     )
     add(
+        "--layers",
+        metavar="WHAT",
+        help="what is a layer: a depth, or modules' names or patterns with commas, such as 'blocks.*,head' or "
+        "body=blocks.*,head=fc (default: the agent's own, else every leaf module)",
+    )
+    add(
         "--device",
         default="auto",
         metavar="NAME",
@@ -186,6 +192,7 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
         options.indicators,
         options.indicators_every,
         options.together,
+        options.layers,
     )
     plan = replace(plan, profile=options.profile, log=check_trackers(options.log))
     return carry_out(plan, Path(options.out), Silent() if options.quiet else default_display())

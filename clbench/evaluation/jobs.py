@@ -25,7 +25,7 @@ from clbench.registration import STREAMS, register
 from clbench.replaying import cuda_graph
 from clbench.results import States
 from clbench.runner import Lockstep, Part
-from clbench.specs import AgentEntry, StreamSpec, plain
+from clbench.specs import AgentEntry, Layers, StreamSpec, plain
 from clbench.state import from_bytes
 
 _T = TypeVar("_T")
@@ -53,6 +53,7 @@ class Job:
         resume: file of the state to go on from, "" to start anew.
         indicators: what is measured.
         indicators_every: measured every so many steps; None for a task's last only.
+        layers: by which layers it is measured; None for the agent's own.
         profile: whether to find out where the time goes.
     """
 
@@ -70,6 +71,7 @@ class Job:
     resume: str = ""
     indicators: tuple[str, ...] = ()
     indicators_every: int | None = None
+    layers: Layers = None
     profile: bool = False
 
     @classmethod
@@ -96,6 +98,8 @@ class Job:
         what = plain(self)
         for name in ("data", "states", "resume", "modules", "stream_class", "profile"):
             del what[name]
+        if self.layers is None:
+            del what["layers"]  # as in states of versions that had no other layers
         what |= {"agent": self.agent.to_json(), "stream": self.stream.identity()}
         return what
 
@@ -255,7 +259,7 @@ def _prepare(
     ]
     agent = agents[0] if len(jobs) == 1 else owners[0].together(agents)  # type: ignore[attr-defined]
     observers: list[Any] = [
-        Observer(own, job.agent.name, job.seeds, job.indicators, job.indicators_every)
+        Observer(own, job.agent.name, job.seeds, job.indicators, job.indicators_every, job.layers)
         if job.indicators
         else None
         for own, job in zip(agents, jobs, strict=True)

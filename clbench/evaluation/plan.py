@@ -20,12 +20,14 @@ from clbench.loading import (
     load_indicator,
     parameters,
 )
+from clbench.indicators.layers import LayerChoice, check_layer_choice
 from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.places import recorded
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
 from clbench.specs import (
+    Layers,
     AgentEntry,
     Protocol,
     RunSpec,
@@ -90,6 +92,7 @@ class Plan:
                     data=data,
                     indicators=self.spec.indicators,
                     indicators_every=self.spec.indicators_every,
+                    layers=self.spec.layers,
                     profile=self.profile,
                 )
                 for seeds in split(self.spec.seeds, parts)
@@ -133,6 +136,7 @@ def make_plan(
     indicators: str | Sequence[str] | None = None,
     indicators_every: int | None = None,
     together: bool = False,
+    layers: LayerChoice = None,
 ) -> Plan:
     """Check a request and return the plan for it.
 
@@ -169,6 +173,7 @@ def make_plan(
         indicators_every=None
         if indicators_every is None
         else check_count("indicators_every", indicators_every),
+        layers=check_layers(layers),
     )
     return plan_of(spec, classes, division, env)
 
@@ -238,6 +243,35 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
         if name in ("all", "none"):
             raise OptionError(f"indicators: '{name}' goes alone, not with others")
     return tuple(dict.fromkeys(names))
+
+
+def check_layers(wanted: LayerChoice) -> Layers:
+    """Return what a layer is: None, a depth, patterns, or patterns by layer, as it is or as the command line says it.
+
+    >>> check_layers("1"), check_layers("blocks.*, head"), check_layers("body=blocks.*,body=stem,head=fc")
+    (1, ['blocks.*', 'head'], {'body': ['blocks.*', 'stem'], 'head': ['fc']})
+    """
+    if isinstance(wanted, str):
+        names = names_in(wanted)
+        if len(names) == 1 and names[0].isdecimal():
+            wanted = int(names[0])
+        elif any("=" in name for name in names):
+            named: dict[str, list[str]] = {}
+            for layer, equals, pattern in (name.partition("=") for name in names):
+                if not (layer and equals and pattern):
+                    raise OptionError(
+                        f"layers={wanted!r}: either all or none have a name, as in body=blocks.*"
+                    )
+                named.setdefault(layer, []).append(pattern)
+            wanted = named
+        else:
+            wanted = names
+    check_layer_choice(wanted)
+    if wanted is None or isinstance(wanted, int):
+        return wanted
+    if isinstance(wanted, Mapping):
+        return {layer: [own] if isinstance(own, str) else list(own) for layer, own in wanted.items()}
+    return list(wanted)
 
 
 def choose_device(name: str) -> str:

@@ -69,14 +69,13 @@ def layer_parameters(model: nn.Module, layers: LayerChoice = None) -> dict[str, 
 
 def grouped(model: nn.Module, trained: Sequence[str], layers: LayerChoice) -> dict[str, list[str]]:
     """Return `layer_parameters` of the parameters given."""
+    check_layer_choice(layers)
     homes = _homes(model)
     found: dict[str, list[str]] = {}
     if layers is None:
         for name in trained:
             found.setdefault(".".join(homes[name]), []).append(name)
-    elif isinstance(layers, int) and not isinstance(layers, bool):
-        if layers < 1:
-            raise OptionError(f"layers={layers} is no depth: 1, for the model's own modules, is the least")
+    elif isinstance(layers, int):
         for name in trained:
             found.setdefault(".".join(homes[name][:layers]), []).append(name)
     else:
@@ -97,6 +96,24 @@ def grouped(model: nn.Module, trained: Sequence[str], layers: LayerChoice) -> di
     if WHOLE in found:
         raise OptionError(f"no layer can be called '{WHOLE}'")
     return found
+
+
+def check_layer_choice(layers: object) -> None:
+    """Raise `OptionError` unless it is None, a depth, patterns, or patterns by layer."""
+    if layers is None or (isinstance(layers, int) and not isinstance(layers, bool) and layers >= 1):
+        return
+    if isinstance(layers, int):
+        raise OptionError(f"layers={layers} is no depth: 1, for the model's own modules, is the least")
+    _patterns(layers)
+
+
+def is_layer_choice(layers: object) -> bool:
+    """Tell whether it is None, a depth, patterns, or patterns by layer."""
+    try:
+        check_layer_choice(layers)
+    except OptionError:
+        return False
+    return True
 
 
 def _patterns(layers: object) -> list[tuple[str | None, str]]:
