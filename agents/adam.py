@@ -23,13 +23,14 @@ class StackedAdam:
     Args:
         parameters: stacked parameters by name; updated in place.
         step_size: the step size that all layers and seeds start with.
-        layers: names of each layer's parameters, as `clbench.indicators.layer_parameters` gives them; those in none share
-            a last row.
         betas: decay of the first and second moment.
         eps: added to the root of the second moment.
+        layers: names of each layer's parameters, as `clbench.indicators.layer_parameters` gives them; those in none share
+            a last row. By default a layer is the module that owns a parameter.
 
     Attributes:
-        layers: see above.
+        layers: names, in order.
+        names: names of parameters by layer.
         step_sizes: `(L, S)`; write to it to change them.
         updates: `(S,)` float32, updates done.
         started: whether there was one.
@@ -42,15 +43,19 @@ class StackedAdam:
         self,
         parameters: Tensors,
         step_size: float,
-        layers: Mapping[str, Sequence[str]],
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        layers: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.parameters, self.betas, self.eps = parameters, betas, eps
-        self.layers = layers
-        counted = {name for names in layers.values() for name in names}
+        self.names: dict[str, list[str]] = {name: list(own) for name, own in (layers or {}).items()}
+        if layers is None:
+            for name in parameters:
+                self.names.setdefault(name.rpartition(".")[0] or name, []).append(name)
+        self.layers: Sequence[str] = list(self.names)
+        counted = {name for names in self.names.values() for name in names}
         rest = [name for name in parameters if name not in counted]
-        self._rows = [*layers.values(), *([rest] if rest else [])]
+        self._rows = [*self.names.values(), *([rest] if rest else [])]
         first = next(iter(parameters.values()))
         count, device = len(first), first.device
         self.step_sizes = torch.full((len(self._rows), count), step_size, device=device, dtype=first.dtype)

@@ -114,7 +114,7 @@ class Learner:
             )
             parameters = {name: value.requires_grad_() for name, value in parameters.items()}
             layers = layer_parameters(self.model, self.layers)
-            self.settle(parameters, buffers, StackedAdam(parameters, self.step_size, layers))
+            self.settle(parameters, buffers, StackedAdam(parameters, self.step_size, layers=layers))
             return
         with torch.no_grad():
             for own, new in zip((self.parameters, self.buffers), drawn, strict=True):

@@ -130,7 +130,7 @@ class Block:
         self.parameters = _joined([learner.parameters for learner in self.learners], requires_grad=True)
         self.buffers = _joined([learner.buffers for learner in self.learners])
         first = self.learners[0]
-        self.optimizer = StackedAdam(self.parameters, first.step_size, first.optimizer.layers)
+        self.optimizer = StackedAdam(self.parameters, first.step_size, layers=first.optimizer.names)
         at = 0
         for learner in self.learners:
             rows = slice(at, at := at + len(learner.seeds))
@@ -177,7 +177,7 @@ def _same_architecture(one: "Learner", other: "Learner") -> bool:
         return True
     pairs = zip_longest(one.model.named_modules(), other.model.named_modules())
     alike = all(own and theirs and own[0] == theirs[0] and _alike(own[1], theirs[1]) for own, theirs in pairs)
-    alike = alike and one.optimizer.layers == other.optimizer.layers
+    alike = alike and one.optimizer.names == other.optimizer.names
     shapes = [[value.shape[1:] for value in it.parameters.values()] for it in (one, other)]
     return alike and shapes[0] == shapes[1]
 
