@@ -1,0 +1,193 @@
+"""Measuring leaves no trace: the user's hooks do not fire, whatever is written is put back, also after an error."""
+
+import functools
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clbench import indicators
+from clbench.errors import OptionError, TouchedError, UndefinedError
+from clbench.indicators.borrowing import untouched
+from tests.cases import batch, network
+
+EVERYTHING = {
+    "gradient_noise": lambda m: indicators.gradient_noise(m, F.cross_entropy, *batch()),
+    "hessian_rank": lambda m: indicators.hessian_rank(m, F.cross_entropy, *batch()),
+    "sharpness": lambda m: indicators.sharpness(m, F.cross_entropy, *batch(), iterations=2),
+    "rank_projected_step_size": lambda m: indicators.rank_projected_step_size(
+        m, F.cross_entropy, *batch(), rank=1, iterations=1
+    ),
+    "dormant_units": lambda m: indicators.dormant_units(m, batch()[0]),
+}
+
+
+def mlp():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3)).double()
+
+
+class Counter:
+    """A hook that counts its calls and returns nothing."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, *args):
+        self.calls += 1
+
+
+def forget(module, *_):
+    with torch.no_grad():
+        module.weight.zero_()
+
+
+def hooks(counter):
+    """How hooks are registered, by name."""
+    seen = []
+    return {
+        "forward": lambda m: m[0].register_forward_hook(counter),
+        "before": lambda m: m[0].register_forward_pre_hook(counter),
+        "with kwargs": lambda m: m[0].register_forward_hook(
+            lambda m, a, k, o: seen.append(o), with_kwargs=True
+        ),
+        "always": lambda m: m[0].register_forward_hook(counter, always_call=True),
+        "partial": lambda m: m[0].register_forward_hook(functools.partial(lambda n, *a: seen.append(n), 1)),
+        "backward": lambda m: m[0].register_full_backward_hook(forget),
+        "before backward": lambda m: m[0].register_full_backward_pre_hook(forget),
+        "of the model": lambda m: m.register_forward_hook(counter),
+        "of a parameter": lambda m: m[0].weight.register_hook(counter),
+        "of all modules": lambda m: nn.modules.module.register_module_forward_hook(counter),
+    }
+
+
+@pytest.mark.parametrize("measure", EVERYTHING)
+@pytest.mark.parametrize("kind", hooks(None))
+def test_hooks_do_not_fire(kind, measure):
+    model, counter = mlp(), Counter()
+    expected = EVERYTHING[measure](model)
+    handle = hooks(counter)[kind](model)
+    try:
+        found = EVERYTHING[measure](model)
+    finally:
+        handle.remove()
+    assert found == expected
+    assert counter.calls == 0
+    assert model[0].weight.abs().sum() > 0
+
+
+@pytest.mark.parametrize("measure", EVERYTHING)
+@pytest.mark.parametrize(
+    "hook",
+    [lambda module, given, output: 3 * output, lambda module, given, output: F.relu(output)],
+    ids=["scales", "calls"],
+)
+def test_a_hook_that_may_change_the_output_is_said(hook, measure):
+    model = mlp()
+    model[0].register_forward_hook(hook)
+    with pytest.raises(UndefinedError, match=r"'0' \(Linear\).*hook"):
+        EVERYTHING[measure](model)
+
+
+@pytest.mark.parametrize("measure", EVERYTHING)
+def test_all_is_put_back_after_an_error(measure):
+    class Failing(nn.Module):
+        def forward(self, x):
+            raise ValueError("no way")
+
+    model = nn.Sequential(mlp(), Failing())
+    before = [(own, own.__dict__, dict(own.__dict__)) for own in model.modules()]
+    with pytest.raises(ValueError, match="no way"):
+        EVERYTHING[measure](model)
+    for own, held, entries in before:
+        assert own.__dict__ is held
+        assert own.__dict__ == entries
+
+
+@pytest.mark.parametrize("measure", EVERYTHING)
+def test_inputs_and_random_states_are_left(measure):
+    class Noisy(nn.Module):
+        """It draws from every global state, from one of its own, and writes to its inputs."""
+
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(16, 3)
+            self.own = torch.Generator().manual_seed(0)
+
+        def forward(self, x):
+            scale = 1 + 0.1 * (random.random() + np.random.rand() + float(torch.rand((), generator=self.own)))
+            return self.fc(torch.tanh(F.dropout(x, 0.1) * scale))
+
+    model = nn.Sequential(Noisy(), nn.Linear(3, 3)).double()
+    before = (torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
+    own = model[0].own.get_state()
+    EVERYTHING[measure](model)
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()
+    assert random.getstate() == before[2]
+    assert torch.equal(model[0].own.get_state(), own)
+
+
+def unmeasurable():
+    """Networks that cannot be measured, with what the error names."""
+    lazy = nn.Sequential(nn.LazyLinear(3))
+    scripted = nn.Sequential(torch.jit.trace(nn.Linear(16, 3).double(), batch()[0]))
+    imaginary = nn.Sequential(nn.Linear(16, 3, dtype=torch.complex64))
+    return {
+        "lazy": (lazy, "0.weight"),
+        "scripted": (scripted, "scripted"),
+        "complex": (imaginary, "0.weight"),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["lazy", "scripted", "complex"])
+@pytest.mark.parametrize("measure", EVERYTHING)
+def test_what_cannot_be_measured_is_one_clear_line(measure, kind):
+    model, culprit = unmeasurable()[kind]
+    with pytest.raises(UndefinedError, match=culprit) as caught:
+        EVERYTHING[measure](model)
+    assert "\n" not in str(caught.value)
+
+
+def test_frozen_all_over_there_is_nothing_to_measure():
+    with pytest.raises(OptionError, match=r"\bmodel\b"):
+        indicators.weight_norm(mlp().requires_grad_(False))
+
+
+def written(model):
+    with torch.no_grad():
+        model[0].weight.add_(1)
+
+
+def replaced(model):
+    model[0].weight = nn.Parameter(model[0].weight.detach())
+
+
+def plain(model):
+    """What `functional_call` once left of a module with two names."""
+    model[0]._parameters["weight"] = model[0].weight.detach()
+
+
+def counted(model):
+    model.train()
+    model(batch()[0])
+
+
+@pytest.mark.parametrize("change", [written, replaced, plain, counted, lambda model: model.train()])
+def test_the_guard_sees_every_change(change):
+    model = network("batch normalisation, evaluated")
+    with pytest.raises(TouchedError, match="meddling"), untouched("meddling", model):
+        change(model)
+
+
+def test_the_guard_lets_reading_pass():
+    model = network("batch normalisation, evaluated")
+    with untouched("reading", model):
+        for measure in EVERYTHING.values():
+            measure(model)
