@@ -17,6 +17,7 @@ from clbench.indicators.networks import Stacked as Stacked
 from clbench.indicators.projection import rank_projected_step_size as rank_projected_step_size
 from clbench.indicators.rank import feature_rank as feature_rank
 from clbench.indicators.rank import hessian_rank as hessian_rank
+from clbench.indicators.reported import ReportsSecondMoments as ReportsSecondMoments
 from clbench.indicators.step_size import aggregated_step_size as aggregated_step_size
 from clbench.indicators.step_size import effective_step_size as effective_step_size
 from clbench.indicators.units import dormant_units as dormant_units

@@ -21,11 +21,13 @@ from clbench.indicators.networks import (
     layers,
     trainable,
 )
-from clbench.indicators.optimizers import Knowledge, Optimizer, knowledge, with_weight_decay
+from clbench.indicators.optimizers import Optimizer, optimizers_of, parameter_states, with_weight_decay
+from clbench.indicators.parameter_state import ParameterState
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_of, effective_of
 from clbench.indicators.volatility import VolatilityTracker
 from clbench.indicators.watching import check_per_sample
+from clbench.scheduling.adjusting import check_adjustable, multiply_step_sizes
 from clbench.scheduling.history import History
 from clbench.scheduling.rule import Constants, factors
 
@@ -95,9 +97,14 @@ class PerLayerScheduler:
         )
         if steps_per_task is not None and steps_per_task < 1:
             raise OptionError(f"steps_per_task={steps_per_task} must be at least 1")
-        knowledge(model, optimizer)  # complains if they do not go together
-        if isinstance(optimizer, torch.optim.SGD):
-            raise OptionError("SGD has no second moment to schedule by: use Adam or AdamW")
+        known = parameter_states(model, optimizer)  # complains if they do not go together
+        if not any(one.adaptive for one in known.values()):
+            kinds = ", ".join(type(one).__name__ for one in optimizers_of(optimizer))
+            raise OptionError(
+                f"{kinds} has no second moment to schedule by: use one that has, such as Adam or AdamW"
+            )
+        if adjust:
+            check_adjustable(model, optimizer)
         self._trained = list(trainable(model))
         self._closed: Sequence[str] | None = None
         self._noisy = _has_sample_gradients(model, required=adjust and self.bound != "volatility")
@@ -109,8 +116,10 @@ class PerLayerScheduler:
         )
         self.decisions = History(self.layers, -(-(steps_per_task or 0) // self.constants.every))
         self.steps = self.task = self.step_in_task = 0
-        if adjust and self.per_layer and isinstance(optimizer, torch.optim.Optimizer):
-            _group_by_layer(model, optimizer)
+        if adjust and self.per_layer:
+            for one in optimizers_of(optimizer):
+                if hasattr(one, "param_groups"):
+                    _group_by_layer(model, one)
 
     def begin_task(self, task: int | None = None) -> None:
         """Say that a new task begins; before the first there is no need to.
@@ -192,9 +201,9 @@ class PerLayerScheduler:
     def _measure(
         self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor
     ) -> dict[str, torch.Tensor] | None:
-        """Return the columns of a decision, `(L, S)` each; None while the optimizer has no state."""
-        known = knowledge(self.model, self.optimizer)
-        if all(one.second_moment is None for one in known.values()):
+        """Return the columns of a decision, `(L, S)` each; None while no second moment has had an update."""
+        known = parameter_states(self.model, self.optimizer)
+        if not any(one.adaptive and one.updated is not False for one in known.values()):
             return None
         if list(trainable(self.model)) != self._trained:
             raise OptionError("other parameters are trained than at the start: make a new scheduler")
@@ -221,7 +230,7 @@ class PerLayerScheduler:
             )
             bounds = CriticalStepSizes(*(torch.minimum(bound, cap) for bound in bounds))
         return {
-            "step_size": self._step_sizes(known).to(squares),
+            "step_size": self._step_sizes(known, squares),
             "effective_step_size": self._rows(effective_of(self.model, known)),
             "noise_bound": bounds.noise,
             "volatility_bound": bounds.volatility,
@@ -237,35 +246,19 @@ class PerLayerScheduler:
         rows = torch.stack([values[layer] for layer in self.layers])
         return rows if rows.ndim == 2 else rows.unsqueeze(1)
 
-    def _step_sizes(self, known: Mapping[str, Knowledge]) -> torch.Tensor:
+    def _step_sizes(self, known: Mapping[str, ParameterState], like: torch.Tensor) -> torch.Tensor:
         """Return eta as it is, `(L, S)`; for the whole network that of its first layer."""
-        rows = [torch.as_tensor(known[names[0]].step_size) for names in layers(self.model).values()][
-            : len(self.layers)
+        firsts = [names[0] for names in layers(self.model).values()][: len(self.layers)]
+        rows = [
+            torch.as_tensor(known[name].step_size, dtype=like.dtype, device=like.device) for name in firsts
         ]
         count = self.model.count if isinstance(self.model, Stacked) else 1
         return torch.stack([row.reshape(-1).expand(count) for row in rows])
 
     def _apply(self, factor: torch.Tensor) -> None:
-        if not isinstance(self.optimizer, torch.optim.Optimizer):
-            self.optimizer.step_sizes *= factor
-            return
-        places = {id(value): name for name, value in trainable(self.model).items()}
-        for group in self.optimizer.param_groups:
-            own = {
-                layer_of(places[id(value)]) if self.per_layer else WHOLE
-                for value in group["params"]
-                if id(value) in places
-            }
-            if len(own) > 1:
-                raise OptionError(
-                    f"a parameter group holds the layers {', '.join(sorted(own))}: make the scheduler after all groups"
-                )
-            for layer in own:
-                change = factor[self.layers.index(layer), 0]
-                if isinstance(group["lr"], torch.Tensor):
-                    group["lr"].mul_(change.to(group["lr"]))
-                else:
-                    group["lr"] *= change.item()
+        owners = {name: layer_of(name) if self.per_layer else WHOLE for name in trainable(self.model)}
+        places = {name: self.layers.index(layer) for name, layer in owners.items()}
+        multiply_step_sizes(self.model, self.optimizer, places, self.layers, factor)
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -357,7 +350,7 @@ def _has_sample_gradients(model: Model, required: bool) -> bool:
     return True
 
 
-def _group_by_layer(model: Model, optimizer: torch.optim.Optimizer) -> None:
+def _group_by_layer(model: Model, optimizer: Any) -> None:
     """Split the optimizer's parameter groups so that none holds parameters of two layers; state stays."""
     owner = {id(value): layer_of(name) for name, value in trainable(model).items()}
     groups = []
