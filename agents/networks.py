@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
+DTYPE = torch.float32
+"""Of new networks, whatever PyTorch's default is."""
+
 
 def crelu(x: torch.Tensor) -> torch.Tensor:
     """Return `[relu(x), relu(-x)]`, twice as wide.
@@ -21,7 +24,11 @@ def crelu(x: torch.Tensor) -> torch.Tensor:
 def _linear(inputs: int, outputs: int) -> nn.Linear:
     """Return a layer whose values are still to be set: its own come from the global random state, put back here."""
     with torch.random.fork_rng(devices=[]):
-        return nn.Linear(inputs, outputs)
+        return nn.Linear(inputs, outputs, device="cpu", dtype=DTYPE)
+
+
+def _normalized(layer: nn.Linear) -> nn.Sequential:
+    return nn.Sequential(layer, nn.BatchNorm1d(layer.out_features, device="cpu", dtype=DTYPE))
 
 
 class MLP(nn.Module):
@@ -59,7 +66,7 @@ class MLP(nn.Module):
         width = input_size
         for name, size in zip(self.hidden_layers, hidden, strict=True):
             layer = _linear(width, size)
-            self.add_module(name, nn.Sequential(layer, nn.BatchNorm1d(size)) if normalize else layer)
+            self.add_module(name, _normalized(layer) if normalize else layer)
             width = size * expansion
         self.out = _linear(width, num_classes)
         for module in self.modules():
