@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +26,7 @@ from clbench.indicators import (
 )
 from clbench.indicators.curvature import ITERATIONS, TOLERANCE, PowerIteration
 from clbench.indicators.networks import LossFunction, Measures, Model, Penalty, layers, trainable
-from clbench.indicators.optimizers import Optimizer, with_weight_decay
+from clbench.indicators.optimizers import Optimizer, optimizers_of, with_weight_decay
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_step_size
 from clbench.indicators.weights import norm_of, ratio_of
@@ -116,8 +117,8 @@ def measure_of(indicator: str) -> Callable[[Snapshot], Measures]:
 class Observer:
     """Yields indicator records of one agent.
 
-    The agent shows its network by `model` (a `torch.nn.Module`) and `optimizer`; a vectorised one by
-    `networks` (`clbench.indicators.Stacked`) and `optimizer`. It may also have `loss_fn` (mean cross-entropy
+    The agent shows its network by `model` (a `torch.nn.Module`) and `optimizer` (or a list of several); a vectorised
+    one by `networks` (`clbench.indicators.Stacked`) and `optimizer`. It may also have `loss_fn` (mean cross-entropy
     otherwise), `penalty` and `scheduler` (a `PerLayerScheduler`), whose decisions are then recorded.
 
     Args:
@@ -151,7 +152,7 @@ class Observer:
         try:
             model, optimizer = self._network()
             monitor = self._monitor
-            if monitor is None or monitor.model is not model or monitor.optimizer is not optimizer:
+            if monitor is None or monitor.model is not model or not _same(monitor.optimizer, optimizer):
                 monitor = self._watch()
             monitor.decisions.clear()
             self._monitor, self._start = monitor, monitor.steps
@@ -325,3 +326,9 @@ class Observer:
     def _tensors(self, model: Model, obs: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
         device = next(iter(trainable(model).values())).device
         return torch.as_tensor(obs, device=device), torch.as_tensor(targets, device=device)
+
+
+def _same(one: Optimizer, other: Optimizer) -> bool:
+    """Tell whether two are the same optimizers, be it in new lists."""
+    pairs = zip_longest(optimizers_of(one), optimizers_of(other))
+    return all(own is theirs for own, theirs in pairs)

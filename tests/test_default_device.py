@@ -93,7 +93,7 @@ from torch.nn import functional as F
 {first}
 
 class Agent:
-    def __init__(self, spec, seed):
+    def __init__(self, spec, seed, every=None):
         options = {{"device": spec.device, "dtype": torch.float32}}
         generator = torch.Generator(device="cpu").manual_seed(seed)
         self.model = nn.Sequential(nn.Linear(784, 6, **options), nn.Tanh(), nn.Linear(6, 10, **options))
@@ -131,12 +131,10 @@ def evaluated(folder, first, agents, **options):
     (folder / "agent.py").write_text(AGENT.format(first=first), encoding="utf-8")
     evaluation = clbench.evaluate(
         [f"{folder / 'agent.py'}:Agent", *agents],
-        seeds=2,
         device="cpu",
         out=folder,
         workers=1,
-        **SHORT,
-        **options,
+        **{**SHORT, **options},
     )
     assert evaluation.failures == ()
     records = [
@@ -151,18 +149,22 @@ def evaluated(folder, first, agents, **options):
 
 
 DEFAULTS = ['torch.set_default_device("meta")', "torch.set_default_dtype(torch.float64)"]
+CASES = {
+    "learners": (["agents.vanilla", "agents.batchnorm", "agents.wasserstein"], {"seeds": 2}),
+    "scheduler, all indicators": (
+        ["agents.perlayer"],
+        {"seeds": 1, "num_tasks": 1, "indicators": "all", "arguments": {"every": 2}},
+    ),
+}
 
 
-@pytest.mark.parametrize("first", DEFAULTS)
-@pytest.mark.parametrize(
-    ("agents", "indicators"),
-    [(["agents.vanilla", "agents.batchnorm", "agents.wasserstein"], None), (["agents.perlayer"], "all")],
-)
-def test_results_do_not_depend_on_defaults(
-    first, agents, indicators, tmp_path, inline, small_networks, defaults_kept
-):
-    expected = evaluated(tmp_path / "without", "", agents, indicators=indicators)
-    found = evaluated(tmp_path / "with", first, agents, indicators=indicators)
-    assert torch.zeros(1).device.type == "meta" or torch.zeros(1).dtype == torch.float64
-    assert found == expected
-    assert len(found[1]) > 100
+@pytest.mark.parametrize("case", CASES)
+def test_results_do_not_depend_on_defaults(case, tmp_path, inline, small_networks, defaults_kept):
+    agents, options = CASES[case]
+    expected = evaluated(tmp_path / "without", "", agents, **options)
+    assert len(expected[1]) > 100
+    for place, first in enumerate(DEFAULTS):
+        torch.set_default_device("cpu")
+        found = evaluated(tmp_path / str(place), first, agents, **options)
+        assert torch.zeros(1).device.type == "meta" or torch.zeros(1).dtype == torch.float64
+        assert found == expected, first
