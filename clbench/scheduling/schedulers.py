@@ -47,16 +47,18 @@ class PerLayerScheduler:
     (`LambdaLR`, `OneCycleLR`) undo what this one did.
 
     Call `step` with the batch before `optimizer.step()`: the batch then is one that these weights have not yet
-    been fitted to. A `torch.optim.Adam` or `AdamW` gets a parameter group for each layer, so make the scheduler
-    after the optimizer, before other schedulers and before loading the optimizer's state. Adam's coupled weight
-    decay counts as part of the loss as trained.
+    been fitted to. An optimizer with `param_groups` gets a group for each layer, so make the scheduler
+    after the optimizer, before other schedulers and before loading the optimizer's state. Weight decay that is added
+    to the gradient counts as part of the loss as trained.
+
+    A layer without a second moment (Muon's, beside Adam) has eta for its effective step size.
 
     Source: Baveja et al., arXiv 2509.19698, Alg. 1.
 
     Args:
         model: a module, or `Stacked` networks.
-        optimizer: `torch.optim.Adam` or `AdamW` on its parameters, or an Adam with a step size per layer and
-            network.
+        optimizer: on its parameters, or a list of several, each of some of them: what `effective_step_size` takes,
+            but one must have a second moment (SGD and Muon have none).
         penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         steps_per_task: steps between calls of `begin_task`; without it there is no warm-up window.
         adjust: False only measures.
