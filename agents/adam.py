@@ -25,8 +25,8 @@ class StackedAdam:
         step_size: the step size that all layers and seeds start with.
         betas: decay of the first and second moment.
         eps: added to the root of the second moment.
-        layers: names of each layer's parameters, as `clbench.indicators.layer_parameters` gives them; those in none share
-            a last row. By default a layer is the module that owns a parameter.
+        layers: names of each layer's parameters, as `clbench.indicators.layer_parameters` gives them; those in none
+            share a last row. By default a layer is the module that owns a parameter.
 
     Attributes:
         layers: names, in order.

@@ -65,7 +65,7 @@ class Learner:
         self.check_arguments({"step_size": step_size, "scheduler": scheduler, **constants})
         self.spec, self.seeds, self.step_size, self.layers = spec, tuple(seeds), step_size, layers
         self._scheduler, self._constants = scheduler, constants
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._generators = [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
         self.initialise()
 
     @classmethod

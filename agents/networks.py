@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
+DTYPE = torch.float32
+"""Of new networks, whatever PyTorch's default is."""
+
 
 def crelu(x: torch.Tensor) -> torch.Tensor:
     """Return `[relu(x), relu(-x)]`, twice as wide.
@@ -21,7 +24,7 @@ def crelu(x: torch.Tensor) -> torch.Tensor:
 def _linear(inputs: int, outputs: int) -> nn.Linear:
     """Return a layer whose values are still to be set: its own come from the global random state, put back here."""
     with torch.random.fork_rng(devices=[]):
-        return nn.Linear(inputs, outputs)
+        return nn.Linear(inputs, outputs, device="cpu", dtype=DTYPE)
 
 
 class MLP(nn.Module):
@@ -62,7 +65,7 @@ class MLP(nn.Module):
         for names, size in zip(self.hidden_layers, hidden, strict=True):
             self.add_module(names[0], _linear(width, size))
             for name in names[1:]:
-                self.add_module(name, nn.BatchNorm1d(size))
+                self.add_module(name, nn.BatchNorm1d(size, device="cpu", dtype=DTYPE))
             width = size * expansion
         self.out = _linear(width, num_classes)
         for module in self.modules():

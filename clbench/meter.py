@@ -27,7 +27,7 @@ class Meter:
         # Apple's GPUs have no float64.
         dtype = torch.float32 if device.startswith("mps") else torch.float64
         self.right, self.right_finally, self.loss = torch.zeros(3, seeds, dtype=dtype, device=device)
-        self.first_bad = torch.full((seeds,), -1, device=device)
+        self.first_bad = torch.full((seeds,), -1, dtype=torch.int64, device=device)
         self.place = torch.zeros((), dtype=torch.int64, device=device)
         self.steps = self.final_steps = self.losses = 0
         self.started = time.perf_counter()
@@ -57,7 +57,7 @@ class Meter:
 
     def _as_tensor(self, loss: Any) -> torch.Tensor:
         try:
-            loss = torch.as_tensor(loss).detach().to(self.loss)
+            loss = torch.as_tensor(loss, dtype=self.loss.dtype, device=self.loss.device).detach()
         except (TypeError, ValueError, RuntimeError) as error:
             raise LossError(f"is no number but {type(loss).__name__}") from error
         if loss.shape not in ((), self.loss.shape):

@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
 
@@ -28,7 +29,7 @@ from clbench.indicators.borrowing import untouched
 from clbench.indicators.curvature import ITERATIONS, TOLERANCE, PowerIteration
 from clbench.indicators.layers import LayerChoice, is_layer_choice
 from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty
-from clbench.indicators.optimizers import Optimizer, with_weight_decay
+from clbench.indicators.optimizers import Optimizer, optimizers_of, with_weight_decay
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_step_size
 from clbench.indicators.weights import norm_of, ratio_of
@@ -78,7 +79,7 @@ class Snapshot:
     @cached_property
     def point(self) -> Pass:
         """Gradients on the batch."""
-        penalty = with_weight_decay(self.model, self.optimizer, self._penalty)
+        penalty = with_weight_decay(self.network, self.optimizer, self._penalty)
         return Pass(self.network, self.loss_fn, self.inputs, self.targets, penalty, hessian=self._hessian)
 
     @cached_property
@@ -90,13 +91,13 @@ class Snapshot:
     @cached_property
     def normalized_sharpness(self) -> Measures:
         """Sharpness times the aggregated step size."""
-        steps = aggregated_step_size(self.model, self.optimizer)
+        steps = aggregated_step_size(self.model, self.optimizer, self.layers)
         return {layer: steps[layer] * value for layer, value in self.sharpness.items()}
 
 
 INDICATORS: Mapping[str, Callable[[Snapshot], Measures]] = MappingProxyType(
     {
-        "effective_step_size": lambda at: effective_step_size(at.model, at.optimizer),
+        "effective_step_size": lambda at: effective_step_size(at.model, at.optimizer, layers=at.layers),
         "sharpness": lambda at: at.sharpness,
         "normalized_sharpness": lambda at: at.normalized_sharpness,
         "gradient_noise": lambda at: at.point.noise(),
@@ -127,9 +128,10 @@ def measure_of(indicator: str) -> Callable[[Snapshot], Measures]:
 class Observer:
     """Yields indicator records of one agent.
 
-    The agent shows its network by `model` (a `torch.nn.Module`) and `optimizer`; a vectorised one by
-    `networks` (`clbench.indicators.Stacked`) and `optimizer`. It may also have `loss_fn` (mean cross-entropy
-    otherwise), `layers` (see `clbench.indicators.layer_parameters`), `penalty` and `scheduler` (a `PerLayerScheduler`), whose decisions are then recorded.
+    The agent shows its network by `model` (a `torch.nn.Module`) and `optimizer` (or a list of several); a vectorised
+    one by `networks` (`clbench.indicators.Stacked`) and `optimizer`. It may also have `loss_fn` (mean cross-entropy
+    otherwise), `layers` (see `clbench.indicators.layer_parameters`), `penalty` and `scheduler` (a `PerLayerScheduler`),
+    whose decisions are then recorded.
 
     Args:
         agent: the agent.
@@ -137,8 +139,8 @@ class Observer:
         seeds: of its networks.
         indicators: names among `ALL`, or references to functions.
         every: measure every so many steps of a task, too; None for the task's last step only.
-        layers: by which layers, see `clbench.indicators.layer_parameters`; by default the agent's own `layers`, if it has
-            them.
+        layers: by which layers, see `clbench.indicators.layer_parameters`; by default the agent's own `layers`, if it
+            has them.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class Observer:
         try:
             model, optimizer = self._network()
             monitor = self._monitor
-            if monitor is None or monitor.model is not model or monitor.optimizer is not optimizer:
+            if monitor is None or monitor.model is not model or not _same(monitor.optimizer, optimizer):
                 monitor = self._watch()
             monitor.decisions.clear()
             self._monitor, self._start = monitor, monitor.steps
@@ -389,3 +391,9 @@ class Observer:
     def _tensors(self, model: Model, obs: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
         device = Network(model).device
         return torch.as_tensor(obs, device=device), torch.as_tensor(targets, device=device)
+
+
+def _same(one: Optimizer, other: Optimizer) -> bool:
+    """Tell whether two are the same optimizers, be it in new lists."""
+    pairs = zip_longest(optimizers_of(one), optimizers_of(other))
+    return all(own is theirs for own, theirs in pairs)

@@ -108,13 +108,14 @@ def _no_process_is_left(request, monkeypatch):
 
 
 @pytest.fixture
-def float64():
+def float64(monkeypatch):
     """New networks and batches are of double precision: two ways to train stay together to the last digits.
 
     In float32 their roundings, which differ from one processor to another, grow with every step.
     """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
+    monkeypatch.setattr("agents.networks.DTYPE", torch.float64)
     yield
     torch.set_default_dtype(before)
 

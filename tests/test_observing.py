@@ -271,6 +271,55 @@ class Opaque:
         pass
 
 
+class Several(Plain):
+    """Two optimizers, shown in a list that is new each time."""
+
+    def __init__(self, spec, seed):
+        super().__init__(spec, seed)
+        first, *_, last = self.model
+        self.first = torch.optim.Adam(first.parameters(), lr=1e-3)
+        self.last = torch.optim.RMSprop(last.parameters(), lr=1e-4)
+
+    @property
+    def optimizer(self):
+        return [self.first, self.last]
+
+    @optimizer.setter
+    def optimizer(self, one):
+        pass
+
+    def learn(self, targets):
+        self.model.zero_grad()
+        F.cross_entropy(self.logits, torch.as_tensor(targets)).backward()
+        for one in self.optimizer:
+            one.step()
+
+
+def test_an_agent_may_have_several_optimizers():
+    env = short_env(epochs_per_task=14)
+    agent = Several(env.agent_spec, 0)
+    found = observe(env, agent, [0], ["effective_step_size", "normalized_sharpness", BOUNDS])
+    assert found[Undefined] == []
+    last = [one for one in found[IndicatorRecord] if one.task == 1]
+    assert {one.layer for one in last if one.indicator == "effective_step_size"} == {
+        "0",
+        "3",
+        "whole network",
+    }
+    # Watched over both tasks of 42 steps by one and the same monitor.
+    assert [one.step for one in last if one.indicator == "volatility" and one.layer == "0"] == [38]
+
+
+def test_an_optimizer_that_is_not_known_is_named():
+    env = short_env(num_tasks=1)
+    agent = Plain(env.agent_spec, 0)
+    agent.optimizer = torch.optim.Adadelta(agent.model.parameters())
+    found = observe(env, agent, [0], ["effective_step_size", "weight_norm"])
+    (noted,) = found[Undefined]
+    assert "torch.optim.Adadelta is not known" in noted.reason
+    assert {one.indicator for one in found[IndicatorRecord]} == {"weight_norm"}
+
+
 def test_an_agent_that_shows_nothing_is_said_to():
     found = observe(short_env(), Opaque(), [0], ["weight_norm", BOUNDS])
     assert not found[IndicatorRecord]

@@ -115,6 +115,18 @@ def test_the_indicators_example_runs(capsys):
         torch.testing.assert_close(scope["noise"][layer], value, rtol=1e-3, atol=0)
 
 
+def test_the_reporting_optimizer_is_measured():
+    scope = {}
+    exec(compile(block("def second_moments(self)"), "guide", "exec"), scope)
+    model = nn.Linear(4, 3)
+    optimizer = scope["Momentumless"](model.parameters(), lr=0.1)
+    before = model.weight.detach().clone()
+    F.cross_entropy(model(torch.randn(8, 4)), torch.randint(3, (8,))).backward()
+    optimizer.step()
+    found = clbench.indicators.effective_step_size(model, optimizer, "mean")["weight"]
+    torch.testing.assert_close(found, ((before - model.weight.detach()) / model.weight.grad).mean())
+
+
 def test_the_scheduler_example_schedules(capsys):
     code = block("PerLayerScheduler(model, optimizer")
     assert len(code.strip().splitlines()) <= 15
@@ -189,7 +201,7 @@ def test_the_vectorised_learner_example_learns(tmp_path):
 
 
 def test_every_python_block_is_run_above():
-    assert len(BLOCKS) == 12
+    assert len(BLOCKS) == 13
 
 
 def test_the_sweep_file_is_the_one_that_is_shown():

@@ -654,5 +654,5 @@ def test_what_does_not_exist_is_refused():
         PerLayerScheduler(model, adam(model), gama=0.8)
     with pytest.raises(OptionError, match=r"'fc2\.weight'"):
         PerLayerScheduler(model, torch.optim.Adam(model.fc1.parameters()))
-    with pytest.raises(OptionError, match=r"\bRMSprop\b.*\bAdamW\b"):
-        PerLayerScheduler(model, torch.optim.RMSprop(model.parameters()))
+    with pytest.raises(OptionError, match=r"\bAdadelta\b.*\bAdamW\b"):
+        PerLayerScheduler(model, torch.optim.Adadelta(model.parameters()))

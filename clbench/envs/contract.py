@@ -194,7 +194,8 @@ def _check_lockstep(env: Env, seed: int, expected: Trace) -> None:
     found: Trace = []
     for _ in expected:
         shown = _digest(obs[1].numpy())
-        obs, _, _, _, info = vector.step(torch.zeros(vector.action_space.shape or (), dtype=torch.int64))
+        actions = torch.zeros(vector.action_space.shape or (), dtype=torch.int64, device="cpu")
+        obs, _, _, _, info = vector.step(actions)
         found.append((shown, _digest(info["targets"][1].numpy())))
     _require(
         found == expected, "seeds in lockstep are the single streams", _first_difference(expected, found)

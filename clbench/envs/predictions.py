@@ -26,9 +26,8 @@ def as_labels(predictions: Any, targets: torch.Tensor, num_classes: int) -> tupl
     Raises:
         PredictionError: wrong shape or dtype.
     """
-    if not isinstance(predictions, torch.Tensor):
-        predictions = torch.from_numpy(_as_array(predictions))
-    predictions, found = predictions.detach(), str(predictions.dtype).removeprefix("torch.")
+    predictions = _as_tensor(predictions).detach()
+    found = str(predictions.dtype).removeprefix("torch.")
     shape, is_float = predictions.shape, predictions.is_floating_point()
     if not is_float and not predictions.is_complex() and predictions.dtype != torch.bool:
         predictions = predictions.long()  # not all integer types can do what follows
@@ -53,11 +52,15 @@ def accuracy(labels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 def unusable(predictions: Any, place: str, num_classes: int, index: int = 0) -> PredictionError:
     """Return the error for predictions that `as_labels` found unusable at `place`, of the seed number `index`."""
-    floating = torch.as_tensor(predictions).is_floating_point()
+    floating = _as_tensor(predictions).is_floating_point()
     fault = "hold logits that are NaN or infinite" if floating else f"hold labels outside [0, {num_classes})"
     error = PredictionError(f"predictions {fault} ({place})")
     error.placed, error.index = True, index
     return error
+
+
+def _as_tensor(predictions: Any) -> torch.Tensor:
+    return predictions if isinstance(predictions, torch.Tensor) else torch.from_numpy(_as_array(predictions))
 
 
 def _as_array(predictions: Any) -> np.ndarray:

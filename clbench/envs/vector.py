@@ -79,7 +79,7 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
             super().reset(seed=seeds[0])
         self._stream = self._stream_class(self.stream_spec, seeds, self.device)
         self._batch = self._stream.batch()
-        self._first_bad = torch.full((self.num_envs,), -1, device=self.device)
+        self._first_bad = torch.full((self.num_envs,), -1, dtype=torch.int64, device=self.device)
         return self._batch.inputs, {**place_of(self._stream), "boundary": True}
 
     def step(self, actions: Any) -> tuple[torch.Tensor, torch.Tensor, Any, Any, dict[str, Any]]:
@@ -147,8 +147,9 @@ class StreamVectorEnv(VectorEnv[torch.Tensor, torch.Tensor, torch.Tensor]):
         stream = self.stream
         self._batch = None if stream.done else stream.batch()
         shape = (self.num_envs, *(self.single_observation_space.shape or ()))
-        observations = torch.zeros(shape, device=self.device) if self._batch is None else self._batch.inputs
-        return observations, self.place()
+        if self._batch is None:
+            return torch.zeros(shape, dtype=torch.float32, device=self.device), self.place()
+        return self._batch.inputs, self.place()
 
     def score(self, actions: Any, targets: torch.Tensor) -> torch.Tensor:
         """Return the rewards `(S,)` of predictions; remember, or on a CPU refuse, what is unusable."""

@@ -12,6 +12,7 @@ from typing import Any
 from clbench.envs.vector import check_device
 from clbench.errors import LoadError, OptionError, UnknownNameError
 from clbench.evaluation.jobs import Division, Job, can_resume, divide, importable, split
+from clbench.indicators.layers import LayerChoice, check_layer_choice
 from clbench.loading import (
     check_agent,
     check_arguments,
@@ -20,15 +21,14 @@ from clbench.loading import (
     load_indicator,
     parameters,
 )
-from clbench.indicators.layers import LayerChoice, check_layer_choice
 from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.places import recorded
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
 from clbench.specs import (
-    Layers,
     AgentEntry,
+    Layers,
     Protocol,
     RunSpec,
     StreamSpec,

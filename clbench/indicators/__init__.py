@@ -12,13 +12,14 @@ from clbench.indicators.curvature import PowerIteration as PowerIteration
 from clbench.indicators.curvature import normalized_sharpness as normalized_sharpness
 from clbench.indicators.curvature import sharpness as sharpness
 from clbench.indicators.gradient_noise import gradient_noise as gradient_noise
+from clbench.indicators.layers import WHOLE as WHOLE
 from clbench.indicators.layers import LayerChoice as LayerChoice
 from clbench.indicators.layers import layer_parameters as layer_parameters
-from clbench.indicators.networks import WHOLE as WHOLE
 from clbench.indicators.networks import Stacked as Stacked
 from clbench.indicators.projection import rank_projected_step_size as rank_projected_step_size
 from clbench.indicators.rank import feature_rank as feature_rank
 from clbench.indicators.rank import hessian_rank as hessian_rank
+from clbench.indicators.reported import ReportsSecondMoments as ReportsSecondMoments
 from clbench.indicators.step_size import aggregated_step_size as aggregated_step_size
 from clbench.indicators.step_size import effective_step_size as effective_step_size
 from clbench.indicators.units import dormant_units as dormant_units

@@ -173,7 +173,7 @@ def _code_returns_nothing(code: types.CodeType) -> bool:
 @contextlib.contextmanager
 def random_states_kept(device: torch.device) -> Iterator[None]:
     """Put the random states back afterwards: PyTorch's on the CPU and on `device`, Python's and NumPy's."""
-    python, numpy = random.getstate(), np.random.get_state()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one, which a model may draw from
     devices: list[int] = []
     if device.type != "cpu":
         if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
@@ -186,7 +186,7 @@ def random_states_kept(device: torch.device) -> Iterator[None]:
             yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ def normalized_sharpness(
 
     Args and returns are those of `sharpness` and `aggregated_step_size`; the unit is 1.
     """
-    steps = aggregated_step_size(model, optimizer)
+    steps = aggregated_step_size(model, optimizer, layers)
     found = sharpness(model, loss_fn, inputs, targets, penalty, iterations, tolerance, seeds, layers)
     return {block: steps[block] * value for block, value in found.items()}
 
@@ -111,7 +111,7 @@ class PowerIteration:
         values = {name: value[0] if network.stacked else value for name, value in network.trained.items()}
         draws = []
         for seed in range(network.count) if seeds is None else seeds:
-            generator = torch.Generator("cpu").manual_seed(seed)
+            generator = torch.Generator(device="cpu").manual_seed(seed)
             draws.append(
                 {
                     name: torch.randn(value.shape, generator=generator, device="cpu", dtype=torch.float32).to(

@@ -73,7 +73,7 @@ class Recorder:
 
 
 def watched_paths(model: nn.Module) -> list[str]:
-    """Return the layers and normalisations of a model: the modules that compute something with parameters of their own."""
+    """Return the layers and normalisations of a model: modules that compute with parameters of their own."""
     found: list[str] = []
     for path, module in model.named_modules():
         if (
@@ -105,18 +105,19 @@ def watched_paths(model: nn.Module) -> list[str]:
 def hidden_units(model: nn.Module, calls: Sequence[Seen]) -> list[Unit]:
     """Return the hidden layers' calls, in order: those that another layer comes after.
 
-    Followed is autograd's graph, from what a layer is given back to the layers whose outputs that was made of; where it
-    is cut, as by `detach` or in a recomputed block, the layer called last. A normalisation of one layer's very output gives
-    that layer's pre-activations; any other is given activations, as a layer is.
+    Followed is autograd's graph, from what a layer is given back to the layers whose outputs that was made of; where
+    it is cut, as by `detach` or in a recomputed block, the layer called last. A normalisation of one layer's very
+    output gives that layer's pre-activations; any other is given activations, as a layer is.
     """
     made_by: dict[Any, int] = {}  # by autograd's nodes, the call of the layer
     values: dict[int, int] = {}
     activations: dict[int, int] = {}
     last: int | None = None
     for place, call in enumerate(calls):
-        cut = call.before is None and call.given.is_floating_point() and last is not None
-        sources = {last} if cut else _sources(call.before, made_by)
-        direct = call.given is calls[values[last]].returned if cut else _is_output(call.before, made_by)
+        if call.before is None and call.given.is_floating_point() and last is not None:
+            sources, direct = {last}, call.given is calls[values[last]].returned
+        else:
+            sources, direct = _sources(call.before, made_by), _is_output(call.before, made_by)
         if scales_units(model.get_submodule(call.path)):
             if direct:
                 (source,) = sources

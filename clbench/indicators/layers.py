@@ -43,8 +43,8 @@ def layer_parameters(model: nn.Module, layers: LayerChoice = None) -> dict[str, 
     with the same number at the end of its name and the same width (`bn2` goes to `conv2`), or else the one that was
     registered last before it. A parameter of the model itself, or of a module that holds layers, is a layer of its own
     (`pos_embedding`, `encoder.pos_embedding`), but for `nn.MultiheadAttention` (`attn` beside `attn.out_proj`). What is
-    there twice counts once, under its first name. `DataParallel`, `DistributedDataParallel` and `torch.compile` are seen
-    through.
+    there twice counts once, under its first name. `DataParallel`, `DistributedDataParallel` and `torch.compile` are
+    seen through.
 
     Args:
         model: any module. Frozen parameters and empty ones belong to no layer.
@@ -193,7 +193,7 @@ def is_normalisation(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower() and bool(own) and all(value.ndim <= 1 for value in own)
 
 
-def _followed(path: str, model: nn.Module, before: Mapping[str, nn.Module]) -> str:
+def _followed(path: str, model: nn.Module, before: dict[str, nn.Module]) -> str:
     """Return which of the layers registered before a normalisation it follows."""
     parent, own = path.rpartition(".")[0::2]
     for kind, followed in TRANSFORMERS.items():

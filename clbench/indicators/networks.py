@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from clbench.errors import OptionError, UndefinedError
-from clbench.indicators.layers import WHOLE as WHOLE
-from clbench.indicators.layers import LayerChoice, grouped, unwrapped
+from clbench.indicators.layers import WHOLE, LayerChoice, grouped, unwrapped
 
 Tensors = dict[str, torch.Tensor]
 Measures = dict[str, torch.Tensor]
@@ -219,16 +218,3 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `OptionError` unless `value` is one of `choices`."""
     if value not in choices:
         raise OptionError(f"{name}={value!r} is not one of {', '.join(choices)}")
-
-
-# TEMPORARY until the optimizers' branch is merged
-def trainable(model):
-    return Network.of(model).trained
-
-
-def layers(model):
-    return Network.of(model).layers
-
-
-def per_network(model, reduce, value):
-    return Network.of(model).each(reduce, value)

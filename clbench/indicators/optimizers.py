@@ -1,129 +1,86 @@
-"""What an optimizer knows of each parameter: step size, second moment, corrections."""
+"""What optimizers say of each parameter of a model, and the weight decay that they add to gradients."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.networks import Model, Penalty, Stacked, Tensors, layers, total, trainable
+from clbench.indicators.networks import Model, Network, Penalty, Tensors, total
+from clbench.indicators.parameter_state import ParameterState, groups_of, kind_of
+from clbench.indicators.reported import ReportsSecondMoments, StackedAdamLike, reported_states
+from clbench.indicators.torch_optimizers import DECOUPLED, KNOWN, known_states
+
+OneOptimizer: TypeAlias = torch.optim.Optimizer | StackedAdamLike | ReportsSecondMoments
+Optimizer: TypeAlias = OneOptimizer | Sequence[OneOptimizer]
+"""What trains a model: an optimizer, or several, each some of the parameters."""
 
 
-class StackedAdamLike(Protocol):
-    """An Adam of one's own over stacked parameters, with a step size for each layer and network.
-
-    Attributes:
-        step_sizes: `(L, S)`, layers in the model's order.
-        second_moments: `(S, ...)` by parameter, not bias-corrected.
-        steps: updates done; from the first one on it may be a tensor `(S,)`, for each network its own.
-        betas: decay of the first and second moment.
-        eps: added to the root of the second moment.
-    """
-
-    step_sizes: torch.Tensor
-    second_moments: dict[str, torch.Tensor]
-    betas: tuple[float, float]
-    eps: float
-
-    @property
-    def steps(self) -> int | torch.Tensor:
-        """See above."""
-
-
-Optimizer = torch.optim.Optimizer | StackedAdamLike
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What an optimizer knows of one parameter.
-
-    Attributes:
-        step_size: eta, a number or `(S,)`.
-        second_moment: bias-corrected v_hat, shaped like the parameter; None before the first update, and
-            for SGD.
-        correction: 1 - beta1^t.
-        eps: added to the root of the second moment.
-    """
-
-    step_size: float | torch.Tensor
-    second_moment: torch.Tensor | None
-    correction: float | torch.Tensor
-    eps: float
-
-
-def knowledge(model: Model, optimizer: Optimizer) -> dict[str, Knowledge]:
-    """Return what the optimizer knows of each trained parameter.
+def optimizers_of(optimizer: Optimizer) -> list[OneOptimizer]:
+    """Return the optimizers: the one, or each of several.
 
     Raises:
-        OptionError: it is neither of Adam's family nor SGD, or does not train one of the model's parameters.
+        OptionError: there are none.
     """
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        wanted = [*StackedAdamLike.__annotations__, "steps"]
-        if not all(hasattr(optimizer, name) for name in wanted):
+    found: list[OneOptimizer] = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]  # type: ignore[list-item]
+    if not found:
+        raise OptionError("optimizer=[] trains nothing: hand over the optimizers of the model's parameters")
+    return found
+
+
+def parameter_states(model: Model | Network, optimizer: Optimizer) -> dict[str, ParameterState]:
+    """Return what the optimizer, or one of several, says of each trained parameter.
+
+    Raises:
+        OptionError: an optimizer is not known, or not exactly one trains a parameter of the model.
+    """
+    network = Network.of(model)
+    found: dict[str, ParameterState] = {}
+    for one in optimizers_of(optimizer):
+        for name, state in _states_by(network, one).items():
+            if name in found:
+                raise OptionError(f"two optimizers train the model's parameter '{name}': leave it to one")
+            found[name] = state
+    for name in network.trained:
+        if name not in found:
             raise OptionError(
-                f"a {type(optimizer).__name__} is no optimizer: it lacks some of {', '.join(wanted)}"
+                f"no optimizer trains the model's parameter '{name}': hand over all optimizers, as a list, or freeze it"
             )
-        return _of_stacked(model, optimizer)
-    if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)):
-        raise OptionError(
-            f"{type(optimizer).__name__} has no effective step size here: Adam, AdamW and SGD have"
-        )
-    groups = {id(value): group for group in optimizer.param_groups for value in group["params"]}
-    found = {}
-    for name, value in trainable(model).items():
-        if id(value) not in groups:
-            raise OptionError(f"the optimizer does not train the model's parameter '{name}'")
-        found[name] = _of_torch(groups[id(value)], optimizer.state.get(value, {}))
-    return found
+    return {name: found[name] for name in network.trained}
 
 
-def _of_torch(group: Mapping[str, Any], state: Mapping[str, Any]) -> Knowledge:
-    moment = state.get("max_exp_avg_sq", state.get("exp_avg_sq"))
-    if moment is None:
-        return Knowledge(group["lr"], None, 1.0, group.get("eps", 0.0))
-    beta1, beta2 = group["betas"]
-    steps = float(state["step"])
-    return Knowledge(group["lr"], moment / (1 - beta2**steps), 1 - beta1**steps, group["eps"])
+def _states_by(network: Network, optimizer: OneOptimizer) -> dict[str, ParameterState]:
+    if hasattr(optimizer, "second_moments"):
+        return reported_states(network, optimizer)
+    if isinstance(optimizer, torch.optim.Optimizer):
+        for kinds, read in KNOWN.items():
+            if isinstance(optimizer, kinds):
+                return known_states(network, optimizer, read)
+    known = sorted({kind.__name__ for kinds in KNOWN for kind in kinds})
+    raise OptionError(
+        f"{kind_of(optimizer)} is not known: give it `second_moments()`, and `step_sizes` unless it has param_groups "
+        f"(clbench.indicators.ReportsSecondMoments), or take {', '.join(known)} of torch.optim"
+    )
 
 
-def _of_stacked(model: Model, optimizer: StackedAdamLike) -> dict[str, Knowledge]:
-    steps, found = optimizer.steps, {}
-    started = isinstance(steps, torch.Tensor) or steps > 0
-    for place, names in enumerate(layers(model).values()):
-        for name in names:
-            eta, moment = optimizer.step_sizes[place], optimizer.second_moments[name]
-            first, second = (_left(beta, steps, moment) for beta in optimizer.betas)
-            if started:
-                each = (-1, *[1] * (moment.ndim - 1))
-                found[name] = Knowledge(eta, moment / second.view(each), first, optimizer.eps)
-            else:
-                found[name] = Knowledge(eta, None, 1.0, optimizer.eps)
-    return found
-
-
-def _left(beta: float, steps: int | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Return 1 - beta^t, as a tensor like another."""
-    if isinstance(steps, torch.Tensor):
-        return -torch.expm1(steps * math.log(beta)).to(like)
-    return like.new_tensor(1 - beta**steps)
-
-
-def with_weight_decay(model: Model, optimizer: Optimizer, penalty: Penalty | None) -> Penalty | None:
+def with_weight_decay(
+    model: Model | Network, optimizer: Optimizer, penalty: Penalty | None
+) -> Penalty | None:
     """Return the penalty plus decay/2 ||theta||^2 for what the optimizer decays through the gradient.
 
-    That is the weight decay of Adam and SGD, but not of AdamW.
+    That is the weight decay of SGD and the Adam family, unless it is decoupled as that of AdamW and Muon.
     """
+    network = Network.of(model)
     decays = _coupled_weight_decay(optimizer)
-    own = {name: decays[id(value)] for name, value in trainable(model).items() if id(value) in decays}
+    own = {name: decays[id(value)] for name, value in network.trained.items() if id(value) in decays}
     if not own:
         return penalty
 
     def both(parameters: Tensors) -> torch.Tensor:
-        if isinstance(model, Stacked):
+        if network.stacked:
             squares = [
-                decay / 2 * parameters[name].square().flatten(1).sum(dim=1) for name, decay in own.items()
+                decay / 2 * parameters[name].square().reshape(network.count, -1).sum(dim=1)
+                for name, decay in own.items()
             ]
         else:
             squares = [decay / 2 * parameters[name].square().sum() for name, decay in own.items()]
@@ -136,12 +93,10 @@ def with_weight_decay(model: Model, optimizer: Optimizer, penalty: Penalty | Non
 
 def _coupled_weight_decay(optimizer: Optimizer) -> dict[int, float]:
     """Return the weight decay that is added to gradients, by the parameters' ids."""
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        return {}
     return {
-        id(value): float(group["weight_decay"])
-        for group in optimizer.param_groups
-        for value in group["params"]
-        if group.get("weight_decay")
-        and not group.get("decoupled_weight_decay", isinstance(optimizer, torch.optim.AdamW))
+        place: float(group["weight_decay"])
+        for one in optimizers_of(optimizer)
+        if isinstance(one, torch.optim.Optimizer)
+        for place, group in groups_of(one).items()
+        if group.get("weight_decay") and not group.get("decoupled_weight_decay", isinstance(one, DECOUPLED))
     }

@@ -65,7 +65,7 @@ class Part:
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
-        """Let the module have this part's tensors, for passes forward and backward: it may compute again in the latter."""
+        """Let the module have this part's tensors, for backward passes too: it may compute again in them."""
         with (
             torch.enable_grad(),
             random_states_kept(self.inputs.device),
@@ -103,7 +103,7 @@ class Part:
 
     def _forward_one(self) -> Any:
         with watched(self.module, self.linear) as calls:
-            outputs = self.network.inner(self.inputs)
+            outputs = self.network.inner(self.inputs.clone())
         self._keep(calls, rows=2)
         return outputs
 
@@ -113,7 +113,7 @@ class Part:
         """
         first = {name: value.detach().clone() for name, value in row(self._state, 0).items()}
         with torch.no_grad(), borrowed(self.module, first), watched(self.module, self.linear) as calls:
-            self.network.inner(self.inputs[0])
+            self.network.inner(self.inputs[0].clone())
         self._keep(calls, rows=2, overwritten=True)
         self._probes = {
             name: torch.zeros_like(one.returned).expand(len(self.inputs), *one.returned.shape).clone()
@@ -129,7 +129,7 @@ class Part:
                 borrowed(self.module, {**leaves, **constants}),
                 watched(self.module, self.linear, probes) as calls,
             ):
-                outputs = self.network.inner(inputs)
+                outputs = self.network.inner(inputs.clone())
             return outputs, {name: calls[name][0].given for name in self.linear}
 
         outputs, inner = vmap(run, randomness="different")(
@@ -269,7 +269,7 @@ class Part:
 
         def losses(leaves: Tensors, rest: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             with borrowed(self.module, {**rest, **leaves}):
-                return of_each(self.network.inner(x), y)
+                return of_each(self.network.inner(x.clone()), y)
 
         with plain_kernels(self.module), self._running():
             if self.many:
@@ -277,7 +277,7 @@ class Part:
                     self.leaves, self.constants, self.inputs, self.targets
                 )
             else:
-                found = of_each(self.network.inner(self.inputs), self.targets)
+                found = of_each(self.network.inner(self.inputs.clone()), self.targets)
             weights = torch.ones_like(found, requires_grad=True)
             leaves = [self.leaves[name] for name in direction]
             gradients = differentiated("the gradient", (weights * found).sum(), leaves, create_graph=True)

@@ -33,7 +33,7 @@ def rank_projected_step_size(
     """Return `alpha_g,(r) = B ||P_r g_hat||^2 / sigma^2_(r)`, `P_r` on the top r eigenvectors of the Hessian.
 
     Eigenvectors come from orthogonal iteration, `rank` products at a time; `sigma^2_(r)` is the noise of the
-    projected per-sample gradients. Zero and infinity as in `critical_step_sizes`.
+    projected per-sample gradients. NaN and infinity as in `critical_step_sizes`.
 
     Source: Baveja et al., arXiv 2509.19698, B.1.
 
@@ -99,7 +99,7 @@ def _top_directions(
             torch.randn(
                 size,
                 min(rank, size),
-                generator=torch.Generator("cpu").manual_seed(seed),
+                generator=torch.Generator(device="cpu").manual_seed(seed),
                 device="cpu",
                 dtype=torch.float32,
             )

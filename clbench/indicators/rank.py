@@ -3,8 +3,8 @@
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.layers import LayerChoice
-from clbench.indicators.networks import WHOLE, LossFunction, Measures, Model, Network, Tensors
+from clbench.indicators.layers import WHOLE, LayerChoice
+from clbench.indicators.networks import LossFunction, Measures, Model, Network
 from clbench.indicators.passes import Pass
 from clbench.indicators.units import Units, over_hidden
 

@@ -58,7 +58,7 @@ def _mapped(
 ) -> Tensors:
     def loss(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         with borrowed(network.module, {**others, **own}):
-            return loss_fn(network.inner(x.unsqueeze(0)), y.unsqueeze(0))
+            return loss_fn(network.inner(x.unsqueeze(0).clone()), y.unsqueeze(0))
 
     def reduced(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
         return {name: reduce(value) for name, value in grad(loss)(own, others, x, y).items()}
@@ -85,7 +85,7 @@ def _looped(
     with torch.enable_grad(), borrowed(network.module, {**others, **own}):
         for place in range(len(inputs)):
             one = slice(place, place + 1)
-            loss = loss_fn(network.inner(inputs[one]), targets[one])
+            loss = loss_fn(network.inner(inputs[one].clone()), targets[one])
             gradients = differentiated("per-sample gradients", loss, list(own.values()))
             found.append({name: reduce(value) for name, value in zip(own, gradients, strict=True)})
     return {name: torch.stack([values[name] for values in found]) for name in own}

@@ -14,8 +14,8 @@ from clbench.indicators.borrowing import (
 )
 from clbench.indicators.flow import Recorder, Seen, Unit, hidden_units, rows, watched_paths
 from clbench.indicators.kernels import plain_kernels
-from clbench.indicators.layers import LayerChoice, grouped
-from clbench.indicators.networks import WHOLE, Measures, Model, Network, Tensors, wide
+from clbench.indicators.layers import WHOLE, LayerChoice, grouped
+from clbench.indicators.networks import Measures, Model, Network, Tensors, wide
 from clbench.indicators.part import row
 
 
@@ -89,8 +89,8 @@ class Units:
     """What the hidden units of one network do on a batch.
 
     Attributes:
-        before: pre-activations by layer, `(N, units)` for each of its modules; N is B times a convolution's or a sequence's
-            positions, and times its calls.
+        before: pre-activations by layer, `(N, units)` for each of its modules; N is B times a convolution's or a
+            sequence's positions, and times its calls.
         after: activations, ditto.
         rest: both for modules that belong to no layer.
     """
@@ -128,10 +128,10 @@ def over_hidden(
     def run(own: Tensors, x: torch.Tensor) -> list[Seen]:
         recorder = Recorder()
         if x.is_floating_point():
-            x = x.detach().clone().requires_grad_()
+            x = x.detach().requires_grad_()
         with borrowed(network.module, own):
             recorder.watch(network.module)
-            network.inner(x)
+            network.inner(x.clone())
         return recorder.calls
 
     def with_graph(own: Tensors) -> Tensors:

@@ -63,7 +63,7 @@ class History:
     def table(self) -> torch.Tensor:
         """Return all decisions, `(T, C, L, S)`."""
         if self._rows is None or not self.places:
-            return torch.empty(0, len(COLUMNS), len(self.layers), 0)
+            return torch.empty((0, len(COLUMNS), len(self.layers), 0), dtype=torch.float32, device="cpu")
         return self._rows[: len(self)]
 
     def column(self, name: str) -> torch.Tensor:

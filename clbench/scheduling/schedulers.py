@@ -10,10 +10,8 @@ import torch
 from clbench.errors import OptionError, UndefinedError, UnknownNameError, did_you_mean
 from clbench.indicators.bounds import CriticalStepSizes, cantelli_cap, critical_step_sizes
 from clbench.indicators.curvature import PowerIteration
-from clbench.indicators.borrowing import untouched
-from clbench.indicators.layers import LayerChoice
+from clbench.indicators.layers import WHOLE, LayerChoice
 from clbench.indicators.networks import (
-    WHOLE,
     LossFunction,
     Measures,
     Model,
@@ -21,11 +19,13 @@ from clbench.indicators.networks import (
     Penalty,
     Stacked,
 )
-from clbench.indicators.optimizers import Knowledge, Optimizer, knowledge, with_weight_decay
+from clbench.indicators.optimizers import Optimizer, optimizers_of, parameter_states, with_weight_decay
+from clbench.indicators.parameter_state import ParameterState
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_of, effective_of
 from clbench.indicators.volatility import VolatilityTracker
 from clbench.indicators.watching import check_per_sample
+from clbench.scheduling.adjusting import check_adjustable, multiply_step_sizes
 from clbench.scheduling.history import History
 from clbench.scheduling.rule import Constants, factors
 
@@ -45,16 +45,18 @@ class PerLayerScheduler:
     (`LambdaLR`, `OneCycleLR`) undo what this one did.
 
     Call `step` with the batch before `optimizer.step()`: the batch then is one that these weights have not yet
-    been fitted to. A `torch.optim.Adam` or `AdamW` gets a parameter group for each layer, so make the scheduler
-    after the optimizer, before other schedulers and before loading the optimizer's state. Adam's coupled weight
-    decay counts as part of the loss as trained.
+    been fitted to. An optimizer with `param_groups` gets a group for each layer, so make the scheduler
+    after the optimizer, before other schedulers and before loading the optimizer's state. Weight decay that is added
+    to the gradient counts as part of the loss as trained.
+
+    A layer without a second moment (Muon's, beside Adam) has eta for its effective step size.
 
     Source: Baveja et al., arXiv 2509.19698, Alg. 1.
 
     Args:
         model: a module, or `Stacked` networks.
-        optimizer: `torch.optim.Adam` or `AdamW` on its parameters, or an Adam with a step size per layer and
-            network.
+        optimizer: on its parameters, or a list of several, each of some of them: what `effective_step_size` takes,
+            but one must have a second moment (SGD and Muon have none).
         penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         steps_per_task: steps between calls of `begin_task`; without it there is no warm-up window.
         adjust: False only measures.
@@ -98,22 +100,30 @@ class PerLayerScheduler:
         )
         if steps_per_task is not None and steps_per_task < 1:
             raise OptionError(f"steps_per_task={steps_per_task} must be at least 1")
-        knowledge(model, optimizer)  # complains if they do not go together
-        if isinstance(optimizer, torch.optim.SGD):
-            raise OptionError("SGD has no second moment to schedule by: use Adam or AdamW")
         self._choice, network = layers, Network(model, layers)
-        self._blocks, self._closed = network.blocks, None
+        known = parameter_states(network, optimizer)  # complains if they do not go together
+        if not any(one.adaptive for one in known.values()):
+            kinds = ", ".join(type(one).__name__ for one in optimizers_of(optimizer))
+            raise OptionError(
+                f"{kinds} has no second moment to schedule by: use one that has, such as Adam or AdamW"
+            )
+        if adjust:
+            check_adjustable(network, optimizer)
+        self._blocks = network.blocks
+        self._closed: Sequence[str] | None = None
         self._noisy = _has_sample_gradients(network, required=adjust and self.bound != "volatility")
         self.layers = list(network.layers) if self.per_layer else [WHOLE]
-        self._penalty = with_weight_decay(model, optimizer, penalty)
+        self._penalty = with_weight_decay(network, optimizer, penalty)
         self._power = PowerIteration(network, self.layers, seeds)
         self._tracker = VolatilityTracker(
             self.constants.volatility, self.constants.window, self.constants.decay
         )
         self.decisions = History(self.layers, -(-(steps_per_task or 0) // self.constants.every))
         self.steps = self.task = self.step_in_task = 0
-        if adjust and self.per_layer and isinstance(optimizer, torch.optim.Optimizer):
-            _group_by_layer(network, optimizer)
+        if adjust and self.per_layer:
+            for one in optimizers_of(optimizer):
+                if hasattr(one, "param_groups"):
+                    _group_by_layer(network, one)
 
     def begin_task(self, task: int | None = None) -> None:
         """Say that a new task begins; before the first there is no need to.
@@ -195,17 +205,17 @@ class PerLayerScheduler:
     def _measure(
         self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor
     ) -> dict[str, torch.Tensor] | None:
-        """Return the columns of a decision, `(L, S)` each; None while the optimizer has no state."""
-        known = knowledge(self.model, self.optimizer)
-        if all(one.second_moment is None for one in known.values()):
-            return None
+        """Return the columns of a decision, `(L, S)` each; None while no second moment has had an update."""
         network = Network(self.model, self._choice)
+        known = parameter_states(network, self.optimizer)
+        if not any(one.adaptive and one.updated is not False for one in known.values()):
+            return None
         if network.blocks != self._blocks:
             raise OptionError("other parameters are trained than at the start: make a new scheduler")
         point = Pass(network, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed)
         self._closed = point.closed
         sharpness = self._rows(self._power.update(point))
-        normalized = self._rows(aggregated_of(self.model, known)) * sharpness
+        normalized = self._rows(aggregated_of(network, known)) * sharpness
         volatility = self._tracker.update(normalized)
         squares = self._rows(point.gradient_squares())
         noise = self._rows(point.noise()) if self._noisy else torch.full_like(squares, torch.nan)
@@ -227,8 +237,8 @@ class PerLayerScheduler:
         # What takes no step has no bound on it, though volatility may remember how it was before.
         bounds = CriticalStepSizes(*(torch.where(squares == 0, torch.nan, bound) for bound in bounds))
         return {
-            "step_size": self._step_sizes(known).to(squares),
-            "effective_step_size": self._rows(effective_of(self.model, known)),
+            "step_size": self._step_sizes(known, squares),
+            "effective_step_size": self._rows(effective_of(network, known)),
             "noise_bound": bounds.noise,
             "volatility_bound": bounds.volatility,
             "combined_bound": bounds.combined,
@@ -243,38 +253,18 @@ class PerLayerScheduler:
         rows = torch.stack([values[layer] for layer in self.layers])
         return rows if rows.ndim == 2 else rows.unsqueeze(1)
 
-    def _step_sizes(self, known: Mapping[str, Knowledge]) -> torch.Tensor:
+    def _step_sizes(self, known: Mapping[str, ParameterState], like: torch.Tensor) -> torch.Tensor:
         """Return eta as it is, `(L, S)`; for the whole network that of its first layer."""
-        rows = [torch.as_tensor(known[names[0]].step_size) for names in self._blocks.values()][
-            : len(self.layers)
+        firsts = [names[0] for names in self._blocks.values()][: len(self.layers)]
+        rows = [
+            torch.as_tensor(known[name].step_size, dtype=like.dtype, device=like.device) for name in firsts
         ]
         count = self.model.count if isinstance(self.model, Stacked) else 1
         return torch.stack([row.reshape(-1).expand(count) for row in rows])
 
     def _apply(self, factor: torch.Tensor) -> None:
-        if not isinstance(self.optimizer, torch.optim.Optimizer):
-            rows = (
-                slice(len(factor)) if self.per_layer else slice(None)
-            )  # after them comes what is in no layer
-            self.optimizer.step_sizes[rows] *= factor
-            return
-        layer_of = _layer_of(Network(self.model, self._choice))
-        for group in self.optimizer.param_groups:
-            own = {
-                layer_of[id(value)] if self.per_layer else WHOLE
-                for value in group["params"]
-                if id(value) in layer_of
-            }
-            if len(own) > 1:
-                raise OptionError(
-                    f"a parameter group holds the layers {', '.join(sorted(own))}: make the scheduler after all groups"
-                )
-            for layer in own:
-                change = factor[self.layers.index(layer), 0]
-                if isinstance(group["lr"], torch.Tensor):
-                    group["lr"].mul_(change.to(group["lr"]))
-                else:
-                    group["lr"] *= change.item()
+        places = {name: place for place, layer in enumerate(self.layers) for name in self._blocks[layer]}
+        multiply_step_sizes(Network(self.model, self._choice), self.optimizer, places, self.layers, factor)
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -369,14 +359,9 @@ def _has_sample_gradients(network: Network, required: bool) -> bool:
     return True
 
 
-def _layer_of(network: Network) -> dict[int, str]:
-    """Return the layer of each trained parameter, by the parameter's id."""
-    return {id(network.trained[name]): layer for layer, names in network.layers.items() for name in names}
-
-
-def _group_by_layer(network: Network, optimizer: torch.optim.Optimizer) -> None:
+def _group_by_layer(network: Model, optimizer: Any) -> None:
     """Split the optimizer's parameter groups so that none holds parameters of two layers; state stays."""
-    owner = _layer_of(network)
+    owner = {id(network.trained[name]): layer for layer, names in network.layers.items() for name in names}
     groups = []
     for group in optimizer.param_groups:
         parts: dict[str | None, list[int]] = {}

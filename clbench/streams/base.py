@@ -247,7 +247,8 @@ class Stream:
             for seed in dict.fromkeys(self.seeds)
         }
         for kind, epoch in (("rows", self._epoch_rows), ("targets", self._epoch_targets)):
-            laid_out = torch.empty(epoch.shape, dtype=torch.int64, pin_memory=self.device.type == "cuda")
+            pinned = self.device.type == "cuda"
+            laid_out = torch.empty(epoch.shape, dtype=torch.int64, device="cpu", pin_memory=pinned)
             for place, (seed, task) in enumerate(zip(self.seeds, self._tasks, strict=True)):
                 laid_out[place].numpy()[:] = np.asarray(getattr(task, kind))[orders[seed]]
             epoch.copy_(laid_out, non_blocking=True)  # from pinned memory: nobody waits

@@ -1,0 +1,84 @@
+"""How step sizes are multiplied where an optimizer keeps them."""
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import torch
+
+from clbench.errors import OptionError
+from clbench.indicators.networks import Network
+from clbench.indicators.optimizers import Optimizer, optimizers_of
+from clbench.indicators.parameter_state import kind_of
+from clbench.indicators.reported import rows_of_step_sizes
+
+
+def check_adjustable(network: Network, optimizer: Optimizer) -> None:
+    """Raise `OptionError` unless every optimizer keeps step sizes where they can be multiplied."""
+    for one in optimizers_of(optimizer):
+        sizes = getattr(one, "step_sizes", None)
+        if hasattr(one, "param_groups"):
+            if network.stacked and network.count > 1:
+                raise OptionError(
+                    f"{kind_of(one)} has one step size for {network.count} networks: give each its own optimizer, "
+                    "or keep `step_sizes` `(L, S)`"
+                )
+        elif not isinstance(sizes, (torch.Tensor, MutableMapping)):
+            raise OptionError(
+                f"the step sizes of {kind_of(one)} cannot be adjusted: make `step_sizes` a tensor or a dictionary, or "
+                "give it `param_groups`; adjust=False only measures"
+            )
+
+
+def multiply_step_sizes(
+    network: Network,
+    optimizer: Optimizer,
+    places: Mapping[str, int],
+    layers: Sequence[str],
+    factor: torch.Tensor,
+) -> None:
+    """Multiply step sizes in place.
+
+    Args:
+        network: what is trained.
+        optimizer: or several.
+        places: of parameters' layers in `layers`, by the parameters' names.
+        layers: names, for the error.
+        factor: `(L, S)`.
+    """
+    values = network.trained
+    owners = {id(values[name]): place for name, place in places.items()}
+    for one in optimizers_of(optimizer):
+        kept: Any = one
+        if hasattr(one, "param_groups"):
+            for group in kept.param_groups:
+                own = sorted({owners[id(value)] for value in group["params"] if id(value) in owners})
+                if len(own) > 1:
+                    raise OptionError(
+                        f"a parameter group holds the layers {', '.join(layers[place] for place in own)}: "
+                        "make the scheduler after all groups"
+                    )
+                for place in own:
+                    _multiply(group, "lr", factor[place, 0])
+        elif isinstance(kept.step_sizes, MutableMapping):
+            for name, value in ((name, values[name]) for name in places):
+                for key in {name, value} & set(kept.step_sizes):
+                    change = factor[places[name]]
+                    _multiply(kept.step_sizes, key, change if network.stacked else change[0])
+        else:
+            for row, names in enumerate(rows_of_step_sizes(network, kept)):
+                own = sorted({places[name] for name in names if name in places})
+                if len(own) > 1:
+                    raise OptionError(
+                        f"a step size is for the layers {', '.join(layers[place] for place in own)}: "
+                        "let the scheduler's layers be those of the optimizer"
+                    )
+                for place in own:
+                    kept.step_sizes[row] *= factor[place] if kept.step_sizes.ndim > 1 else factor[place, 0]
+
+
+def _multiply(holder: MutableMapping[Any, Any], key: Any, factor: torch.Tensor) -> None:
+    """Multiply a number, or a tensor in place."""
+    if isinstance(holder[key], torch.Tensor):
+        holder[key].mul_(factor.to(holder[key]))
+    else:
+        holder[key] *= factor.item()
