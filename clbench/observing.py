@@ -1,6 +1,5 @@
 """Measures indicators while an agent runs, of every agent that lets its network be seen."""
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -213,7 +212,7 @@ class Observer:
         if monitor is not None:
             try:
                 inputs, wanted = self._tensors(monitor.model, obs, targets)
-                with self._untouched(monitor.model, BOUNDS):
+                with untouched(BOUNDS, monitor.model):
                     monitor.step(self._loss_fn, inputs, wanted)
             except TouchedError:
                 raise
@@ -326,7 +325,7 @@ class Observer:
             return
         for indicator in list(self._indicators):
             try:
-                with self._untouched(model, indicator):
+                with untouched(indicator, model):
                     found = measure_of(indicator)(at)
             except TouchedError:
                 raise
@@ -369,13 +368,6 @@ class Observer:
         """Which parameters are a layer: what the run says, or the agent; its `layers` may be something else, too."""
         choice = getattr(self._agent, "layers", None) if self._choice is None else self._choice
         return choice if is_layer_choice(choice) else None
-
-    @staticmethod
-    def _untouched(model: Model, what: str) -> contextlib.AbstractContextManager[None]:
-        """Guard a network while something is measured: the run would be worth nothing if that changed it."""
-        if isinstance(model, Stacked):
-            return untouched(what, model.model, lambda: {**model.parameters, **model.buffers})
-        return untouched(what, model)
 
     def _network(self) -> tuple[Model, Optimizer]:
         optimizer: Any = getattr(self._agent, "optimizer", None)

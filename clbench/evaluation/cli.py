@@ -205,7 +205,8 @@ def _report(options: argparse.Namespace, evaluation: "Evaluation") -> int:
         print(evaluation.folder)
     else:
         print_report(make_console(), evaluation)
-        _report_undefined(evaluation, all_of_them=options.indicators is not None)
+        asked = (options.indicators, options.layers) != (None, None)
+        _report_undefined(evaluation, all_of_them=asked)
     return _report_failures(evaluation, options.debug)
 
 

@@ -11,7 +11,7 @@ import functools
 import random
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch.nn.modules import module as torch_module
 
 from clbench.errors import TouchedError, UndefinedError
 from clbench.indicators.layers import is_compiled
+from clbench.indicators.networks import Model, Stacked
 
 FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 HOOKS = (*FORWARD_HOOKS, "_backward_pre_hooks", "_backward_hooks")
@@ -190,27 +191,22 @@ def random_states_kept(device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def untouched(
-    what: str, model: nn.Module, more: Callable[[], Mapping[str, torch.Tensor]] = dict
-) -> Iterator[None]:
-    """Raise unless a module's parameters, buffers and modes are the same afterwards.
+def untouched(what: str, model: Model) -> Iterator[None]:
+    """Raise unless a network's parameters, buffers and modes are the same afterwards.
 
     It looks at objects and their versions, which every write raises, and at no number: it costs next to nothing.
 
     Args:
         what: is done meanwhile, for the error's text.
-        model: the module.
-        more: gives further tensors by name.
+        model: a module, or `Stacked` ones.
 
     Raises:
         TouchedError: something was changed.
     """
-    before = _trace(model, more())
+    before = _trace(model)
     yield
-    after = _trace(model, more())
-    changed = [name for name in before if after.get(name) != before[name]] + [
-        name for name in after if name not in before
-    ]
+    after = _trace(model)
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     if changed:
         raise TouchedError(
             f"{what} changed the network that it measured: {', '.join(changed[:3])}. What follows would not be the "
@@ -218,16 +214,20 @@ def untouched(
         )
 
 
-def _trace(model: nn.Module, more: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _trace(model: Model) -> dict[str, Any]:
     """Return what tells whether tensors and modes are the same: identities and versions."""
     found: dict[str, Any] = {}
+    if isinstance(model, Stacked):
+        for name, value in {**model.parameters, **model.buffers}.items():
+            found[f"stacked {name}"] = _identity(value)
+        model = model.model
     for path, module in model.named_modules():
         found[f"mode of '{path}'"] = module.training
         for kind in ("_parameters", "_buffers"):
             for name, value in getattr(module, kind).items():
                 if value is not None:
                     found[f"{path}.{name}".lstrip(".")] = _identity(value)
-    return found | {f"stacked {name}": _identity(value) for name, value in more.items()}
+    return found
 
 
 def _identity(value: torch.Tensor) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from clbench.errors import OptionError, UndefinedError, UnknownNameError, did_you_mean
+from clbench.indicators.borrowing import untouched
 from clbench.indicators.bounds import CriticalStepSizes, cantelli_cap, critical_step_sizes
 from clbench.indicators.curvature import PowerIteration
 from clbench.indicators.layers import WHOLE, LayerChoice
@@ -188,7 +189,8 @@ class PerLayerScheduler:
         self._count()
         if self.steps % self.constants.every:
             return False
-        measured = self._measure(loss_fn, inputs, targets)
+        with untouched("the scheduler", self.model):
+            measured = self._measure(loss_fn, inputs, targets)
         if measured is None:
             return False
         bound = measured[f"{self.bound}_bound"]
@@ -359,7 +361,7 @@ def _has_sample_gradients(network: Network, required: bool) -> bool:
     return True
 
 
-def _group_by_layer(network: Model, optimizer: Any) -> None:
+def _group_by_layer(network: Network, optimizer: Any) -> None:
     """Split the optimizer's parameter groups so that none holds parameters of two layers; state stays."""
     owner = {id(network.trained[name]): layer for layer, names in network.layers.items() for name in names}
     groups = []
