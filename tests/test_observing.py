@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from agents import batchnorm, crelu, l2, perlayer, reset, vanilla
 from clbench import indicators as measures
+from clbench.errors import TouchedError
 from clbench.observing import ALL, BOUNDS, DEFAULT, INDICATORS, TRAJECTORIES, Observer
 from clbench.records import IndicatorRecord, TaskRecord, Undefined
 from clbench.runner import Run
@@ -421,3 +422,62 @@ def test_one_seeds_gap_is_not_the_others():
     records = list(observer.end_task(0))
     assert {one.seed for one in records if one.indicator == "rho"} == {5}
     assert {one.seed for one in records if one.indicator == "rho_noise"} == {3, 5}
+
+
+class Wrapped(Plain):
+    """All its layers are in one module, and two of them are one."""
+
+    def __init__(self, spec, seed):
+        super().__init__(spec, seed)
+        shared = nn.Linear(12, 12)
+        body = [nn.Linear(784, 12), nn.ReLU(), shared, nn.ReLU(), shared, nn.ReLU()]
+        self.model = nn.Sequential(nn.Sequential(*body), nn.Linear(12, 10))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+
+def layers_measured(agent, env, **options):
+    observer = Observer(agent, "a", [0], INDICATORS, None, **options)
+    events = list(Run(env, agent, name="a", seeds=[0], observer=observer))
+    return {
+        event.layer
+        for event in events
+        if isinstance(event, IndicatorRecord) and event.indicator == "weight_norm"
+    }
+
+
+@pytest.mark.parametrize(
+    ("by_agent", "by_run", "expected"),
+    [
+        (None, None, {"0.0", "0.2", "1"}),
+        (1, None, {"0", "1"}),
+        (["0.0", "1"], {"top": "1"}, {"top"}),
+        (nn.ModuleList(), None, {"0.0", "0.2", "1"}),  # something else of that name
+    ],
+)
+def test_layers_are_the_runs_or_else_the_agents(by_agent, by_run, expected):
+    env = short_env()
+    agent = Wrapped(env.agent_spec, 0)
+    agent.layers = by_agent
+    assert layers_measured(agent, env, layers=by_run) == {*expected, "whole network"}
+
+
+def test_a_network_with_a_module_under_two_names_learns_the_same_when_measured():
+    weights = []
+    for indicators in ((), ALL):
+        env = short_env()
+        agent = Wrapped(env.agent_spec, 0)
+        observe(env, agent, [0], indicators)
+        weights.append(agent.model.state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_a_measurement_that_changes_the_network_ends_the_run(tmp_path):
+    meddling = tmp_path / "meddling.py"
+    meddling.write_text(
+        "import torch\n\n\ndef meddle(at):\n    with torch.no_grad():\n"
+        "        next(iter(at.network.trained.values())).add_(1)\n    return {}\n",
+        encoding="utf-8",
+    )
+    env = short_env()
+    with pytest.raises(TouchedError, match=r"meddling\.py:meddle.*\b0\.weight\b"):
+        observe(env, Plain(env.agent_spec, 0), [0], [f"{meddling}:meddle"])

@@ -12,7 +12,7 @@ from clbench.indicators.borrowing import borrowed, random_states_kept
 from clbench.indicators.derivatives import differentiated
 from clbench.indicators.kernels import plain_kernels
 from clbench.indicators.networks import LossFunction, Network, Tensors, wide
-from clbench.indicators.samples import Reduce, of_samples
+from clbench.indicators.samples import Reduce, Samples
 from clbench.indicators.watching import Call, Calls, check_per_sample, plain_linear_layers, watched
 from clbench.machine import seen
 
@@ -250,9 +250,10 @@ class Part:
         rest = {name: value.detach() for name, value in self._state.items() if name not in own}
         with random_states_kept(self.inputs.device), plain_kernels(self.module):
             if not self.many:
-                return of_samples(self.network, loss_fn, own, rest, self.inputs, self.targets, reduce)
+                samples = Samples(self.network, loss_fn, own, rest, self.inputs, self.targets)
+                return samples.gradients(reduce)
             each = [
-                of_samples(self.network, loss_fn, row(own, place), row(rest, place), x, y, reduce)
+                Samples(self.network, loss_fn, row(own, place), row(rest, place), x, y).gradients(reduce)
                 for place, (x, y) in enumerate(zip(self.inputs, self.targets, strict=True))
             ]
         return {name: torch.stack([found[name] for found in each]) for name in names}

@@ -1,6 +1,7 @@
 """Gradients of single samples, of layers without a closed form."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -17,75 +18,60 @@ Reduce = Callable[[torch.Tensor], torch.Tensor]
 """What is made of a parameter's gradient."""
 
 
-def of_samples(
-    network: Network,
-    loss_fn: LossFunction,
-    leaves: Tensors,
-    rest: Tensors,
-    inputs: torch.Tensor,
-    targets: torch.Tensor,
-    reduce: Reduce,
-) -> Tensors:
-    """Return what is made of each sample's gradients of one network, `(B, ...)` by parameter.
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one network.
 
-    By `torch.func.vmap`, and by a loop over samples where that cannot go, as in recurrent layers.
-
-    Args:
+    Attributes:
         network: whose architecture it is.
         loss_fn: the mean loss of any number of samples.
         leaves: parameters that gradients are taken by.
         rest: the other parameters, and buffers.
         inputs: `(B, ...)`.
         targets: ditto.
-        reduce: what is made of a gradient.
     """
-    if not any(isinstance(module, nn.RNNBase) for module in network.module.modules()):
-        try:
-            return _mapped(network, loss_fn, leaves, rest, inputs, targets, reduce)
-        except (RuntimeError, NotImplementedError):
-            pass  # a loop is right wherever autograd is
-    return _looped(network, loss_fn, leaves, rest, inputs, targets, reduce)
 
+    network: Network
+    loss_fn: LossFunction
+    leaves: Tensors
+    rest: Tensors
+    inputs: torch.Tensor
+    targets: torch.Tensor
 
-def _mapped(
-    network: Network,
-    loss_fn: LossFunction,
-    leaves: Tensors,
-    rest: Tensors,
-    inputs: torch.Tensor,
-    targets: torch.Tensor,
-    reduce: Reduce,
-) -> Tensors:
-    def loss(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        with borrowed(network.module, {**others, **own}):
-            return loss_fn(network.inner(x.unsqueeze(0).clone()), y.unsqueeze(0))
+    def gradients(self, reduce: Reduce) -> Tensors:
+        """Return what `reduce` makes of each sample's gradient, `(B, ...)` by parameter.
 
-    def reduced(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
-        return {name: reduce(value) for name, value in grad(loss)(own, others, x, y).items()}
+        By `torch.func.vmap`, and by a loop over samples where that cannot go, as in recurrent layers.
+        """
+        if not any(isinstance(module, nn.RNNBase) for module in self.network.module.modules()):
+            try:
+                return self._mapped(reduce)
+            except (RuntimeError, NotImplementedError):
+                pass  # a loop is right wherever autograd is
+        return self._looped(reduce)
 
-    numbers = sum(value.numel() for value in leaves.values())
-    chunk = max(1, min(CHUNK, CHUNK_NUMBERS // numbers))
-    rows = vmap(reduced, in_dims=(None, None, 0, 0), chunk_size=chunk, randomness="different")
-    found: Tensors = rows(leaves, rest, inputs, targets)
-    return found
+    def _mapped(self, reduce: Reduce) -> Tensors:
+        def loss(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            with borrowed(self.network.module, {**others, **own}):
+                return self.loss_fn(self.network.inner(x.unsqueeze(0).clone()), y.unsqueeze(0))
 
+        def reduced(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
+            return {name: reduce(value) for name, value in grad(loss)(own, others, x, y).items()}
 
-def _looped(
-    network: Network,
-    loss_fn: LossFunction,
-    leaves: Tensors,
-    rest: Tensors,
-    inputs: torch.Tensor,
-    targets: torch.Tensor,
-    reduce: Reduce,
-) -> Tensors:
-    own = {name: value.clone().requires_grad_() for name, value in leaves.items()}
-    others = {name: value.clone() for name, value in rest.items()}
-    found = []
-    with torch.enable_grad(), borrowed(network.module, {**others, **own}):
-        for place in range(len(inputs)):
-            one = slice(place, place + 1)
-            loss = loss_fn(network.inner(inputs[one].clone()), targets[one])
-            gradients = differentiated("per-sample gradients", loss, list(own.values()))
-            found.append({name: reduce(value) for name, value in zip(own, gradients, strict=True)})
-    return {name: torch.stack([values[name] for values in found]) for name in own}
+        numbers = sum(value.numel() for value in self.leaves.values())
+        chunk = max(1, min(CHUNK, CHUNK_NUMBERS // numbers))
+        rows = vmap(reduced, in_dims=(None, None, 0, 0), chunk_size=chunk, randomness="different")
+        found: Tensors = rows(self.leaves, self.rest, self.inputs, self.targets)
+        return found
+
+    def _looped(self, reduce: Reduce) -> Tensors:
+        own = {name: value.clone().requires_grad_() for name, value in self.leaves.items()}
+        others = {name: value.clone() for name, value in self.rest.items()}
+        found = []
+        with torch.enable_grad(), borrowed(self.network.module, {**others, **own}):
+            for place in range(len(self.inputs)):
+                one = slice(place, place + 1)
+                loss = self.loss_fn(self.network.inner(self.inputs[one].clone()), self.targets[one])
+                gradients = differentiated("per-sample gradients", loss, list(own.values()))
+                found.append({name: reduce(value) for name, value in zip(own, gradients, strict=True)})
+        return {name: torch.stack([values[name] for values in found]) for name in own}

@@ -54,7 +54,8 @@ def board_of(entry: Entry) -> tuple[str, str, str]:
 def rank(entries: Iterable[Entry]) -> list[Row]:
     """Return rows, board by board, best first.
 
-    Ranks are by average task accuracy, see `clbench.scoring.ranks`; of one rank the higher mean comes first.
+    Ranks are by average task accuracy, see `clbench.scoring.ranks`. Rows are in the order of the means: a rank is good,
+    too, where seeds differ so much that nothing can beat them.
     """
     boards: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in entries:
@@ -70,4 +71,4 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
 def _ranked(entries: Sequence[Entry]) -> list[Row]:
     places = ranks({entry.name: entry.by_seed[SCORES[0]] for entry in entries})
     rows = [Row(places[entry.name], entry) for entry in entries]
-    return sorted(rows, key=lambda row: (row.rank, -row.score("average_task_accuracy").mean, row.entry.name))
+    return sorted(rows, key=lambda row: (-row.score("average_task_accuracy").mean, row.rank, row.entry.name))

@@ -105,7 +105,7 @@ def _ranked(entries: Sequence[Entry], on: str, selection: Selection) -> list[Ran
         Ranked(places[entry.label], entry, on, score, own, best[entry.agent][1] == entry.label)
         for entry, score, own in zip(entries, scores, judged, strict=True)
     ]
-    return sorted(rows, key=lambda row: (row.rank, -row.score.mean))
+    return sorted(rows, key=lambda row: (-row.score.mean, row.rank))
 
 
 def sensitivity(rows: Iterable[Ranked], argument: str) -> dict[str, dict[str, dict[object, Estimate]]]:
