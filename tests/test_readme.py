@@ -188,6 +188,15 @@ def test_an_indicator_of_ones_own(tmp_path, inline):
     assert values[name].to_dict() == pytest.approx((values["weight_norm"] ** 2).to_dict())
 
 
+def test_the_layers_example_shows_them(capsys):
+    scope = {"indicators": clbench.indicators}
+    exec(compile(block("layer_parameters("), "guide", "exec"), scope)
+    default, chosen = capsys.readouterr().out.splitlines()
+    assert default == "{'0.0': ['0.0.weight', '0.0.bias', '0.1.weight', '0.1.bias'], '2': ['2.weight', '2.bias']}"
+    assert "body" in chosen
+    assert "head" in chosen
+
+
 def test_the_vectorised_learner_example_learns(tmp_path):
     (tmp_path / "my_learners.py").write_text(block("class L1Learner(Learner)"), encoding="utf-8")
     name = f"{tmp_path / 'my_learners.py'}:L1Learner"
@@ -201,7 +210,7 @@ def test_the_vectorised_learner_example_learns(tmp_path):
 
 
 def test_every_python_block_is_run_above():
-    assert len(BLOCKS) == 13
+    assert len(BLOCKS) == 14
 
 
 def test_the_sweep_file_is_the_one_that_is_shown():
