@@ -192,7 +192,10 @@ def test_the_layers_example_shows_them(capsys):
     scope = {"indicators": clbench.indicators}
     exec(compile(block("layer_parameters("), "guide", "exec"), scope)
     default, chosen = capsys.readouterr().out.splitlines()
-    assert default == "{'0.0': ['0.0.weight', '0.0.bias', '0.1.weight', '0.1.bias'], '2': ['2.weight', '2.bias']}"
+    assert (
+        default
+        == "{'0.0': ['0.0.weight', '0.0.bias', '0.1.weight', '0.1.bias'], '2': ['2.weight', '2.bias']}"
+    )
     assert "body" in chosen
     assert "head" in chosen
 

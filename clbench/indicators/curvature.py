@@ -141,10 +141,10 @@ class PowerIteration:
             for block, parts in vectors.items():
                 vectors[block] = _laid_out(parts, len(point.parts))
         found = {}
+        products = point.products_of(self.names, self.vectors)
         for block, names in self.names.items():
-            products = point.products(names, self.vectors[block])
             quotients = []
-            for place, (part, product) in enumerate(zip(point.parts, products, strict=True)):
+            for place, (part, product) in enumerate(zip(point.parts, products[block], strict=True)):
                 vector, start = self.vectors[block][place], self._start[block][place]
                 pieces = [part.dot(vector[name], product[name]) for name in names]
                 quotients.append(total(pieces))

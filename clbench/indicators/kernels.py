@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,14 +13,36 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
 
+@dataclass(frozen=True)
+class Kinds:
+    """What a model has that needs other kernels.
+
+    Attributes:
+        recurrent: recurrent layers.
+        normalising: weights that PyTorch normalises.
+    """
+
+    recurrent: bool
+    normalising: bool
+
+
+def kinds_in(model: nn.Module) -> Kinds:
+    """Return what a model has."""
+    modules = list(model.modules())
+    return Kinds(
+        any(isinstance(module, nn.RNNBase) for module in modules),
+        any(_normalises_weights(module) for module in modules),
+    )
+
+
 @contextlib.contextmanager
-def plain_kernels(model: nn.Module) -> Iterator[None]:
+def plain_kernels(kinds: Kinds) -> Iterator[None]:
     """Avoid fused attention and cuDNN's recurrent layers, which have no second derivative, and `torch._weight_norm`."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        if kinds.recurrent:
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        if any(_normalises_weights(module) for module in model.modules()):
+        if kinds.normalising:
             stack.enter_context(_WrittenOut())
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # of `vmap`

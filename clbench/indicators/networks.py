@@ -1,5 +1,6 @@
 """What is measured: one network, or S stacked ones."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,6 +9,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from clbench.errors import OptionError, UndefinedError
+from clbench.indicators.kernels import Kinds, kinds_in, plain_kernels
 from clbench.indicators.layers import WHOLE, LayerChoice, grouped, unwrapped
 
 Tensors = dict[str, torch.Tensor]
@@ -93,7 +95,7 @@ class Network:
         self.inner = unwrapped(self.module)
         own = dict(self.module.named_parameters())
         _check_parameters(own)
-        trained = {name: value for name, value in own.items() if value.requires_grad and value.numel()}
+        trained = _trained_of(self.module)
         if not trained:
             raise OptionError(
                 "the model has no parameter that requires a gradient: there is nothing to measure"
@@ -110,6 +112,14 @@ class Network:
         """Return the network that a model is; one that is a network already stays what it is."""
         return model if isinstance(model, Network) else cls(model, layers)
 
+    def current(self) -> "Network":
+        """Return the network as it is trained now: itself, unless parameters were frozen, unfrozen or replaced."""
+        trained = _trained_of(self.module)
+        same = trained.keys() == self.trained.keys()
+        if same and (self.stacked or all(value is self.trained[name] for name, value in trained.items())):
+            return self
+        return Network(self.model, self.choice)
+
     @property
     def stacked(self) -> bool:
         """Whether it is S stacked networks, whose values have a first axis."""
@@ -124,6 +134,15 @@ class Network:
     def batched(self) -> bool:
         """Whether the networks are measured all at once, by `torch.vmap`."""
         return isinstance(self.model, Stacked) and self.model.batched
+
+    @functools.cached_property
+    def kinds(self) -> Kinds:
+        """What of it needs other kernels."""
+        return kinds_in(self.module)
+
+    def plain_kernels(self) -> contextlib.AbstractContextManager[None]:
+        """Use kernels that have second derivatives, and that `torch.vmap` can map."""
+        return plain_kernels(self.kinds)
 
     @property
     def device(self) -> torch.device:
@@ -169,6 +188,11 @@ class Network:
         if not self.stacked:
             return reduce(value)
         return torch.vmap(reduce)(value) if self.batched else torch.stack([reduce(own) for own in value])
+
+
+def _trained_of(module: nn.Module) -> dict[str, nn.Parameter]:
+    own = module.named_parameters()
+    return {name: value for name, value in own if value.requires_grad and value.numel()}
 
 
 def _check_parameters(parameters: Mapping[str, torch.Tensor]) -> None:

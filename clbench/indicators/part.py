@@ -10,7 +10,6 @@ from torch.func import vmap
 from clbench.errors import OptionError
 from clbench.indicators.borrowing import borrowed, random_states_kept
 from clbench.indicators.derivatives import differentiated
-from clbench.indicators.kernels import plain_kernels
 from clbench.indicators.networks import LossFunction, Network, Tensors, wide
 from clbench.indicators.samples import Reduce, Samples
 from clbench.indicators.watching import Call, Calls, check_per_sample, plain_linear_layers, watched
@@ -64,10 +63,15 @@ class Part:
         return {**self.leaves, **self.constants}
 
     @contextlib.contextmanager
-    def _running(self) -> Iterator[None]:
-        """Let the module have this part's tensors, for backward passes too: it may compute again in them."""
+    def running(self, plain: bool = True) -> Iterator[None]:
+        """Let the module have this part's tensors, for backward passes too: it may compute again in them.
+
+        Args:
+            plain: whether second derivatives will be wanted, which fused kernels have not.
+        """
         with (
             torch.enable_grad(),
+            self.network.plain_kernels() if plain else contextlib.nullcontext(),
             random_states_kept(self.inputs.device),
             borrowed(self.module, self._state),
         ):
@@ -77,8 +81,7 @@ class Part:
         """Run forward and backward; keep gradients of parameters and of linear layers' outputs."""
         if closed is not None:
             self.linear = [name for name in self.linear if name in closed]
-        plain = hessian or self.many
-        with plain_kernels(self.module) if plain else contextlib.nullcontext(), self._running():
+        with self.running(plain=hessian or self.many):
             outputs = self._forward_many() if self.many else self._forward_one()
             if not isinstance(outputs, torch.Tensor):
                 raise OptionError(
@@ -248,7 +251,7 @@ class Part:
             return {}
         own = {name: self.leaves[name].detach() for name in names}
         rest = {name: value.detach() for name, value in self._state.items() if name not in own}
-        with random_states_kept(self.inputs.device), plain_kernels(self.module):
+        with random_states_kept(self.inputs.device), self.network.plain_kernels():
             if not self.many:
                 samples = Samples(self.network, loss_fn, own, rest, self.inputs, self.targets)
                 return samples.gradients(reduce)
@@ -272,7 +275,7 @@ class Part:
             with borrowed(self.module, {**rest, **leaves}):
                 return of_each(self.network.inner(x.clone()), y)
 
-        with plain_kernels(self.module), self._running():
+        with self.running():
             if self.many:
                 found = vmap(losses, randomness="different")(
                     self.leaves, self.constants, self.inputs, self.targets
@@ -287,18 +290,17 @@ class Part:
             return differentiated("the gradient along a direction", along, [weights])[0]
 
     def product(self, names: Sequence[str], vectors: Tensors) -> Tensors:
-        """Return H v of the data loss for the block of the parameters `names`."""
+        """Return H v of the data loss for the block of the parameters `names`; while the part is running."""
         curved = [name for name in names if self.graph[name].requires_grad]
         if not curved:
             return {name: torch.zeros_like(self.leaves[name]) for name in names}
-        with plain_kernels(self.module), self._running():
-            found = differentiated(
-                "a Hessian-vector product",
-                [self.graph[name] for name in curved],
-                [self.leaves[name] for name in names],
-                grad_outputs=[vectors[name] for name in curved],
-                retain_graph=True,
-            )
+        found = differentiated(
+            "a Hessian-vector product",
+            [self.graph[name] for name in curved],
+            [self.leaves[name] for name in names],
+            grad_outputs=[vectors[name] for name in curved],
+            retain_graph=True,
+        )
         return {name: value.detach() for name, value in zip(names, found, strict=True)}
 
 

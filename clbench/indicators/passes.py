@@ -3,7 +3,7 @@
 All of it on copies: parameters, `.grad`, buffers, modes and random states stay as they were.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -160,7 +160,25 @@ class Pass:
 
     def products(self, names: Sequence[str], vectors: Sequence[Tensors]) -> list[Tensors]:
         """Return, part by part, H v for the block of the parameters `names`; `vectors` likewise part by part."""
-        found = [part.product(names, own) for part, own in zip(self.parts, vectors, strict=True)]
+        return self.products_of({"": names}, {"": vectors})[""]
+
+    def products_of(
+        self, blocks: Mapping[str, Sequence[str]], vectors: Mapping[str, Sequence[Tensors]]
+    ) -> dict[str, list[Tensors]]:
+        """Return `products` of several blocks."""
+        found: dict[str, list[Tensors]] = {block: [] for block in blocks}
+        for place, part in enumerate(self.parts):
+            with part.running():
+                for block, names in blocks.items():
+                    found[block].append(part.product(names, vectors[block][place]))
+        for block, names in blocks.items():
+            self._add_penalty(found[block], names, vectors[block])
+        return found
+
+    def _add_penalty(
+        self, found: Sequence[Tensors], names: Sequence[str], vectors: Sequence[Tensors]
+    ) -> None:
+        """Add the penalty's products, taken for all networks at once."""
         curved = [
             name
             for name in names
@@ -182,7 +200,6 @@ class Pass:
                 if value is not None:
                     for place, own in enumerate(found):
                         own[name] = own[name] + self._share(value, place)
-        return found
 
 
 def _cloned(tensors: Tensors) -> Tensors:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.func import grad, vmap
 
 from clbench.indicators.borrowing import borrowed
@@ -43,7 +42,7 @@ class Samples:
 
         By `torch.func.vmap`, and by a loop over samples where that cannot go, as in recurrent layers.
         """
-        if not any(isinstance(module, nn.RNNBase) for module in self.network.module.modules()):
+        if not self.network.kinds.recurrent:
             try:
                 return self._mapped(reduce)
             except (RuntimeError, NotImplementedError):

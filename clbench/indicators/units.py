@@ -13,7 +13,6 @@ from clbench.indicators.borrowing import (
     random_states_kept,
 )
 from clbench.indicators.flow import Recorder, Seen, Unit, hidden_units, rows, watched_paths
-from clbench.indicators.kernels import plain_kernels
 from clbench.indicators.layers import WHOLE, LayerChoice, grouped
 from clbench.indicators.networks import Measures, Model, Network, Tensors, wide
 from clbench.indicators.part import row
@@ -147,7 +146,7 @@ def over_hidden(
         calls = run(with_graph(own), x)
         return reduce(_units(network, calls, hidden_units(network.module, calls), names))
 
-    with torch.enable_grad(), random_states_kept(inputs.device), plain_kernels(network.module):
+    with torch.enable_grad(), random_states_kept(inputs.device), network.plain_kernels():
         if not network.stacked:
             return _detached(look(state, inputs))
         if network.batched:

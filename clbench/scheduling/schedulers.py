@@ -101,7 +101,7 @@ class PerLayerScheduler:
         )
         if steps_per_task is not None and steps_per_task < 1:
             raise OptionError(f"steps_per_task={steps_per_task} must be at least 1")
-        self._choice, network = layers, Network(model, layers)
+        self._network = network = Network(model, layers)
         known = parameter_states(network, optimizer)  # complains if they do not go together
         if not any(one.adaptive for one in known.values()):
             kinds = ", ".join(type(one).__name__ for one in optimizers_of(optimizer))
@@ -208,7 +208,7 @@ class PerLayerScheduler:
         self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor
     ) -> dict[str, torch.Tensor] | None:
         """Return the columns of a decision, `(L, S)` each; None while no second moment has had an update."""
-        network = Network(self.model, self._choice)
+        network = self._network = self._network.current()
         known = parameter_states(network, self.optimizer)
         if not any(one.adaptive and one.updated is not False for one in known.values()):
             return None
@@ -266,7 +266,7 @@ class PerLayerScheduler:
 
     def _apply(self, factor: torch.Tensor) -> None:
         places = {name: place for place, layer in enumerate(self.layers) for name in self._blocks[layer]}
-        multiply_step_sizes(Network(self.model, self._choice), self.optimizer, places, self.layers, factor)
+        multiply_step_sizes(self._network, self.optimizer, places, self.layers, factor)
 
     @property
     def history(self) -> "pd.DataFrame":
