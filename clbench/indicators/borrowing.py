@@ -6,169 +6,108 @@ write to is a copy, too; afterwards it has its own again, the same object. This 
 """
 
 import contextlib
-import dis
-import functools
 import random
-import types
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules import module as torch_module
+from torch.utils.checkpoint import CheckpointFunction
 
-from clbench.errors import TouchedError, UndefinedError
+from clbench.errors import TouchedError
+from clbench.indicators.copies import Copies
+from clbench.indicators.hooks import FLAGS, HOOKS, global_hooks_off, pytorchs
 from clbench.indicators.layers import is_compiled
 from clbench.indicators.networks import Model, Stacked
 
-FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
-HOOKS = (*FORWARD_HOOKS, "_backward_pre_hooks", "_backward_hooks")
-FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
-GLOBAL_HOOKS = tuple(f"_global{name}" for name in (*HOOKS, *FLAGS[:2]))
 STANDARD = frozenset(vars(nn.Module()))
-IN_PLACE = ("inplace", "sparse")  # options that change how something is computed, not what
-COPIED = (list, dict, set, deque, OrderedDict)
-RETURNS_NOTHING = {
-    "append",
-    "appendleft",
-    "extend",
-    "insert",
-    "update",
-    "__setitem__",
-}  # and no method of a tensor's does
 
 
 @contextlib.contextmanager
 def borrowed(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Iterator[None]:
     """Let a module have other tensors while the context lasts, for forward and for backward passes.
 
-    Its user's hooks do not fire, and operations in place are not done so where a module has an option that says it.
+    Its user's hooks do not fire, and PyTorch's modules do nothing in place.
 
     Args:
         model: the module; shared modules and tied tensors stay so.
         state: a tensor for each parameter and buffer, by its first name; parameters of other modules are not looked at.
     """
-    named = [*model.named_parameters(), *model.named_buffers()]
-    given = {id(value): state[name] for name, value in named}
     modules = list(model.modules())
-    held = [(module, vars(module)) for module in modules]
+    given: dict[int, Any] = {id(module): module for module in modules}
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        given[id(value)] = state[name]
+    copies = Copies(given)
+    held: list[tuple[nn.Module, dict[str, Any]]] = []
     with contextlib.ExitStack() as stack:
         if any(is_compiled(module) for module in modules):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(_global_hooks_off())
+        stack.enter_context(global_hooks_off())
+        stack.enter_context(_checkpoints_off())
         try:
-            for module, parts in held:
-                object.__setattr__(module, "__dict__", _aside(module, parts, given))
+            copies.modules += modules
+            while (
+                copies.modules
+            ):  # more may be found on the way, which the model holds without registering them
+                module = copies.modules.pop()
+                parts = vars(module)
+                aside = _aside(module, copies)
+                held.append((module, parts))
+                object.__setattr__(module, "__dict__", aside)
             yield
         finally:
             for module, parts in held:
                 object.__setattr__(module, "__dict__", parts)
 
 
-def _aside(module: nn.Module, parts: Mapping[str, Any], given: Mapping[int, torch.Tensor]) -> dict[str, Any]:
+def _aside(module: nn.Module, copies: Copies) -> dict[str, Any]:
     """Return a copy of what a module holds."""
+    parts = vars(module)
     copy = dict(parts)
     for name in ("_parameters", "_buffers"):
-        copy[name] = {key: given.get(id(value), value) for key, value in parts[name].items()}
+        copy[name] = {key: None if value is None else copies.of(value) for key, value in parts[name].items()}
+    for value in copy["_parameters"].values():
+        if value is not None:
+            value._is_param = True  # what makes `isinstance(value, nn.Parameter)` true
+    copy["_modules"] = dict(parts["_modules"])
     for name in HOOKS:
-        copy[name] = OrderedDict((key, hook) for key, hook in parts[name].items() if _is_pytorchs(hook))
+        copy[name] = pytorchs(parts[name])
     for name in FLAGS:
         copy[name] = OrderedDict(parts[name])
-    for name in IN_PLACE:
-        if parts.get(name) is True:
-            copy[name] = False
     for name in parts.keys() - STANDARD:
-        copy[name] = _copied(copy[name], given)
+        copy[name] = copies.of(parts[name])
+    if _has_inplace(module):
+        copy["inplace"] = False
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        copy["sparse"] = False
     if isinstance(module, nn.RNNBase):
         own = copy["_parameters"]
         copy["_flat_weights"] = [own.get(name) for name in module._flat_weights_names]
     return copy
 
 
-def _copied(value: Any, given: Mapping[int, torch.Tensor]) -> Any:
-    """Return what may be written to instead of an attribute's value."""
-    if isinstance(value, torch.Tensor):
-        return given[id(value)] if id(value) in given else value.detach().clone()
-    if isinstance(value, torch.Generator):
-        return value.clone_state()
-    if type(value) in COPIED:
-        copy = value.copy()
-        places = enumerate(copy) if isinstance(copy, list) else copy.items() if isinstance(copy, dict) else ()
-        for place, one in list(places):
-            if id(one) in given:
-                copy[place] = given[id(one)]
-        return copy
-    return value
+def _has_inplace(module: nn.Module) -> bool:
+    """Tell whether a module is one of PyTorch's that may work in place."""
+    return any(
+        "inplace" in vars(kind).get("__constants__", ()) and kind.__module__.startswith("torch.nn.")
+        for kind in type(module).__mro__
+    )
 
 
 @contextlib.contextmanager
-def _global_hooks_off() -> Iterator[None]:
-    """Leave out hooks on all modules, which a profiler may have set."""
-    held = {name: getattr(torch_module, name) for name in GLOBAL_HOOKS if getattr(torch_module, name, None)}
-    for name in held:
-        setattr(torch_module, name, OrderedDict())
+def _checkpoints_off() -> Iterator[None]:
+    """Run what is checkpointed in the older, reentrant way directly: `torch.autograd.grad` cannot go through it."""
+    name, held = "apply", vars(CheckpointFunction).get("apply")
+    CheckpointFunction.apply = staticmethod(lambda function, preserve, *inputs: function(*inputs))
     try:
         yield
     finally:
-        for name, hooks in held.items():
-            setattr(torch_module, name, hooks)
-
-
-def check_can_be_borrowed(model: nn.Module) -> None:
-    """Raise unless a module computes without its user's hooks what it computes with them.
-
-    Raises:
-        UndefinedError: it is scripted, or a forward hook may change what it computes.
-    """
-    for path, module in model.named_modules():
-        where = f"'{path}' ({type(module).__name__})" if path else type(module).__name__
-        if isinstance(module, torch.jit.ScriptModule):
-            raise UndefinedError(
-                f"a scripted module cannot be measured: give {where} as it was before scripting"
-            )
-        for kind in FORWARD_HOOKS:
-            for hook in vars(module)[kind].values():
-                if not _is_pytorchs(hook) and not _returns_nothing(hook):
-                    name = getattr(hook, "__qualname__", type(hook).__name__)
-                    raise UndefinedError(
-                        f"{where} has a forward hook, {name}, that may change what it computes, and hooks are left out "
-                        "when measuring: do it in forward, or let the hook return nothing"
-                    )
-
-
-def _is_pytorchs(hook: Any) -> bool:
-    """Tell whether a hook is one by which PyTorch itself makes a weight: spectral and weight normalisation, pruning."""
-    return type(hook).__module__.startswith("torch.nn.utils.")
-
-
-def _returns_nothing(hook: Any) -> bool:
-    """Tell whether a hook surely returns None, by its code."""
-    while isinstance(hook, functools.partial):
-        hook = hook.func
-    if not isinstance(hook, types.FunctionType | types.MethodType):
-        hook = vars(type(hook)).get("__call__")
-    code = getattr(hook, "__code__", None)
-    return code is not None and _code_returns_nothing(code)
-
-
-@functools.lru_cache(maxsize=1000)
-def _code_returns_nothing(code: types.CodeType) -> bool:
-    """Tell whether all of a function's returns are of None, or of a call such as `list.append`."""
-    steps = [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "NOP", "RESUME")]
-    for place, step in enumerate(steps):
-        if step.opname == "RETURN_CONST" and step.argval is not None:
-            return False
-        if step.opname == "RETURN_VALUE":
-            before = steps[place - 1]
-            if before.opname == "LOAD_CONST" and before.argval is None:
-                continue
-            first_call = next((i for i, one in enumerate(steps) if one.opname.startswith("CALL")), place)
-            loaded = {one.argval for one in steps[:first_call] if one.opname in ("LOAD_METHOD", "LOAD_ATTR")}
-            if not (before.opname.startswith("CALL") and loaded & RETURNS_NOTHING):
-                return False
-    return True
+        if held is None:
+            delattr(CheckpointFunction, name)
+        else:
+            CheckpointFunction.apply = held
 
 
 @contextlib.contextmanager

@@ -14,10 +14,10 @@ from clbench.indicators.networks import (
     Network,
     Penalty,
     Tensors,
+    row,
     total,
 )
 from clbench.indicators.optimizers import Optimizer
-from clbench.indicators.part import row
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_step_size
 from clbench.machine import seen

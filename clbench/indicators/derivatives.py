@@ -34,8 +34,8 @@ def undefined_if_it_fails(what: str) -> Iterator[None]:
     """Turn what PyTorch raises into an `UndefinedError` that says what could not be computed."""
     try:
         yield
-    except (RuntimeError, NotImplementedError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise UndefinedError(
             f"PyTorch cannot compute {what} of this model: {reason}. Measure a model without the layer at fault, "
             "or with it in eval mode"

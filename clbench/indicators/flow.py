@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from clbench.indicators.layers import HOLDERS, is_normalisation, is_parametrized, scales_units
-from clbench.indicators.watching import first_tensor
+from clbench.indicators.watching import tensors_in
 
 SHAPING = ("view", "reshape", "transpose", "permute", "clone", "alias", "squeeze", "tbackward")
 CHANNELS_FIRST = (_ConvNd, _BatchNorm, _InstanceNorm, nn.GroupNorm)
@@ -23,9 +24,9 @@ class Seen:
 
     Attributes:
         path: the module's.
-        given: its first input, and `returned` its output; `given_then` and `returned_then` are copies made at once, for
-            either may be overwritten.
-        before: autograd's node of what was given, and `after` that of what was returned.
+        given: its first input, and `returned` the first tensor of its output; `given_then` and `returned_then` are
+            copies made at once, for either may be overwritten.
+        before: autograd's node of what was given, and `after` those of all that was returned.
     """
 
     path: str
@@ -34,7 +35,7 @@ class Seen:
     given_then: torch.Tensor
     returned_then: torch.Tensor
     before: Any
-    after: Any
+    after: list[Any]
 
 
 @dataclass(frozen=True)
@@ -62,44 +63,36 @@ class Recorder:
         """Record from now on; the model is borrowed, and forgets it afterwards."""
         for path in watched_paths(model):
 
-            def note(_: nn.Module, args: tuple[Any, ...], output: Any, path: str = path) -> None:
-                returned = first_tensor(output)
-                if args and isinstance(args[0], torch.Tensor) and returned is not None:
-                    given = args[0]
-                    then = given.detach().clone(), returned.detach().clone()
-                    self.calls.append(Seen(path, given, returned, *then, given.grad_fn, returned.grad_fn))
+            def note(
+                _: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any, path: str = path
+            ) -> None:
+                given, found = next(tensors_in((args, named)), None), list(tensors_in(output))
+                if given is not None and found:
+                    then = given.detach().clone(), found[0].detach().clone()
+                    after = [value.grad_fn for value in found if value.grad_fn is not None]
+                    self.calls.append(Seen(path, given, found[0], *then, given.grad_fn, after))
 
-            model.get_submodule(path).register_forward_hook(note)
+            model.get_submodule(path).register_forward_hook(note, with_kwargs=True)
 
 
 def watched_paths(model: nn.Module) -> list[str]:
     """Return the layers and normalisations of a model: modules that compute with parameters of their own."""
-    found: list[str] = []
+    found: dict[str, None] = {}
     for path, module in model.named_modules():
-        if (
-            not path
-            or isinstance(module, (*HOLDERS, nn.PReLU))
-            or any(path.startswith(f"{one}.") for one in found)
-        ):
+        parents = accumulate(path.split("."), lambda above, name: f"{above}.{name}")
+        if not path or isinstance(module, (*HOLDERS, nn.PReLU)) or any(parent in found for parent in parents):
             continue
-        own = [
-            *module.parameters(recurse=False),
-            *(
-                value
-                for child in module.children()
-                if isinstance(child, HOLDERS)
-                for value in child.parameters()
-            ),
-        ]
-        leaf = len(own) == len(list(module.parameters())) > 0
+        holders = [module, *(child for child in module.children() if isinstance(child, HOLDERS))]
+        own = [value for holder in holders for value in holder.parameters(recurse=holder is not module)]
+        leaf = bool(own) and len(own) == len(list(module.parameters()))
         if (
             leaf
             or isinstance(module, nn.MultiheadAttention)
             or is_parametrized(module)
             or is_normalisation(module)
         ):
-            found.append(path)
-    return found
+            found[path] = None
+    return list(found)
 
 
 def hidden_units(model: nn.Module, calls: Sequence[Seen]) -> list[Unit]:
@@ -122,13 +115,11 @@ def hidden_units(model: nn.Module, calls: Sequence[Seen]) -> list[Unit]:
             if direct:
                 (source,) = sources
                 values[source] = place
-                if call.after is not None:
-                    made_by[call.after] = source
+                made_by.update(dict.fromkeys(call.after, source))
                 continue
         else:
             values[place] = last = place
-            if call.after is not None:
-                made_by[call.after] = place
+            made_by.update(dict.fromkeys(call.after, place))
         for source in sources:
             activations.setdefault(source, place)
     return [Unit(calls[place].path, values[place], activations[place]) for place in sorted(activations)]

@@ -49,6 +49,21 @@ def plain_kernels(kinds: Kinds) -> Iterator[None]:
         yield
 
 
+class Mappable(TorchFunctionMode):
+    """Refuse what `torch.vmap` maps wrongly: the gradient of an embedding with a padding index, but for the first."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if function is torch.embedding and len(args) > 2 and args[2] >= 0:
+            raise NotImplementedError("torch.vmap maps embeddings with a padding index wrongly")
+        return function(*args, **(kwargs or {}))
+
+
 class _WrittenOut(TorchFunctionMode):
     """Weight normalisation as it is defined: the derivative of `torch._weight_norm`'s own derivative is wrong.
 

@@ -218,6 +218,11 @@ def is_bias(name: str) -> bool:
     return name.rpartition(".")[2].startswith("bias")
 
 
+def row(stack: Mapping[str, torch.Tensor], place: int) -> Tensors:
+    """Return one network's tensors of stacked ones."""
+    return {name: value[place] for name, value in stack.items()}
+
+
 def total(values: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the sum of tensors, added in their order: the same bits however many networks they are of."""
     return functools.reduce(torch.add, values)

@@ -1,7 +1,7 @@
 """One network's part of a pass, or S networks' at once: its forward pass and all derivatives."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from torch.func import vmap
 from clbench.errors import OptionError
 from clbench.indicators.borrowing import borrowed, random_states_kept
 from clbench.indicators.derivatives import differentiated
-from clbench.indicators.networks import LossFunction, Network, Tensors, wide
+from clbench.indicators.few import Few, check_parameters, tolerance
+from clbench.indicators.kernels import Mappable
+from clbench.indicators.networks import LossFunction, Network, Tensors, row, wide
 from clbench.indicators.samples import Reduce, Samples
 from clbench.indicators.watching import Call, Calls, check_per_sample, plain_linear_layers, watched
 from clbench.machine import seen
@@ -52,6 +54,7 @@ class Part:
         self.linear = plain_linear_layers(self.module)
         self._calls: dict[str, Call] = {}
         self._probes: Tensors = {}
+        self._sampled = False
 
     @property
     def batch_size(self) -> int:
@@ -81,12 +84,14 @@ class Part:
         """Run forward and backward; keep gradients of parameters and of linear layers' outputs."""
         if closed is not None:
             self.linear = [name for name in self.linear if name in closed]
+            self._sampled = True
         with self.running(plain=hessian or self.many):
             outputs = self._forward_many() if self.many else self._forward_one()
             if not isinstance(outputs, torch.Tensor):
                 raise OptionError(
                     f"the model gives a {type(outputs).__name__}, not one tensor: wrap it in one that does"
                 )
+            self._outputs = outputs.detach()
             losses = self._losses(loss_fn, outputs)
             if closed is None or seen(self.inputs.device.type):
                 self._check_mean(loss_fn, outputs, samples=8 if closed is None else 2)
@@ -94,6 +99,8 @@ class Part:
             found = differentiated(
                 "the gradient", losses.sum(), places, create_graph=hessian, retain_graph=hessian
             )
+        if closed is None and not self.many:
+            check_parameters(self.network, outputs)
         self.graph = dict(zip(self.leaves, found, strict=False))
         self.data = {name: value.detach() for name, value in self.graph.items()}
         self.trained = dict(self.data)
@@ -107,7 +114,7 @@ class Part:
     def _forward_one(self) -> Any:
         with watched(self.module, self.linear) as calls:
             outputs = self.network.inner(self.inputs.clone())
-        self._keep(calls, rows=2)
+        self._keep(calls)
         return outputs
 
     def _forward_many(self) -> Any:
@@ -117,7 +124,7 @@ class Part:
         first = {name: value.detach().clone() for name, value in row(self._state, 0).items()}
         with torch.no_grad(), borrowed(self.module, first), watched(self.module, self.linear) as calls:
             self.network.inner(self.inputs[0].clone())
-        self._keep(calls, rows=2, overwritten=True)
+        self._keep(calls, many=True)
         self._probes = {
             name: torch.zeros_like(one.returned).expand(len(self.inputs), *one.returned.shape).clone()
             for name, one in self._calls.items()
@@ -135,26 +142,28 @@ class Part:
                 outputs = self.network.inner(inputs.clone())
             return outputs, {name: calls[name][0].given for name in self.linear}
 
-        outputs, inner = vmap(run, randomness="different")(
-            self.leaves, self.constants, self.inputs, self._probes
-        )
+        with Mappable():
+            outputs, inner = vmap(run, randomness="different")(
+                self.leaves, self.constants, self.inputs, self._probes
+            )
         self._calls = {name: Call(inner[name], self._probes[name], 0) for name in self.linear}
         return outputs
 
-    def _keep(self, calls: Calls, rows: int, overwritten: bool = False) -> None:
+    def _keep(self, calls: Calls, many: bool = False) -> None:
         """Keep those linear layers that were called once, with a row for each sample, and whose outputs stand."""
         self._calls = {
             name: found[0]
             for name in self.linear
             if len(found := calls.get(name, [])) == 1
-            and found[0].given.ndim == rows
+            and found[0].given.ndim == 2
             and len(found[0].given) == self.batch_size
-            and (overwritten or not found[0].overwritten)
+            and (many or (found[0].returned.requires_grad and not found[0].overwritten))
         }
         self.linear = list(self._calls)
 
     def _losses(self, loss_fn: LossFunction, outputs: torch.Tensor) -> torch.Tensor:
-        losses = vmap(loss_fn)(outputs, self.targets) if self.many else loss_fn(outputs, self.targets)
+        targets = self.targets.clone()
+        losses = vmap(loss_fn)(outputs, targets) if self.many else loss_fn(outputs, targets)
         if losses.ndim != int(self.many):
             raise OptionError(
                 f"loss_fn must give one number, the batch's mean; it gave {tuple(losses.shape)}"
@@ -167,8 +176,10 @@ class Part:
         out, wanted = out.detach()[:samples], wanted[:samples]
         with torch.no_grad():
             try:
-                together = loss_fn(out, wanted)
-                each = torch.stack([loss_fn(out[i : i + 1], wanted[i : i + 1]) for i in range(len(out))])
+                together = loss_fn(out.clone(), wanted.clone())
+                each = torch.stack(
+                    [loss_fn(out[i : i + 1].clone(), wanted[i : i + 1].clone()) for i in range(len(out))]
+                )
             except (RuntimeError, ValueError) as error:
                 raise OptionError(f"loss_fn must take any part of a batch; it raised: {error}") from error
         tolerance = 1e-4 if torch.finfo(each.dtype).bits >= 32 else 3e-2
@@ -182,24 +193,61 @@ class Part:
     def _has_closed_form(self, name: str) -> bool:
         """Tell whether the batch's gradient of a linear layer is the mean of d_i a_i^T.
 
-        It is not where the weight is also used elsewhere. Compared are the two
-        matrices' products with one vector (as in Freivalds' check), at the cost of next to nothing.
+        It is not where the weight is also used elsewhere.
         """
-        outer, inner = self._outer[name], self._inner[name]
+        return self._agrees(name, self.data, self._outer[name], self._inner[name])
+
+    def _agrees(self, name: str, gradients: Tensors, outer: torch.Tensor, inner: torch.Tensor) -> bool:
+        """Tell whether a linear layer's gradients are means of d_i a_i^T and of d_i.
+
+        Compared are the matrices' products with one vector (Freivalds' check), at the cost of next to nothing.
+        """
         for kind in ("weight", "bias"):
-            gradient = self.data.get(f"{name}.{kind}".lstrip("."))
+            gradient = gradients.get(f"{name}.{kind}".lstrip("."))
             if gradient is None:
                 continue
-            gradient = wide(gradient)
+            limit, gradient = tolerance(gradient), wide(gradient)
             if kind == "weight":
                 vector = torch.arange(inner.shape[-1], device=inner.device).to(inner).cos()
                 ours, theirs = outer.mT @ (inner @ vector).unsqueeze(-1), (gradient @ vector).unsqueeze(-1)
             else:
                 ours, theirs = outer.sum(dim=-2), gradient
             scale = theirs.abs().max() + outer.abs().mean()
-            if ((ours / self.batch_size - theirs).abs().max() > 1e-2 * scale).item():
+            if ((ours / outer.shape[-2] - theirs).abs().max() > limit * scale).item():
                 return False
         return True
+
+    def _check_samples(self, loss_fn: LossFunction) -> None:
+        """Raise if samples have no gradients of their own; find out for which layers the closed form is theirs.
+
+        A few samples are run apart, unless the network draws at random: they must come out as within the batch, and
+        their gradient as the closed form has it.
+
+        Raises:
+            UndefinedError: samples depend on each other, or a parameter is used that is not the module's own.
+        """
+        check_per_sample(self.module)
+        count = min(2, self.batch_size - 1)
+        if self._sampled or not count:
+            return
+        self._sampled = True
+        state, inputs, targets = self._state, self.inputs, self.targets
+        if self.many:
+            state, inputs, targets = row(state, 0), inputs[0], targets[0]
+        few = Few(self.network, loss_fn, list(self.leaves), state, inputs[:count], targets[:count])
+        gradients = few.gradients(self._outputs[0] if self.many else self._outputs)
+        if gradients is not None:
+            cut = [
+                (one[0] if self.many else one)[:count]
+                for own in (self._outer, self._inner)
+                for one in own.values()
+            ]
+            half = len(cut) // 2
+            self.linear = [
+                name
+                for name, outer, inner in zip(self._outer, cut[:half], cut[half:], strict=True)
+                if name in self.linear and self._agrees(name, gradients, outer, inner)
+            ]
 
     def square(self, value: torch.Tensor) -> torch.Tensor:
         """Return ||value||^2, a scalar or `(S,)`."""
@@ -223,7 +271,7 @@ class Part:
 
     def sample_squares(self, loss_fn: LossFunction) -> Tensors:
         """Return (1/B) sum_i ||g_i||^2 of each parameter."""
-        check_per_sample(self.module)
+        self._check_samples(loss_fn)
         found = {}
         for name, outer, inner in self._closed_form():
             squares = outer.square().sum(dim=-1)
@@ -236,7 +284,7 @@ class Part:
 
     def grams(self, loss_fn: LossFunction) -> Tensors:
         """Return <g_i, g_j> of each parameter, `(B, B)` or `(S, B, B)`."""
-        check_per_sample(self.module)
+        self._check_samples(loss_fn)
         found = {}
         for name, outer, inner in self._closed_form():
             gram = outer @ outer.mT
@@ -266,7 +314,7 @@ class Part:
 
         It is the derivative by c_i of the derivative of sum_i c_i loss_i along u: two backward passes for all i.
         """
-        check_per_sample(self.module)
+        self._check_samples(loss_fn)
 
         def of_each(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             return vmap(lambda out, wanted: loss_fn(out.unsqueeze(0), wanted.unsqueeze(0)))(outputs, targets)
@@ -302,8 +350,3 @@ class Part:
             retain_graph=True,
         )
         return {name: value.detach() for name, value in zip(names, found, strict=True)}
-
-
-def row(stack: Mapping[str, torch.Tensor], place: int) -> Tensors:
-    """Return one network's tensors of stacked ones."""
-    return {name: value[place] for name, value in stack.items()}

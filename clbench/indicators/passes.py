@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from clbench.errors import OptionError, UndefinedError
-from clbench.indicators.borrowing import check_can_be_borrowed
-from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty, Tensors
-from clbench.indicators.part import Part, row
+from clbench.errors import OptionError
+from clbench.indicators.hooks import check_can_be_borrowed
+from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty, Tensors, row
+from clbench.indicators.part import Part
 
 
 class Pass:
@@ -75,7 +75,6 @@ class Pass:
                 "both need the same batch size"
             )
         self.parts = self._run(inputs, targets, closed)
-        self.closed = self.parts[0].linear
         self._penalise(penalty)
 
     def _run(self, inputs: torch.Tensor, targets: torch.Tensor, closed: Sequence[str] | None) -> list[Part]:
@@ -85,8 +84,10 @@ class Pass:
             try:
                 part.run(self.loss_fn, self.hessian, closed)
                 return [part]
-            except (RuntimeError, NotImplementedError, UndefinedError):
-                pass  # `vmap` cannot go everywhere, as through a recurrent layer or a checkpoint
+            except OptionError:
+                raise
+            except Exception:  # whatever a model may say to tensors within `vmap`
+                pass  # one by one
         parameters, buffers = self._copies()
         if self.network.stacked:
             parts = [
@@ -102,6 +103,11 @@ class Pass:
     def _copies(self) -> tuple[Tensors, Tensors]:
         """Return copies of all parameters and buffers: a forward pass may write to them."""
         return _cloned(self.network.parameters), _cloned(self.network.buffers)
+
+    @property
+    def closed(self) -> list[str]:
+        """Linear layers whose per-sample gradients have a closed form, as far as that has been found out."""
+        return self.parts[0].linear
 
     def _penalise(self, penalty: Penalty | None) -> None:
         """Add the penalty's gradients; they are taken for all networks at once, as the penalty wants them."""

@@ -7,7 +7,7 @@ import torch
 from torch.func import grad, vmap
 
 from clbench.indicators.borrowing import borrowed
-from clbench.indicators.derivatives import differentiated
+from clbench.indicators.derivatives import differentiated, undefined_if_it_fails
 from clbench.indicators.networks import LossFunction, Network, Tensors
 
 CHUNK = 64  # samples whose gradients are in memory together, at most
@@ -45,14 +45,14 @@ class Samples:
         if not self.network.kinds.recurrent:
             try:
                 return self._mapped(reduce)
-            except (RuntimeError, NotImplementedError):
+            except Exception:  # whatever a model may say to tensors within `vmap`
                 pass  # a loop is right wherever autograd is
         return self._looped(reduce)
 
     def _mapped(self, reduce: Reduce) -> Tensors:
         def loss(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             with borrowed(self.network.module, {**others, **own}):
-                return self.loss_fn(self.network.inner(x.unsqueeze(0).clone()), y.unsqueeze(0))
+                return self.loss_fn(self.network.inner(x.unsqueeze(0).clone()), y.unsqueeze(0).clone())
 
         def reduced(own: Tensors, others: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
             return {name: reduce(value) for name, value in grad(loss)(own, others, x, y).items()}
@@ -64,13 +64,17 @@ class Samples:
         return found
 
     def _looped(self, reduce: Reduce) -> Tensors:
-        own = {name: value.clone().requires_grad_() for name, value in self.leaves.items()}
-        others = {name: value.clone() for name, value in self.rest.items()}
         found = []
-        with torch.enable_grad(), borrowed(self.network.module, {**others, **own}):
-            for place in range(len(self.inputs)):
-                one = slice(place, place + 1)
-                loss = self.loss_fn(self.network.inner(self.inputs[one].clone()), self.targets[one])
-                gradients = differentiated("per-sample gradients", loss, list(own.values()))
-                found.append({name: reduce(value) for name, value in zip(own, gradients, strict=True)})
-        return {name: torch.stack([values[name] for values in found]) for name in own}
+        for place in range(len(self.inputs)):
+            # Anew for each: what a sample leaves behind is not the next one's.
+            own = {name: value.clone().requires_grad_() for name, value in self.leaves.items()}
+            others = {name: value.clone() for name, value in self.rest.items()}
+            one = slice(place, place + 1)
+            with torch.enable_grad(), borrowed(self.network.module, {**others, **own}):
+                with undefined_if_it_fails("a single sample's loss"):
+                    loss = self.loss_fn(
+                        self.network.inner(self.inputs[one].clone()), self.targets[one].clone()
+                    )
+                gradients = differentiated("a single sample's gradient", loss, list(own.values()))
+            found.append({name: reduce(value) for name, value in zip(own, gradients, strict=True)})
+        return {name: torch.stack([values[name] for values in found]) for name in self.leaves}

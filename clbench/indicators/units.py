@@ -6,16 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch.func import vmap
 
-from clbench.errors import UndefinedError
-from clbench.indicators.borrowing import (
-    borrowed,
-    check_can_be_borrowed,
-    random_states_kept,
-)
+from clbench.errors import OptionError, UndefinedError
+from clbench.indicators.borrowing import borrowed, random_states_kept
 from clbench.indicators.flow import Recorder, Seen, Unit, hidden_units, rows, watched_paths
+from clbench.indicators.hooks import check_can_be_borrowed
 from clbench.indicators.layers import WHOLE, LayerChoice, grouped
-from clbench.indicators.networks import Measures, Model, Network, Tensors, wide
-from clbench.indicators.part import row
+from clbench.indicators.networks import Measures, Model, Network, Tensors, check_tensors, row, wide
 
 
 def unit_sign_entropy(model: Model, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
@@ -119,6 +115,9 @@ def over_hidden(
     """
     network = Network.of(model, layers)
     check_can_be_borrowed(network.module)
+    check_tensors(inputs=inputs)
+    if inputs.ndim < 1 + network.stacked or not inputs.numel():
+        raise OptionError(f"inputs {tuple(inputs.shape)} hold no batch: there is nothing to measure on")
     names = _layer_names(network)
     state = {
         name: value.detach().clone() for name, value in {**network.parameters, **network.buffers}.items()
@@ -156,8 +155,8 @@ def over_hidden(
                     lambda own, x: reduce(_units(network, run(own, x), hidden, names)), randomness="different"
                 )(state, inputs)
                 return _detached(found)
-            except (RuntimeError, NotImplementedError):
-                pass  # `vmap` cannot go everywhere
+            except Exception:  # whatever a model may say to tensors within `vmap`
+                pass  # one by one
         each = [_detached(look(row(state, place), x)) for place, x in enumerate(inputs)]
         return {name: torch.stack([own[name] for own in each]) for name in each[0]}
 
@@ -167,7 +166,9 @@ def _units(
 ) -> Units:
     """Collect hidden units by layer and module."""
     if not hidden:
-        raise UndefinedError("the model has no hidden layer: its units cannot be measured")
+        silent = [path for path in watched_paths(network.module) if all(call.path != path for call in calls)]
+        never = f" ({', '.join(silent)}: never called as a module)" if silent else ""
+        raise UndefinedError(f"the model has no hidden layer{never}: its units cannot be measured")
     of_modules: dict[str, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
     for unit in hidden:
         before, after = of_modules.setdefault(unit.path, ([], []))
@@ -176,8 +177,9 @@ def _units(
             (calls[unit.activations], calls[unit.activations].given_then, after),
         ):
             flat = wide(rows(network.module.get_submodule(call.path), value))
-            if not kept or kept[0].shape[-1] == flat.shape[-1]:
+            if len(flat) and (not kept or kept[0].shape[-1] == flat.shape[-1]):
                 kept.append(flat)
+    of_modules = {path: own for path, own in of_modules.items() if own[0] and own[1]}  # others saw no sample
     units = Units({}, {}, ([], []), wide(torch.cat(list(of_modules.values())[-1][1])))
     for path, (before, after) in of_modules.items():
         layer = names.get(path)
@@ -190,16 +192,15 @@ def _units(
 def _layer_names(network: Network) -> dict[str, str]:
     """Return the layer that each module belongs to, frozen ones too."""
     everything = [name for name, value in network.module.named_parameters() if value.numel()]
-    layer_of = {
-        name: layer
-        for layer, own in grouped(network.module, everything, network.choice).items()
-        for name in own
-    }
+    watched = set(watched_paths(network.module))
     found: dict[str, str] = {}
-    for path in watched_paths(network.module):
-        own = next((name for name in everything if name.startswith(f"{path}.")), None)
-        if own in layer_of:
-            found[path] = layer_of[own]
+    for layer, names in grouped(network.module, everything, network.choice).items():
+        for name in names:
+            path = name
+            while path and path not in watched:
+                path = path.rpartition(".")[0]
+            if path:
+                found.setdefault(path, layer)
     return found
 
 

@@ -15,7 +15,7 @@ from clbench.errors import UndefinedError
 
 @dataclass
 class Call:
-    """A module's call: its first input and its output, or the first tensor of it.
+    """A module's call: its first input and its output.
 
     Attributes:
         given: the input.
@@ -52,15 +52,17 @@ def watched(
     handles = []
     for name in names:
 
-        def note(_: nn.Module, args: tuple[Any, ...], output: Any, name: str = name) -> Any:
+        def note(
+            _: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any, name: str = name
+        ) -> Any:
             if probes is not None and name in probes:
                 output = output + probes[name]
-            returned = first_tensor(output)
-            if args and isinstance(args[0], torch.Tensor) and returned is not None:
-                calls.setdefault(name, []).append(Call(args[0], returned, returned._version))
+            given = next(tensors_in((args, named)), None)
+            if given is not None and isinstance(output, torch.Tensor):
+                calls.setdefault(name, []).append(Call(given, output, output._version))
             return output
 
-        handles.append(model.get_submodule(name).register_forward_hook(note))
+        handles.append(model.get_submodule(name).register_forward_hook(note, with_kwargs=True))
     try:
         yield calls
     finally:
@@ -68,11 +70,16 @@ def watched(
             handle.remove()
 
 
-def first_tensor(output: Any) -> torch.Tensor | None:
-    """Return a module's output, or the first tensor of what it gave: of recurrent layers and attention the features."""
-    if isinstance(output, tuple | list) and output:
-        output = output[0]
-    return output if isinstance(output, torch.Tensor) else None
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of what a module is given or gives: in tuples, lists and mappings, too."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors_in(item)
 
 
 def plain_linear_layers(model: nn.Module) -> list[str]:

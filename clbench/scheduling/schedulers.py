@@ -215,12 +215,12 @@ class PerLayerScheduler:
         if network.blocks != self._blocks:
             raise OptionError("other parameters are trained than at the start: make a new scheduler")
         point = Pass(network, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed)
-        self._closed = point.closed
         sharpness = self._rows(self._power.update(point))
         normalized = self._rows(aggregated_of(network, known)) * sharpness
         volatility = self._tracker.update(normalized)
         squares = self._rows(point.gradient_squares())
         noise = self._rows(point.noise()) if self._noisy else torch.full_like(squares, torch.nan)
+        self._closed = point.closed
         bounds = critical_step_sizes(
             squares,
             noise,
