@@ -39,9 +39,10 @@ def layer_parameters(model: nn.Module, layers: LayerChoice = None) -> dict[str, 
     A layer is a leaf module that owns trained parameters, under its full name: `fc1`, `net.0`, `blocks.3.attn`. What
     only scales and shifts units counts with the layer that it follows, for its parameters are no layer that one
     would give a step size of its own: a normalisation (a class of `torch.nn`, or one with "Norm" in its name and
-    parameters of one dimension), and `nn.PReLU`. It follows the layer that was registered before it in the same module
-    with the same number at the end of its name and the same width (`bn2` goes to `conv2`), or else the one that was
-    registered last before it. A parameter of the model itself, or of a module that holds layers, is a layer of its own
+    parameters of one dimension), and `nn.PReLU`. It goes by the order in which modules were
+    registered: it follows the layer before it that has the same number and width (`bn2` goes to `conv2`, `bns.2` to
+    `convs.2`), or else the last one before it in the same module; one that comes before all layers of its module counts
+    with the first of them. A parameter of the model itself, or of a module that holds layers, is a layer of its own
     (`pos_embedding`, `encoder.pos_embedding`), but for `nn.MultiheadAttention` (`attn` beside `attn.out_proj`). What is
     there twice counts once, under its first name. `DataParallel`, `DistributedDataParallel` and `torch.compile` are
     seen through.
@@ -83,6 +84,10 @@ def grouped(model: nn.Module, trained: Sequence[str], layers: LayerChoice) -> di
         for _, pattern in patterns:
             if not any(_matching(homes[name], pattern) for name in trained):
                 known = list(dict.fromkeys(".".join(homes[name]) for name in trained))
+                if any(_matching(home, pattern) for home in homes.values()):
+                    raise OptionError(
+                        f"layers={pattern!r}: all of that is frozen. Trained are: {', '.join(known)}"
+                    )
                 raise UnknownNameError(
                     f"layers={pattern!r} matches no layer of the model.{did_you_mean(pattern, known)} "
                     f"There are: {', '.join(known)}"
@@ -127,6 +132,8 @@ def _patterns(layers: object) -> list[tuple[str | None, str]]:
                 f"layers={layers!r} must be a depth, names or patterns, or layers' names with patterns"
             )
         found += [(layer, pattern) for pattern in patterns]
+    if not found:
+        raise OptionError(f"layers={layers!r} names no layer")
     return found
 
 
@@ -140,34 +147,50 @@ def _homes(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """Return the layer that each parameter belongs to, as the names of the modules down to it."""
     owner_of = {name: _owner(model, name) for name, _ in model.named_parameters()}
     owners, hidden = set(owner_of.values()), wrapped(model)
-    layer_of: dict[str, str] = {}
-    layers: dict[str, nn.Module] = {}
-    waiting: list[str] = []  # normalisations that no layer comes before
-    for path, module in model.named_modules():
-        if path not in owners or _holds_layers(path, module, owners):
+    holding = {above for owner in owners for above in _above(owner)}
+    modules = dict(model.named_modules())
+    leaves = [
+        path
+        for path, module in modules.items()
+        if path in owners and (path not in holding or isinstance(module, nn.MultiheadAttention)) and path
+    ]
+    layers = {path: place for place, path in enumerate(leaves) if not scales_units(modules[path])}
+    within: dict[str, list[str]] = {"": []}  # the layers in each module
+    for path in layers:
+        for above in _above(path):
+            within.setdefault(above, []).append(path)
+    layer_of = {}
+    for place, path in enumerate(leaves):
+        if path in layers:
+            layer_of[path] = path
             continue
-        if not scales_units(module):
-            layers[path] = module
-            layer_of.update(dict.fromkeys([*waiting, path], path))
-            waiting = []
-        elif layers:
-            layer_of[path] = _followed(path, model, layers)
-        else:
-            waiting.append(path)
-    layer_of.update({path: path for path in waiting})  # nothing but normalisations
+        near, far = within.get(_parent(path), []), within[""]
+        earlier = [layer for layer in near if layers[layer] < place]
+        layer_of[path] = (
+            _followed(path, modules, [layer for layer in far if layers[layer] < place])
+            or next(reversed(earlier), None)
+            or next(iter(near), None)
+            or next((layer for layer in reversed(far) if layers[layer] < place), None)
+            or next(iter(far), path)
+        )
     found = {}
     for name, owner in owner_of.items():
-        own = name.removeprefix(f"{owner}.").removeprefix("parametrizations.").partition(".")[0]
-        names = _shown(layer_of[owner], hidden) if owner in layer_of else (*_shown(owner, hidden), own)
+        own = name.removeprefix(f"{owner}.").removeprefix("parametrizations.")
+        if not isinstance(modules.get(_parent(name)), nn.ParameterList | nn.ParameterDict):
+            own = own.partition(".")[0]
+        names = (
+            _shown(layer_of[owner], hidden)
+            if owner in layer_of
+            else (*_shown(owner, hidden), *own.split("."))
+        )
         found[name] = names or (own,)
     return found
 
 
-def _holds_layers(path: str, module: nn.Module, owners: Iterable[str]) -> bool:
-    """Tell whether a module's own parameters are layers of their own: it is the model, or layers are within it."""
-    if isinstance(module, nn.MultiheadAttention):
-        return False
-    return not path or any(owner.startswith(f"{path}.") for owner in owners)
+def _above(path: str) -> list[str]:
+    """Return the paths of the modules that a module is in, from the model itself on."""
+    names = path.split(".") if path else []
+    return [".".join(names[:depth]) for depth in range(len(names))]
 
 
 def _owner(model: nn.Module, parameter: str) -> str:
@@ -193,24 +216,26 @@ def is_normalisation(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower() and bool(own) and all(value.ndim <= 1 for value in own)
 
 
-def _followed(path: str, model: nn.Module, before: dict[str, nn.Module]) -> str:
-    """Return which of the layers registered before a normalisation it follows."""
+def _followed(path: str, modules: Mapping[str, nn.Module], before: Sequence[str]) -> str | None:
+    """Return which of the layers registered before a normalisation goes with it by its name, if any."""
     parent, own = path.rpartition(".")[0::2]
     for kind, followed in TRANSFORMERS.items():
-        if isinstance(model.get_submodule(parent), kind) and own in followed:
+        if isinstance(modules[parent], kind) and own in followed:
             return f"{parent}.{followed[own]}".lstrip(".")
-    width, number = _width(model.get_submodule(path), NORM_WIDTHS), _number(path)
-    for name, layer in before.items() if number else ():
-        alike = _parent(name) == parent and _number(name) == number
-        if alike and width is not None and _width(layer, WIDTHS) == width:
-            return name
-    return next(reversed(before))
+    width, number = _width(modules[path], NORM_WIDTHS), _numbered(path, modules)
+    for layer in before if number and width is not None else ():
+        if _numbered(layer, modules) == number and _width(modules[layer], WIDTHS) == width:
+            return layer
+    return None
 
 
-def _number(path: str) -> str | None:
-    """Return the number at the end of a module's own name, None if there is none or nothing else."""
-    found = re.fullmatch(r"\D+(\d+)", path.rpartition(".")[2])
-    return found[1] if found else None
+def _numbered(path: str, modules: Mapping[str, nn.Module]) -> tuple[str, str] | None:
+    """Return a module's number, and where it is numbered: 2 of `bn2`, and 2 of `bns.2` if that is in a `ModuleList`."""
+    parent, own = path.rpartition(".")[0::2]
+    if own.isdecimal():
+        return (_parent(parent), own) if isinstance(modules[parent], nn.ModuleList) else None
+    found = re.fullmatch(r"\D+(\d+)", own)
+    return (parent, found[1]) if found else None
 
 
 def _width(module: nn.Module, names: Sequence[str]) -> int | None:

@@ -52,6 +52,56 @@ def test_a_normalisation_before_all_layers_counts_with_the_first():
     }
 
 
+class Lists(nn.Module):
+    """Layers and their normalisations in lists of their own, and weights in one."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv1d(2, 2, 1) for _ in range(2))
+        self.bns = nn.ModuleList(nn.BatchNorm1d(2) for _ in range(2))
+        self.gains = nn.ParameterList([torch.ones(1), torch.ones(1)])
+
+
+def prenormalised():
+    """Two blocks, each with its normalisation before its layer."""
+    return nn.Sequential(*(nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 3)) for _ in range(2)))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (
+            Lists,
+            {
+                "convs.0": weights("convs.0", "bns.0"),
+                "convs.1": weights("convs.1", "bns.1"),
+                "gains.0": ["gains.0"],
+                "gains.1": ["gains.1"],
+            },
+        ),
+        (prenormalised, {"0.1": weights("0.0", "0.1"), "1.1": weights("1.0", "1.1")}),
+        (lambda: nn.Sequential(nn.LayerNorm(3)), {"0": weights("0")}),
+        (
+            lambda: nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.BatchNorm1d(3), nn.ReLU())),
+            {"0": weights("0", "1.0")},
+        ),
+    ],
+    ids=["lists", "before", "alone", "apart"],
+)
+def test_what_a_normalisation_counts_with(make, expected):
+    found = layer_parameters(make())
+    assert {layer: sorted(names) for layer, names in found.items()} == {
+        layer: sorted(names) for layer, names in expected.items()
+    }
+
+
+def test_a_choice_that_is_frozen_is_said():
+    model = net()
+    model.head.requires_grad_(False)
+    with pytest.raises(OptionError, match=r"'head'.*frozen"):
+        layer_parameters(model, "head")
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
@@ -77,7 +127,7 @@ def test_a_chosen_layer_has_all_that_is_in_it():
     )
 
 
-@pytest.mark.parametrize("choice", [0, -1, True, 1.5, [], [1], {"a": []}, {"a": 1}], ids=repr)
+@pytest.mark.parametrize("choice", [0, -1, True, 1.5, [], {}, [1], {"a": []}, {"a": 1}], ids=repr)
 def test_what_is_no_choice_is_refused(choice):
     with pytest.raises(OptionError, match="layers="):
         layer_parameters(net(), choice)
