@@ -4,6 +4,7 @@ Each is run on batches of `tests.cases.batch`: 16 numbers a sample, three classe
 measured wrongly: `tests/indicators/test_kinds.py` measures everything on all of them.
 """
 
+import types
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -152,6 +153,62 @@ class Recurrent(nn.Module):
         return self.out(self.rnn(x.view(-1, 4, 4))[0][:, -1])
 
 
+class LastState(nn.Module):
+    """It goes on with the last state, on packed sequences, and calls by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(4, 3, batch_first=True), nn.Linear(3, 3)
+
+    def forward(self, x):
+        lengths = torch.full((len(x),), 4)
+        packed = nn.utils.rnn.pack_padded_sequence(x.view(-1, 4, 4), lengths, batch_first=True)
+        return self.out(input=self.rnn(packed)[1][0][-1])
+
+
+class Skips(nn.Module):
+    """Two modules that share a dictionary, and a mean of features kept in an object of its own."""
+
+    class Down(nn.Module):
+        def __init__(self, shared):
+            super().__init__()
+            self.fc, self.shared = nn.Linear(16, 5), shared
+
+        def forward(self, x):
+            self.shared["skip"] = torch.tanh(self.fc(x))
+            return self.shared["skip"]
+
+    class Up(nn.Module):
+        def __init__(self, shared, means):
+            super().__init__()
+            self.fc, self.shared, self.means = nn.Linear(5, 3), shared, means
+
+        def forward(self, x):
+            self.means.last = x.detach().mean(dim=0)
+            return self.fc(x + self.shared["skip"] ** 2)
+
+    def __init__(self):
+        super().__init__()
+        shared = {}
+        self.down, self.up = Skips.Down(shared), Skips.Up(shared, types.SimpleNamespace(last=None))
+
+    def forward(self, x):
+        return self.up(self.down(x))
+
+
+class Target(nn.Module):
+    """A second network under `no_grad`, though its weights are trainable."""
+
+    def __init__(self):
+        super().__init__()
+        self.own, self.target, self.out = nn.Linear(16, 5), nn.Linear(16, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        with torch.no_grad():
+            target = self.target(x)
+        return self.out(torch.tanh(self.own(x)) + target)
+
+
 class Transformer(nn.Module):
     """An encoder layer on four tokens, with a learned position."""
 
@@ -168,14 +225,15 @@ class Transformer(nn.Module):
 
 
 class TiedEmbedding(nn.Module):
-    """Tokens made of signs; the embedding's weight is the last layer's, too."""
+    """Tokens made of signs; the embedding's weight is the last layer's, too, unless asked otherwise."""
 
-    def __init__(self, **options):
+    def __init__(self, tied=True, **options):
         super().__init__()
         self.embed = nn.Embedding(3, 4, **options)
         self.hidden = nn.Linear(4, 4)
         self.decoder = nn.Linear(4, 3)
-        self.decoder.weight = self.embed.weight
+        if tied:
+            self.decoder.weight = self.embed.weight
 
     def forward(self, x):
         tokens = 1 + x.detach().clamp(-1.4, 1.4).round().long()
@@ -214,8 +272,8 @@ class Recomputed(nn.Module):
 class RecomputedAlone(Recomputed):
     """The same without the batch's statistics: samples have gradients of their own."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, reentrant=False):
+        super().__init__(reentrant)
         self.block = nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Tanh())
 
 
@@ -380,6 +438,19 @@ KINDS = {
         {"first": ("first",), "out": ("out",), "block.0": ("block.0", "block.1")},
         ("first", "block.0"),
     ),
+    "recomputed, reentrant": Kind(
+        lambda: RecomputedAlone(reentrant=True),
+        {"first": ("first",), "out": ("out",), "block.0": ("block.0", "block.1")},
+        ("first", "block.0"),
+    ),
+    "padded embedding": Kind(
+        lambda: TiedEmbedding(tied=False, padding_idx=0),
+        each("embed", "hidden", "decoder"),
+        ("embed", "hidden"),
+    ),
+    "last state of an LSTM": Kind(LastState, each("rnn", "out"), ("rnn",)),
+    "shared dictionary": Kind(Skips, each("down.fc", "up.fc"), ("down.fc",)),
+    "target network": Kind(Target, each("own", "target", "out"), ("own",)),
     "scalar and empty parameters": Kind(Scalars, each("scale", "fc", "out"), ("fc",)),
     "branches": Kind(Branches, each("left", "right", "out"), ("left", "right")),
     "caching": Kind(Caching, each("fc", "out"), ("fc",)),

@@ -85,7 +85,7 @@ class Copies:
         ):
             return value
         try:
-            copy = self._keep(value, object.__new__(kind))
+            copy = self._keep(value, kind.__new__(kind))
         except TypeError:  # of a class that only it itself can make
             return value
         copy.__dict__.update({name: self.of(held) for name, held in vars(value).items()})

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
@@ -59,7 +60,11 @@ class Mappable(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if function is torch.embedding and len(args) > 2 and args[2] >= 0:
+        place = {F.embedding: 2, F.embedding_bag: 10, torch.embedding: 2}.get(function)
+        padding = None
+        if place is not None:
+            padding = args[place] if len(args) > place else (kwargs or {}).get("padding_idx")
+        if padding is not None and padding >= 0:
             raise NotImplementedError("torch.vmap maps embeddings with a padding index wrongly")
         return function(*args, **(kwargs or {}))
 

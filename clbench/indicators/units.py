@@ -135,9 +135,7 @@ def over_hidden(
     def with_graph(own: Tensors) -> Tensors:
         copies = {name: value.detach().clone() for name, value in own.items()}
         return {
-            name: value.requires_grad_()
-            if name in network.parameters and value.is_floating_point()
-            else value
+            name: value.requires_grad_() if name in network.trained else value
             for name, value in copies.items()
         }
 

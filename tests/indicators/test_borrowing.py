@@ -191,3 +191,121 @@ def test_the_guard_lets_reading_pass():
     with untouched("reading", model):
         for measure in EVERYTHING.values():
             measure(model)
+
+
+@pytest.mark.parametrize("measure", EVERYTHING)
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda module, given, output: output.mul_(2) and None,
+        lambda module, given, output: [].append(output) or 2 * output,
+    ],
+    ids=["in place", "after a call"],
+)
+def test_a_hook_that_may_overwrite_is_said(hook, measure):
+    model = mlp()
+    model[0].register_forward_hook(hook)
+    with pytest.raises(UndefinedError, match=r"'0' \(Linear\).*hook"):
+        EVERYTHING[measure](model)
+
+
+def test_hooks_that_write_to_what_they_are_given_are_said():
+    def items(module, given, output):
+        output[:, 0] = 0
+
+    def weight(module, given):
+        module.weight = nn.Parameter(module.weight / 2)
+
+    def added(module, given, output):
+        output += 1
+
+    for kind, hook in (("forward", items), ("forward_pre", weight), ("forward", added)):
+        model = mlp()
+        getattr(model[0], f"register_{kind}_hook")(hook)
+        with pytest.raises(UndefinedError, match=hook.__name__):
+            EVERYTHING["sharpness"](model)
+
+
+def test_hooks_that_keep_what_they_see_are_left_out():
+    kept, counts = {}, {"calls": 0}
+
+    def keep(module, given, output):
+        kept["last"] = output.detach()
+        counts["calls"] += 1
+
+    model = mlp()
+    model[0].register_forward_hook(keep)
+    model[2].register_forward_hook(lambda module, given, output: print(output.shape))
+    EVERYTHING["sharpness"](model)
+    assert not kept
+    assert counts["calls"] == 0
+
+
+class Written(nn.Module):
+    """It writes to its inputs, its submodules, and to a module that it holds without registering it."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.act, self.out = nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3)
+        self.held = [nn.BatchNorm1d(16).double()]
+
+    def forward(self, x):
+        x.mul_(2)
+        self.act = nn.Tanh()
+        self.extra = nn.Identity()
+        with torch.no_grad():
+            self.held[0](x)
+        self.fc.weight *= 1
+        return self.out(self.act(self.fc(x)))
+
+
+@pytest.mark.parametrize("measure", EVERYTHING)
+def test_what_forward_writes_to_is_left(measure, monkeypatch):
+    torch.manual_seed(0)
+    model, given = Written().double(), batch()
+    model.fc.weight.requires_grad_(False)
+    act, before = model.act, [value.clone() for value in given]
+    monkeypatch.setitem(globals(), "batch", lambda *_: given)
+    EVERYTHING[measure](model)
+    assert all(torch.equal(value, old) for value, old in zip(given, before, strict=True))
+    assert model.act is act
+    assert "extra" not in dict(model.named_modules())
+    assert model.held[0].num_batches_tracked == 0
+
+
+class Past(nn.Module):
+    """It uses a weight that a function holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 3)
+        weight = self.fc.weight
+        self.run = lambda x: F.linear(x, weight)
+
+    def forward(self, x):
+        return self.fc(x) + self.run(x)
+
+
+class Centred(nn.Module):
+    """It takes the batch's mean away: samples depend on each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.fc(x)
+        return x - x.mean(dim=0)
+
+
+def test_a_parameter_used_past_its_module_is_named():
+    with pytest.raises(UndefinedError, match=r"'fc\.weight'"):
+        indicators.gradient_norm(Past(), F.cross_entropy, *batch(dtype=torch.float32))
+
+
+def test_samples_that_depend_on_each_other_have_no_noise():
+    model = Centred().double()
+    for measure in ("gradient_noise", "hessian_rank", "rank_projected_step_size"):
+        with pytest.raises(UndefinedError, match="per-sample"):
+            EVERYTHING[measure](model)
+    assert float(EVERYTHING["sharpness"](model)["fc"]) > 0

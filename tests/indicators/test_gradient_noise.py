@@ -92,7 +92,43 @@ class Autoencoder(nn.Module):
         return code + F.linear(code, self.enc.weight.t())[:, :3]
 
 
-@pytest.mark.parametrize("make", [Patches, Autoencoder], ids=lambda make: make.__name__)
+class Turned(nn.Module):
+    """Its first layer sees the samples in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.out = nn.Linear(16, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.fc(x.flip(0)).flip(0)))
+
+
+class Tabled(nn.Module):
+    """A linear layer on a table with as many rows as there are samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Linear(4, 16), nn.Linear(16, 3)
+        self.register_buffer("rows", torch.linspace(-1, 1, 48).view(12, 4))
+
+    def forward(self, x):
+        return self.out(torch.tanh(x * self.table(self.rows).mean(dim=0)))
+
+
+class Slightly(nn.Module):
+    """Another use of a weight, a hundredth of the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.out = nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.fc(x)) + 0.01 * x @ self.fc.weight)
+
+
+@pytest.mark.parametrize(
+    "make", [Patches, Autoencoder, Turned, Tabled, Slightly], ids=lambda make: make.__name__
+)
 @pytest.mark.parametrize("measure", [gradient_noise, hessian_rank])
 def test_where_the_closed_form_does_not_hold_it_is_not_used(make, measure):
     torch.manual_seed(0)

@@ -86,13 +86,17 @@ def spread(rows):
 
 @functools.cache
 def hessian_product(name, seed, names):
-    """H v by central differences of gradients, v of ones for the parameters `names`; by parameter."""
+    """H v by central differences of gradients, v of ones for the parameters `names`; by parameter.
+
+    What has no gradient, as padding or what is under `no_grad`, is no coordinate of what is trained.
+    """
     ends = []
     for step in (1e-6, -1e-6):
         moved = make(name, seed)
         with torch.no_grad():
             for key in names:
-                trained(moved)[key].add_(step)
+                value = trained(moved)[key]
+                value.add_(step * (batch_gradient(name, seed)[key] != 0).view(value.shape))
         ends.append(gradients(name, moved.state_dict(), *batch(SIZE, seed)))
     return {key: (ends[0][key] - ends[1][key]) / 2e-6 for key in names}
 
