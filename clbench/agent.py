@@ -54,8 +54,9 @@ class Agent(Protocol):
 
     - `begin_task(task)`: called before the first `act` of every task, with the task's index from 0;
     - `state_dict()` and `load_state_dict(state)`: everything that it would need to go on;
-    - `model` and `optimizer`: a `torch.nn.Module` and its optimizer, or a list of several; then indicators are measured,
-      by `layers`, if it has that: see `clbench.indicators.layer_parameters`. A vectorised agent has `networks` (`clbench.indicators.Stacked`) and `optimizer` instead;
+    - `model` and `optimizer`: a `torch.nn.Module` and its optimizer, or a list of several; then indicators are
+      measured, by `layers`, if it has that: see `clbench.indicators.layer_parameters`. A vectorised agent has
+      `networks` (`clbench.indicators.Stacked`) and `optimizer` instead;
     - `loss_fn(outputs, targets)` and `penalty(parameters)`, if it does not learn from mean cross-entropy alone;
     - `check_arguments(arguments)`, a class method: raises for constructor arguments that it cannot take,
       before anything is started; and `keyword_arguments`, names and defaults of what its `**kwargs` takes;

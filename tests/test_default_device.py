@@ -134,7 +134,7 @@ def evaluated(folder, first, agents, **options):
         device="cpu",
         out=folder,
         workers=1,
-        **{**SHORT, **options},
+        **{**SHORT, "epochs_per_task": 1, **options},
     )
     assert evaluation.failures == ()
     records = [
@@ -150,7 +150,7 @@ def evaluated(folder, first, agents, **options):
 
 DEFAULTS = ['torch.set_default_device("meta")', "torch.set_default_dtype(torch.float64)"]
 CASES = {
-    "learners": (["agents.vanilla", "agents.batchnorm", "agents.wasserstein"], {"seeds": 2}),
+    "learners": (["agents.vanilla", "agents.batchnorm"], {"seeds": 2}),
     "scheduler, all indicators": (
         ["agents.perlayer"],
         {"seeds": 1, "num_tasks": 1, "indicators": "all", "arguments": {"every": 2}},

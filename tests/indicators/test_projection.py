@@ -8,12 +8,12 @@ from tests import oracles
 from tests.cases import batch, network
 
 
-@pytest.mark.parametrize("name", ["mlp", "convolution"])
-def test_it_is_the_noise_bound_within_the_top_eigenvectors(name):
-    model, (inputs, targets) = network(name), batch()
+@pytest.mark.parametrize(("name", "seed"), [("mlp", 0), ("convolution", 5)])  # with a gap after the third
+def test_it_is_the_noise_bound_within_the_top_eigenvectors(name, seed):
+    model, (inputs, targets) = network(name, seed), batch()
     whole = oracles.hessian(model, F.cross_entropy, inputs, targets)
     rows = oracles.sample_gradients(model, F.cross_entropy, inputs, targets)
-    found = rank_projected_step_size(model, F.cross_entropy, inputs, targets, rank=3, iterations=1000)
+    found = rank_projected_step_size(model, F.cross_entropy, inputs, targets, rank=3, iterations=60)
     blocks = oracles.places(model) | {"whole network": slice(None)}
     assert list(found) == list(blocks)
     for layer, place in blocks.items():
