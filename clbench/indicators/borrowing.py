@@ -1,12 +1,13 @@
 """Running a module without leaving a trace in it: on other tensors, without its user's hooks, nothing in place.
 
 While a module is borrowed, each of its modules has another `__dict__`, a copy in which whatever a forward pass may
-write to is a copy, too; afterwards it has its own again, the same object. This is the only file that knows how
-`torch.nn.Module` keeps its parts.
+write to is a copy, too; afterwards it has its own again, the same object. One thread borrows at a time.
 """
 
 import contextlib
 import random
+import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,10 +20,10 @@ from torch.utils.checkpoint import CheckpointFunction
 from clbench.errors import TouchedError
 from clbench.indicators.copies import Copies
 from clbench.indicators.hooks import FLAGS, HOOKS, global_hooks_off, pytorchs
-from clbench.indicators.layers import is_compiled
 from clbench.indicators.networks import Model, Stacked
 
 STANDARD = frozenset(vars(nn.Module()))
+LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -38,11 +39,12 @@ def borrowed(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Iterator[No
     modules = list(model.modules())
     given: dict[int, Any] = {id(module): module for module in modules}
     for name, value in (*model.named_parameters(), *model.named_buffers()):
-        given[id(value)] = state[name]
+        given.setdefault(id(value), state[name])
     copies = Copies(given)
     held: list[tuple[nn.Module, dict[str, Any]]] = []
     with contextlib.ExitStack() as stack:
-        if any(is_compiled(module) for module in modules):
+        stack.enter_context(LOCK)
+        if "torch._dynamo" in sys.modules:  # something may be compiled: a module, its forward, or a function
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(global_hooks_off())
         stack.enter_context(_checkpoints_off())
@@ -114,15 +116,17 @@ def _checkpoints_off() -> Iterator[None]:
 def random_states_kept(device: torch.device) -> Iterator[None]:
     """Put the random states back afterwards: PyTorch's on the CPU and on `device`, Python's and NumPy's."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one, which a model may draw from
+    capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
     devices: list[int] = []
-    if device.type != "cpu":
-        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            yield  # a recorded pass draws from a state that its graph looks after
-            return
+    if device.type != "cpu" and not capturing:
         index = torch.get_device_module(device).current_device() if device.index is None else device.index
         devices = [index]
+    # A pass that is recorded draws from a state that its graph looks after.
+    kept = torch.random.fork_rng(
+        devices=devices, enabled=not capturing, device_type=device.type if devices else "cuda"
+    )
     try:
-        with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
+        with kept:
             yield
     finally:
         random.setstate(python)
@@ -131,9 +135,10 @@ def random_states_kept(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(what: str, model: Model) -> Iterator[None]:
-    """Raise unless a network's parameters, buffers and modes are the same afterwards.
+    """Raise unless a network's parameters, buffers and modes are the same afterwards, also after an error.
 
-    It looks at objects and their versions, which every write raises, and at no number: it costs next to nothing.
+    It looks at objects and their versions, which every write raises but those through `.data`, and at no number: it
+    costs next to nothing.
 
     Args:
         what: is done meanwhile, for the error's text.
@@ -142,15 +147,20 @@ def untouched(what: str, model: Model) -> Iterator[None]:
     Raises:
         TouchedError: something was changed.
     """
-    before = _trace(model)
-    yield
+    before, failure = _trace(model), None
+    try:
+        yield
+    except Exception as error:
+        failure = error
     after = _trace(model)
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     if changed:
         raise TouchedError(
             f"{what} changed the network that it measured: {', '.join(changed[:3])}. What follows would not be the "
             "agent's own doing: leave the measurement at fault out (--indicators), and please report this"
-        )
+        ) from failure
+    if failure is not None:
+        raise failure
 
 
 def _trace(model: Model) -> dict[str, Any]:

@@ -1,27 +1,29 @@
 """Copies of all that a forward pass may write to beside parameters and buffers."""
 
 import argparse
+import copy
 import functools
+import random
 import sys
 import types
-from collections import OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-SEQUENCES = (list, set, deque)
-MAPPINGS = (dict, OrderedDict, defaultdict)
 MOST_ITEMS = 256  # of a container; what is in larger ones stays what it is
+MOST_LEVELS = 20
 NOT_COPIED = sys.stdlib_module_names | {"torch", "numpy"}
+IMMUTABLE = (int, float, complex, str, bytes, type(None), type, types.FunctionType, torch.dtype, torch.device)
 
 
 class Copies:
     """Copies, of each object one, whoever holds it: what modules share they share still.
 
-    Containers, tensors and generators are copied, bound methods and partial functions bound to copies, and instances of
-    users' own classes with all that they hold; other objects, closures among them, are not.
+    Containers, arrays, tensors and random generators are copied, bound methods and partial functions bound to copies,
+    and instances of users' plain classes with all that they hold. Closures, files and the like are not.
 
     Args:
         given: what to take instead of a copy, by the original's id.
@@ -32,16 +34,29 @@ class Copies:
 
     def __init__(self, given: Mapping[int, Any]) -> None:
         self._copies = dict(given)
+        self._level = 0
         self.modules: list[nn.Module] = []
 
     def of(self, value: Any) -> Any:
         """Return what may be written to instead of a value, or the value itself."""
+        if type(value) in IMMUTABLE or self._level > MOST_LEVELS:
+            return value
         if id(value) in self._copies:
             return self._copies[id(value)]
+        self._level += 1
+        try:
+            return self._of_mutable(value)
+        finally:
+            self._level -= 1
+
+    def _of_mutable(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            return self._keep(value, value.detach().clone())
+            with torch.enable_grad():  # where it came from stays known: it may be a piece of a parameter
+                return self._keep(value, value.clone())
         if isinstance(value, torch.Generator):
             return self._keep(value, value.clone_state())
+        if isinstance(value, np.ndarray | np.random.Generator | np.random.RandomState | random.Random):
+            return self._keep(value, copy.deepcopy(value))
         if isinstance(value, nn.Module):
             self.modules.append(value)
             return self._keep(value, value)
@@ -51,42 +66,52 @@ class Copies:
         if isinstance(value, types.MethodType):
             owner = self.of(value.__self__)
             return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
-        if type(value) in (*SEQUENCES, *MAPPINGS) or isinstance(value, tuple):
+        if isinstance(value, tuple):
+            return self._of_tuple(value)
+        if isinstance(value, list | dict) or type(value).__name__ in ("set", "deque"):
             return self._of_container(value)
         return self._of_instance(value)
 
-    def _keep(self, value: Any, copy: Any) -> Any:
-        self._copies[id(value)] = copy
-        return copy
+    def _keep(self, value: Any, copied: Any) -> Any:
+        self._copies[id(value)] = copied
+        return copied
+
+    def _of_tuple(self, value: Any) -> Any:
+        if len(value) > MOST_ITEMS:
+            return value
+        items = [self.of(item) for item in value]
+        if all(item is own for item, own in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
     def _of_container(self, value: Any) -> Any:
-        small = len(value) <= MOST_ITEMS
-        if isinstance(value, tuple):
-            if not small:
-                return value
-            items = [self.of(item) for item in value]
-            if all(item is own for item, own in zip(items, value, strict=True)):
-                return value
-            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-        copy = self._keep(value, value.copy())
-        if not small or isinstance(value, set):  # what is in a set has a hash, and is not written to
-            return copy
-        for place, item in value.items() if isinstance(value, dict) else enumerate(value):
-            copy[place] = self.of(item)
-        return copy
+        copied = self._keep(value, copy.copy(value))
+        if len(value) <= MOST_ITEMS and not isinstance(value, set):  # what is in a set is not written to
+            kind: Any = dict if isinstance(value, dict) else list if isinstance(value, list) else type(value)
+            items = list(value.items()) if kind is dict else list(enumerate(value))
+            for place, item in items:
+                kind.__setitem__(copied, place, self.of(item))
+        return copied
 
     def _of_instance(self, value: Any) -> Any:
-        kind = type(value)
-        plain = isinstance(value, types.SimpleNamespace | argparse.Namespace)
-        if not plain and (
-            isinstance(value, type | types.FunctionType | types.ModuleType)
-            or kind.__module__.partition(".")[0] in NOT_COPIED
-            or not hasattr(value, "__dict__")
-        ):
+        if not _is_plain(value):
             return value
-        try:
-            copy = self._keep(value, kind.__new__(kind))
-        except TypeError:  # of a class that only it itself can make
-            return value
-        copy.__dict__.update({name: self.of(held) for name, held in vars(value).items()})
-        return copy
+        kind: Any = type(value)
+        copied = self._keep(value, kind.__new__(kind))
+        copied.__dict__.update({name: self.of(held) for name, held in vars(value).items()})
+        return copied
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether an object is what it holds, and nothing else: no file, no marker, nothing that ends with it."""
+    kind: Any = type(value)
+    if not getattr(value, "__dict__", None):
+        return False
+    if isinstance(value, types.SimpleNamespace | argparse.Namespace):
+        return True
+    return (
+        kind.__module__.partition(".")[0] not in NOT_COPIED
+        and kind.__new__ is object.__new__
+        and not hasattr(kind, "__del__")
+        and not any("__slots__" in vars(one) for one in kind.__mro__)
+    )

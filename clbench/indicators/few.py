@@ -6,6 +6,7 @@ import torch
 
 from clbench.errors import UndefinedError
 from clbench.indicators.borrowing import borrowed, random_states_kept
+from clbench.indicators.closed_form import tolerance
 from clbench.indicators.derivatives import differentiated
 from clbench.indicators.networks import LossFunction, Network, Tensors
 
@@ -88,8 +89,3 @@ def check_parameters(network: Network, outputs: torch.Tensor) -> None:
                 "cannot be measured: let forward take it from the module"
             )
         waiting += [before for before, _ in node.next_functions]
-
-
-def tolerance(value: torch.Tensor) -> float:
-    """Return the relative difference between numbers of this type that rounding explains."""
-    return {torch.float64: 1e-6, torch.float32: 2e-3}.get(value.dtype, 3e-2)

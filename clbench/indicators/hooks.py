@@ -3,10 +3,11 @@
 import contextlib
 import dis
 import functools
+import inspect
 import re
 import types
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,8 +22,10 @@ FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward
 GLOBAL_HOOKS = tuple(f"_global{name}" for name in (*HOOKS, *FLAGS[:2]))
 
 RETURNS_NOTHING = {"append", "appendleft", "extend"}  # and no tensor has such a method
-PREFIX = {"COPY_FREE_VARS", "PUSH_NULL", "RESUME", "LOAD_ATTR", "LOAD_METHOD", "NOP", "CACHE"}
-IN_A_KEY = {"LOAD_CONST", "LOAD_SMALL_INT", "BUILD_SLICE", "BUILD_TUPLE"}
+PREFIX = {"COPY_FREE_VARS", "PUSH_NULL", "LOAD_ATTR", "LOAD_METHOD"}
+FREE = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME", "LOAD_CLASSDEREF")
+AUGMENTED = {"SWAP", "ROT_THREE"}
+VARARGS, VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
 
 
 def pytorchs(hooks: dict[int, Any]) -> dict[int, Any]:
@@ -57,91 +60,132 @@ def check_can_be_borrowed(model: nn.Module) -> None:
             )
         for kind in FORWARD_HOOKS:
             for hook in getattr(module, kind).values():
-                if not _is_pytorchs(hook) and not _only_looks(hook, module):
-                    name = getattr(hook, "__qualname__", type(hook).__name__)
-                    raise UndefinedError(
-                        f"{where} has a forward hook, {name}, that may change what it computes, and hooks are left out "
-                        "when measuring: do it in forward, or let the hook return and overwrite nothing"
-                    )
+                _check(hook, where)
+    for name in GLOBAL_HOOKS[: len(FORWARD_HOOKS)]:
+        for hook in getattr(torch_module, name, {}).values():
+            _check(hook, "every module")
+
+
+def _check(hook: Any, where: str) -> None:
+    if not _is_pytorchs(hook) and not only_looks(hook):
+        name = getattr(hook, "__qualname__", type(hook).__name__)
+        raise UndefinedError(
+            f"{where} has a forward hook, {name}, that may change what it computes, and hooks are left out when "
+            "measuring: do it in forward, or let the hook return nothing and write to nothing that it is given"
+        )
 
 
 def _is_pytorchs(hook: Any) -> bool:
     """Tell whether a hook is one by which PyTorch makes a weight: spectral and weight normalisation, pruning."""
-    return type(hook).__module__.startswith("torch.nn.utils.")
+    return any(kind.__module__.startswith("torch.nn.utils.") for kind in type(hook).__mro__)
 
 
-def _only_looks(hook: Any, module: nn.Module) -> bool:
-    """Tell whether a hook, as far as its code tells, returns None and writes to nothing that it is given."""
+def only_looks(hook: Any) -> bool:
+    """Tell whether a hook surely returns None and writes to nothing that it is given, as far as its code tells.
+
+    In doubt it does not. A hook may write to names of its own surroundings, `kept["last"] = output`, and an object to
+    itself, but not to the module, and to what is in tensors by no way.
+    """
     while isinstance(hook, functools.partial):
         hook = hook.func
-    if not isinstance(hook, types.FunctionType | types.MethodType):
-        hook = vars(type(hook)).get("__call__")
-    code = getattr(hook, "__code__", None)
-    if code is None:
-        return False
-    held = {*module._parameters, *module._buffers, *module._modules}
-    return _returns_nothing(code) and not _writes(code) and not held & _attributes_set(code)
+    bound = not isinstance(hook, types.FunctionType)
+    if bound and not isinstance(hook, types.MethodType):
+        hook = getattr(type(hook), "__call__", None)  # noqa: B004 - its code is wanted
+    code = getattr(inspect.unwrap(hook) if callable(hook) else None, "__code__", None)
+    return code is not None and _only_looks(code, bound)
 
 
 @functools.lru_cache(maxsize=1000)
-def _returns_nothing(code: types.CodeType) -> bool:
-    """Tell whether all of a function's returns are of None, of a single call such as `list.append`, or of `print`."""
-    steps = _steps(code)
-    for place, step in enumerate(steps):
-        if step.opname == "RETURN_CONST" and step.argval is not None:
-            return False
-        if step.opname == "RETURN_VALUE":
-            before = steps[place - 1]
-            if before.opname == "LOAD_CONST" and before.argval is None:
-                continue
-            if not (before.opname.startswith("CALL") and _calls_what_returns_nothing(steps)):
-                return False
-    return True
+def _only_looks(code: types.CodeType, bound: bool) -> bool:
+    steps = [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "NOP", "RESUME")]
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & VARARGS) + bool(code.co_flags & VARKEYWORDS)
+    arguments = code.co_varnames[:count]
+    own, given = (set(arguments[:1]), arguments[1:]) if bound else (set(), arguments)
+    return (
+        all(
+            _returns_nothing(steps, place)
+            for place, step in enumerate(steps)
+            if step.opname.startswith("RETURN")
+        )
+        and not any(_may_write(steps, place, own, set(given), given[:1]) for place in range(len(steps)))
+        and not any({"out", "inplace"} & set(const) for const in code.co_consts if isinstance(const, tuple))
+    )
 
 
-def _calls_what_returns_nothing(steps: list[dis.Instruction]) -> bool:
-    """Tell whether the first name in a function is `print`, or has a method that returns None called."""
-    bases = 0
+def _returns_nothing(steps: Sequence[dis.Instruction], place: int) -> bool:
+    """Tell whether a return is of None, or the function is one call of what returns None, as `list.append`."""
+    if steps[place].opname == "RETURN_CONST":
+        return steps[place].argval is None
+    before = steps[place - 1]
+    if steps[place].opname != "RETURN_VALUE":
+        return False
+    if before.opname == "LOAD_CONST" and before.argval is None:
+        return True
+    single = not any(step.opname.startswith(("POP_TOP", "STORE", "POP_JUMP")) for step in steps)
+    return single and before.opname.startswith("CALL") and _calls_what_returns_nothing(steps)
+
+
+def _calls_what_returns_nothing(steps: Sequence[dis.Instruction]) -> bool:
+    """Tell whether the first name in an expression is `print`, or one whose method returns None."""
+    names = 0
     for step in steps:
         if step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in RETURNS_NOTHING:
-            return bases == 1
-        if step.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST")):
-            bases += 1
-            if bases == 1 and step.argval == "print":
+            return names == 1
+        if step.opname.startswith(FREE) or step.opname.startswith("LOAD_FAST"):
+            names += 1
+            if names == 1 and step.argval == "print":
                 return True
         elif step.opname not in PREFIX:
             return False
     return False
 
 
-@functools.lru_cache(maxsize=1000)
-def _writes(code: types.CodeType) -> bool:
-    """Tell whether a function may write to its arguments: `x += 1`, `x[:, 0] = 0`, `x.mul_(2)`."""
-    count = code.co_argcount + code.co_kwonlyargcount + 2  # and *args, **kwargs
-    arguments = set(code.co_varnames[:count])
-    steps = _steps(code)
-    for place, step in enumerate(steps):
-        if step.opname in ("LOAD_ATTR", "LOAD_METHOD") and re.search(r"[a-z0-9]_$", str(step.argval)):
-            return True
-        if step.opname == "STORE_FAST" and step.argval in arguments:
-            return True
-        if step.opname == "STORE_SUBSCR":
-            at = place - 1
-            while at > 0 and steps[at].opname in IN_A_KEY:
-                at -= 1
-            key_or_container, before = steps[at], steps[at - 1] if at else None
-            named = before is not None and before.opname.startswith(
-                ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_ATTR")
-            )
-            if key_or_container.argval in arguments and not named:
-                return True
-    return False
+def _may_write(
+    steps: Sequence[dis.Instruction], place: int, own: set[str], given: set[str], module: Sequence[str]
+) -> bool:
+    """Tell whether an instruction may write to what a hook is given."""
+    step = steps[place]
+    if step.opname in ("LOAD_ATTR", "LOAD_METHOD") and re.search(r"[a-z0-9]_$", str(step.argval)):
+        return True  # such as `mul_`
+    if step.opname.startswith(FREE) and step.argval in ("setattr", "delattr"):
+        return True
+    if step.opname.startswith("STORE_FAST"):  # such as `output += 1`
+        names = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+        return bool(given & set(names[:1] if step.opname.endswith("LOAD_FAST") else names))
+    if step.opname == "STORE_SUBSCR":
+        return not _is_own(steps, _container(steps, place), own)
+    if step.opname == "STORE_ATTR":
+        loads = {one.argval for one in steps if one.opname.startswith("LOAD_FAST")}
+        loads |= {name for one in steps if isinstance(one.argval, tuple) for name in one.argval}
+        return bool(loads & set(module)) or steps[place - 1].argval in given
+    if step.opname == "STORE_DEREF":
+        return step.argval in given
+    return step.opname.startswith(("STORE_SLICE", "DELETE_"))
 
 
-@functools.lru_cache(maxsize=1000)
-def _attributes_set(code: types.CodeType) -> set[str]:
-    return {str(step.argval) for step in _steps(code) if step.opname == "STORE_ATTR"}
+def _container(steps: Sequence[dis.Instruction], place: int) -> int:
+    """Return the last instruction that makes the container that is written to, -1 if it cannot be told."""
+    at = place - 1
+    if steps[at].opname in AUGMENTED:  # such as `counts["calls"] += 1`: container and key, both then copied
+        while at > 1 and not steps[at].opname.startswith(("COPY", "DUP_TOP")):
+            at -= 1
+        while at > 1 and steps[at - 1].opname.startswith(("COPY", "DUP_TOP")):
+            at -= 1
+        return at - 2
+    height = 0
+    while at >= 0 and height != -1:
+        height -= dis.stack_effect(steps[at].opcode, steps[at].arg)
+        at -= 1
+    return at
 
 
-def _steps(code: types.CodeType) -> list[dis.Instruction]:
-    return [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "NOP", "RESUME")]
+def _is_own(steps: Sequence[dis.Instruction], place: int, own: set[str]) -> bool:
+    """Tell whether an expression that ends here is a name from a hook's surroundings, or an attribute of its object."""
+    if place < 0:
+        return False
+    while place > 0 and steps[place].opname == "LOAD_ATTR":
+        place -= 1
+    step = steps[place]
+    name = step.argval[-1] if isinstance(step.argval, tuple) else step.argval
+    return step.opname.startswith(FREE) or (step.opname.startswith("LOAD_FAST") and name in own)

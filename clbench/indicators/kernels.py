@@ -64,7 +64,7 @@ class Mappable(TorchFunctionMode):
         padding = None
         if place is not None:
             padding = args[place] if len(args) > place else (kwargs or {}).get("padding_idx")
-        if padding is not None and padding >= 0:
+        if padding is not None and (padding >= 0 or function is not torch.embedding):
             raise NotImplementedError("torch.vmap maps embeddings with a padding index wrongly")
         return function(*args, **(kwargs or {}))
 

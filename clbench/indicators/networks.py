@@ -114,11 +114,13 @@ class Network:
 
     def current(self) -> "Network":
         """Return the network as it is trained now: itself, unless parameters were frozen, unfrozen or replaced."""
-        trained = _trained_of(self.module)
-        same = trained.keys() == self.trained.keys()
-        if same and (self.stacked or all(value is self.trained[name] for name, value in trained.items())):
-            return self
-        return Network(self.model, self.choice)
+        own: Mapping[str, torch.Tensor] = _trained_of(self.module)
+        if isinstance(self.model, Stacked):
+            own = {name: self.model.parameters[name] for name in own}
+        same = own.keys() == self.trained.keys() and all(
+            own[name] is value for name, value in self.trained.items()
+        )
+        return self if same else Network(self.model, self.choice)
 
     @property
     def stacked(self) -> bool:

@@ -68,7 +68,8 @@ def with_weight_decay(
 ) -> Penalty | None:
     """Return the penalty plus decay/2 ||theta||^2 for what the optimizer decays through the gradient.
 
-    That is the weight decay of SGD and the Adam family, unless it is decoupled as that of AdamW and Muon.
+    That is the weight decay of SGD and the Adam family, unless it is decoupled as that of AdamW and Muon; and of other
+    optimizers, where a group says `decoupled_weight_decay=False`.
     """
     network = Network.of(model)
     decays = _coupled_weight_decay(optimizer)
@@ -91,12 +92,18 @@ def with_weight_decay(
     return both
 
 
+def _is_decoupled(optimizer: OneOptimizer) -> bool:
+    """Tell whether an optimizer decays weights apart from the gradient, as those that are not known mostly do."""
+    known = any(isinstance(optimizer, kinds) for kinds in KNOWN)
+    return not known or isinstance(optimizer, DECOUPLED)
+
+
 def _coupled_weight_decay(optimizer: Optimizer) -> dict[int, float]:
     """Return the weight decay that is added to gradients, by the parameters' ids."""
     return {
         place: float(group["weight_decay"])
         for one in optimizers_of(optimizer)
-        if isinstance(one, torch.optim.Optimizer)
+        if hasattr(one, "param_groups")
         for place, group in groups_of(one).items()
-        if group.get("weight_decay") and not group.get("decoupled_weight_decay", isinstance(one, DECOUPLED))
+        if group.get("weight_decay") and not group.get("decoupled_weight_decay", _is_decoupled(one))
     }

@@ -9,8 +9,9 @@ from torch.func import vmap
 
 from clbench.errors import OptionError
 from clbench.indicators.borrowing import borrowed, random_states_kept
+from clbench.indicators.closed_form import agrees, check_mean
 from clbench.indicators.derivatives import differentiated
-from clbench.indicators.few import Few, check_parameters, tolerance
+from clbench.indicators.few import Few, check_parameters
 from clbench.indicators.kernels import Mappable
 from clbench.indicators.networks import LossFunction, Network, Tensors, row, wide
 from clbench.indicators.samples import Reduce, Samples
@@ -94,12 +95,13 @@ class Part:
             self._outputs = outputs.detach()
             losses = self._losses(loss_fn, outputs)
             if closed is None or seen(self.inputs.device.type):
-                self._check_mean(loss_fn, outputs, samples=8 if closed is None else 2)
+                out, wanted = (outputs[0], self.targets[0]) if self.many else (outputs, self.targets)
+                check_mean(loss_fn, out.detach(), wanted, samples=8 if closed is None else 2)
             places = [*self.leaves.values(), *(self._calls[name].returned for name in self.linear)]
             found = differentiated(
                 "the gradient", losses.sum(), places, create_graph=hessian, retain_graph=hessian
             )
-        if closed is None and not self.many:
+        if closed is None:
             check_parameters(self.network, outputs)
         self.graph = dict(zip(self.leaves, found, strict=False))
         self.data = {name: value.detach() for name, value in self.graph.items()}
@@ -108,8 +110,11 @@ class Part:
         outer = zip(self.linear, found[len(self.leaves) :], strict=True)
         self._outer = {name: wide(value.detach()) * self.batch_size for name, value in outer}
         self._inner = {name: wide(self._calls[name].given.detach()) for name in self.linear}
+        self._calls = {}  # they hold the graph
         if closed is None or seen(self.inputs.device.type):
-            self.linear = [name for name in self.linear if self._has_closed_form(name)]
+            self.linear = [
+                name for name in self.linear if agrees(name, self.data, self._outer[name], self._inner[name])
+            ]
 
     def _forward_one(self) -> Any:
         with watched(self.module, self.linear) as calls:
@@ -170,53 +175,6 @@ class Part:
             )
         return losses
 
-    def _check_mean(self, loss_fn: LossFunction, outputs: torch.Tensor, samples: int) -> None:
-        """Raise unless the loss of some samples is the mean of their own losses."""
-        out, wanted = (outputs[0], self.targets[0]) if self.many else (outputs, self.targets)
-        out, wanted = out.detach()[:samples], wanted[:samples]
-        with torch.no_grad():
-            try:
-                together = loss_fn(out.clone(), wanted.clone())
-                each = torch.stack(
-                    [loss_fn(out[i : i + 1].clone(), wanted[i : i + 1].clone()) for i in range(len(out))]
-                )
-            except (RuntimeError, ValueError) as error:
-                raise OptionError(f"loss_fn must take any part of a batch; it raised: {error}") from error
-        tolerance = 1e-4 if torch.finfo(each.dtype).bits >= 32 else 3e-2
-        if torch.isfinite(together) and not torch.isclose(together, each.mean(), rtol=tolerance, atol=1e-6):
-            raise OptionError(
-                f"loss_fn gives {float(together):.4g} for samples whose own losses have the mean "
-                f"{float(each.mean()):.4g}; the definitions need that mean: give reduction='mean', "
-                "and no class weights, masks or ignored targets"
-            )
-
-    def _has_closed_form(self, name: str) -> bool:
-        """Tell whether the batch's gradient of a linear layer is the mean of d_i a_i^T.
-
-        It is not where the weight is also used elsewhere.
-        """
-        return self._agrees(name, self.data, self._outer[name], self._inner[name])
-
-    def _agrees(self, name: str, gradients: Tensors, outer: torch.Tensor, inner: torch.Tensor) -> bool:
-        """Tell whether a linear layer's gradients are means of d_i a_i^T and of d_i.
-
-        Compared are the matrices' products with one vector (Freivalds' check), at the cost of next to nothing.
-        """
-        for kind in ("weight", "bias"):
-            gradient = gradients.get(f"{name}.{kind}".lstrip("."))
-            if gradient is None:
-                continue
-            limit, gradient = tolerance(gradient), wide(gradient)
-            if kind == "weight":
-                vector = torch.arange(inner.shape[-1], device=inner.device).to(inner).cos()
-                ours, theirs = outer.mT @ (inner @ vector).unsqueeze(-1), (gradient @ vector).unsqueeze(-1)
-            else:
-                ours, theirs = outer.sum(dim=-2), gradient
-            scale = theirs.abs().max() + outer.abs().mean()
-            if ((ours / outer.shape[-2] - theirs).abs().max() > limit * scale).item():
-                return False
-        return True
-
     def _check_samples(self, loss_fn: LossFunction) -> None:
         """Raise if samples have no gradients of their own; find out for which layers the closed form is theirs.
 
@@ -237,17 +195,11 @@ class Part:
         few = Few(self.network, loss_fn, list(self.leaves), state, inputs[:count], targets[:count])
         gradients = few.gradients(self._outputs[0] if self.many else self._outputs)
         if gradients is not None:
-            cut = [
-                (one[0] if self.many else one)[:count]
+            outer, inner = (
+                {name: (value[0] if self.many else value)[:count] for name, value in own.items()}
                 for own in (self._outer, self._inner)
-                for one in own.values()
-            ]
-            half = len(cut) // 2
-            self.linear = [
-                name
-                for name, outer, inner in zip(self._outer, cut[:half], cut[half:], strict=True)
-                if name in self.linear and self._agrees(name, gradients, outer, inner)
-            ]
+            )
+            self.linear = [name for name in self.linear if agrees(name, gradients, outer[name], inner[name])]
 
     def square(self, value: torch.Tensor) -> torch.Tensor:
         """Return ||value||^2, a scalar or `(S,)`."""

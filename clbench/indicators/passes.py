@@ -116,7 +116,7 @@ class Pass:
         if penalty is None:
             return
         with torch.enable_grad():
-            copies = {name: value.detach() for name, value in self.network.parameters.items()}
+            copies = _cloned(self.network.parameters)
             self._leaves = {name: copies[name].requires_grad_() for name in self.network.trained}
             total = penalty({**copies, **self._leaves})
             found: Sequence[torch.Tensor | None] = [None] * len(self._leaves)

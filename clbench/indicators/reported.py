@@ -186,5 +186,5 @@ def _state(
 def _left(beta: float, steps: Number, like: torch.Tensor) -> torch.Tensor:
     """Return 1 - beta^t, as a tensor like another."""
     if isinstance(steps, torch.Tensor):
-        return -torch.expm1(steps * math.log(beta)).to(like)
+        return -torch.expm1(steps * (math.log(beta) if beta else -math.inf)).to(like)
     return like.new_tensor(1 - beta**steps)

@@ -16,13 +16,15 @@ def check_adjustable(network: Network, optimizer: Optimizer) -> None:
     """Raise `OptionError` unless every optimizer keeps step sizes where they can be multiplied."""
     for one in optimizers_of(optimizer):
         sizes = getattr(one, "step_sizes", None)
+        if isinstance(sizes, (torch.Tensor, MutableMapping)):
+            continue
         if hasattr(one, "param_groups"):
             if network.stacked and network.count > 1:
                 raise OptionError(
                     f"{kind_of(one)} has one step size for {network.count} networks: give each its own optimizer, "
                     "or keep `step_sizes` `(L, S)`"
                 )
-        elif not isinstance(sizes, (torch.Tensor, MutableMapping)):
+        else:
             raise OptionError(
                 f"the step sizes of {kind_of(one)} cannot be adjusted: make `step_sizes` a tensor or a dictionary, or "
                 "give it `param_groups`; adjust=False only measures"
@@ -47,38 +49,40 @@ def multiply_step_sizes(
     """
     values = network.trained
     owners = {id(values[name]): place for name, place in places.items()}
+    done: set[int] = set()
     for one in optimizers_of(optimizer):
         kept: Any = one
-        if hasattr(one, "param_groups"):
-            for group in kept.param_groups:
-                own = sorted({owners[id(value)] for value in group["params"] if id(value) in owners})
-                if len(own) > 1:
-                    raise OptionError(
-                        f"a parameter group holds the layers {', '.join(layers[place] for place in own)}: "
-                        "make the scheduler after all groups"
-                    )
-                for place in own:
-                    _multiply(group, "lr", factor[place, 0])
-        elif isinstance(kept.step_sizes, MutableMapping):
+        if isinstance(getattr(kept, "step_sizes", None), MutableMapping):
             for name, value in ((name, values[name]) for name in places):
                 for key in {name, value} & set(kept.step_sizes):
                     change = factor[places[name]]
-                    _multiply(kept.step_sizes, key, change if network.stacked else change[0])
-        else:
+                    _multiply(kept.step_sizes, key, change if network.stacked else change[0], done)
+        elif isinstance(getattr(kept, "step_sizes", None), torch.Tensor):
             for row, names in enumerate(rows_of_step_sizes(network, kept)):
-                own = sorted({places[name] for name in names if name in places})
-                if len(own) > 1:
-                    raise OptionError(
-                        f"a step size is for the layers {', '.join(layers[place] for place in own)}: "
-                        "let the scheduler's layers be those of the optimizer"
-                    )
-                for place in own:
+                for place in _the_one(layers, {places[name] for name in names if name in places}):
                     kept.step_sizes[row] *= factor[place] if kept.step_sizes.ndim > 1 else factor[place, 0]
+        else:
+            for group in kept.param_groups:
+                own = {owners[id(value)] for value in group["params"] if id(value) in owners}
+                for place in _the_one(layers, own):
+                    _multiply(group, "lr", factor[place, 0], done)
 
 
-def _multiply(holder: MutableMapping[Any, Any], key: Any, factor: torch.Tensor) -> None:
-    """Multiply a number, or a tensor in place."""
-    if isinstance(holder[key], torch.Tensor):
-        holder[key].mul_(factor.to(holder[key]))
-    else:
-        holder[key] *= factor.item()
+def _the_one(layers: Sequence[str], own: set[int]) -> list[int]:
+    """Return the place of the layer that a step size is of, if any; raise if it is of several."""
+    if len(own) > 1:
+        raise OptionError(
+            f"the layers {', '.join(layers[place] for place in sorted(own))} share a step size: make the scheduler "
+            "after all groups, and let its layers be those of the optimizer"
+        )
+    return list(own)
+
+
+def _multiply(holder: MutableMapping[Any, Any], key: Any, factor: torch.Tensor, done: set[int]) -> None:
+    """Multiply a number, or a tensor in place; one that is there several times is multiplied once."""
+    value = holder[key]
+    if not isinstance(value, torch.Tensor):
+        holder[key] = value * factor.item()
+    elif id(value) not in done:
+        done.add(id(value))
+        value.mul_(factor.to(value))

@@ -63,7 +63,7 @@ class PerLayerScheduler:
         adjust: False only measures.
         seeds: of power iteration's random vectors, one per network; by default 0, 1, ...
         layers: which parameters are a layer, see `clbench.indicators.layer_parameters`; what is in none keeps its step
-            size.
+            size, unless the whole network has one controller.
         **constants: those of `clbench.scheduling.Constants`.
 
     Attributes:
@@ -373,7 +373,7 @@ def _group_by_layer(network: Network, optimizer: Any) -> None:
             part = {**group, "params": [group["params"][index] for index in indices]}
             if "param_names" in group:
                 part["param_names"] = [group["param_names"][index] for index in indices]
-            if isinstance(group["lr"], torch.Tensor) and len(parts) > 1:
+            if isinstance(group["lr"], torch.Tensor):  # several groups may share it
                 part["lr"] = group["lr"].clone()
             groups.append(part)
     optimizer.param_groups[:] = groups

@@ -309,3 +309,72 @@ def test_samples_that_depend_on_each_other_have_no_noise():
         with pytest.raises(UndefinedError, match="per-sample"):
             EVERYTHING[measure](model)
     assert float(EVERYTHING["sharpness"](model)["fc"]) > 0
+
+
+class Ended:
+    """An object that does something when it ends."""
+
+    def __init__(self):
+        self.ended = []
+
+    def __del__(self):
+        self.ended.append(1)
+
+
+class Kept(dict):
+    """A dictionary of the user's own kind."""
+
+
+class Holding(nn.Module):
+    """It holds all sorts of things, and writes to some."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.out = nn.Linear(16, 5), nn.Linear(5, 3)
+        self.array, self.kept, self.ended = np.zeros(2), Kept(scale=2.0), Ended()
+        self.generator, self.marker, self.own = np.random.default_rng(0), object(), random.Random(0)
+        self.marked = self.marker
+
+    def forward(self, x):
+        self.array += 1
+        self.kept["calls"] = self.kept.get("calls", 0) + 1
+        self.generator.random()
+        self.own.random()
+        assert self.marked is self.marker
+        return self.out(torch.tanh(self.kept["scale"] * self.fc(x)))
+
+
+@pytest.mark.parametrize("measure", EVERYTHING)
+def test_what_a_module_holds_is_left(measure):
+    model = Holding().double()
+    before = model.generator.bit_generator.state, model.own.getstate()
+    EVERYTHING[measure](model)
+    assert (model.array == 0).all()
+    assert model.kept == {"scale": 2.0}
+    assert model.ended.ended == []
+    assert (model.generator.bit_generator.state, model.own.getstate()) == before
+
+
+def written_and_failed(model):
+    written(model)
+    raise ValueError("too late")
+
+
+def test_the_guard_sees_changes_before_an_error():
+    model = mlp()
+    with pytest.raises(TouchedError), untouched("meddling", model):
+        written_and_failed(model)
+
+
+def test_a_piece_of_a_parameter_is_named():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(16, 3)
+            self.half = self.fc.weight[:2]
+
+        def forward(self, x):
+            return self.fc(x) + F.pad(x @ self.half.T, (0, 1))
+
+    with pytest.raises(UndefinedError, match=r"'fc\.weight'"):
+        indicators.gradient_norm(Half(), F.cross_entropy, *batch(dtype=torch.float32))

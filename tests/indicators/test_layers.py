@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from clbench import indicators
 from clbench.errors import OptionError, UnknownNameError
 from clbench.indicators import WHOLE, layer_parameters
+from clbench.indicators.optimizers import with_weight_decay
 from clbench.scheduling import FullNetworkScheduler, PerLayerScheduler
 from tests.cases import batch, stack
 from tests.kinds import make
@@ -234,3 +235,37 @@ def test_units_of_a_chosen_layer_are_those_of_all_its_modules():
     assert set(together) == {"net", WHOLE}
     torch.testing.assert_close(together["net"], (5 * apart["net.0"] + 4 * apart["net.2"]) / 9)
     torch.testing.assert_close(together["net"], apart[WHOLE])
+
+
+def test_groups_that_share_a_step_size_as_a_tensor_are_apart():
+    model = net()
+    groups = [{"params": [model.head.weight]}, {"params": [model.head.bias]}]
+    optimizer = torch.optim.Adam(groups, lr=torch.tensor(1e-3, dtype=torch.float64), foreach=False)
+    model.requires_grad_(False)
+    model.head.requires_grad_(True)
+    scheduler = PerLayerScheduler(model, optimizer, every=1, gamma=1e-9, floor=0, cool=0.5)
+    for seed in range(2):
+        inputs, targets = batch(seed=seed)
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), targets).backward()
+        scheduler.step(F.cross_entropy, inputs, targets)
+        optimizer.step()
+    assert [float(group["lr"]) for group in optimizer.param_groups] == [5e-4, 5e-4]
+
+
+def test_an_unknown_optimizers_weight_decay_is_not_the_losss():
+    class Own(torch.optim.SGD):
+        """Known: its decay is coupled."""
+
+    class Other(torch.optim.Optimizer):
+        """Not known."""
+
+        def __init__(self, parameters):
+            super().__init__(parameters, {"lr": 0.1, "weight_decay": 0.1})
+
+    model = net()
+    assert with_weight_decay(model, Own(model.parameters(), lr=0.1, weight_decay=0.1), None) is not None
+    other = Other(model.parameters())
+    assert with_weight_decay(model, other, None) is None
+    other.param_groups[0]["decoupled_weight_decay"] = False
+    assert with_weight_decay(model, other, None) is not None
