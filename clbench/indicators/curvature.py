@@ -1,5 +1,6 @@
 """Curvature: the Hessian's top eigenvalue by power iteration."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -166,6 +167,12 @@ class PowerIteration:
 
         Each number stands once it does: what other blocks or networks still need does not touch it.
         """
+        with contextlib.ExitStack() as stack:
+            if len(point.parts) == 1:  # of several, each needs the module in turn
+                stack.enter_context(point.parts[0].running())
+            return self._converge(point, iterations, tolerance)
+
+    def _converge(self, point: Pass, iterations: int, tolerance: float) -> Measures:
         found = self.update(point)
         moving = {block: torch.ones_like(value, dtype=torch.bool) for block, value in found.items()}
         for _ in range(iterations - 1):

@@ -55,7 +55,7 @@ class Part:
         self.linear = plain_linear_layers(self.module)
         self._calls: dict[str, Call] = {}
         self._probes: Tensors = {}
-        self._sampled = False
+        self._sampled = self._running = False
 
     @property
     def batch_size(self) -> int:
@@ -73,13 +73,20 @@ class Part:
         Args:
             plain: whether second derivatives will be wanted, which fused kernels have not.
         """
+        if self._running:  # as for all products of an iteration
+            yield
+            return
+        self._running = True
         with (
             torch.enable_grad(),
             self.network.plain_kernels() if plain else contextlib.nullcontext(),
             random_states_kept(self.inputs.device),
             borrowed(self.module, self._state),
         ):
-            yield
+            try:
+                yield
+            finally:
+                self._running = False
 
     def run(self, loss_fn: LossFunction, hessian: bool, closed: Sequence[str] | None) -> None:
         """Run forward and backward; keep gradients of parameters and of linear layers' outputs."""

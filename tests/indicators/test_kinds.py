@@ -19,7 +19,6 @@ from tests.kinds import KINDS, make
 
 SEEDS = (0, 1)
 SIZE = 6
-PER_SAMPLE = [name for name, kind in KINDS.items() if kind.per_sample]
 CLOSE = {"rtol": 1e-6, "atol": 1e-10}
 
 
@@ -27,7 +26,18 @@ def close(name):
     return {"rtol": 1e-3, "atol": 1e-5} if name == "mixed precision" else CLOSE
 
 
-@pytest.fixture(params=["module", "one by one", "all at once"])
+WAYS = ["module", "one by one", "all at once"]
+FEW = [
+    "wrapped",
+    "residual",
+    "GRU",
+    "recomputed",
+    "tied embedding",
+    "shared dictionary",
+]  # one by one is as alone
+
+
+@pytest.fixture
 def way(request, monkeypatch):
     if request.param == "all at once":  # as on a GPU
         monkeypatch.setattr(networks, "LOOPED", set())
@@ -147,30 +157,21 @@ def test_layers_are_those_of_the_table(name):
     }
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_gradient_norm(name, way):
-    subject, alone = subjects(name, way)
-
+def gradient_norms_are_right(name, subject, alone):
     def expected(seed, names):
         return torch.cat([batch_gradient(name, seed)[key] for key in names]).norm()
 
     check(name, indicators.gradient_norm(subject[0], F.cross_entropy, *subject[1:]), alone, expected)
 
 
-@pytest.mark.parametrize("name", PER_SAMPLE)
-def test_gradient_noise(name, way):
-    subject, alone = subjects(name, way)
-
+def gradient_noise_is_right(name, subject, alone):
     def expected(seed, names):
         return spread(torch.cat([rows_of(name, seed)[key] for key in names], dim=1))
 
     check(name, indicators.gradient_noise(subject[0], F.cross_entropy, *subject[1:]), alone, expected)
 
 
-@pytest.mark.parametrize("name", PER_SAMPLE)
-def test_hessian_rank(name, way):
-    subject, alone = subjects(name, way)
-
+def hessian_ranks_are_right(name, subject, alone):
     def expected(seed, names):
         rows = torch.cat([rows_of(name, seed)[key] for key in names], dim=1)
         spectrum = torch.linalg.svdvals(rows).square().cumsum(0)
@@ -179,10 +180,7 @@ def test_hessian_rank(name, way):
     check(name, indicators.hessian_rank(subject[0], F.cross_entropy, *subject[1:]), alone, expected)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_weight_norm(name, way):
-    subject, alone = subjects(name, way)
-
+def weight_norms_are_right(name, subject, alone):
     def expected(seed, names):
         own = trained(make(name, seed))
         return torch.cat([own[key].detach().double().flatten() for key in names]).norm()
@@ -190,12 +188,11 @@ def test_weight_norm(name, way):
     check(name, indicators.weight_norm(subject[0]), alone, expected)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_hessian_vector_products(name, way):
+def hessian_vector_products_are_right(name, subject, alone):
     """What sharpness is made of, for each layer's block and the whole network."""
-    subject, alone = subjects(name, way)
     point = Pass(subject[0], F.cross_entropy, *subject[1:], hessian=True)
-    for names in blocks(name).values():
+    everything = list(blocks(name).values())
+    for names in everything if len(alone) == 1 else everything[-1:]:
         vectors = [{key: torch.ones_like(part.leaves[key]) for key in names} for part in point.parts]
         products = point.products(names, vectors)
         for place in range(len(alone)):
@@ -210,7 +207,38 @@ def test_hessian_vector_products(name, way):
                 torch.testing.assert_close(value.double().flatten(), wanted[key], **tolerance)
 
 
-@pytest.mark.parametrize("name", ["wrapped", "GRU", "tied embedding"])
+def hidden_units_are_those_of_the_table(name, subject, alone):
+    """Which layers have them; what they are is tested in `test_units.py`."""
+    for measure in (indicators.unit_sign_entropy, indicators.dormant_units, indicators.feature_rank):
+        found = measure(subject[0], subject[1])
+        assert set(found) == {*KINDS[name].hidden, WHOLE}
+        for place, (model, inputs, _) in enumerate(alone):
+            single = measure(model, inputs)
+            for layer, value in found.items():
+                torch.testing.assert_close(value.reshape(-1)[place], single[layer])
+                assert torch.isfinite(value).all()
+
+
+ALWAYS = (
+    gradient_norms_are_right,
+    weight_norms_are_right,
+    hessian_vector_products_are_right,
+    hidden_units_are_those_of_the_table,
+)
+OF_SAMPLES = (gradient_noise_is_right, hessian_ranks_are_right)
+
+
+CASES = [(name, way) for way in WAYS for name in (FEW if way == "one by one" else KINDS)]
+
+
+@pytest.mark.parametrize(("name", "way"), CASES, indirect=["way"])
+def test_everything_measured_is_right(name, way):
+    subject, alone = subjects(name, way)
+    for check_it in (*ALWAYS, *(OF_SAMPLES if KINDS[name].per_sample else ())):
+        check_it(name, subject, alone)
+
+
+@pytest.mark.parametrize("name", ["wrapped", "tied embedding"])
 def test_sharpness(name):
     model, sizes = make(name), [value.numel() for value in trained(make(name)).values()]
     found = indicators.sharpness(model, F.cross_entropy, *batch(SIZE), iterations=400, tolerance=0)
@@ -219,20 +247,6 @@ def test_sharpness(name):
         inside = torch.cat(parts)
         values = torch.linalg.eigvalsh(hessian(name, 0)[inside][:, inside])
         assert float(found[block]) == pytest.approx(float(values[values.abs().argmax()]), rel=1e-2), block
-
-
-@pytest.mark.parametrize("measure", ["unit_sign_entropy", "dormant_units", "feature_rank"])
-@pytest.mark.parametrize("name", KINDS)
-def test_units(name, measure, way):
-    """Which layers have hidden units; what these are is tested in `test_units.py`."""
-    subject, alone = subjects(name, way)
-    found = getattr(indicators, measure)(subject[0], subject[1])
-    assert set(found) == {*KINDS[name].hidden, WHOLE}
-    for place, (model, inputs, _) in enumerate(alone):
-        single = getattr(indicators, measure)(model, inputs)
-        for layer, value in found.items():
-            torch.testing.assert_close(value.reshape(-1)[place], single[layer])
-            assert torch.isfinite(value).all()
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -265,7 +279,7 @@ def test_the_scheduler(name):
             assert last.gradient_noise[layer] == pytest.approx(noise, rel=rough)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("name", "way"), CASES, indirect=["way"])
 def test_nothing_is_touched(name, way):
     """All that is measured, one after the other: every tensor and attribute is the same object, unwritten."""
     (subject, inputs, targets), _ = subjects(name, way)
