@@ -27,12 +27,14 @@ class Kind:
         layers: the modules, or parameters of the network's own, that each layer is made of.
         hidden: layers with hidden units.
         per_sample: whether samples have gradients of their own.
+        exact: makes the same network in float64, if `make` does not.
     """
 
     make: Callable[[], nn.Module]
     layers: Mapping[str, tuple[str, ...]]
     hidden: tuple[str, ...]
     per_sample: bool = True
+    exact: Callable[[], nn.Module] | None = None
 
 
 def each(*names):
@@ -350,17 +352,17 @@ def spectral():
 
 
 class Mixed(nn.Module):
-    """A body in float32 and a head in float64."""
+    """A body in float32 and a head in float64; or both in float64, for comparison."""
 
-    def __init__(self):
+    def __init__(self, body=torch.float32):
         super().__init__()
-        self.body, self.head = nn.Linear(16, 5).float(), nn.Linear(5, 3).double()
+        self.body, self.head, self.dtype = nn.Linear(16, 5).to(body), nn.Linear(5, 3).double(), body
 
     def double(self):
         return self
 
     def forward(self, x):
-        return self.head(torch.tanh(self.body(x.float())).double())
+        return self.head(torch.tanh(self.body(x.to(self.dtype))).double())
 
 
 MLP3 = ("net.0", "net.2", "net.4")
@@ -458,7 +460,7 @@ KINDS = {
         Chained, {"fc1": ("fc1", "act"), "fc2": ("fc2", "norm"), "out": ("out",)}, ("fc1", "fc2")
     ),
     "weight normalisation": Kind(spectral, each("0", "2", "4"), ("0", "2")),
-    "mixed precision": Kind(Mixed, each("body", "head"), ("body",)),
+    "mixed precision": Kind(Mixed, each("body", "head"), ("body",), exact=lambda: Mixed(body=torch.float64)),
 }
 
 
@@ -470,4 +472,12 @@ def make(name, seed=0):
         with torch.no_grad():
             for value in model.parameters():
                 value.add_(0.1 * torch.randn_like(value))
+    return model
+
+
+def exact(name, state):
+    """One of `KINDS` in float64 all through, with these weights."""
+    kind = KINDS[name]
+    model = kind.exact() if kind.exact else make(name)
+    model.load_state_dict(state)
     return model

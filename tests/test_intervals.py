@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clbench.intervals import difference, estimate, how_compared, paired_on, ranks, why_ties
 
-REPEATS = 2_000
+REPEATS = 1_000
 COUNTS = (3, 5, 10)
 VALUES = st.lists(st.floats(0, 1), min_size=2, max_size=8)
 
