@@ -60,7 +60,7 @@ class Snapshot:
 
     def __init__(
         self,
-        model: Model,
+        network: Network,
         optimizer: Optimizer,
         loss_fn: LossFunction,
         penalty: Penalty | None,
@@ -68,10 +68,9 @@ class Snapshot:
         targets: torch.Tensor,
         seeds: Sequence[int],
         hessian: bool,
-        layers: LayerChoice = None,
     ) -> None:
-        self.model, self.optimizer, self.loss_fn, self.layers = model, optimizer, loss_fn, layers
-        self.network = Network(model, layers)
+        self.network, self.optimizer, self.loss_fn = network, optimizer, loss_fn
+        self.model = network.model
         self.inputs, self.targets = inputs, targets
         self._penalty, self._seeds, self._hessian = penalty, seeds, hessian
 
@@ -90,24 +89,22 @@ class Snapshot:
     @cached_property
     def normalized_sharpness(self) -> Measures:
         """Sharpness times the aggregated step size."""
-        steps = aggregated_step_size(self.model, self.optimizer, self.layers)
+        steps = aggregated_step_size(self.network, self.optimizer)
         return {layer: steps[layer] * value for layer, value in self.sharpness.items()}
 
 
 INDICATORS: Mapping[str, Callable[[Snapshot], Measures]] = MappingProxyType(
     {
-        "effective_step_size": lambda at: effective_step_size(at.model, at.optimizer, layers=at.layers),
+        "effective_step_size": lambda at: effective_step_size(at.network, at.optimizer),
         "sharpness": lambda at: at.sharpness,
         "normalized_sharpness": lambda at: at.normalized_sharpness,
         "gradient_noise": lambda at: at.point.noise(),
-        "hessian_rank": lambda at: hessian_rank(
-            at.model, at.loss_fn, at.inputs, at.targets, layers=at.layers
-        ),
-        "unit_sign_entropy": lambda at: unit_sign_entropy(at.model, at.inputs, at.layers),
-        "dormant_units": lambda at: dormant_units(at.model, at.inputs, at.layers),
-        "feature_rank": lambda at: feature_rank(at.model, at.inputs, at.layers),
-        "weight_norm": lambda at: weight_norm(at.model, layers=at.layers),
-        "weight_rms": lambda at: weight_norm(at.model, "rms", at.layers),
+        "hessian_rank": lambda at: hessian_rank(at.network, at.loss_fn, at.inputs, at.targets),
+        "unit_sign_entropy": lambda at: unit_sign_entropy(at.network, at.inputs),
+        "dormant_units": lambda at: dormant_units(at.network, at.inputs),
+        "feature_rank": lambda at: feature_rank(at.network, at.inputs),
+        "weight_norm": lambda at: weight_norm(at.network),
+        "weight_rms": lambda at: weight_norm(at.network, "rms"),
         "gradient_norm": lambda at: norm_of(at.network, at.point.gradient_squares(), "euclidean"),
         "gradient_rms": lambda at: norm_of(at.network, at.point.gradient_squares(), "rms"),
         "gradient_parameter_ratio": lambda at: ratio_of(at.network, at.point.gradient_squares()),
@@ -211,9 +208,8 @@ class Observer:
         monitor = self._watching
         if monitor is not None:
             try:
-                inputs, wanted = self._tensors(monitor.model, obs, targets)
-                with untouched(BOUNDS, monitor.model):
-                    monitor.step(self._loss_fn, inputs, wanted)
+                inputs, wanted = _tensors(monitor.network, obs, targets)
+                monitor.step(self._loss_fn, inputs, wanted)  # it guards the network itself
             except TouchedError:
                 raise
             except Exception as error:
@@ -306,9 +302,10 @@ class Observer:
     def _measure(self, obs: Any, targets: Any, task: int, step: int) -> Iterator[IndicatorRecord | Undefined]:
         try:
             model, optimizer = self._network()
-            inputs, wanted = self._tensors(model, obs, targets)
+            network = Network(model, self._layers)
+            inputs, wanted = _tensors(network, obs, targets)
             at = Snapshot(
-                model,
+                network,
                 optimizer,
                 self._loss_fn,
                 getattr(self._agent, "penalty", None),
@@ -316,7 +313,6 @@ class Observer:
                 wanted,
                 self._seeds,
                 hessian=any(name in CURVATURE for name in self._indicators),
-                layers=self._layers,
             )
         except Exception as error:
             for indicator in self._indicators:
@@ -380,9 +376,10 @@ class Observer:
             raise ClbenchError("the agent shows no model and optimizer")
         return model, optimizer
 
-    def _tensors(self, model: Model, obs: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        device = Network(model).device
-        return torch.as_tensor(obs, device=device), torch.as_tensor(targets, device=device)
+
+def _tensors(network: Network, obs: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    device = network.device
+    return torch.as_tensor(obs, device=device), torch.as_tensor(targets, device=device)
 
 
 def _same(one: Optimizer, other: Optimizer) -> bool:

@@ -1,7 +1,7 @@
 """Derivatives by autograd, or what could not be computed and why."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,19 @@ def differentiated(
         for place, value in pairs
     )
     return [torch.zeros_like(place) if value is None else value for place, value in dense]
+
+
+def nodes_before(node: Any, until: Container[Any] = ()) -> Iterator[Any]:
+    """Yield a node of autograd's graph and all that it was made of, going no further back than nodes in `until`."""
+    waiting, been = [node], {None}
+    while waiting:
+        one = waiting.pop()
+        if one in been:
+            continue
+        been.add(one)
+        yield one
+        if one not in until:
+            waiting += [before for before, _ in one.next_functions]
 
 
 @contextlib.contextmanager

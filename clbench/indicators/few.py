@@ -7,8 +7,8 @@ import torch
 from clbench.errors import UndefinedError
 from clbench.indicators.borrowing import borrowed, random_states_kept
 from clbench.indicators.closed_form import tolerance
-from clbench.indicators.derivatives import differentiated
-from clbench.indicators.networks import LossFunction, Network, Tensors
+from clbench.indicators.derivatives import differentiated, nodes_before
+from clbench.indicators.networks import LossFunction, Network, Tensors, cloned
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Few:
 
     def _run(self) -> tuple[torch.Tensor, Tensors, torch.Tensor]:
         """Return outputs, leaves and loss, all anew."""
-        state = {name: value.detach().clone() for name, value in self.state.items()}
+        state = cloned(self.state)
         leaves = {name: state[name].requires_grad_() for name in self.leaves}
         with torch.enable_grad(), borrowed(self.network.module, state):
             outputs = self.network.inner(self.inputs.clone())
@@ -76,16 +76,10 @@ def check_parameters(network: Network, outputs: torch.Tensor) -> None:
         UndefinedError: see above.
     """
     own = {id(value): name for name, value in network.module.named_parameters()}
-    waiting, been = [outputs.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in been:
-            continue
-        been.add(node)
+    for node in nodes_before(outputs.grad_fn):
         name = own.get(id(getattr(node, "variable", None)))
         if name is not None:
             raise UndefinedError(
                 f"'{name}' is used past its module, as by a function that holds the tensor, so that its gradient "
                 "cannot be measured: let forward take it from the module"
             )
-        waiting += [before for before, _ in node.next_functions]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -11,7 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from clbench.indicators.layers import HOLDERS, is_normalisation, is_parametrized, scales_units
+from clbench.indicators.derivatives import nodes_before
+from clbench.indicators.layers import HOLDERS, above, is_normalisation, is_parametrized, scales_units
 from clbench.indicators.watching import tensors_in
 
 SHAPING = ("view", "reshape", "transpose", "permute", "clone", "alias", "squeeze", "tbackward")
@@ -79,8 +79,8 @@ def watched_paths(model: nn.Module) -> list[str]:
     """Return the layers and normalisations of a model: modules that compute with parameters of their own."""
     found: dict[str, None] = {}
     for path, module in model.named_modules():
-        parents = accumulate(path.split("."), lambda above, name: f"{above}.{name}")
-        if not path or isinstance(module, (*HOLDERS, nn.PReLU)) or any(parent in found for parent in parents):
+        within = any(outer in found for outer in above(path))
+        if not path or within or isinstance(module, (*HOLDERS, nn.PReLU)):
             continue
         holders = [module, *(child for child in module.children() if isinstance(child, HOLDERS))]
         own = [value for holder in holders for value in holder.parameters(recurse=holder is not module)]
@@ -127,16 +127,7 @@ def hidden_units(model: nn.Module, calls: Sequence[Seen]) -> list[Unit]:
 
 def _sources(node: Any, made_by: Mapping[Any, int]) -> set[int]:
     """Return the calls whose outputs a node of autograd's graph was made of, the nearest on each way."""
-    found: set[int] = set()
-    waiting, been = [node], {None}
-    while waiting:
-        one = waiting.pop()
-        if one in made_by:
-            found.add(made_by[one])
-        elif one not in been:
-            been.add(one)
-            waiting += [before for before, _ in one.next_functions]
-    return found
+    return {made_by[one] for one in nodes_before(node, until=made_by) if one in made_by}
 
 
 def _is_output(node: Any, made_by: Mapping[Any, int]) -> bool:

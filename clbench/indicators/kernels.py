@@ -50,8 +50,8 @@ def plain_kernels(kinds: Kinds) -> Iterator[None]:
         yield
 
 
-class Mappable(TorchFunctionMode):
-    """Refuse what `torch.vmap` maps wrongly: the gradient of an embedding with a padding index, but for the first."""
+class _Instead(TorchFunctionMode):
+    """Does something else than PyTorch's functions."""
 
     def __torch_function__(
         self,
@@ -60,32 +60,39 @@ class Mappable(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        return self.call(function, args, kwargs or {})
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Return what a function gives."""
+        return function(*args, **kwargs)
+
+
+class Mappable(_Instead):
+    """Refuse what `torch.vmap` maps wrongly: the gradient of an embedding with a padding index, but for the first."""
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Return what a function gives, or raise."""
         place = {F.embedding: 2, F.embedding_bag: 10, torch.embedding: 2}.get(function)
         padding = None
         if place is not None:
-            padding = args[place] if len(args) > place else (kwargs or {}).get("padding_idx")
+            padding = args[place] if len(args) > place else kwargs.get("padding_idx")
         if padding is not None and (padding >= 0 or function is not torch.embedding):
             raise NotImplementedError("torch.vmap maps embeddings with a padding index wrongly")
-        return function(*args, **(kwargs or {}))
+        return super().call(function, args, kwargs)
 
 
-class _WrittenOut(TorchFunctionMode):
+class _WrittenOut(_Instead):
     """Weight normalisation as it is defined: the derivative of `torch._weight_norm`'s own derivative is wrong.
 
     `torch.autograd.gradgradcheck` shows that, in PyTorch 2.14 at least.
     """
 
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Return what a function gives, weight normalisation by its formula."""
         if function is torch._weight_norm:
             direction, size, dim = (*args, 0)[:3]
             return direction * (size / torch.norm_except_dim(direction, 2, dim))
-        return function(*args, **(kwargs or {}))
+        return super().call(function, args, kwargs)
 
 
 def _normalises_weights(module: nn.Module) -> bool:

@@ -64,8 +64,12 @@ def layer_parameters(model: nn.Module, layers: LayerChoice = None) -> dict[str, 
     >>> list(layer_parameters(nn.ModuleDict({"body": net, "head": nn.Linear(1, 1)}), layers=1))
     ['body', 'head']
     """
-    trained = [name for name, value in model.named_parameters() if value.requires_grad and value.numel()]
-    return grouped(model, trained, layers)
+    return grouped(model, list(trained_parameters(model)), layers)
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return what is trained, by name: neither frozen nor empty."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad and value.numel()}
 
 
 def grouped(model: nn.Module, trained: Sequence[str], layers: LayerChoice) -> dict[str, list[str]]:
@@ -147,7 +151,7 @@ def _homes(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """Return the layer that each parameter belongs to, as the names of the modules down to it."""
     owner_of = {name: _owner(model, name) for name, _ in model.named_parameters()}
     owners, hidden = set(owner_of.values()), wrapped(model)
-    holding = {above for owner in owners for above in _above(owner)}
+    holding = {outer for owner in owners for outer in above(owner)}
     modules = dict(model.named_modules())
     leaves = [
         path
@@ -157,8 +161,8 @@ def _homes(model: nn.Module) -> dict[str, tuple[str, ...]]:
     layers = {path: place for place, path in enumerate(leaves) if not scales_units(modules[path])}
     within: dict[str, list[str]] = {"": []}  # the layers in each module
     for path in layers:
-        for above in _above(path):
-            within.setdefault(above, []).append(path)
+        for outer in above(path):
+            within.setdefault(outer, []).append(path)
     layer_of = {}
     for place, path in enumerate(leaves):
         if path in layers:
@@ -187,7 +191,7 @@ def _homes(model: nn.Module) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _above(path: str) -> list[str]:
+def above(path: str) -> list[str]:
     """Return the paths of the modules that a module is in, from the model itself on."""
     names = path.split(".") if path else []
     return [".".join(names[:depth]) for depth in range(len(names))]

@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from clbench.errors import OptionError, UndefinedError
 from clbench.indicators.kernels import Kinds, kinds_in, plain_kernels
-from clbench.indicators.layers import WHOLE, LayerChoice, grouped, unwrapped
+from clbench.indicators.layers import WHOLE, LayerChoice, grouped, trained_parameters, unwrapped
 
 Tensors = dict[str, torch.Tensor]
 Measures = dict[str, torch.Tensor]
@@ -95,7 +95,7 @@ class Network:
         self.inner = unwrapped(self.module)
         own = dict(self.module.named_parameters())
         _check_parameters(own)
-        trained = _trained_of(self.module)
+        trained = trained_parameters(self.module)
         if not trained:
             raise OptionError(
                 "the model has no parameter that requires a gradient: there is nothing to measure"
@@ -114,7 +114,7 @@ class Network:
 
     def current(self) -> "Network":
         """Return the network as it is trained now: itself, unless parameters were frozen, unfrozen or replaced."""
-        own: Mapping[str, torch.Tensor] = _trained_of(self.module)
+        own: Mapping[str, torch.Tensor] = trained_parameters(self.module)
         if isinstance(self.model, Stacked):
             own = {name: self.model.parameters[name] for name in own}
         same = own.keys() == self.trained.keys() and all(
@@ -192,11 +192,6 @@ class Network:
         return torch.vmap(reduce)(value) if self.batched else torch.stack([reduce(own) for own in value])
 
 
-def _trained_of(module: nn.Module) -> dict[str, nn.Parameter]:
-    own = module.named_parameters()
-    return {name: value for name, value in own if value.requires_grad and value.numel()}
-
-
 def _check_parameters(parameters: Mapping[str, torch.Tensor]) -> None:
     """Raise unless these can be measured."""
     for name, value in parameters.items():
@@ -225,6 +220,11 @@ def row(stack: Mapping[str, torch.Tensor], place: int) -> Tensors:
     return {name: value[place] for name, value in stack.items()}
 
 
+def cloned(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Return copies without a graph."""
+    return {name: value.detach().clone() for name, value in tensors.items()}
+
+
 def total(values: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the sum of tensors, added in their order: the same bits however many networks they are of."""
     return functools.reduce(torch.add, values)
@@ -232,7 +232,12 @@ def total(values: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def wide(value: torch.Tensor) -> torch.Tensor:
     """Return half-precision numbers as float32: their squares would vanish or overflow."""
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    return value.to(wide_dtype(value))
+
+
+def wide_dtype(value: torch.Tensor) -> torch.dtype:
+    """Return the dtype that `wide` gives."""
+    return torch.float32 if value.dtype in (torch.float16, torch.bfloat16) else value.dtype
 
 
 def check_tensors(**values: object) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.networks import Network, wide
+from clbench.indicators.networks import Network, wide_dtype
 
 Group: TypeAlias = Mapping[str, Any]
 Number: TypeAlias = float | torch.Tensor
@@ -72,7 +72,7 @@ def broadcast_steps(network: Network, value: torch.Tensor, steps: Number) -> Num
     if network.stacked and steps.shape == (network.count,):
         steps = steps.view(-1, *[1] * (value.ndim - 1))
     try:
-        return steps.detach().to(wide(value.detach())).expand(value.shape)
+        return steps.detach().to(value.device, wide_dtype(value)).expand(value.shape)
     except RuntimeError:
         raise OptionError(
             f"steps of shape {tuple(steps.shape)} do not go with a parameter of shape {tuple(value.shape)}: "

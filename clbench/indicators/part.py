@@ -13,7 +13,7 @@ from clbench.indicators.closed_form import agrees, check_mean
 from clbench.indicators.derivatives import differentiated
 from clbench.indicators.few import Few, check_parameters
 from clbench.indicators.kernels import Mappable
-from clbench.indicators.networks import LossFunction, Network, Tensors, row, wide
+from clbench.indicators.networks import LossFunction, Network, Tensors, cloned, row, wide
 from clbench.indicators.samples import Reduce, Samples
 from clbench.indicators.watching import Call, Calls, check_per_sample, plain_linear_layers, watched
 from clbench.machine import seen
@@ -133,7 +133,7 @@ class Part:
         """Run all networks at once. Zeros are added to linear outputs, since only what comes from
         outside of `vmap` can be differentiated by.
         """
-        first = {name: value.detach().clone() for name, value in row(self._state, 0).items()}
+        first = cloned(row(self._state, 0))
         with torch.no_grad(), borrowed(self.module, first), watched(self.module, self.linear) as calls:
             self.network.inner(self.inputs[0].clone())
         self._keep(calls, many=True)

@@ -9,7 +9,7 @@ import torch
 
 from clbench.errors import OptionError
 from clbench.indicators.hooks import check_can_be_borrowed
-from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty, Tensors, row
+from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty, Tensors, cloned, row
 from clbench.indicators.part import Part
 
 
@@ -91,7 +91,7 @@ class Pass:
         parameters, buffers = self._copies()
         if self.network.stacked:
             parts = [
-                Part(self.network, row(parameters, place), _cloned(row(buffers, place)), x, y)
+                Part(self.network, row(parameters, place), cloned(row(buffers, place)), x, y)
                 for place, (x, y) in enumerate(zip(inputs, targets, strict=True))
             ]
         else:
@@ -102,7 +102,7 @@ class Pass:
 
     def _copies(self) -> tuple[Tensors, Tensors]:
         """Return copies of all parameters and buffers: a forward pass may write to them."""
-        return _cloned(self.network.parameters), _cloned(self.network.buffers)
+        return cloned(self.network.parameters), cloned(self.network.buffers)
 
     @property
     def closed(self) -> list[str]:
@@ -116,7 +116,7 @@ class Pass:
         if penalty is None:
             return
         with torch.enable_grad():
-            copies = _cloned(self.network.parameters)
+            copies = cloned(self.network.parameters)
             self._leaves = {name: copies[name].requires_grad_() for name in self.network.trained}
             total = penalty({**copies, **self._leaves})
             found: Sequence[torch.Tensor | None] = [None] * len(self._leaves)
@@ -206,7 +206,3 @@ class Pass:
                 if value is not None:
                     for place, own in enumerate(found):
                         own[name] = own[name] + self._share(value, place)
-
-
-def _cloned(tensors: Tensors) -> Tensors:
-    return {name: value.detach().clone() for name, value in tensors.items()}

@@ -10,7 +10,7 @@ from clbench.indicators.units import Units, over_hidden
 
 
 def hessian_rank(
-    model: Model,
+    model: Model | Network,
     loss_fn: LossFunction,
     inputs: torch.Tensor,
     targets: torch.Tensor,
@@ -57,7 +57,7 @@ def _rank(gram: torch.Tensor, share: float) -> torch.Tensor:
     return (least.double() / gram.shape[-1]).to(device=gram.device, dtype=gram.dtype)
 
 
-def feature_rank(model: Model, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
+def feature_rank(model: Model | Network, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
     """Return the effective rank of hidden activations on a batch.
 
     `exp(-sum p ln p)`, `p` the singular values of the `(B, width)` activations divided by their sum (Roy and

@@ -8,7 +8,7 @@ from torch.func import grad, vmap
 
 from clbench.indicators.borrowing import borrowed
 from clbench.indicators.derivatives import differentiated, undefined_if_it_fails
-from clbench.indicators.networks import LossFunction, Network, Tensors
+from clbench.indicators.networks import LossFunction, Network, Tensors, cloned
 
 CHUNK = 64  # samples whose gradients are in memory together, at most
 CHUNK_NUMBERS = 2**26  # numbers that they have together
@@ -67,10 +67,9 @@ class Samples:
         found = []
         for place in range(len(self.inputs)):
             # Anew for each: what a sample leaves behind is not the next one's.
-            own = {name: value.clone().requires_grad_() for name, value in self.leaves.items()}
-            others = {name: value.clone() for name, value in self.rest.items()}
+            own = {name: value.requires_grad_() for name, value in cloned(self.leaves).items()}
             one = slice(place, place + 1)
-            with torch.enable_grad(), borrowed(self.network.module, {**others, **own}):
+            with torch.enable_grad(), borrowed(self.network.module, {**cloned(self.rest), **own}):
                 with undefined_if_it_fails("a single sample's loss"):
                     loss = self.loss_fn(
                         self.network.inner(self.inputs[one].clone()), self.targets[one].clone()

@@ -5,7 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from clbench.indicators.layers import WHOLE, LayerChoice
-from clbench.indicators.networks import Measures, Model, Network, check_choice, is_bias, total, wide
+from clbench.indicators.networks import (
+    Measures,
+    Model,
+    Network,
+    check_choice,
+    is_bias,
+    total,
+    wide,
+    wide_dtype,
+)
 from clbench.indicators.optimizers import Optimizer, parameter_states
 from clbench.indicators.parameter_state import Number, ParameterState
 
@@ -13,7 +22,7 @@ REDUCTIONS = ("rms", "mean")
 
 
 def effective_step_size(
-    model: Model, optimizer: Optimizer, reduction: str = "rms", layers: LayerChoice = None
+    model: Model | Network, optimizer: Optimizer, reduction: str = "rms", layers: LayerChoice = None
 ) -> Measures:
     """Return the factor by which the average gradient is multiplied; NaN where there was no update yet.
 
@@ -63,7 +72,7 @@ def effective_of(network: Network, known: Mapping[str, ParameterState], reductio
         if _differs(known[name])
         else True
         for name, value in values.items()
-        if known[name].updated is not False and value.numel()
+        if known[name].updated is not False
     }
     alphas = {name: _alpha(network, values[name], known[name], reduction) for name in updated}
 
@@ -78,7 +87,9 @@ def effective_of(network: Network, known: Mapping[str, ParameterState], reductio
     return {**found, WHOLE: mean(list(values))}
 
 
-def aggregated_step_size(model: Model, optimizer: Optimizer, layers: LayerChoice = None) -> Measures:
+def aggregated_step_size(
+    model: Model | Network, optimizer: Optimizer, layers: LayerChoice = None
+) -> Measures:
     """Return `alpha_agg = eta / (sqrt(mean v_hat over all parameters) + eps)`, which normalises sharpness.
 
     The mean is over all of the network that has been updated yet; eta is each layer's own, and for the whole
@@ -109,8 +120,7 @@ def aggregated_of(network: Network, known: Mapping[str, ParameterState]) -> Meas
     }
     if not adaptive:
         return {**of_layers, WHOLE: next(iter(ones.values()))}
-    share = network.count
-    sizes = {name: value.numel() // share for name, value in values.items()}
+    sizes = network.sizes
     count = sum(sizes[name] for name in adaptive)
     whole = normalized(total([steps[name] * sizes[name] for name in adaptive]) / count, adaptive)
     if ones:  # by several optimizers
@@ -148,7 +158,7 @@ def _sum_of_moments(network: Network, known: ParameterState) -> tuple[torch.Tens
     moment = known.second_moment
     assert moment is not None
     if not _differs(known):
-        count = moment.numel() // (network.count)
+        count = moment.numel() // network.count
         return network.each(lambda own: wide(own).sum(), moment), count
     counted = _updated(network, moment, known) & _rows(network, moment, known.divided, torch.bool)
     sums = torch.where(counted, _rows(network, moment, moment), 0).sum(dim=1)
@@ -212,13 +222,12 @@ def _rows(
     network: Network, like: torch.Tensor, value: Number | torch.Tensor, dtype: torch.dtype | None = None
 ) -> torch.Tensor:
     """Return a number for each element of a parameter, a row for each network."""
-    tensor = torch.as_tensor(value, dtype=dtype or wide(like.detach()).dtype, device=like.device)
+    tensor = torch.as_tensor(value, dtype=dtype or wide_dtype(like), device=like.device)
     return tensor.expand(like.shape).reshape(network.count, -1)
 
 
 def _as_tensor(network: Network, number: Number, value: torch.Tensor) -> torch.Tensor:
-    dtype = torch.float32 if value.dtype in (torch.float16, torch.bfloat16) else value.dtype
-    tensor = torch.as_tensor(number, dtype=dtype, device=value.device).detach()
+    tensor = torch.as_tensor(number, dtype=wide_dtype(value), device=value.device).detach()
     return tensor.expand(network.count) if network.stacked else tensor.reshape(())
 
 

@@ -11,10 +11,10 @@ from clbench.indicators.borrowing import borrowed, random_states_kept
 from clbench.indicators.flow import Recorder, Seen, Unit, hidden_units, rows, watched_paths
 from clbench.indicators.hooks import check_can_be_borrowed
 from clbench.indicators.layers import WHOLE, LayerChoice, grouped
-from clbench.indicators.networks import Measures, Model, Network, Tensors, check_tensors, row, wide
+from clbench.indicators.networks import Measures, Model, Network, Tensors, check_tensors, cloned, row, wide
 
 
-def unit_sign_entropy(model: Model, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
+def unit_sign_entropy(model: Model | Network, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
     """Return the entropy of the signs of hidden pre-activations, mean over units.
 
     With `p` the share of the batch on which a unit's pre-activation is positive, `-p ln p - (1-p) ln(1-p)`. A
@@ -49,13 +49,13 @@ def unit_sign_entropy(model: Model, inputs: torch.Tensor, layers: LayerChoice = 
     return over_hidden(model, inputs, entropies, layers)
 
 
-def dormant_units(model: Model, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
+def dormant_units(model: Model | Network, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
     """Return the share of hidden units whose activation is zero on the whole batch.
 
     A layer's activations are what is given to the next layer, or to a normalisation before it, that is made of its
-    output; with CReLU that is twice as many units. This is
-    the strict sense of Lyle et al. ("Understanding Plasticity in Neural Networks", 2023) and Dohare et al.
-    (Nature 2024); Sokar et al. (2023) also count units that are merely far below their layer's mean.
+    output; with CReLU that is twice as many units. This is the strict sense of Lyle et al. ("Understanding Plasticity
+    in Neural Networks", 2023) and Dohare et al. (Nature 2024); Sokar et al. (2023) also count units that are merely far
+    below their layer's mean.
 
     Args:
         model: a module, or `Stacked` ones.
@@ -88,6 +88,7 @@ class Units:
             sequence's positions, and times its calls.
         after: activations, ditto.
         rest: both for modules that belong to no layer.
+        last: activations of the last hidden module.
     """
 
     before: dict[str, list[torch.Tensor]]
@@ -97,7 +98,10 @@ class Units:
 
 
 def over_hidden(
-    model: Model, inputs: torch.Tensor, reduce: Callable[[Units], Measures], layers: LayerChoice = None
+    model: Model | Network,
+    inputs: torch.Tensor,
+    reduce: Callable[[Units], Measures],
+    layers: LayerChoice = None,
 ) -> Measures:
     """Run the model, and reduce its hidden layers' pre-activations and activations, network by network.
 
@@ -119,9 +123,7 @@ def over_hidden(
     if inputs.ndim < 1 + network.stacked or not inputs.numel():
         raise OptionError(f"inputs {tuple(inputs.shape)} hold no batch: there is nothing to measure on")
     names = _layer_names(network)
-    state = {
-        name: value.detach().clone() for name, value in {**network.parameters, **network.buffers}.items()
-    }
+    state = {**network.parameters, **network.buffers}
 
     def run(own: Tensors, x: torch.Tensor) -> list[Seen]:
         recorder = Recorder()
@@ -133,11 +135,10 @@ def over_hidden(
         return recorder.calls
 
     def with_graph(own: Tensors) -> Tensors:
-        copies = {name: value.detach().clone() for name, value in own.items()}
-        return {
-            name: value.requires_grad_() if name in network.trained else value
-            for name, value in copies.items()
-        }
+        copies = cloned(own)
+        for name in network.trained:
+            copies[name].requires_grad_()
+        return copies
 
     def look(own: Tensors, x: torch.Tensor) -> Measures:
         calls = run(with_graph(own), x)
@@ -151,7 +152,7 @@ def over_hidden(
             try:
                 found: Measures = vmap(
                     lambda own, x: reduce(_units(network, run(own, x), hidden, names)), randomness="different"
-                )(state, inputs)
+                )(cloned(state), inputs)
                 return _detached(found)
             except Exception:  # whatever a model may say to tensors within `vmap`
                 pass  # one by one

@@ -17,7 +17,7 @@ from clbench.indicators.passes import Pass
 KINDS = ("euclidean", "rms")
 
 
-def weight_norm(model: Model, kind: str = "euclidean", layers: LayerChoice = None) -> Measures:
+def weight_norm(model: Model | Network, kind: str = "euclidean", layers: LayerChoice = None) -> Measures:
     """Return the norm of the weights, biases included.
 
     "euclidean": `sqrt(sum theta^2)`; "rms": `sqrt(mean theta^2)`. Others report the mean absolute value under

@@ -68,6 +68,7 @@ class PerLayerScheduler:
 
     Attributes:
         decisions: `History` of all decisions.
+        network: the model as it is measured.
 
     Raises:
         OptionError: a constant is out of range, or model and optimizer do not go together.
@@ -101,7 +102,7 @@ class PerLayerScheduler:
         )
         if steps_per_task is not None and steps_per_task < 1:
             raise OptionError(f"steps_per_task={steps_per_task} must be at least 1")
-        self._network = network = Network(model, layers)
+        self.network = network = Network(model, layers)
         known = parameter_states(network, optimizer)  # complains if they do not go together
         if not any(one.adaptive for one in known.values()):
             kinds = ", ".join(type(one).__name__ for one in optimizers_of(optimizer))
@@ -208,7 +209,7 @@ class PerLayerScheduler:
         self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor
     ) -> dict[str, torch.Tensor] | None:
         """Return the columns of a decision, `(L, S)` each; None while no second moment has had an update."""
-        network = self._network = self._network.current()
+        network = self.network = self.network.current()
         known = parameter_states(network, self.optimizer)
         if not any(one.adaptive and one.updated is not False for one in known.values()):
             return None
@@ -261,12 +262,11 @@ class PerLayerScheduler:
         rows = [
             torch.as_tensor(known[name].step_size, dtype=like.dtype, device=like.device) for name in firsts
         ]
-        count = self.model.count if isinstance(self.model, Stacked) else 1
-        return torch.stack([row.reshape(-1).expand(count) for row in rows])
+        return torch.stack([row.reshape(-1).expand(self.network.count) for row in rows])
 
     def _apply(self, factor: torch.Tensor) -> None:
         places = {name: place for place, layer in enumerate(self.layers) for name in self._blocks[layer]}
-        multiply_step_sizes(self._network, self.optimizer, places, self.layers, factor)
+        multiply_step_sizes(self.network, self.optimizer, places, self.layers, factor)
 
     @property
     def history(self) -> "pd.DataFrame":
