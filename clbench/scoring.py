@@ -1,7 +1,7 @@
 """Records -> scores with intervals. Pure: nothing is read or written."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "last_tenth",
     "ranks",
     "score",
+    "scores_by_seed",
     "seed_scores",
     "share_lost",
 ]
@@ -137,6 +138,12 @@ def seed_scores(seeds: Iterable[Sequence[TaskRecord]]) -> dict[str, np.ndarray]:
         "slope": _slopes(accuracy),
         "final_epoch_accuracy": final.mean(axis=1),
     }
+
+
+def scores_by_seed(seeds: Mapping[int, Sequence[TaskRecord]]) -> dict[str, dict[int, float]]:
+    """Return each of `SCORES` by seed; for `seeds` see `seed_scores`."""
+    found = seed_scores(seeds.values())
+    return {name: dict(zip(seeds, map(float, values), strict=True)) for name, values in found.items()}
 
 
 def last_tenth(by_task: np.ndarray) -> np.ndarray:

@@ -384,12 +384,18 @@ def test_training_is_the_same_with_a_scheduler_that_only_measures():
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
 
 
-def test_a_dead_layer_is_left_alone():
+def dead_in_front():
+    """A network whose first layer is dead."""
     model = network("mlp")
     model.activation = F.relu
     with torch.no_grad():
         model.fc1.weight.zero_()
         model.fc1.bias.fill_(-1)
+    return model
+
+
+def test_a_dead_layer_is_left_alone():
+    model = dead_in_front()
     optimizer = adam(model)
     scheduler = PerLayerScheduler(model, optimizer, steps_per_task=100, every=2, warmup_fraction=1.0)
     train(model, optimizer, scheduler, 10)
@@ -447,11 +453,7 @@ def test_without_a_bound_there_is_room_to_warm():
 
 def test_states_of_old_bounds_are_taken_up():
     """In those of clbench 0.1 a dead layer's bounds are 0, and no bound is the largest number."""
-    model = network("mlp")
-    model.activation = F.relu
-    with torch.no_grad():
-        model.fc1.weight.zero_()
-        model.fc1.bias.fill_(-1)
+    model = dead_in_front()
     optimizer = adam(model)
     scheduler = PerLayerScheduler(model, optimizer, every=2)
     train(model, optimizer, scheduler, 10)

@@ -7,7 +7,7 @@ from clbench.comparing.entries import Entry, chosen, labelled, reference_of
 from clbench.comparing.sameness import circumstances, differing, listed, refusal, settings
 from clbench.errors import UsageError
 from clbench.intervals import how_compared, paired_on
-from clbench.scoring import SCORES, Estimate, difference, estimate, seed_scores
+from clbench.scoring import SCORES, Estimate, difference, estimate, scores_by_seed
 from clbench.specs import check_choice
 
 BESIDE = ("last_tenth", "slope")  # compared whatever the score is
@@ -126,7 +126,7 @@ def _cut(entry: Entry, num_tasks: int) -> Entry:
 
 
 def _row(entry: Entry, base: Entry, scores: Sequence[str]) -> Row:
-    own, others = (_values(one) for one in (entry, base))
+    own, others = (scores_by_seed(one.seeds) for one in (entry, base))
     return Row(
         entry=entry,
         seeds=paired_on(entry.seeds, base.seeds) or tuple(sorted(entry.seeds)),
@@ -138,12 +138,6 @@ def _row(entry: Entry, base: Entry, scores: Sequence[str]) -> Row:
             for task in range(min(map(len, entry.seeds.values())))
         },
     )
-
-
-def _values(entry: Entry) -> dict[str, dict[int, float]]:
-    """Return each score by seed."""
-    found = seed_scores(entry.seeds.values())
-    return {name: dict(zip(entry.seeds, map(float, own), strict=True)) for name, own in found.items()}
 
 
 def _of_task(entry: Entry, task: int) -> dict[int, float]:

@@ -211,8 +211,7 @@ def carry_out(plan: Plan, out: Path, display: Display) -> Evaluation:
     folder = RunFolder.create(out, f"{plan.spec.stream.id}-{plan.spec.protocol}")
     with folder.in_use():
         session = Session(plan, folder, gather_facts(plan, data))
-        chance = 1 / data.num_classes
-        return _evaluation(plan, folder, _run(session, display, data, held), chance)
+        return _evaluation(plan, folder, _run(session, display, data, held), data)
 
 
 def go_on(
@@ -234,8 +233,7 @@ def go_on(
         session, data, held = take_up(folder, classes, workers, data_dir, accept_changes)
         plan = replace(session.plan, profile=profile, log=names)
         session = replace(session, plan=plan, facts={**session.facts, "log": names})
-        chance = 1 / data.num_classes
-        return _evaluation(session.plan, folder, _run(session, display, data, held), chance)
+        return _evaluation(session.plan, folder, _run(session, display, data, held), data)
 
 
 def _run(session: Session, display: Display, data: LabelledData, held: bool) -> Watch:
@@ -247,9 +245,9 @@ def _run(session: Session, display: Display, data: LabelledData, held: bool) -> 
         raise
 
 
-def _evaluation(plan: Plan, folder: RunFolder, watch: Watch, chance: float) -> Evaluation:
+def _evaluation(plan: Plan, folder: RunFolder, watch: Watch, data: LabelledData) -> Evaluation:
     names, tasks = [agent.name for agent in plan.spec.agents], plan.spec.stream.num_tasks
-    records = watch.sorted_records()
+    records, chance = watch.sorted_records(), 1 / data.num_classes
     scores = [found for name in names if (found := score(name, records, tasks, chance))]
     return Evaluation(
         spec=plan.spec,

@@ -16,7 +16,7 @@ from clbench.errors import SubmissionError
 from clbench.leaderboard.texts import check_name
 from clbench.records import TaskRecord
 from clbench.results import columns
-from clbench.scoring import SCORES, Score, finished, score, seed_scores
+from clbench.scoring import SCORES, Score, finished, score, scores_by_seed
 from clbench.specs import plain
 
 SUBMISSION_VERSION = 2
@@ -106,9 +106,7 @@ class Entry:
     def by_seed(self) -> dict[str, dict[int, float]]:
         """Each score by seed, as the records give it."""
         data = self.submission
-        seeds = finished(data.agent["reference"], self.records, data.stream["num_tasks"])
-        found = seed_scores(seeds.values())
-        return {name: dict(zip(seeds, map(float, own), strict=True)) for name, own in found.items()}
+        return scores_by_seed(finished(data.agent["reference"], self.records, data.stream["num_tasks"]))
 
 
 def read_entry(folder: Path) -> Entry:

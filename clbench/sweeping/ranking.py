@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from clbench.comparing import Entry
 from clbench.comparing.sameness import differing, listed, settings
 from clbench.errors import OptionError
-from clbench.scoring import SCORES, Estimate, estimate, ranks, seed_scores
+from clbench.scoring import SCORES, Estimate, estimate, ranks, scores_by_seed
 
 SCORE = SCORES[0]
 SAME = "chosen and judged on the same seeds"
@@ -150,8 +150,7 @@ def _score(entry: Entry, seeds: Iterable[int] | None) -> Estimate:
 def _by_seed(entry: Entry, seeds: Iterable[int] | None) -> dict[int, float]:
     """Return the score on these seeds, None for all that the entry has."""
     chosen = list(entry.seeds if seeds is None else seeds)
-    values = seed_scores([entry.seeds[seed] for seed in chosen])[SCORE]
-    return dict(zip(chosen, map(float, values), strict=True))
+    return scores_by_seed({seed: entry.seeds[seed] for seed in chosen})[SCORE]
 
 
 def _seeds(seeds: Iterable[int]) -> str:

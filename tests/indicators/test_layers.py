@@ -193,17 +193,21 @@ def test_the_choice_does_not_touch_the_whole_network(measure, stacked):
         torch.testing.assert_close(chosen["second"], by_default["blocks.1.0"])
 
 
-def trained_by(scheduler_class, **options):
-    """A network after some steps with a scheduler that always cools, and its step sizes by parameter."""
-    model = net()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    scheduler = scheduler_class(model, optimizer, every=1, gamma=1e-9, floor=0, cool=0.5, **options)
-    for seed in range(3):
+def train(model, optimizer, scheduler, steps):
+    for seed in range(steps):
         inputs, targets = batch(seed=seed)
         optimizer.zero_grad()
         F.cross_entropy(model(inputs), targets).backward()
         scheduler.step(F.cross_entropy, inputs, targets)
         optimizer.step()
+
+
+def trained_by(scheduler_class, **options):
+    """A network after some steps with a scheduler that always cools, and its step sizes by parameter."""
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    scheduler = scheduler_class(model, optimizer, every=1, gamma=1e-9, floor=0, cool=0.5, **options)
+    train(model, optimizer, scheduler, 3)
     step_sizes = {id(value): group["lr"] for group in optimizer.param_groups for value in group["params"]}
     return scheduler, {name: step_sizes[id(value)] for name, value in model.named_parameters()}
 
@@ -244,12 +248,7 @@ def test_groups_that_share_a_step_size_as_a_tensor_are_apart():
     model.requires_grad_(False)
     model.head.requires_grad_(True)
     scheduler = PerLayerScheduler(model, optimizer, every=1, gamma=1e-9, floor=0, cool=0.5)
-    for seed in range(2):
-        inputs, targets = batch(seed=seed)
-        optimizer.zero_grad()
-        F.cross_entropy(model(inputs), targets).backward()
-        scheduler.step(F.cross_entropy, inputs, targets)
-        optimizer.step()
+    train(model, optimizer, scheduler, 2)
     assert [float(group["lr"]) for group in optimizer.param_groups] == [5e-4, 5e-4]
 
 
