@@ -1,4 +1,4 @@
-"""Run folders at a URL, for machines that share no folder: copied from there to go on with, and back as they grow."""
+"""Run folders at a URL, for machines that do not share a folder: copied from there to resume, and back as they grow."""
 
 import contextlib
 from collections.abc import Collection, Iterator
@@ -15,8 +15,8 @@ def is_url(out: str | Path) -> bool:
     return "://" in str(out)
 
 
-class Store:
-    """Folders under a URL that fsspec knows. Nothing there is held: one process at a time may write a folder.
+class RemoteFolder:
+    """Run folders under a URL that fsspec knows. There are no locks: only one process at a time may write a run folder.
 
     Args:
         url: such as "s3://bucket/folder".
@@ -36,40 +36,40 @@ class Store:
                 'pip install "clbench[ray]" and the package for such URLs (s3fs, gcsfs, ...)'
             ) from error
         self._root = root.rstrip("/")
-        self._known: dict[Path, tuple[int, int]] = {}  # files as they were put last
+        self._known: dict[Path, tuple[int, int]] = {}  # files as last copied
 
-    def fetch(self, keys: Collection[str], into: Path, states: bool) -> None:
-        """Copy folders here; files of older copies that are not in the folder any more are deleted.
+    def fetch(self, keys: Collection[str], into: Path, checkpoints: bool) -> None:
+        """Copy folders here; files of older copies that are no longer in the folder are deleted.
 
         Args:
-            keys: of cells: what the folders' names end in. Where there is no such folder nothing changes.
-            into: the folder of the copies.
-            states: whether to copy states, too.
+            keys: of runs: what the folders' names end in. A key without a folder is skipped.
+            into: folder for the copies.
+            checkpoints: whether to copy checkpoints, too.
         """
         self._files.invalidate_cache()
         for folder in self._files.glob(f"{self._root}/*-*"):
             if folder.rpartition("-")[2] in keys:
                 copy = into / folder.rpartition("/")[2]
-                there = self._names(folder)
-                for name in sorted(there, key=_turn):
-                    if states or not name.startswith(f"{STATE}/"):
+                names = self._names(folder)
+                for name in sorted(names, key=_order):
+                    if checkpoints or not name.startswith(f"{STATE}/"):
                         (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                        with contextlib.suppress(FileNotFoundError):  # an old state has just been deleted
+                        with contextlib.suppress(FileNotFoundError):  # an old checkpoint has just been deleted
                             write_whole(copy / name, self._reader(f"{folder}/{name}"))
                 for name, path in _files_of(copy):
-                    if name not in there:
+                    if name not in names:
                         path.unlink()
 
     def _reader(self, place: str) -> Any:
         return lambda path: self._files.get_file(place, str(path))
 
     def put(self, copy: Path) -> None:
-        """Make the folder like its copy. Wherever this is broken off, a run can be gone on with from the folder."""
+        """Make the folder like its copy. Wherever this is interrupted, the run can be resumed from the folder."""
         folder, here = f"{self._root}/{copy.name}", dict(_files_of(copy))
-        for name in sorted(here, key=_turn):
-            with contextlib.suppress(FileNotFoundError):  # an old state has just been deleted
-                facts = here[name].stat()
-                stamp = facts.st_mtime_ns, facts.st_size
+        for name in sorted(here, key=_order):
+            with contextlib.suppress(FileNotFoundError):  # an old checkpoint has just been deleted
+                stat = here[name].stat()
+                stamp = stat.st_mtime_ns, stat.st_size
                 if self._known.get(here[name]) != stamp:
                     above, _, last = f"{folder}/{name}".rpartition("/")
                     self._files.makedirs(above, exist_ok=True)
@@ -88,13 +88,13 @@ class Store:
 
 
 def _files_of(copy: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the names and paths of a run folder's files, but for the lock and what is being written."""
+    """Yield the names and paths of a run folder's files, except the lock and what is being written."""
     for path in copy.rglob("*"):
         name = path.relative_to(copy).as_posix()
         if path.is_file() and not path.name.startswith(".") and name != f"{STATE}/lock":
             yield name, path
 
 
-def _turn(name: str) -> tuple[bool, bool, str]:
-    """Sort what run.json promises before it, and states, which are of no use without it, after it."""
+def _order(name: str) -> tuple[bool, bool, str]:
+    """Sort what run.json promises before it, and checkpoints, which are useless without it, after it."""
     return name.startswith(f"{STATE}/"), name == RUN, name

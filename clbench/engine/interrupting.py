@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: once asks for an end in order, twice ends at once."""
+"""Ctrl-C and SIGTERM: the first asks for a clean end, the second ends at once."""
 
 import contextlib
 import signal
@@ -10,10 +10,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was asked to end, and did so in order.
+    """A run was asked to end, and has saved its checkpoints.
 
     Attributes:
-        signal: the number of the signal that asked.
+        signal: number of the signal.
     """
 
     def __init__(self, message: str, number: int) -> None:
@@ -22,34 +22,34 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Whether an end was asked for, and by which signal."""
+    """The signal that asked for an end, if any."""
 
     signal: int | None = None
 
 
 @contextlib.contextmanager
 def interruptible(stop: Callable[[], None] = lambda: None) -> Iterator[Interruption]:
-    """Let the first SIGINT or SIGTERM be noted and call `stop` instead of raising; the second raises KeyboardInterrupt.
+    """Let the first SIGINT or SIGTERM call `stop` instead of raising; the second raises KeyboardInterrupt.
 
-    Signals that are ignored stay so (`nohup`). Outside the main thread, where handlers cannot be set, nothing changes.
+    Ignored signals stay ignored (`nohup`). Outside the main thread, where handlers cannot be set, nothing changes.
     """
-    seen = Interruption()
+    interruption = Interruption()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if seen.signal is not None:
+        if interruption.signal is not None:
             raise KeyboardInterrupt
-        seen.signal = number
+        interruption.signal = number
         stop()
 
     if threading.current_thread() is not threading.main_thread():
-        yield seen
+        yield interruption
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler not in (signal.SIG_IGN, None):
             signal.signal(number, handle)
     try:
-        yield seen
+        yield interruption
     finally:
         for number, handler in before.items():
             if handler is not None:

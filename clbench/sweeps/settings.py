@@ -17,7 +17,7 @@ else:
     import tomli as tomllib
 
 TABLES = ("arguments", "options")
-LISTS = ("seeds", "indicators")  # whose values are lists: they are never crossed
+LISTS = ("seeds", "indicators")  # values that are lists: never crossed
 SETTINGS = (
     *("agent", "env", "protocol", "seeds", *COMMON_OPTIONS, "options", "arguments", "scheduler"),
     *("indicators", "indicators_every", "device"),
@@ -28,52 +28,53 @@ Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Request:
+class SweepRequest:
     """What a sweep file asks for.
 
     Attributes:
         name: of the sweep, and of its folder.
-        cells: where in the file each is asked for, and its settings: "agent", "arguments.step_size", ...
+        cells: where in the file each is, and its settings: "agent", "arguments.step_size", ...
     """
 
     name: str
     cells: tuple[tuple[str, Settings], ...]
 
 
-def read_request(path: Path) -> Request:
-    """Return what a sweep file in TOML asks for; a file without a name has its own.
+def read_settings(path: Path) -> SweepRequest:
+    """Return what a sweep file in TOML asks for; the file's name is the default name.
 
     Raises:
         OptionError: it cannot be read.
-        UsageError: see `request_of`.
+        UsageError: see `settings_of`.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise OptionError(f"cannot read the sweep file '{path}': {error.strerror or error}") from error
     except ValueError as error:
-        raise OptionError(f"'{path}' is no TOML: {error}") from error
-    return request_of({"name": path.stem, **data})
+        raise OptionError(f"'{path}' is not TOML: {error}") from error
+    return settings_of({"name": path.stem, **data})
 
 
-def request_of(data: Mapping[str, Any]) -> Request:
+def settings_of(data: Mapping[str, Any]) -> SweepRequest:
     """Return what a mapping of a sweep file's shape asks for.
 
-    Settings at the top hold for all cells. Of a table in `grid`, lists are crossed; a table in `cell` is one cell.
+    Settings at the top apply to all cells; those of a table override them. The lists of a table in `grid` are crossed; a
+    table in `cell` is one cell.
 
     Raises:
         UnknownNameError: there is no such setting; the text has the nearest one.
         OptionError: a setting has an impossible value.
 
     >>> grid = {"agent": ["agents.l2", "agents.vanilla"], "arguments": {"step_size": [0.1, 0.2]}}
-    >>> request = request_of({"name": "steps", "seeds": 2, "grid": [grid]})
+    >>> request = settings_of({"name": "steps", "seeds": 2, "grid": [grid]})
     >>> len(request.cells), request.cells[1]
     (4, ('[[grid]] 1', {'seeds': 2, 'agent': 'agents.l2', 'arguments.step_size': 0.2}))
     """
     name = data.get("name", "sweep")
     if not (isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name)):
         raise OptionError(
-            f"name={name!r}: a sweep's name is that of its folder: letters, digits, '_', '.', '-'"
+            f"name={name!r}: a sweep's name is that of its folder, and may have letters, digits, '_', '.', '-'"
         )
     tables = {kind: _tables(data, kind) for kind in ("grid", "cell")}
     shared = {key: value for key, value in data.items() if key not in ("name", *tables)}
@@ -82,24 +83,24 @@ def request_of(data: Mapping[str, Any]) -> Request:
     for kind, listed in tables.items():
         for number, table in enumerate(listed, 1):
             where = f"[[{kind}]] {number}"
-            own = {**top, **_flat(table, where)}
-            for settings in _crossed(own, where) if kind == "grid" else [own]:
+            flat = {**top, **_flat(table, where)}
+            for settings in _crossed(flat, where) if kind == "grid" else [flat]:
                 _check(settings, where)
                 cells.append((where, settings))
     if not cells:
         raise OptionError("the sweep has no cells: give [[grid]] or [[cell]] tables")
-    return Request(name, tuple(cells))
+    return SweepRequest(name, tuple(cells))
 
 
 def _tables(data: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    found = data.get(kind, [])
-    if not (isinstance(found, (list, tuple)) and all(isinstance(table, Mapping) for table in found)):
+    tables = data.get(kind, [])
+    if not (isinstance(tables, (list, tuple)) and all(isinstance(table, Mapping) for table in tables)):
         raise OptionError(f"{kind} must be a list of tables: write [[{kind}]], not [{kind}]")
-    return list(found)
+    return list(tables)
 
 
 def _flat(table: Mapping[str, Any], where: str, known: tuple[str, ...] = SETTINGS) -> Settings:
-    """Return a table with `arguments` and `options` as settings of their own: "arguments.step_size"."""
+    """Return a table with those of `arguments` and `options` as separate settings: "arguments.step_size"."""
     flat: Settings = {}
     for key, value in table.items():
         if key not in known:
@@ -109,7 +110,7 @@ def _flat(table: Mapping[str, Any], where: str, known: tuple[str, ...] = SETTING
         if key in TABLES:
             if not isinstance(value, Mapping):
                 raise OptionError(f"{where}: {key}={value!r}: write {key}.NAME = VALUE")
-            flat |= {f"{key}.{name}": one for name, one in value.items()}
+            flat |= {f"{key}.{name}": entry for name, entry in value.items()}
         elif key == "scheduler":  # as on the command line, short for the argument
             flat["arguments.scheduler"] = value
         else:
@@ -143,7 +144,7 @@ def _check(settings: Settings, where: str) -> None:
         kind = int if name == "seeds" else str
         value = settings.get(name, kind())
         listed = list(value) if isinstance(value, (list, tuple)) else [value]
-        if not all(isinstance(one, kind) for one in listed):
+        if not all(isinstance(entry, kind) for entry in listed):
             raise OptionError(
                 f"{where}: {name}={value!r}: give {'whole numbers' if kind is int else 'names'}"
             )

@@ -1,0 +1,219 @@
+"""`clbench.evaluate` and `clbench.resume`: agents on a stream, from request to run folders."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clbench.engine.evaluation import SCORES, Evaluation, load_evaluation
+from clbench.engine import local
+from clbench.engine.progress import Progress, RunProgress
+from clbench.engine.reopening import reopened, run_folders
+from clbench.engine.requests import AgentLike, Request, check_request
+from clbench.engine.run import Run
+from clbench.engine.running import run_missing
+from clbench.engine.session import Options, describe, draw
+from clbench.engine.store import GroupStore
+from clbench.errors import AgentError, ResumeError
+from clbench.indicators import LayerChoice
+from clbench.report.views import progress_display
+from clbench.results import RunFolder
+from clbench.results.files import write_whole
+from clbench.tracking import check_trackers
+
+Show = Callable[[Iterable[RunProgress]], Progress]
+
+
+def evaluate(
+    agents: AgentLike | Sequence[AgentLike],
+    env: str = "RandomLabelMNIST-v0",
+    protocol: str = "quick",
+    *,
+    seeds: int | Sequence[int] | None = None,
+    num_tasks: int | None = None,
+    epochs_per_task: int | None = None,
+    num_samples: int | None = None,
+    batch_size: int | None = None,
+    source: str | None = None,
+    data_dir: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    indicators: str | Sequence[str] | None = None,
+    indicators_every: int | None = None,
+    layers: LayerChoice = None,
+    together: bool = False,
+    profile: bool = False,
+    log: str | Sequence[str] | None = None,
+    out: str | Path = "results",
+    progress: bool = False,
+) -> Evaluation:
+    """Run agents on a stream, each with every seed, and write a run folder for each.
+
+    Args:
+        agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes.
+        env: stream id, or "module:Id".
+        protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs.
+        seeds: how many (0, 1, ...), or which; by default as many as the protocol has.
+        num_tasks, epochs_per_task, num_samples, batch_size, source, data_dir: override the protocol.
+        options: options of this stream, such as `{"relabel_fraction": 0.5}`.
+        arguments: constructor arguments of the agents.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        workers: processes at a time; by default as many as make the run quickest.
+        indicators: names, "all" or "none"; by default those that cost next to nothing.
+        indicators_every: measure every so many steps of a task, besides the last.
+        layers: how parameters are grouped into layers, see `clbench.indicators.layer_parameters`; by default as the agent
+            groups them.
+        together: train compatible agents as one batch; results are the same, on a GPU up to rounding.
+        profile: write where the time goes into profile.csv.
+        log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
+        out: where the new folder is created.
+        progress: show the progress, as the command line does.
+
+    Returns:
+        The finished evaluation, as it is also in its folder.
+
+    Raises:
+        UsageError: the request cannot be met; nothing was started.
+        AgentError: a job failed; the attribute `evaluation` holds what was finished, and so does the folder.
+    """
+    overrides = {
+        "num_tasks": num_tasks,
+        "epochs_per_task": epochs_per_task,
+        "num_samples": num_samples,
+        "batch_size": batch_size,
+        "source": source,
+        "data_dir": data_dir,
+        **(options or {}),
+    }
+    request = Request(
+        agents=agents,
+        env=env,
+        protocol=protocol,
+        seeds=seeds,
+        overrides=overrides,
+        arguments=arguments or {},
+        device=device,
+        workers=workers,
+        indicators=indicators,
+        indicators_every=indicators_every,
+        layers=layers,
+        together=together,
+        profile=profile,
+        log=check_trackers(log),
+    )
+    return _or_raise(carry_out(request, Path(out), progress_display(progress)))
+
+
+def resume(
+    folder: str | Path,
+    *,
+    agents: Sequence[type] = (),
+    workers: int | None = None,
+    data_dir: str | None = None,
+    accept_changes: bool = False,
+    profile: bool = False,
+    log: str | Sequence[str] | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Resume what is unfinished in a folder; on the same machine it ends as if it had never been interrupted.
+
+    Args:
+        folder: of a run, or of the group that `clbench.evaluate` has made.
+        agents: classes that cannot be imported by their names, such as a notebook's.
+        workers: processes at a time; by default as many as before.
+        data_dir: where the images are now.
+        accept_changes: resume although an agent, the stream or run.json has changed since.
+        profile: write where this session's time goes into profile.csv.
+        log: experiment trackers that follow the run from now on, and receive its earlier records; "none" for none; by
+            default as before.
+        progress: show the progress, as the command line does.
+
+    Raises:
+        ResumeError: the run is in use or finished, or something has changed since.
+        AgentError: a job failed; the attribute `evaluation` holds what was finished, and so does the folder.
+    """
+    return _or_raise(
+        resume_folder(
+            Path(folder),
+            progress_display(progress),
+            agents=agents,
+            workers=workers,
+            data_dir=data_dir,
+            accept_changes=accept_changes,
+            profile=profile,
+            log=log,
+        )
+    )
+
+
+def carry_out(request: Request, out: Path, show: Show) -> Evaluation:
+    """Run what is requested in a new folder under `out`."""
+    runs = check_request(request)
+    config = runs[0].config
+    store = GroupStore(out, f"{config.stream.id}-{config.protocol}", [run.label for run in runs])
+    return _run(runs, store, show, Options(eager=True, draw=len(runs) == 1), request.together)
+
+
+def resume_folder(
+    folder: Path,
+    show: Show,
+    *,
+    agents: Sequence[type] = (),
+    workers: int | None = None,
+    data_dir: str | None = None,
+    accept_changes: bool = False,
+    profile: bool = False,
+    log: str | Sequence[str] | None = None,
+) -> Evaluation:
+    """Resume what is unfinished in a run folder or a group folder: see `resume`."""
+    folders = run_folders(folder)
+    manifests = [run_folder.read_manifest(private_paths=True) for run_folder in folders]
+    left = [manifest.status != "complete" for manifest in manifests]
+    if not any(left):
+        raise ResumeError(f"'{folder}' is complete: there is nothing to resume")
+    runs = [reopened(manifest, agents, workers, data_dir) for manifest in manifests]
+    trackers = None if log is None else check_trackers(log)
+    runs = [
+        replace(run, profile=profile, log=check_trackers(run.log) if trackers is None else trackers)
+        for run in runs
+    ]
+    store = GroupStore.existing(folder, dict(zip((run.label for run in runs), folders, strict=True)))
+    options = Options(accept_changes=accept_changes, eager=True, draw=len(runs) == 1)
+    return _run(runs, store, show, options, together=any(m.batched_runs > 1 for m in manifests))
+
+
+def _run(
+    runs: Sequence[Run], store: GroupStore, show: Show, options: Options, together: bool
+) -> Evaluation:
+    executor = local.LocalPool(
+        workers=runs[0].parallelism.workers,
+        schedule=local.together if together else local.as_requested,
+        options=options,
+    )
+    failures = run_missing(runs, store, executor, show)
+    evaluation = load_evaluation(store.path, failures)
+    if len(runs) > 1:
+        draw(
+            RunFolder(store.path),
+            evaluation.records,
+            evaluation.indicator_records,
+            [config.agent.name for config in evaluation.configs],
+            describe(evaluation.configs[0]),
+            evaluation.chance,
+        )
+    if evaluation.scores:
+        table = evaluation.summary
+        write_whole(
+            store.path / SCORES, lambda path: table.to_csv(path, index=False, lineterminator="\n")
+        )
+    return evaluation
+
+
+def _or_raise(evaluation: Evaluation) -> Evaluation:
+    if evaluation.failures:
+        error = AgentError("; ".join(failure.error for failure in evaluation.failures))
+        error.evaluation = evaluation
+        raise error
+    return evaluation

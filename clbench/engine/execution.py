@@ -1,0 +1,184 @@
+"""Running jobs in this process, several in lockstep."""
+
+import functools
+import importlib
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from clbench.data import LabelledData
+from clbench.data.sources import remember
+from clbench.engine.checkpointing import Checkpointer, can_resume
+from clbench.engine.events import Event, Failed, Finished, Note, Recorded, Started, Stopped
+from clbench.engine.job import Job
+from clbench.engine.profiling import Profile
+from clbench.errors import AgentError, ClbenchError, WriteError
+from clbench.loading import is_vectorized, load_agent
+from clbench.observing import Observer
+from clbench.records import Glimpse, Savepoint
+from clbench.registration import STREAMS, register
+from clbench.replaying import cuda_graph
+from clbench.runner import Lockstep, Part
+
+Classes = Mapping[str, type]
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    classes: Classes = MappingProxyType({}),
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, Event]]:
+    """Run jobs with the same stream, device and number of steps in lockstep; yield (index of the job, event).
+
+    If one of several jobs fails, each continues alone from its last checkpoint, so that it does not fail the others.
+
+    Args:
+        jobs: several only of agents whose class has `together`.
+        classes: agents that cannot be loaded by reference, by name.
+        stop: asked after every step; when true, the jobs save checkpoints and end.
+    """
+    try:
+        yield from _run_in_lockstep(jobs, classes, stop)
+        return
+    except Exception as error:
+        if len(jobs) == 1 or isinstance(error, WriteError):
+            known = isinstance(error, ClbenchError)
+            for index, job in enumerate(jobs):
+                text = str(error) if known else f"{job}: {type(error).__name__}: {error}"
+                yield index, Failed(text, traceback.format_exc())
+            return
+        names = ", ".join(dict.fromkeys(job.config.agent.name for job in jobs))
+        yield 0, Note(f"running {names} together failed ({error}); retrying one at a time")
+    # Outside the handler, so that the failed loop and its networks are freed first.
+    for index, job in enumerate(jobs):
+        for _, event in run_jobs([job.from_newest_checkpoint()], classes, stop):
+            if not isinstance(event, Started):
+                yield index, event
+
+
+def _run_in_lockstep(
+    jobs: Sequence[Job], classes: Classes, stop: Callable[[], bool]
+) -> Iterator[tuple[int, Event]]:
+    profile = Profile(jobs[0].config.device) if jobs[0].profile else None
+    try:
+        loop, checkpointers = _build(jobs, classes, stop, profile)
+        yield from ((index, Started()) for index in range(len(jobs)))
+        stopped = False
+        # Of several jobs, records wait for the next checkpoint: after a failure the jobs go back to it.
+        pending: list[list[Recorded]] = [[] for _ in jobs]
+        for index, event in loop:
+            if isinstance(event, Savepoint):
+                stopped = event.stopped
+                yield from ((index, note) for note in checkpointers[index].save(event.steps))
+                if checkpointers[index].last_step == event.steps:
+                    yield from ((index, record) for record in pending[index])
+                    pending[index] = []
+            elif isinstance(event, Glimpse):
+                yield index, event
+            else:
+                checkpointers[index].record(event)
+                if len(jobs) == 1:
+                    yield index, event
+                else:
+                    pending[index].append(event)
+        yield from ((index, record) for index, records in enumerate(pending) for record in records)
+        if profile is not None:
+            yield from ((0, record) for record in profile.records(jobs[0].config))
+        yield from ((index, Stopped() if stopped else Finished()) for index in range(len(jobs)))
+    finally:
+        if profile is not None:
+            profile.close()
+
+
+def _build(
+    jobs: Sequence[Job], classes: Classes, stop: Callable[[], bool], profile: Profile | None
+) -> tuple[Lockstep, list[Checkpointer]]:
+    """Return the jobs' loop, at its start or where it resumes, and what saves their checkpoints."""
+    first, config = jobs[0], jobs[0].config
+    ensure_registered(config.stream.id, first.modules, first.stream_class)
+    if first.data:
+        key = STREAMS[config.stream.id].load().data_key(config.stream)
+        remember(key, LabelledData.open(Path(first.data)))
+    owners = [classes.get(job.config.agent.name) or load_agent(job.reference) for job in jobs]
+    vectorized = is_vectorized(owners[0]) if first.vectorized is None else first.vectorized
+    seeds = sum(len(job.config.seeds) for job in jobs)
+    env = environment(config.stream, seeds if vectorized else None, config.device)
+    agents = [
+        _construct(owner, job, env.agent_spec, vectorized) for owner, job in zip(owners, jobs, strict=True)
+    ]
+    agent = agents[0] if len(jobs) == 1 else owners[0].together(agents)  # type: ignore[attr-defined]
+    observers: list[Any] = [
+        Observer(
+            agent,
+            job.config.agent.name,
+            job.config.seeds,
+            job.config.indicators,
+            job.config.indicators_every,
+            job.config.layers,
+        )
+        if job.config.indicators
+        else None
+        for agent, job in zip(agents, jobs, strict=True)
+    ]
+    on_cuda = vectorized and env.device.type == "cuda" and profile is None
+    record = functools.partial(cuda_graph, device=env.device) if on_cuda else None
+    if profile is not None:
+        env, agents = profile.env(env), [profile.agent(agent)]
+        agent, observers = agents[0], [observer and profile.observer(observer) for observer in observers]
+    parts = [
+        Part(job.config.agent.name, member, job.config.seeds, observer)
+        for job, member, observer in zip(jobs, agents, observers, strict=True)
+    ]
+    loop = Lockstep(env, agent, parts, stop=stop, record=record)
+    checkpointers = [
+        Checkpointer(job, functools.partial(loop.state_dict, index), can_resume(owner), profile)
+        for index, (job, owner) in enumerate(zip(jobs, owners, strict=True))
+    ]
+    if first.checkpoint:
+        states = [checkpointer.restore() for checkpointer in checkpointers]
+        try:
+            loop.load_state_dict(*states)
+        except ClbenchError:
+            raise
+        except Exception as error:
+            who = ", ".join(map(str, jobs))
+            raise AgentError(f"{who} cannot restore its state: {type(error).__name__}: {error}") from error
+    return loop, checkpointers
+
+
+def ensure_registered(stream: str, modules: Sequence[str], stream_class: str) -> None:
+    """Register a stream in this process: by importing modules that may do so, else from "module:Class"."""
+    for module in modules:
+        importlib.import_module(module)
+    if stream not in STREAMS:
+        register(stream, stream_class)
+
+
+def environment(stream: StreamSpec, seeds: int | None, device: str) -> StreamEnv | StreamVectorEnv:
+    """Return the environment of a resolved stream.
+
+    Args:
+        stream: the spec.
+        seeds: number of seeds that a vectorised agent trains; None for a plain agent's one.
+        device: where the learner runs.
+    """
+    overrides = {name: value for name, value in stream.to_json().items() if name not in ("id", "options")}
+    overrides.update(stream.options)
+    if seeds is None:
+        return StreamEnv(stream.id, agent_device=device, **overrides)
+    return StreamVectorEnv(stream.id, num_envs=seeds, device=device, **overrides)
+
+
+def _construct(owner: type, job: Job, spec: AgentSpec, vectorized: bool) -> Any:
+    name, seeds = job.config.agent.name, job.config.seeds
+    first = seeds if vectorized else seeds[0]
+    try:
+        return owner(spec, first, **job.config.agent.arguments)
+    except ClbenchError as error:
+        raise AgentError(f"{name}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise AgentError(
+            f"{name} raised {type(error).__name__}: {error} (seed {first}, when constructed)"
+        ) from error

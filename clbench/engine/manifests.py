@@ -1,0 +1,226 @@
+"""What a run's manifest says when it starts, and when it resumes."""
+
+import sys
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from clbench import machine
+from clbench.data import LabelledData
+from clbench.engine.checkpointing import VERSION, records_in
+from clbench.engine.events import Recorded
+from clbench.engine.job import Job
+from clbench.engine.parallelism import Parallelism
+from clbench.engine.run import Run
+from clbench.errors import DataError, ResumeError
+from clbench.loading import source_of
+from clbench.observing import DEFINITIONS
+from clbench.records import TaskRecord, least_seconds
+from clbench.results import RunFolder, RunManifest
+from clbench.results.manifest import Code, Data, Session
+
+ACCEPT = "pass --accept-changes to resume anyway"
+COMMANDS = ("evaluate", "sweep", "reproduce", "resume")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier sessions have done of a job.
+
+    Attributes:
+        records: tasks and indicators.
+        steps: completed lockstep steps.
+        checkpoint: file to resume from.
+    """
+
+    records: tuple[Recorded, ...]
+    steps: int
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run starts or resumes.
+
+    Attributes:
+        run: as it is carried out.
+        manifest: to write first.
+        earlier: what earlier sessions have done, by job.
+        notes: what the user should know.
+    """
+
+    run: Run
+    manifest: RunManifest
+    earlier: dict[int, Earlier]
+    notes: tuple[str, ...] = ()
+
+
+def new_manifest(run: Run, data: LabelledData) -> RunManifest:
+    """Return everything that is needed to repeat a run, and when and where it is made."""
+    now = circumstances(run.config.device)
+    return RunManifest(
+        status="running",
+        config=run.config,
+        env=run.env,
+        position=run.position,
+        batched_runs=run.batched_runs,
+        indicator_definitions=DEFINITIONS,
+        workers=run.parallelism.workers,
+        jobs=run.jobs_count,
+        profile=run.profile,
+        log=run.log,
+        sweep=run.sweep,
+        command=now.command,
+        started=now.started,
+        versions=now.versions,
+        hardware=now.hardware,
+        git=now.git,
+        **_sources(run, data),
+    )
+
+
+def _sources(run: Run, data: LabelledData) -> dict[str, Code | Data]:
+    return {
+        "agent_source": source_of(run.agent),
+        "stream_source": source_of(run.stream_class),
+        "data": Data(
+            source=data.source, size=len(data), num_classes=data.num_classes, sha256=data.checksum
+        ),
+    }
+
+
+def circumstances(device: str) -> Session:
+    """Return command, time, versions, hardware and commit of this session."""
+    return Session(
+        command=tuple(_command()),
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        versions=machine.versions(),
+        hardware=machine.hardware(device),
+        git=machine.git_state(Path.cwd()),
+    )
+
+
+def _command() -> list[str]:
+    """Return the command line as one would type it."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.stem
+    started = ["python", "-m", f"clbench.{name}"] if name in COMMANDS else [program.name]
+    return [*started, *sys.argv[1:]]
+
+
+def checksums(manifest: RunManifest) -> dict[str, str | None]:
+    """Return the checksums of what a run is made from."""
+    return {
+        "agent": manifest.agent_source.checksum,
+        "stream": manifest.stream_source.sha256,
+        "data": manifest.data.sha256,
+    }
+
+
+def jobs(run: Run, manifest: RunManifest, folder: RunFolder, data: str = "") -> list[Job]:
+    """Return a run's jobs, which save their checkpoints in its folder."""
+    return [
+        replace(job, checkpoints=str(folder.checkpoints(index).folder.resolve()))
+        for index, job in enumerate(run.jobs(data, checksums(manifest)))
+    ]
+
+
+def resume(run: Run, manifest: RunManifest, folder: RunFolder, data: LabelledData, accept: bool) -> Start:
+    """Return how an unfinished run resumes: on the same machine it ends as if it had never been interrupted.
+
+    Args:
+        run: with its stream resolved.
+        manifest: in the folder.
+        folder: of the run.
+        data: of its stream.
+        accept: resume although something has changed.
+
+    Raises:
+        ResumeError: agent, stream or manifest have changed.
+        DataError: the data has.
+    """
+    config = replace(run.config, device=manifest.config.device, threads=manifest.config.threads)
+    parallelism = replace(run.parallelism, shards=manifest.jobs, threads=config.threads)
+    run = replace(run, config=config, parallelism=parallelism)
+    now = replace(manifest, config=config, **_sources(run, data))
+    changed = {
+        name for name, checksum in checksums(manifest).items() if checksums(now)[name] != checksum
+    }
+    if not accept:
+        _refuse(changed, manifest)
+    earlier: dict[int, Earlier] = {}
+    for index, job in enumerate(jobs(run, now, folder)):
+        newest = folder.checkpoints(index).newest()
+        if newest is None:
+            continue
+        path, checkpoint = newest
+        if checkpoint.get("version") != VERSION:
+            raise ResumeError(f"'{folder.path}' was made by another version of clbench: start a new run")
+        identity = checkpoint["job"]
+        differing = [name for name, value in job.identity().items() if identity.get(name) != value]
+        if differing and not accept:
+            raise ResumeError(
+                f"'{folder.path}': {differing[0]} in run.json is not that of the checkpoints: "
+                f"put it back, or {ACCEPT}"
+            )
+        changed |= {f"{name} of job {index}" for name in differing if name != "sources"}
+        done = checkpoint["steps"] == job.total_steps
+        if "seeds" not in differing and (checkpoint["loop"] is not None or done):
+            records = tuple(records_in(checkpoint))
+            earlier[index] = Earlier(records, checkpoint["steps"], str(path.resolve()))
+    session = replace(
+        circumstances(config.device),
+        steps={str(index): job.steps for index, job in earlier.items()},
+        indicator_definitions=None if manifest.indicator_definitions == DEFINITIONS else DEFINITIONS,
+        accepted_changes=tuple(sorted(changed)) if accept else (),
+    )
+    # Of a session that was killed, no other time is known.
+    tasks = [record for job in earlier.values() for record in job.records if isinstance(record, TaskRecord)]
+    seconds = max(manifest.timing.seconds, least_seconds(tasks))
+    now = replace(
+        now,
+        status="running",
+        workers=run.parallelism.workers,
+        batched_runs=run.batched_runs,
+        profile=run.profile,
+        log=run.log,
+        resumed=(*manifest.resumed, session),
+        timing=replace(manifest.timing, seconds=seconds),
+        failures=(),
+        undefined_indicators={},
+    )
+    return Start(run, now, earlier, _notes(manifest, session))
+
+
+def _refuse(changed: set[str], manifest: RunManifest) -> None:
+    if "data" in changed:
+        checksum = (manifest.data.sha256 or "")[:8]
+        raise DataError(
+            f"the images are not those that the run started with ({manifest.data.source}, sha256 {checksum}...): "
+            "name their folder with --data-dir"
+        )
+    for name in sorted(changed):
+        what = "the stream's file" if name == "stream" else f"the code of {manifest.config.agent.name}"
+        raise ResumeError(f"{what} has changed since the run started: put it back, or {ACCEPT}")
+
+
+def _notes(manifest: RunManifest, session: Session) -> tuple[str, ...]:
+    """Return what the user should know of a run that resumes on another machine, or with other versions."""
+    notes = []
+    changes = [
+        f"{name} was {before.get(name)}, now it is {now.get(name)}"
+        for before, now, names in (
+            (manifest.versions, session.versions, ("clbench", "torch", "numpy")),
+            (manifest.hardware, session.hardware, ("processor", "accelerator")),
+        )
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+    if changes:
+        notes.append(f"the rest may round differently: {'; '.join(changes)}")
+    if session.indicator_definitions is not None and manifest.config.indicators:
+        notes.append(
+            f"indicators of the rest have other definitions, {DEFINITIONS} instead of "
+            f"{manifest.indicator_definitions}: the changelog says what differs"
+        )
+    return tuple(notes)

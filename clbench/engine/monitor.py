@@ -1,0 +1,164 @@
+"""Follows one run's events: records into its folder and to trackers, progress to the display."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from clbench.engine.events import Event, Failed, Note, Output, Recorded, Started
+from clbench.engine.job import Job
+from clbench.engine.manifests import Earlier
+from clbench.engine.progress import Progress, RunProgress, State
+from clbench.records import Glimpse, IndicatorRecord, ProfileRecord, TaskRecord, Undefined
+from clbench.results import RunFolder
+from clbench.tracking import Trackers
+
+
+class RunMonitor:
+    """What is known of a run.
+
+    Args:
+        label: of the run.
+        jobs: all of them.
+        workers: processes at a time.
+        folder: where records go.
+        trackers: receive all records, those of earlier sessions, too.
+        progress: what shows how the run gets on.
+        earlier: what earlier sessions have done, by job.
+
+    Attributes:
+        tasks: records.
+        indicators: records.
+        undefined: why indicators could not be measured, by name.
+        profile: records.
+        failures: of jobs.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        jobs: Sequence[Job],
+        workers: int,
+        folder: RunFolder,
+        trackers: Trackers,
+        progress: Progress,
+        earlier: Mapping[int, Earlier],
+    ) -> None:
+        self.label, self._jobs, self._workers, self._folder = label, jobs, workers, folder
+        self._trackers, self._progress = trackers, progress
+        self.tasks: list[TaskRecord] = []
+        self.indicators: list[IndicatorRecord] = []
+        self.undefined: dict[str, str] = {}
+        self.profile: list[ProfileRecord] = []
+        self.failures: list[tuple[Job, Failed]] = []
+        self._seeds = [seed for job in jobs for seed in job.config.seeds]
+        self._order = {seed: index for index, seed in enumerate(self._seeds)}
+        self._steps = [0] * len(jobs)  # lockstep steps
+        self._now: dict[int, tuple[int, float]] = {}  # task and accuracy in it, by job
+        self._finished: defaultdict[int, list[float]] = defaultdict(list)  # accuracies of seeds, by task
+        self._started = self._last_event = 0.0
+        for index, job in earlier.items():
+            for record in job.records:
+                self._take_record(index, record)
+            self._steps[index] = job.steps
+        self._earlier_steps = self._total_steps
+
+    def take(self, index: int, event: Event) -> None:
+        """Take an event of job number `index`."""
+        if isinstance(event, Output):
+            self._progress.output(self.label, event.line)
+            return
+        if isinstance(event, Note):
+            self._progress.note(event.text)
+            return
+        self._last_event = time.perf_counter()
+        job = self._jobs[index]
+        if isinstance(event, (TaskRecord, IndicatorRecord, Undefined, ProfileRecord)):
+            self._take_record(index, event)
+            if not (isinstance(event, TaskRecord) and event.seed == job.config.seeds[-1]):
+                return
+            self.write()
+        elif isinstance(event, Started):
+            self._started = self._started or self._last_event
+        elif isinstance(event, Glimpse):
+            self._steps[index], self._now[index] = event.steps, (event.task, event.accuracy)
+        elif isinstance(event, Failed):
+            self.failures.append((job, event))
+        self.show()
+
+    def _take_record(self, index: int, record: Recorded | ProfileRecord) -> None:
+        if isinstance(record, Undefined):
+            self.undefined[record.indicator] = record.reason
+        elif isinstance(record, ProfileRecord):
+            self.profile.append(record)
+        elif isinstance(record, IndicatorRecord):
+            self.indicators.append(record)
+            self._trackers.take(record)
+        else:
+            self.tasks.append(record)
+            self._trackers.take(record)
+            config = self._jobs[index].config
+            accuracies = self._finished[record.task]
+            accuracies.append(record.accuracy)
+            self._now[index] = record.task, record.accuracy
+            if record.seed == config.seeds[-1]:
+                self._steps[index] = (record.task + 1) * config.stream.steps_per_task
+                self._now[index] = record.task, fmean(accuracies[-len(config.seeds) :])
+
+    @property
+    def started(self) -> bool:
+        """Whether a job has started in this session."""
+        return self._started > 0
+
+    def show(self) -> None:
+        """Show how far the run is."""
+        self._progress.update(self.snapshot())
+
+    def write(self) -> None:
+        """Write the tables as they are."""
+        self.tasks.sort(key=lambda record: (self._order[record.seed], record.task))
+        self._folder.write_tasks(self.tasks)
+        if self.indicators:
+            # Records of one step stay in the order in which they were measured.
+            self.indicators.sort(key=lambda record: (self._order[record.seed], record.task, record.step))
+            self._folder.write_indicators(self.indicators)
+
+    def snapshot(self) -> RunProgress:
+        """Return how far the run is."""
+        stream, seconds = self._jobs[0].config.stream, self._last_event - self._started
+        seconds = seconds if self._started else 0.0
+        complete = [task for task, seeds in self._finished.items() if len(seeds) == len(self._seeds)]
+        last = self._finished[max(complete)] if complete else [math.nan]
+        state: State = "failed" if self.failures else "running" if self._started else "waiting"
+        return RunProgress(
+            label=self.label,
+            total=len(self._seeds) * self._jobs[0].total_steps,
+            state=state,
+            steps=self._total_steps,
+            task=min((task for task, _ in self._now.values()), default=0),
+            num_tasks=stream.num_tasks,
+            accuracy=fmean(accuracy for _, accuracy in self._now.values()) if self._now else math.nan,
+            tasks_finished=len(complete),
+            last_accuracy=fmean(last),
+            seconds=seconds,
+            steps_per_second=(self._total_steps - self._earlier_steps) / seconds if seconds else 0.0,
+        )
+
+    @property
+    def _total_steps(self) -> int:
+        return sum(
+            len(job.config.seeds) * steps for job, steps in zip(self._jobs, self._steps, strict=True)
+        )
+
+    def rate(self) -> float | None:
+        """Return updates of single seeds' learners per second of wall time; None if no task is finished.
+
+        The mean rate of jobs, times how many of them run at a time.
+        """
+        rates = []
+        for job in self._jobs:
+            tasks = [record for record in self.tasks if record.seed == job.config.seeds[0]]
+            if seconds := sum(task.seconds for task in tasks):
+                rates.append(sum(task.steps for task in tasks) * len(job.config.seeds) / seconds)
+        return fmean(rates) * min(self._workers, len(self._jobs)) if rates else None

@@ -1,0 +1,268 @@
+"""From a request to checked runs: every name looked up, every value validated, before anything starts."""
+
+import itertools
+import math
+import numbers
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from clbench.config import AgentConfig, RunConfig
+from clbench.engine.parallelism import choose_parallelism
+from clbench.engine.run import Run
+from clbench.envs.vector import check_device
+from clbench.errors import LoadError, OptionError, UnknownNameError
+from clbench.indicators.layers import LayerChoice, check_layer_choice
+from clbench.loading import (
+    check_agent,
+    check_arguments,
+    is_vectorized,
+    load_agent,
+    load_indicator,
+    parameters,
+    source_of,
+)
+from clbench.machine import cores
+from clbench.observing import ALL, DEFAULT
+from clbench.places import recorded
+from clbench.registration import lookup, resolve
+from clbench.seeding import check_seed
+from clbench.specs import Layers, Protocol, StreamSpec, check_choice, check_count, names_in, protocol
+
+AgentLike = str | type
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asks for, unchecked; see `clbench.evaluate` for the fields."""
+
+    agents: AgentLike | Sequence[AgentLike]
+    env: str = "RandomLabelMNIST-v0"
+    protocol: str = "quick"
+    seeds: int | Sequence[int] | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    workers: int | None = None
+    indicators: str | Sequence[str] | None = None
+    indicators_every: int | None = None
+    layers: LayerChoice = None
+    together: bool = False
+    profile: bool = False
+    log: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.profile and self.together:
+            raise OptionError("a profile is of one agent at a time: drop either profile or together")
+
+
+def check_request(request: Request) -> list[Run]:
+    """Return the runs that a request asks for, one per agent.
+
+    Raises:
+        UsageError: something in the request does not exist or is not possible.
+    """
+    agents = _load_agents(request)
+    rules = protocol(request.protocol)
+    overrides = {name: value for name, value in request.overrides.items() if value is not None}
+    stream_class = lookup(request.env).load()
+    settings = protocol_settings(rules, stream_class.has_own_data(), overrides)
+    by_protocol, stream = resolve(request.env, settings), resolve(request.env, {**settings, **overrides})
+    shared: dict[str, Any] = {
+        "stream": stream,
+        "protocol": request.protocol,
+        "overrides": _changes(by_protocol, stream, overrides),
+        "seeds": check_seeds(rules.seeds if request.seeds is None else request.seeds),
+        "device": choose_device(request.device),
+        "indicators": check_indicators(request.indicators),
+        "indicators_every": None
+        if request.indicators_every is None
+        else check_count("indicators_every", request.indicators_every),
+        "layers": check_layers(request.layers),
+    }
+    shared["indicator_sources"] = indicator_sources(shared["indicators"])
+    runs = [
+        Run(
+            config=RunConfig(agent=agent, **shared),
+            agent=owner,
+            label=agent.name,
+            env=request.env,
+            profile=request.profile,
+            log=request.log,
+            position=position,
+        )
+        for position, (agent, owner) in enumerate(agents)
+    ]
+    return _in_parallel(runs, request)
+
+
+def _in_parallel(runs: Sequence[Run], request: Request) -> list[Run]:
+    """Return the runs spread over processes so that all together are quickest."""
+    workers = None if request.workers is None else check_count("workers", request.workers)
+    vectorized = sum(run.vectorized for run in runs)
+    if any(run.inline for run in runs) or (runs[0].on_accelerator and vectorized and workers is None):
+        workers = 1  # one process keeps an accelerator busy; several would only share it
+    groups = min(vectorized, 1) if request.together else vectorized
+    parallelism = choose_parallelism(
+        len(runs[0].config.seeds), groups, len(runs) - vectorized, cores(), workers
+    )
+    return [run.with_parallelism(parallelism) for run in runs]
+
+
+def protocol_settings(rules: Protocol, own_data: bool, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a protocol sets of a stream; of a stream with its own data, only the length."""
+    settings: dict[str, Any] = {"num_tasks": rules.num_tasks, "epochs_per_task": rules.epochs_per_task}
+    if not own_data:
+        settings |= {"source": rules.source, "num_samples": rules.num_samples}
+        if overrides.get("source", rules.source) != rules.source:
+            settings["num_samples"] = None  # another source: all that it has
+    return settings
+
+
+def _changes(by_protocol: StreamSpec, stream: StreamSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the overrides that change the protocol; where files are does not."""
+
+    def value(spec: StreamSpec, name: str) -> Any:
+        return spec.options[name] if name in spec.options else getattr(spec, name)
+
+    return {
+        name: value(stream, name)
+        for name in overrides
+        if name != "data_dir" and value(stream, name) != value(by_protocol, name)
+    }
+
+
+def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """Return root seeds: 0, 1, ... for a count, else those listed, which must differ."""
+    if isinstance(seeds, numbers.Integral):
+        return tuple(range(check_count("seeds", seeds)))
+    listed = tuple(check_seed(seed) for seed in seeds)  # type: ignore[union-attr]
+    if not listed:
+        raise OptionError("seeds: give at least one")
+    if len(set(listed)) < len(listed):
+        raise OptionError(f"seeds {', '.join(map(str, listed))}: each may occur once")
+    return listed
+
+
+def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return names of indicators: those listed, "all", "none", or for None those that cost next to nothing.
+
+    A name with a colon refers to a custom function, which is loaded.
+
+    >>> check_indicators("sharpness,feature_rank")
+    ('sharpness', 'feature_rank')
+    """
+    if wanted is None:
+        return DEFAULT
+    names = names_in(wanted)
+    if names in (["all"], ["none"]):
+        return ALL if names == ["all"] else ()
+    for name in names:
+        if ":" in name:
+            load_indicator(name)
+            continue
+        check_choice("indicator", name, dict.fromkeys((*ALL, "all", "none")))
+        if name in ("all", "none"):
+            raise OptionError(f"indicators: '{name}' cannot be combined with others")
+    return tuple(dict.fromkeys(names))
+
+
+def indicator_sources(names: Sequence[str]) -> dict[str, str | None]:
+    """Return the SHA-256 of the file of each custom indicator, by reference."""
+    return {name: source_of(load_indicator(name)).sha256 for name in names if ":" in name}
+
+
+def check_layers(wanted: LayerChoice) -> Layers:
+    """Return a choice of layers as JSON holds it: None, a depth, patterns, or patterns by layer.
+
+    A text is read as on the command line.
+
+    >>> check_layers("1"), check_layers("blocks.*, head"), check_layers("body=blocks.*,body=stem,head=fc")
+    (1, ['blocks.*', 'head'], {'body': ['blocks.*', 'stem'], 'head': ['fc']})
+    """
+    if isinstance(wanted, str):
+        wanted = _parse_layers(wanted)
+    check_layer_choice(wanted)
+    if wanted is None or isinstance(wanted, int):
+        return wanted
+    if isinstance(wanted, Mapping):
+        return {
+            layer: [patterns] if isinstance(patterns, str) else list(patterns)
+            for layer, patterns in wanted.items()
+        }
+    return list(wanted)
+
+
+def _parse_layers(text: str) -> Layers:
+    names = names_in(text)
+    if len(names) == 1 and names[0].isdecimal():
+        return int(names[0])
+    if not any("=" in name for name in names):
+        return names
+    named: dict[str, list[str]] = {}
+    for layer, equals, pattern in (name.partition("=") for name in names):
+        if not (layer and equals and pattern):
+            raise OptionError(f"layers={text!r}: name all layers or none, as in body=blocks.*")
+        named.setdefault(layer, []).append(pattern)
+    return named
+
+
+def choose_device(name: str) -> str:
+    """Return `name` checked, or for "auto" the best device here: cuda, mps, cpu."""
+    if name != "auto":
+        return str(check_device(name))
+    if torch.cuda.is_available():
+        return str(check_device("cuda"))
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _load_agents(request: Request) -> list[tuple[AgentConfig, type]]:
+    listed = [request.agents] if isinstance(request.agents, (str, type)) else request.agents
+    if not listed:
+        raise UnknownNameError("no agent was named; for example: agents.vanilla (clbench list shows all)")
+    agents: dict[str, tuple[AgentConfig, type]] = {}
+    for agent in listed:
+        if not isinstance(agent, (str, type)):
+            raise LoadError(f"{agent!r} is not an agent: pass a reference or a class")
+        reference = agent if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
+        if any(config.reference == reference for config, _ in agents.values()):
+            raise OptionError(f"agent '{reference}' is named twice")
+        name = _new_name(recorded(reference), agents)
+        owner = load_agent(agent) if isinstance(agent, str) else check_agent(agent, name)
+        arguments = _checked_arguments(name, owner, request.arguments)
+        location = "" if name == reference else reference
+        agents[name] = AgentConfig(name=name, arguments=arguments, location=location), owner
+    return list(agents.values())
+
+
+def _checked_arguments(name: str, owner: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that an agent is constructed with, its defaults among them."""
+    check_arguments(name, owner, given)
+    if "step_size" in given and not 0 < given["step_size"] < math.inf:
+        raise OptionError(f"step_size={given['step_size']} must be above 0 and finite")
+    for key, value in given.items():
+        if not _is_plain(value):
+            raise OptionError(
+                f"{key}={value!r} cannot be recorded: give numbers, strings, true, false or lists"
+            )
+    defaults = {key: value for key, value in parameters(owner).items() if _is_plain(value)}
+    check = getattr(owner, "check_arguments", None)
+    if check is not None:
+        check({**defaults, **given})
+    return {**defaults, **given}
+
+
+def _new_name(name: str, taken: Collection[str]) -> str:
+    """Return a name that no other agent has: files of the same name may be in several folders."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(
+        candidate for candidate in itertools.chain([name], numbered) if candidate not in taken
+    )
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))

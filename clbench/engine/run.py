@@ -1,0 +1,140 @@
+"""A checked run: its config, and what this process needs to carry it out."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from clbench.config import RunConfig
+from clbench.data import LabelledData
+from clbench.data.sources import SOURCES
+from clbench.engine.checkpointing import can_resume, cannot_resume
+from clbench.engine.job import Job
+from clbench.engine.parallelism import Parallelism, split
+from clbench.loading import is_vectorized
+from clbench.registration import lookup
+from clbench.results.manifest import SweepCell
+from clbench.streams import Stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One agent on one stream with some seeds, checked and ready to run.
+
+    Attributes:
+        config: what is run; its stream's num_samples may still be None until the data is loaded.
+        agent: the agent's class.
+        label: how progress and errors name the run.
+        env: the stream as the user named it.
+        parallelism: how the seeds are spread over processes.
+        profile: whether to measure where the time goes.
+        log: names of the trackers that follow the run.
+        sweep: the sweep that it belongs to.
+        position: among the runs of a group, from 0.
+        batched_runs: runs that are trained as one batch, including this one.
+    """
+
+    config: RunConfig
+    agent: type
+    label: str
+    env: str
+    parallelism: Parallelism = Parallelism()
+    profile: bool = False
+    log: tuple[str, ...] = ()
+    sweep: SweepCell | None = None
+    position: int = 0
+    batched_runs: int = 1
+
+    @property
+    def stream_class(self) -> type[Stream]:
+        """The class of its stream."""
+        return lookup(self.env).load()
+
+    @property
+    def vectorized(self) -> bool:
+        """Whether the agent trains its seeds in lockstep."""
+        return is_vectorized(self.agent)
+
+    @property
+    def on_accelerator(self) -> bool:
+        """Whether its learners run on something other than CPUs."""
+        return self.config.device != "cpu"
+
+    @property
+    def inline(self) -> bool:
+        """Whether it has to run in this process, since no other could import its classes."""
+        return not (importable(self.agent) and importable(self.stream_class))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that may register the stream: the one that the user named, and its class's."""
+        names = (self.env.rpartition(":")[0], self.stream_class.__module__)
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all seeds' learners; loads data only if a stream has its own and all of it is wanted."""
+        stream = self.config.stream
+        if stream.num_samples is None:
+            stream_class = self.stream_class
+            own = stream_class.has_own_data()
+            size = len(load_data(self)) if own else SOURCES[stream.source].size
+            stream = stream_class.resolve(stream, size)
+        return len(self.config.seeds) * stream.num_tasks * stream.steps_per_task
+
+    @property
+    def jobs_count(self) -> int:
+        """Into how many jobs the seeds are divided."""
+        return self.parallelism.shards if self.vectorized else len(self.config.seeds)
+
+    def with_parallelism(self, parallelism: Parallelism) -> "Run":
+        """Return the run spread over processes so."""
+        config = replace(self.config, threads=parallelism.threads)
+        return replace(self, config=config, parallelism=parallelism)
+
+    def resolved(self, data: LabelledData) -> "Run":
+        """Return the run with its stream resolved for its data."""
+        stream = self.stream_class.resolve(self.config.stream, len(data))
+        return replace(self, config=replace(self.config, stream=stream))
+
+    def jobs(self, data: str = "", sources: Mapping[str, str | None] | None = None) -> list[Job]:
+        """Return the run's jobs.
+
+        Args:
+            data: folder to map the stream's data from, "" to load it.
+            sources: checksums of what they run.
+        """
+        owner = self.stream_class
+        return [
+            Job(
+                config=replace(self.config, seeds=seeds),
+                reference=self.config.agent.reference,
+                vectorized=self.vectorized,
+                modules=self.modules,
+                stream_class=f"{owner.__module__}:{owner.__qualname__}",
+                data=data,
+                sources=sources or {},
+                profile=self.profile,
+            )
+            for seeds in split(self.config.seeds, self.jobs_count)
+        ]
+
+    @property
+    def resume_warnings(self) -> list[str]:
+        """A note if the agent cannot be resumed."""
+        if can_resume(self.agent):
+            return []
+        name = self.config.agent.name
+        return [cannot_resume(f"{name}: a seed", "it has no state_dict and load_state_dict")]
+
+
+def load_data(run: Run) -> LabelledData:
+    """Return the data of a run's stream, on the CPU."""
+    return run.stream_class.shared_data(run.config.stream, torch.device("cpu"))
+
+
+def importable(owner: type) -> bool:
+    """Tell whether another process finds this class by its module and name."""
+    module = sys.modules.get(owner.__module__)
+    return owner.__module__ != "__main__" and getattr(module, owner.__qualname__, None) is owner

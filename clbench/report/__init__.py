@@ -1,0 +1,1 @@
+"""Tables and progress displays for the terminal."""

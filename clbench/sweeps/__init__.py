@@ -1,0 +1,1 @@
+"""Sweeps: many runs from one file, each in an ordinary run folder, all in one folder."""

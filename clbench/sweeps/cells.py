@@ -1,0 +1,178 @@
+"""Cells of a sweep: each a checked run under a label, and a key that its folder's name ends in."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clbench.data.sources import SOURCES
+from clbench.engine.parallelism import Parallelism
+from clbench.engine.requests import Request, check_request
+from clbench.engine.run import Run
+from clbench.errors import OptionError, UsageError
+from clbench.places import recorded_in
+from clbench.registration import COMMON_OPTIONS
+from clbench.results.manifest import SweepCell
+from clbench.specs import check_choice, plain
+from clbench.sweeps.settings import Settings, SweepRequest, read_settings, settings_of
+
+LISTED = 3
+"""Entries of a list that a label shows."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked sweep.
+
+    Attributes:
+        name: of its folder.
+        runs: in the order of the file, each once; their labels say agent and varied settings.
+        varied: settings that differ between runs, such as "agent" and "arguments.step_size".
+        notes: what the user should know.
+        source: the sweep file, or the mapping as JSON, to keep a copy of.
+        path: the sweep file; None for a mapping.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    varied: tuple[str, ...]
+    notes: tuple[str, ...]
+    source: str
+    path: Path | None = None
+
+    @property
+    def copy_name(self) -> str:
+        """Name of the copy of the sweep file."""
+        return "sweep.json" if self.path is None else "sweep.toml"
+
+
+def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
+    """Return the sweep that a TOML file, or a mapping of its shape, describes; nothing is started.
+
+    Raises:
+        UsageError: something does not exist or is not possible; the text names the cell.
+    """
+    if isinstance(source, Mapping):
+        text = json.dumps(plain(source), indent=2, default=_reference) + "\n"
+        return _check(settings_of(source), text)
+    path = Path(source)
+    return replace(_check(read_settings(path), path.read_text(encoding="utf-8")), path=path)
+
+
+def _check(request: SweepRequest, source: str) -> Sweep:
+    cells = [settings for _, settings in request.cells]
+    varied = _varied(cells)
+    numbers = {name: _numbered(cells, name) for name in varied}
+    runs: dict[str, Run] = {}
+    repeated = []
+    for where, settings in request.cells:
+        numbered = {
+            name: numbers[name][text]
+            for name in varied
+            if name in settings and (text := _json(settings[name])) in numbers[name]
+        }
+        label = _label(settings, varied, numbered)
+        try:
+            run = _run(settings)
+        except UsageError as error:
+            raise type(error)(f"{where}, {label}: {error}") from error
+        key = run.config.key
+        if key in runs:
+            repeated.append(f"{label} ({where})")
+            continue
+        if any(other.label == label for other in runs.values()):  # "1" and 1 look the same
+            label = f"{label} {key}"
+        cell = SweepCell(name=request.name, varied=varied, numbered=numbered)
+        runs[key] = replace(_renamed(run, numbered.get("agent")), label=label, sweep=cell)
+    notes = [f"in the file more than once, run once: {', '.join(repeated)}"] if repeated else []
+    return Sweep(request.name, tuple(runs.values()), varied, tuple(notes), source)
+
+
+def _run(settings: Settings) -> Run:
+    def table(name: str) -> dict[str, Any]:
+        return {
+            key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{name}.")
+        }
+
+    request = Request(
+        agents=[settings["agent"]],
+        env=settings.get("env", "RandomLabelMNIST-v0"),
+        protocol=settings.get("protocol", "quick"),
+        seeds=settings.get("seeds"),
+        overrides={**{name: settings.get(name) for name in COMMON_OPTIONS}, **table("options")},
+        arguments=table("arguments"),
+        device=settings.get("device", "auto"),
+        workers=1,
+        indicators=settings.get("indicators"),
+        indicators_every=settings.get("indicators_every"),
+    )
+    (run,) = check_request(request)
+    if run.inline:
+        raise OptionError("no other process can import the agent or the stream: put it into a file")
+    stream = run.config.stream
+    if not run.stream_class.has_own_data():
+        check_choice("source", stream.source, SOURCES)
+    return run.with_parallelism(Parallelism())
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """Return the key that a run with these settings has in any sweep; errors do not name the cell."""
+    ((_, flat),) = settings_of({"name": "alone", "cell": [settings]}).cells
+    return _run(flat).config.key
+
+
+def _renamed(run: Run, name: str | None) -> Run:
+    """Return the run with its agent under another name, if it would be recorded as another run's is."""
+    if name is None:
+        return run
+    agent = replace(run.config.agent, name=name, location=run.config.agent.reference)
+    return replace(run, config=replace(run.config, agent=agent))
+
+
+def _varied(cells: Sequence[Settings]) -> tuple[str, ...]:
+    """Return the settings that differ between cells."""
+    names = dict.fromkeys(name for settings in cells for name in settings)
+    return tuple(name for name in names if len({_json(settings.get(name)) for settings in cells}) > 1)
+
+
+def _numbered(cells: Sequence[Settings], name: str) -> dict[str, str]:
+    """Return, by a setting's value as JSON, a numbered text for each that would be recorded as an earlier one is."""
+    same: dict[str, dict[str, Any]] = {}
+    for value in (settings[name] for settings in cells if name in settings):
+        recorded = _json(recorded_in(plain(value), only_here=True))
+        same.setdefault(recorded, {}).setdefault(_json(value), value)
+    return {
+        text: f"{_brief(value)} ({number})"
+        for values in same.values()
+        for number, (text, value) in enumerate(values.items(), 1)
+        if number > 1
+    }
+
+
+def _label(settings: Settings, varied: Sequence[str], numbered: Mapping[str, str]) -> str:
+    def parts() -> Iterator[str]:
+        yield numbered.get("agent") or _text(settings["agent"])
+        for name in varied:
+            if name in settings and name != "agent":
+                yield f"{name.rpartition('.')[2]}={numbered.get(name) or _brief(settings[name])}"
+
+    return " ".join(parts())
+
+
+def _brief(value: Any) -> str:
+    """Return a value as text, of a long list the length."""
+    return f"({len(value)})" if isinstance(value, list) and len(value) > LISTED else _text(value)
+
+
+def _text(value: Any) -> str:
+    return _json(recorded_in(plain(value), only_here=True)).strip('"')
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), default=_reference)
+
+
+def _reference(value: object) -> str:
+    """Return a class as one would name it; anything else as Python shows it."""
+    return f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else repr(value)
