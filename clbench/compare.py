@@ -68,8 +68,8 @@ def _main(arguments: Sequence[str]) -> int:
         raise OptionError(f"--out '{options.out}': a figure's name ends in {', '.join(SUFFIXES)}")
     entries = [
         entry
-        for run in find_runs(*options.runs)
-        for entry in entries_of(run.name, run.facts, run.folder.read_tasks())
+        for name, folder in {run.name: run.folder for run in find_runs(*options.runs)}.items()
+        for entry in entries_of(name, folder.read_run(), folder.read_tasks())
     ]
     found = compare(entries, options.reference, options.score, options.agent, options.mix)
     written = []  # before anything is printed: whoever reads that may leave early

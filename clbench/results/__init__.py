@@ -1,16 +1,22 @@
-"""The only writer and reader of run folders. Every file appears whole or not at all."""
+"""The only writer and reader of run folders. Every file is written whole or not at all."""
 
-from clbench.results.folder import LOG, RUN, RunFolder, columns, frame
-from clbench.results.loading import KeptRun, Results, fact, find_runs, load_results
-from clbench.results.states import States
+from clbench.results.checkpoints import Checkpoints
+from clbench.results.folder import LOG, RUN, RunFolder
+from clbench.results.loading import Results, StoredRun, fact, find_runs, load_results
+from clbench.results.manifest import RunManifest
+from clbench.results.tables import columns, frame
+
+States = Checkpoints  # until the engine is rewritten
 
 __all__ = [
     "LOG",
     "RUN",
-    "KeptRun",
+    "Checkpoints",
     "Results",
     "RunFolder",
+    "RunManifest",
     "States",
+    "StoredRun",
     "columns",
     "fact",
     "find_runs",

@@ -1,58 +1,58 @@
-"""A run's folder: run.json, tables, figures, and while it runs the states of its jobs."""
+"""A run's folder: run.json, tables, figures, and while it runs the checkpoints of its jobs."""
 
 import contextlib
-import csv
-import io
+import copy
 import json
-import math
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from clbench.errors import DataError, InUseError, OutputError, WriteError
-from clbench.places import recorded, recorded_in
-from clbench.records import SCHEMA_VERSION, IndicatorRecord, ProfileRecord, TaskRecord
+from clbench.places import private_in, put_back, recorded, recorded_in
+from clbench.records import SCHEMA_VERSION as OLD_SCHEMA_VERSION
+from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
+from clbench.results.checkpoints import Checkpoints
 from clbench.results.files import write_whole
-from clbench.results.older import modernized
-from clbench.results.states import States
+from clbench.results.manifest import SCHEMA_VERSION, RunManifest
+from clbench.results.older import convert_indicators, upgrade
+from clbench.results.tables import read_csv, to_csv
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 RUN, TASKS, INDICATORS, PROFILE, STATE = "run.json", "tasks.csv", "indicators.csv", "profile.csv", "state"
 LOG = "failures.log"
-Record = TaskRecord | IndicatorRecord | ProfileRecord
-AnyRecord = TypeVar("AnyRecord", TaskRecord, IndicatorRecord)
+PATHS = "paths"  # private file with this machine's paths, which run.json does not have
+LONGEST_NAME = 120
 
 
 class RunFolder:
-    """A folder that holds one run: run.json, tasks.csv, indicators.csv, figures."""
+    """A folder that holds a run: run.json, tasks.csv, indicators.csv, figures.
+
+    The runs of several agents share a group folder, which holds a run folder for each, and figures of all of them.
+    Every file is written whole or not at all.
+
+    Args:
+        path: the folder.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunFolder":
-        """Make a new folder `parent/name-N` with the least N that is free; never an existing one.
+        """Create the folder `parent/name-N` with the smallest N above all that exist.
 
         Raises:
             OutputError: `parent` cannot be written.
         """
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            number = 1 + max(
-                (
-                    int(found[1])
-                    for path in parent.iterdir()
-                    if (found := re.fullmatch(re.escape(name) + r"-(\d+)", path.name))
-                ),
-                default=0,
-            )
+            taken = (re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in parent.iterdir())
+            number = 1 + max((int(match[1]) for match in taken if match), default=0)
             while True:
                 path = parent / f"{name}-{number}"
                 try:
@@ -65,119 +65,170 @@ class RunFolder:
                 f"cannot write to the output folder '{parent}': {error.strerror or error}"
             ) from error
 
-    def write_run(self, facts: Mapping[str, Any]) -> None:
-        """Write run.json, with paths as `clbench.places` has them."""
-        data = {"schema_version": SCHEMA_VERSION, **recorded_in(facts)}
-        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-        self._write(RUN, lambda path: path.write_text(text, encoding="utf-8"), lasting=True)
+    def create_runs(self, agents: Sequence[str]) -> list["RunFolder"]:
+        """Return a run folder for each agent: this one for a single agent, else a new folder in this one.
 
-    def write_tasks(self, records: Iterable[TaskRecord]) -> None:
-        """Write tasks.csv; floats keep all their digits."""
-        self._write_csv(TASKS, TaskRecord, (asdict(record) for record in records))
-
-    def write_indicators(self, records: Iterable[IndicatorRecord]) -> None:
-        """Write indicators.csv; nine digits are all that a float32 has. NaN is an empty cell."""
-        rows = (
-            {**asdict(record), "value": "" if math.isnan(record.value) else f"{record.value:.9g}"}
-            for record in records
-        )
-        self._write_csv(INDICATORS, IndicatorRecord, rows)
-
-    def write_profile(self, records: Iterable[ProfileRecord]) -> None:
-        """Write profile.csv."""
-        self._write_csv(PROFILE, ProfileRecord, (asdict(record) for record in records))
-
-    def _write_csv(self, name: str, kind: type[Record], rows: Iterable[Mapping[str, Any]]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns(kind), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {
-                key: "" if isinstance(value, float) and math.isnan(value) else value
-                for key, value in row.items()
-            }
-            for row in rows
-        )
-        self._write(name, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
-
-    def write_figure(self, name: str, figure: "Figure") -> None:
-        """Write a figure as `name`.png."""
-        self._write(f"{name}.png", lambda path: figure.savefig(path, format="png"))
-
-    def has_begun(self) -> bool:
-        """Tell whether the folder has a run.json, by which its run can be resumed."""
-        return (self.path / RUN).exists()
-
-    def read_run(self) -> dict[str, Any]:
-        """Return run.json's content.
+        Args:
+            agents: names, all different.
 
         Raises:
-            DataError: the folder holds no run, or one of a later schema.
+            OutputError: this folder cannot be written.
         """
+        if len(agents) == 1:
+            return [self]
+        folders: dict[str, RunFolder] = {}
+        for agent in agents:
+            name = base = safe_name(agent)
+            number = 2
+            while name.lower() in folders:  # some file systems ignore case
+                name, number = f"{base}-{number}", number + 1
+            folders[name.lower()] = RunFolder(self.path / name)
         try:
-            facts: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+            for folder in folders.values():
+                folder.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write to '{self.path}': {error.strerror or error}") from error
+        return list(folders.values())
+
+    # run.json
+
+    def has_run(self) -> bool:
+        """Tell whether the folder has a run.json; a group folder has none."""
+        return (self.path / RUN).is_file()
+
+    def write_manifest(self, manifest: RunManifest) -> None:
+        """Write run.json, with paths as `clbench.places` records them.
+
+        Until the run is complete, the paths that run.json does not have are stored with its checkpoints.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        config = manifest.config
+        private = {"agent": config.agent.location, "config": private_in(config.to_json())}
+        if any(private.values()) and manifest.status != "complete":
+            self.write_private(PATHS, private)
+        self._write_json(recorded_in(manifest.to_json()))
+
+    def read_manifest(self, private_paths: bool = False) -> RunManifest:
+        """Return the manifest in run.json.
+
+        Args:
+            private_paths: restore the paths of this machine where they are known: they are needed to resume the run,
+                and must not be shown.
+
+        Raises:
+            DataError: the folder does not hold the run of one agent, or one of a later version.
+        """
+        manifests = self.read_manifests()
+        if len(manifests) > 1:
+            names = ", ".join(manifest.config.agent.name for manifest in manifests)
+            raise DataError(f"'{self.path}' holds the runs of several agents: {names}")
+        manifest, private = manifests[0], self.read_private(PATHS) if private_paths else {}
+        if not private:
+            return manifest
+        data = copy.deepcopy(manifest.config.to_json())
+        put_back(data, private["config"])
+        data["agent"]["location"] = private["agent"]
+        return replace(manifest, config=type(manifest.config).from_json(data))
+
+    def read_manifests(self) -> list[RunManifest]:
+        """Return the manifest of each agent in run.json: one, or several of a run recorded before schema 2.
+
+        Raises:
+            DataError: the folder holds no run, a damaged one, or one of a later version.
+        """
+        data = self._read_json(SCHEMA_VERSION)
+        try:
+            manifests = upgrade(data) if data["schema_version"] == 1 else [data]
+            return [RunManifest.from_json(manifest) for manifest in manifests]
+        except KeyError as error:
+            raise DataError(f"'{self.path}' holds a damaged run: {RUN} lacks {error}") from error
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise DataError(f"'{self.path}' holds a damaged run: {RUN}: {error}") from error
+
+    def _write_json(self, data: Mapping[str, Any]) -> None:
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        self._write_text(RUN, text, lasting=True)
+
+    def _read_json(self, latest: int) -> dict[str, Any]:
+        try:
+            data: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise DataError(f"'{self.path}' holds no run: there is no {RUN}") from error
         except (OSError, ValueError) as error:
             raise DataError(f"'{self.path}': {RUN} cannot be read ({error})") from error
-        if not isinstance(facts, dict):
-            raise DataError(f"'{self.path}' holds no run: {RUN} is no table of facts")
-        version = facts.get("schema_version")
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
+        if not isinstance(data, dict):
+            raise DataError(f"'{self.path}' holds no run: {RUN} is not a JSON object")
+        version = data.get("schema_version")
+        if not isinstance(version, int) or version > latest:
             raise DataError(
-                f"'{self.path}' has schema version {version!r}, this clbench knows {SCHEMA_VERSION}: upgrade clbench"
+                f"'{self.path}' has schema version {version!r}, this clbench knows {latest}: upgrade clbench"
             )
-        return facts
+        return data
 
-    def read_tasks(self) -> list[TaskRecord]:
-        """Return tasks.csv as records.
+    # Tables, figures and the log
 
-        Raises:
-            DataError: the file is missing or damaged; says in which line.
-        """
-        return self._read_csv(TASKS, TaskRecord)
+    def write_tasks(self, records: Iterable[TaskRecord]) -> None:
+        """Write tasks.csv."""
+        self._write_text(TASKS, to_csv(records, TaskRecord))
 
-    def read_indicators(self) -> list[IndicatorRecord]:
-        """Return indicators.csv as records, those of old runs as they are written today; none if the run has none.
+    def write_indicators(self, records: Iterable[IndicatorRecord]) -> None:
+        """Write indicators.csv."""
+        self._write_text(INDICATORS, to_csv(records, IndicatorRecord))
 
-        Raises:
-            DataError: the file is damaged, which says in which line; or run.json is.
-        """
-        if not (self.path / INDICATORS).exists():
-            return []
-        records = self._read_csv(INDICATORS, IndicatorRecord)
-        return modernized(records, self.read_run()) if self.has_begun() else records
+    def write_profile(self, records: Iterable[ProfileRecord]) -> None:
+        """Write profile.csv."""
+        self._write_text(PROFILE, to_csv(records, ProfileRecord))
 
-    def _read_csv(self, name: str, kind: type[AnyRecord]) -> list[AnyRecord]:
-        path = self.path / name
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                return list(_records(path, file, kind))
-        except OSError as error:
-            raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"'{path}' is damaged: it is no text in UTF-8") from error
+    def write_figure(self, name: str, figure: "Figure") -> None:
+        """Write a figure as `name`.png."""
+        write_whole(self.path / f"{name}.png", lambda path: figure.savefig(path, format="png"))
 
     def write_log(self, text: str) -> None:
-        """Write why the run failed, with tracebacks; "" for a run that did not."""
+        """Write why the run failed, with tracebacks; "" deletes the log of an earlier session."""
         if text:
-            own = recorded(text)
-            self._write(LOG, lambda path: path.write_text(own, encoding="utf-8"))
+            self._write_text(LOG, recorded(text))
         else:
             (self.path / LOG).unlink(missing_ok=True)
 
-    def _write(self, name: str, write: Callable[[Path], object], lasting: bool = False) -> None:
-        write_whole(self.path / name, write, lasting)
+    def read_tasks(self) -> list[TaskRecord]:
+        """Return the records in tasks.csv, of all agents.
+
+        Raises:
+            DataError: the file is missing or damaged; the text says in which line.
+        """
+        return read_csv(self.path / TASKS, TaskRecord)
+
+    def read_indicators(self) -> list[IndicatorRecord]:
+        """Return the records in indicators.csv, of all agents, as they are recorded today; none without the file.
+
+        Raises:
+            DataError: the file is damaged, and the text says in which line; or run.json is.
+        """
+        if not (self.path / INDICATORS).exists():
+            return []
+        records = read_csv(self.path / INDICATORS, IndicatorRecord)
+        if not self.has_run():
+            return records
+        manifests = self.read_manifests()
+        unbiased = [one.config.agent.name for one in manifests if one.config.agent.arguments.get("unbiased")]
+        return convert_indicators(records, manifests[0].indicator_definitions, unbiased)
+
+    def _write_text(self, name: str, text: str, lasting: bool = False) -> None:
+        write_whole(self.path / name, lambda path: path.write_text(text, encoding="utf-8"), lasting)
+
+    # While it runs: the lock, checkpoints, private files
 
     @contextlib.contextmanager
     def in_use(self, patience: float = 0.0) -> Iterator[None]:
-        """Hold the folder for this process; the system lets go of it however the process ends.
+        """Lock the folder for this process; the system releases it however the process ends.
 
         Args:
-            patience: seconds to wait for another process that holds it.
+            patience: seconds to wait for another process to release it.
 
         Raises:
-            InUseError: another process holds it.
+            InUseError: another process has locked it.
             WriteError: the folder cannot be written.
         """
         from filelock import FileLock, Timeout
@@ -195,82 +246,57 @@ class RunFolder:
         finally:
             lock.release()
 
-    def states(self, job: int) -> States:
-        """Return where the states of job number `job` are kept."""
-        return States(self.path / STATE / f"job-{job}")
+    def checkpoints(self, job: int) -> Checkpoints:
+        """Return the checkpoints of job number `job`."""
+        return Checkpoints(self.path / STATE / f"job-{job}")
 
-    def has_states(self) -> bool:
-        """Tell whether there is any state to go on from."""
+    def has_checkpoints(self) -> bool:
+        """Tell whether any job has a checkpoint to resume from."""
         return any((self.path / STATE).glob("job-*/*"))
 
-    def keep(self, name: str, data: Mapping[str, Any]) -> None:
-        """Keep JSON data under a name beside the states, as long as they are kept.
+    def delete_checkpoints(self) -> None:
+        """Delete all checkpoints and private files of a complete run; a lock stays locked."""
+        shutil.rmtree(self.path / STATE, ignore_errors=True)
+
+    def write_private(self, name: str, data: Mapping[str, Any]) -> None:
+        """Write JSON data that lasts as long as the checkpoints and is not part of the results.
 
         Raises:
             WriteError: it cannot be written.
         """
-        self._write(f"{STATE}/{name}.json", lambda path: path.write_text(json.dumps(data), encoding="utf-8"))
+        with contextlib.suppress(OSError):  # whatever is wrong shows when the file is written
+            (self.path / STATE).mkdir(exist_ok=True)
+        self._write_text(f"{STATE}/{name}.json", json.dumps(data))
 
-    def kept(self, name: str) -> dict[str, Any]:
-        """Return what is kept under a name; nothing if nothing is."""
+    def read_private(self, name: str) -> dict[str, Any]:
+        """Return the data that `write_private` wrote; {} if there is none."""
         path = self.path / STATE / f"{name}.json"
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return data
 
-    def forget_kept(self) -> None:
-        """Delete what is kept under names; states stay, and so does the lock."""
+    def delete_private(self) -> None:
+        """Delete all private files; checkpoints and the lock stay."""
         for path in (self.path / STATE).glob("*.json"):
             path.unlink(missing_ok=True)
 
-    def forget_states(self) -> None:
-        """Delete all states and what is beside them: the run is complete, and whoever holds it keeps holding it."""
-        shutil.rmtree(self.path / STATE, ignore_errors=True)
+    # Until the engine is rewritten
+
+    def write_run(self, facts: Mapping[str, Any]) -> None:
+        """Write run.json of schema 1."""
+        self._write_json({"schema_version": OLD_SCHEMA_VERSION, **recorded_in(facts)})
+
+    def read_run(self) -> dict[str, Any]:
+        """Return the content of run.json of schema 1."""
+        return self._read_json(OLD_SCHEMA_VERSION)
+
+    has_begun, has_states, states = has_run, has_checkpoints, checkpoints
+    keep, kept, forget_kept, forget_states = write_private, read_private, delete_private, delete_checkpoints
 
 
-def _float(text: str) -> float:
-    return float(text) if text else float("nan")
+def safe_name(text: str) -> str:
+    """Return a text as a file name.
 
-
-CONVERTERS: Mapping[str, Callable[[str], Any]] = {
-    str(kind): convert for kind, convert in ((str, str), (int, int), (float, _float))
-}
-
-
-def _records(path: Path, file: Iterable[str], kind: type[AnyRecord]) -> Iterator[AnyRecord]:
-    """Yield a record per row; columns that this version does not know are left out."""
-    wanted = {item.name: CONVERTERS[str(item.type)] for item in fields(kind)}
-    rows = csv.reader(file)
-    try:
-        header: list[str] = next(rows, [])
-        if missing := [name for name in wanted if name not in header]:
-            raise DataError(f"'{path}' is damaged: line 1 has no column '{missing[0]}'")
-        places = [(header.index(name), name, convert) for name, convert in wanted.items()]
-        for row in filter(None, rows):
-            if len(row) != len(header):
-                raise DataError(
-                    f"'{path}' is damaged: line {rows.line_num} has {len(row)} cells instead of {len(header)}"
-                )
-            values: dict[str, Any] = {}
-            for place, name, convert in places:
-                try:
-                    values[name] = convert(row[place])
-                except ValueError:
-                    raise DataError(
-                        f"'{path}' is damaged: line {rows.line_num} has {name} '{row[place]}', not a number"
-                    ) from None
-            yield kind(**values)
-    except csv.Error as error:
-        raise DataError(f"'{path}' is damaged: line {rows.line_num}: {error}") from error
-
-
-def columns(kind: type[Record]) -> list[str]:
-    """Return the columns of a kind of record's file."""
-    return [item.name for item in fields(kind)]
-
-
-def frame(records: Iterable[Record], kind: type[Record] = TaskRecord) -> "pd.DataFrame":
-    """Return records of one kind as a pandas frame with the columns of their file."""
-    import pandas as pd
-
-    rows = map(attrgetter(*columns(kind)), records)
-    return pd.DataFrame(list(rows), columns=columns(kind))
+    >>> safe_name("mine.py:Agent (2)"), safe_name("..")
+    ('mine.py_Agent_2_', '_')
+    """
+    return re.sub(r"[^A-Za-z0-9._=+-]+|^\.+$", "_", text)[:LONGEST_NAME]

@@ -1,8 +1,8 @@
-"""Kept runs as pandas frames: `clbench.load_results`."""
+"""Recorded runs as pandas frames: `clbench.load_results`."""
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from clbench.errors import DataError
 from clbench.records import IndicatorRecord, TaskRecord
-from clbench.results.folder import RUN, Record, RunFolder, columns, frame
+from clbench.results.folder import RUN, RunFolder
+from clbench.results.manifest import RunManifest
+from clbench.results.tables import Record, columns, frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RESULTS = "results"
-"""Where `clbench.evaluate` makes run folders, unless told otherwise."""
+"""Where `clbench.evaluate` creates run folders by default."""
 
 STREAM = ("num_tasks", "epochs_per_task", "num_samples", "batch_size", "source")
 COLUMNS = (
@@ -26,99 +28,110 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class KeptRun:
-    """A run folder and what its run.json says.
+class StoredRun:
+    """A run in its folder.
 
     Attributes:
-        name: the folder's path as it was given, or found under one that was.
-        folder: the folder.
-        facts: run.json's content; it has a spec and a status.
+        name: the folder's path, as it was given or as it was found under one that was.
+        folder: the folder; before schema 2 agents of one run share it.
+        manifest: what was run.
     """
 
     name: str
     folder: RunFolder
-    facts: Mapping[str, Any]
+    manifest: RunManifest
+
+    @property
+    def agent(self) -> str:
+        """The agent's name."""
+        return self.manifest.config.agent.name
+
+    def read_tasks(self) -> list[TaskRecord]:
+        """Return the run's records; see `RunFolder.read_tasks`."""
+        return [record for record in self.folder.read_tasks() if record.agent == self.agent]
+
+    def read_indicators(self) -> list[IndicatorRecord]:
+        """Return what the run measured; see `RunFolder.read_indicators`."""
+        return [record for record in self.folder.read_indicators() if record.agent == self.agent]
 
 
-def find_runs(*folders: str | Path) -> list[KeptRun]:
+def find_runs(*folders: str | Path) -> list[StoredRun]:
     """Return the runs in folders, each once, in the order given and by path within a folder.
 
+    The runs of a group folder are in the order in which their agents were named.
+
     Args:
-        folders: run folders, or folders in which run folders are searched at any depth; "results" if none.
+        folders: run folders, groups, or folders that are searched for runs at any depth; "results" if none.
 
     Raises:
-        DataError: a folder has no run in it, or one that is damaged or of a later version.
+        DataError: a folder does not hold a run, or holds one that is damaged or of a later version.
     """
-    found: dict[Path, KeptRun] = {}
+    found: dict[Path, list[StoredRun]] = {}
     for given in folders or (RESULTS,):
         parent = Path(given)
-        paths = [parent] if (parent / RUN).is_file() else sorted(at.parent for at in parent.rglob(RUN))
+        paths = [parent] if (parent / RUN).is_file() else [path.parent for path in parent.rglob(RUN)]
         if not paths:
             why = f"no {RUN} in or below it" if parent.is_dir() else "there is no such folder"
             raise DataError(
-                f"'{given}' holds no run: {why}; name a folder that python -m clbench.evaluate has made, or one above"
+                f"'{given}' holds no run: {why}; name a folder that python -m clbench.evaluate created, or one above"
             )
+        groups = []
         for path in paths:
             if path.resolve() not in found:
                 folder = RunFolder(path)
-                found[path.resolve()] = KeptRun(path.as_posix(), folder, _checked(path, folder.read_run()))
-    return list(found.values())
+                groups.append([StoredRun(path.as_posix(), folder, one) for one in folder.read_manifests()])
+        found |= {runs[0].folder.path.resolve(): runs for runs in sorted(groups, key=_order)}
+    return [run for runs in found.values() for run in runs]
 
 
-def _checked(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """Return run.json's content if what is read of it without asking is there."""
-    try:
-        spec = facts["spec"]
-        needed = [spec["stream"][name] for name in ("id", *STREAM)]
-        needed += [spec["protocol"], len(spec["seeds"]), spec["device"], facts["status"]]
-        for agent in spec["agents"]:
-            needed += [agent["name"], dict(agent["arguments"])]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        lacks = f"lacks {error}" if isinstance(error, KeyError) else f"is malformed ({error})"
-        raise DataError(f"'{path}' holds a damaged run: {RUN} {lacks}") from error
-    return facts
+def _order(runs: list[StoredRun]) -> tuple[tuple[int, str], ...]:
+    """Sort by path, but the runs of one folder by their position."""
+    *above, last = runs[0].folder.path.parts or ("",)
+    return (*((0, name) for name in above), (runs[0].manifest.position, last))
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Kept runs as frames, each read when first asked for.
+    """Recorded runs as frames, each read when first asked for.
 
     Attributes:
-        kept: the runs.
+        stored: the runs.
     """
 
-    kept: tuple[KeptRun, ...]
+    stored: tuple[StoredRun, ...]
 
     @cached_property
     def runs(self) -> "pd.DataFrame":
-        """A row per run and agent with what was run, on what, and how far it got (`status`).
+        """A row per run: what was run, on what, and how far it got (`status`).
 
-        `changed` names what was changed of the protocol, `seeds` counts, `arguments` is JSON; `scheduler` is
-        "none" where an agent has no such argument. What a run does not say is missing, as in pandas. Arguments and
-        stream options that a sweep has varied have columns of their own, such as `arguments.step_size`.
+        `changed` names what differs from the protocol, `seeds` counts, `arguments` is JSON; `scheduler` is
+        "none" where an agent has no such argument. Facts that a run does not record are missing, as in pandas.
+        Arguments and stream options that a sweep varied have additional columns, such as `arguments.step_size`.
         """
         import pandas as pd
 
-        swept = (name for run in self.kept for name in fact(run.facts, "sweep", "varied", default=()))
-        varied = [name for name in dict.fromkeys(swept) if "." in name]
-        rows = [row for run in self.kept for row in _rows(run, varied)]
-        return pd.DataFrame(rows, columns=[*COLUMNS, *varied])
+        sweeps = (run.manifest.sweep for run in self.stored)
+        names = dict.fromkeys(name for sweep in sweeps if sweep is not None for name in sweep.varied)
+        varied = [name for name in names if "." in name]
+        rows = [_row(run, varied) for run in self.stored]
+        table: pd.DataFrame = pd.DataFrame(rows, columns=[*COLUMNS, *varied])
+        return table
 
     @cached_property
     def tasks(self) -> "pd.DataFrame":
-        """A row per run, agent, seed and task with `run` and the columns of tasks.csv.
+        """A row per run, seed and task: `run` and the columns of tasks.csv.
 
         Raises:
-            DataError: a file is missing or damaged; says in which line.
+            DataError: a file is missing or damaged; the text says in which line.
         """
         return self._joined(RunFolder.read_tasks, TaskRecord)
 
     @cached_property
     def indicators(self) -> "pd.DataFrame":
-        """What was measured, with `run` and the columns of indicators.csv; nothing for runs that have none.
+        """What was measured: `run` and the columns of indicators.csv; no rows for runs that have none.
 
         Raises:
-            DataError: a file is damaged; says in which line.
+            DataError: a file is damaged; the text says in which line.
         """
         return self._joined(RunFolder.read_indicators, IndicatorRecord)
 
@@ -126,38 +139,39 @@ class Results:
         import pandas as pd
 
         frames = []
-        for run in self.kept:
-            own = frame(read(run.folder), kind)
-            own.insert(0, "run", run.name)
-            frames.append(own)
-        filled = [own for own in frames if len(own)]  # an empty one would take the others' dtypes away
+        for name, folder in {run.name: run.folder for run in self.stored}.items():
+            rows = frame(read(folder), kind)
+            rows.insert(0, "run", name)
+            if len(rows):  # an empty one would change the others' dtypes
+                frames.append(rows)
         return (
-            pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["run", *columns(kind)])
+            pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["run", *columns(kind)])
         )
 
 
 def load_results(*folders: str | Path) -> Results:
-    """Return kept runs as pandas frames: `runs`, `tasks` and `indicators`, which share the column `run`.
+    """Return recorded runs as pandas frames: `runs`, `tasks` and `indicators`, which share the column `run`.
 
-    Runs that are not finished are among them; their `status` says so.
+    Unfinished runs are included; their `status` says so.
 
     Args:
-        folders: run folders, or folders in which run folders are searched at any depth; "results" if none.
-            A run that is named twice is there once.
+        folders: run folders, groups, or folders that are searched for runs at any depth; "results" if none.
+            A run that is named twice is included once.
 
     Returns:
         The frames; tables are read when first asked for.
 
     Raises:
-        DataError: a folder has no run in it, or one that is damaged or of a later version.
+        DataError: a folder does not hold a run, or holds one that is damaged or of a later version.
 
     Examples:
         >>> import pathlib, tempfile
+        >>> from clbench.config import AgentConfig, RunConfig
+        >>> from clbench.specs import StreamSpec
+        >>> agent = AgentConfig(name="a", arguments={"step_size": 0.1})
+        >>> config = RunConfig(agent=agent, stream=StreamSpec("RandomLabelMNIST-v0"), protocol="quick", seeds=(0,))
         >>> folder = RunFolder(pathlib.Path(tempfile.mkdtemp()))
-        >>> stream = {"id": "RandomLabelMNIST-v0"} | dict.fromkeys(STREAM, 1)
-        >>> spec = {"stream": stream, "protocol": "quick", "seeds": [0], "device": "cpu"}
-        >>> spec["agents"] = [{"name": "a", "arguments": {"step_size": 0.1}}]
-        >>> folder.write_run({"status": "complete", "spec": spec})
+        >>> folder.write_manifest(RunManifest(status="complete", config=config))
         >>> folder.write_tasks([TaskRecord("a", 0, 0, 1, 0.5, 0.5, 1.5, 0.1)])
         >>> results = load_results(folder.path)
         >>> results.runs[["agent", "scheduler", "status"]].values.tolist()
@@ -168,52 +182,44 @@ def load_results(*folders: str | Path) -> Results:
     return Results(tuple(find_runs(*folders)))
 
 
-def _rows(run: KeptRun, varied: Iterable[str]) -> Iterator[dict[str, Any]]:
-    facts, spec = run.facts, run.facts["spec"]
-    for agent in spec["agents"]:
-        name, arguments = agent["name"], agent["arguments"]
-        yield {
-            "run": run.name,
-            "agent": name,
-            "stream": spec["stream"]["id"],
-            "protocol": spec["protocol"],
-            "changed": ", ".join(spec.get("overrides") or {}),
-            **{key: spec["stream"][key] for key in STREAM},
-            "seeds": len(spec["seeds"]),
-            "device": spec["device"],
-            "status": facts["status"],
-            "scheduler": str(arguments.get("scheduler", "none")),
-            "arguments": json.dumps(arguments),
-            "agent_sha256": fact(facts, "agents", name, "sha256"),
-            "data_sha256": fact(facts, "data", "sha256"),
-            "steps_per_second": fact(facts, "timing", "steps_per_second", name, default=math.nan),
-            "clbench": fact(facts, "versions", "clbench"),
-            "torch": fact(facts, "versions", "torch"),
-            "started": fact(facts, "started"),
-            **{key: setting(facts, name, key) for key in varied},
-        }
+def _row(run: StoredRun, varied: Iterable[str]) -> dict[str, Any]:
+    manifest, config = run.manifest, run.manifest.config
+    rate = manifest.timing.steps_per_second
+    return {
+        "run": run.name,
+        "agent": run.agent,
+        "stream": config.stream.id,
+        "protocol": config.protocol,
+        "changed": ", ".join(config.overrides),
+        **{name: getattr(config.stream, name) for name in STREAM},
+        "seeds": len(config.seeds),
+        "device": config.device,
+        "status": manifest.status,
+        "scheduler": str(config.agent.arguments.get("scheduler", "none")),
+        "arguments": json.dumps(dict(config.agent.arguments)),
+        "agent_sha256": manifest.agent_source.sha256,
+        "data_sha256": manifest.data.sha256,
+        "steps_per_second": math.nan if rate is None else rate,
+        "clbench": manifest.versions.get("clbench"),
+        "torch": manifest.versions.get("torch"),
+        "started": manifest.started,
+        **{name: manifest.setting(name) for name in varied},
+    }
 
 
+# Until the engine is rewritten.
 def setting(facts: Mapping[str, Any], agent: str, name: str) -> Any:
-    """Return what an agent of a run was given: of "arguments.NAME" or "options.NAME"; None if it has no such thing.
-
-    Of files of one name, which a sweep has numbered, the numbered one.
-    """
+    """Return "arguments.NAME" or "options.NAME" of an agent in run.json's content."""
     if (numbered := fact(facts, "sweep", "numbered", name)) is not None:
         return numbered
     table, _, key = name.partition(".")
     if table == "options":
         return fact(facts, "spec", "stream", "options", key)
-    (own,) = [one for one in facts["spec"]["agents"] if one["name"] == agent]
-    return own["arguments"].get(key)
+    return next(one["arguments"].get(key) for one in facts["spec"]["agents"] if one["name"] == agent)
 
 
 def fact(facts: Mapping[str, Any], *path: str, default: Any = None) -> Any:
-    """Return what run.json has at a path of keys; `default` where it has nothing.
-
-    >>> fact({"data": {"size": 10}}, "data", "size"), fact({"data": None}, "data", "size", default=0)
-    (10, 0)
-    """
+    """Return what run.json's content has at a path of keys."""
     value: Any = facts
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None

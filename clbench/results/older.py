@@ -1,74 +1,129 @@
-"""Indicators of old runs as they are recorded today."""
+"""Older runs as they are recorded today: `run.json` of schema 1, and indicators of older definitions."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from clbench.records import IndicatorRecord
+from clbench.results.manifest import RunManifest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NO_BOUND = 1e30
-"""A bound above it stood for none, the largest float32, or was the median of that and another."""
+"""A bound above this meant that there was none: it was the largest float32, or the median of that and another."""
 
-OF_GRADIENT = ("noise_bound", "combined_bound")
-BOUNDS = (*OF_GRADIENT, "volatility_bound")
-
-
-def definitions_of(facts: Mapping[str, Any]) -> int:
-    """Return the number of the definitions that a run began with, `indicator_definitions` of its run.json."""
-    number: int = facts.get("indicator_definitions", 1)
-    return number
+GRADIENT_BOUNDS = ("noise_bound", "combined_bound")
+BOUNDS = (*GRADIENT_BOUNDS, "volatility_bound")
 
 
-def modernized(records: Iterable[IndicatorRecord], facts: Mapping[str, Any]) -> list[IndicatorRecord]:
+def upgrade(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the JSON data of schema 2 for a `run.json` of schema 1: one manifest for each of its agents.
+
+    Raises:
+        KeyError: something is missing that every run has.
+    """
+    spec, sweep, timing = data["spec"], data.get("sweep"), data.get("timing") or {}
+    workers = {"workers": spec.get("workers", 1), **(data.get("division") or {})}
+    batched = len(spec["agents"]) if workers.get("together") else 1
+    known = {item.name for item in fields(RunManifest)}
+    shared = {name: value for name, value in data.items() if name in known and value is not None}
+    shared["data"] = data.get("data") or {}
+    shared["stream_source"] = _source(data.get("stream"))
+    if sweep is not None:
+        shared["sweep"], batched = (
+            {key: value for key, value in sweep.items() if key != "stack"},
+            sweep.get("stack", 1),
+        )
+    manifests = []
+    for position, agent in enumerate(spec["agents"]):
+        name = agent["name"]
+        manifests.append(
+            {
+                **shared,
+                "config": {**spec, "agent": agent},
+                "position": position,
+                "workers": workers["workers"],
+                "jobs": workers.get("parts", 1),
+                "batched_runs": batched,
+                "agent_source": _source((data.get("agents") or {}).get(name)),
+                "timing": {**timing, "steps_per_second": timing.get("steps_per_second", {}).get(name)},
+                "failures": [one for one in data.get("failures", ()) if one["agent"] == name],
+                "undefined_indicators": data.get("undefined_indicators", {}).get(name, {}),
+            }
+        )
+    return manifests
+
+
+def _source(source: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"class_name" if key == "class" else key: value for key, value in (source or {}).items()}
+
+
+def convert_indicators(
+    records: Iterable[IndicatorRecord], definitions: int, unbiased: Collection[str] = ()
+) -> list[IndicatorRecord]:
     """Return a run's indicators with NaN for the bounds of dead layers and `inf` for no bound.
 
-    Until the second of the definitions a bound was 0 where the layer was dead, and the largest number where nothing
-    bound. The shares `rho` and `*_violations` stay as they were recorded: there a dead layer counts as above its
-    noise and its combined bound. With `unbiased=true` a bound of 0 may also be that of mere noise: it stays.
+    In the first definitions a bound was 0 where the layer was dead, and the largest number where nothing bounded. The
+    shares `rho` and `*_violations` stay as they were recorded: they count a dead layer as above its noise and its
+    combined bound. With `unbiased=true` a bound of 0 may also be that of mere noise: it stays.
 
     Args:
-        records: of indicators.csv.
-        facts: run.json's content.
+        records: those in indicators.csv.
+        definitions: `indicator_definitions` of the run.
+        unbiased: names of the agents with `unbiased=true`.
     """
-    found = list(records)
-    if definitions_of(facts) > 1:
-        return found
-    agents = facts.get("spec", {}).get("agents", ())
-    unbiased = {agent["name"] for agent in agents if agent.get("arguments", {}).get("unbiased")}
+    records = list(records)
+    if definitions > 1:
+        return records
     dead = {
-        _place(one)
-        for one in found
-        if one.indicator in OF_GRADIENT and one.value == 0 and one.agent not in unbiased
+        _measurement(record)
+        for record in records
+        if record.indicator in GRADIENT_BOUNDS and record.value == 0 and record.agent not in unbiased
     }
 
-    def bound(one: IndicatorRecord) -> float:
-        if _place(one) in dead:
+    def bound(record: IndicatorRecord) -> float:
+        if _measurement(record) in dead:
             return math.nan
-        return math.inf if one.value > NO_BOUND else one.value
+        return math.inf if record.value > NO_BOUND else record.value
 
-    return [replace(one, value=bound(one)) if one.indicator in BOUNDS else one for one in found]
+    return [
+        replace(record, value=bound(record)) if record.indicator in BOUNDS else record for record in records
+    ]
 
 
-def _place(one: IndicatorRecord) -> tuple[str, int, int, int, str]:
-    return one.agent, one.seed, one.task, one.step, one.layer
+def _measurement(record: IndicatorRecord) -> tuple[str, int, int, int, str]:
+    return record.agent, record.seed, record.task, record.step, record.layer
 
 
 def modernized_frame(data: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a table of medians of bounds with NaN and `inf` ditto, but for the volatility bounds of dead layers.
+    """Return a table of medians of bounds with NaN for dead layers and `inf` for no bound.
 
-    Its columns are those of records, or one per indicator. No kept table is of runs with `unbiased=true`.
+    The volatility bounds of dead layers stay. The columns are those of records, or one per indicator. No kept table is
+    of runs with `unbiased=true`.
     """
     data = data.copy()
     for name in BOUNDS:
         column = "value" if "indicator" in data else name
         if column in data:
-            own = data["indicator"] == name if "indicator" in data else data[name].notna()
-            values = data.loc[own, column]
-            if name in OF_GRADIENT:
+            rows = data["indicator"] == name if "indicator" in data else data[name].notna()
+            values = data.loc[rows, column]
+            if name in GRADIENT_BOUNDS:
                 values = values.mask(values == 0)
-            data.loc[own, column] = values.mask(values > NO_BOUND, math.inf)
+            data.loc[rows, column] = values.mask(values > NO_BOUND, math.inf)
     return data
+
+
+# Until the engine is rewritten.
+def definitions_of(facts: Mapping[str, Any]) -> int:
+    """Return `indicator_definitions` of a run.json."""
+    number: int = facts.get("indicator_definitions", 1)
+    return number
+
+
+def modernized(records: Iterable[IndicatorRecord], facts: Mapping[str, Any]) -> list[IndicatorRecord]:
+    """Return indicators as they are recorded today; `facts` is run.json's content."""
+    agents = facts.get("spec", {}).get("agents", ())
+    unbiased = {agent["name"] for agent in agents if agent.get("arguments", {}).get("unbiased")}
+    return convert_indicators(records, definitions_of(facts), unbiased)

@@ -1,4 +1,4 @@
-"""The states of a run's jobs: what `--resume` goes on from."""
+"""The checkpoints of a run's jobs: what `--resume` continues from."""
 
 import contextlib
 from pathlib import Path
@@ -8,30 +8,30 @@ from clbench.errors import StateError, WriteError
 from clbench.results.files import write_whole
 from clbench.state import from_bytes, to_bytes
 
-KEPT = 2  # so that a damaged newest one is not the end
+NEWEST = 2  # are left, so that a damaged one costs a task, not the run
 SUFFIX = ".state"
 
 
-class States:
-    """The newest states of one job, in a folder of its own.
+class Checkpoints:
+    """The newest checkpoints of one job.
 
     Args:
-        folder: made when first needed.
+        folder: holds nothing else; created when first needed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, steps: int, state: Any) -> None:
-        """Keep a state, and forget all but the newest.
+        """Save a checkpoint and delete all but the newest two.
 
         Args:
-            steps: of the job; a state of more steps is newer.
+            steps: completed steps of the job; a checkpoint with more steps is newer.
             state: what `clbench.state.to_bytes` takes.
 
         Raises:
-            StateError: it holds something that cannot be kept.
-            WriteError: the disk is full, for example.
+            StateError: it holds something that cannot be saved.
+            WriteError: it cannot be written: the disk is full, for example.
         """
         data = to_bytes(state)
         try:
@@ -40,12 +40,12 @@ class States:
             raise WriteError(f"cannot write '{self.folder}': {error.strerror or error}") from error
         path = self.folder / f"{steps:012d}{SUFFIX}"
         write_whole(path, lambda partial: partial.write_bytes(data), lasting=True)
-        for old in self._paths()[KEPT:]:
+        for old in self._paths()[NEWEST:]:
             with contextlib.suppress(OSError):
                 old.unlink()
 
     def newest(self) -> tuple[Path, Any] | None:
-        """Return the newest state that is whole, and where it is; None if there is none."""
+        """Return the newest undamaged checkpoint's file and state; None if there is none."""
         for path in self._paths():
             with contextlib.suppress(StateError, OSError):
                 return path, from_bytes(path.read_bytes())

@@ -1,0 +1,97 @@
+"""What a run is, as frozen data: one agent on one stream with some seeds."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from clbench.decoding import decode
+from clbench.specs import Layers, Options, StreamSpec, plain
+
+KEY_DIGITS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """An agent and what it is constructed with.
+
+    Attributes:
+        name: what tables, curves and the run folder call it: the reference as the user typed it, without this machine's
+            folders.
+        arguments: constructor arguments besides `spec` and the seed.
+        location: what the user typed if that differs from the name; never recorded.
+    """
+
+    name: str
+    arguments: Options = field(default_factory=dict)
+    location: str = ""
+
+    @property
+    def reference(self) -> str:
+        """The reference that `clbench.loading.load_agent` loads the class from."""
+        return self.location or self.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the agent as JSON data, without its location."""
+        return {"name": self.name, "arguments": plain(self.arguments)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run: one agent on one stream with some seeds.
+
+    Attributes:
+        agent: what learns.
+        stream: fully resolved.
+        protocol: name of the protocol that the stream was resolved from.
+        overrides: settings that differ from the protocol's; empty for a comparable run.
+        seeds: root seeds, one stream and one learner each.
+        device: where the learners run, such as "cpu" or "cuda".
+        threads: CPU threads per process; rounding in matrix products may depend on it.
+        indicators: names of what is measured.
+        indicators_every: measure every so many steps of a task, besides its last step; None for the last step only.
+        layers: how parameters are grouped into layers, see `clbench.indicators.layer_parameters`; None for the agent's
+            grouping.
+        indicator_sources: SHA-256 of the file of each custom indicator, by reference.
+    """
+
+    agent: AgentConfig
+    stream: StreamSpec
+    protocol: str
+    overrides: Options = field(default_factory=dict)
+    seeds: tuple[int, ...]
+    device: str = "cpu"
+    threads: int = 1
+    indicators: tuple[str, ...] = ()
+    indicators_every: int | None = None
+    layers: Layers = None
+    indicator_sources: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Eight hexadecimal digits that identify the run: equal keys mean equal results on the same machine.
+
+        The key covers everything but the number of threads and where files are.
+        """
+        what = self.to_json() | {"stream": self.stream.identity()}
+        what["agent"]["name"] = self.agent.reference
+        del what["threads"]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the config as JSON data, without the agent's location."""
+        return {**plain(self), "agent": self.agent.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Any) -> "RunConfig":
+        """Return the config that `to_json` returned as `data`.
+
+        Raises:
+            ValueError: a field is missing or has an impossible value; the text names it.
+        """
+        config: RunConfig = decode(cls, data, "config")
+        for item in fields(StreamSpec):
+            if item.name not in data["stream"]:
+                raise ValueError(f"'config.stream.{item.name}' is missing")
+        return config

@@ -1,0 +1,201 @@
+"""A run's `run.json`: what was run, where, when, and how it ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from clbench.config import RunConfig
+from clbench.decoding import decode
+from clbench.specs import plain
+
+SCHEMA_VERSION = 2
+"""Version of run.json; `clbench.results.older` reads earlier ones."""
+
+NUMERICS = 1
+"""Which numerics make the results: raised when the same config gives other numbers."""
+
+Status = Literal["running", "complete", "failed", "interrupted"]
+Recorded = Literal["evaluate", "by hand"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeSource:
+    """Where a class is defined.
+
+    Attributes:
+        class_name: "module:Class".
+        file: its file, as `clbench.places` records it; None for a class without one, such as a notebook's.
+        sha256: of the file.
+        package_sha256: of all files of the package that the file is in, if any.
+    """
+
+    class_name: str = ""
+    file: str | None = None
+    sha256: str | None = None
+    package_sha256: str | None = None
+
+    @property
+    def checksum(self) -> str | None:
+        """The checksum of the package, or of the file if there is no package."""
+        return self.package_sha256 or self.sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """The data that tasks are made from.
+
+    Attributes:
+        source: such as "embedded".
+        size: number of examples.
+        num_classes: None in runs recorded before it was.
+        sha256: of the examples.
+    """
+
+    source: str = ""
+    size: int = 0
+    num_classes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """When, where and how a session of a run was started.
+
+    Attributes:
+        command: the command line.
+        started: ISO 8601, UTC; None if unknown.
+        versions: of Python and packages.
+        hardware: platform, processor, cores, accelerator.
+        git: commit of the working folder and whether it was dirty; None outside a repository.
+    """
+
+    command: tuple[str, ...] = ()
+    started: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: Mapping[str, str | int] = field(default_factory=dict)
+    git: Mapping[str, str | bool] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session(Circumstances):
+    """A session that resumed a run.
+
+    Attributes:
+        steps: completed steps of each job that resumed from a checkpoint.
+        indicator_definitions: those of this session, where they differ from the run's.
+        accepted_changes: what had changed since the run began.
+    """
+
+    steps: Mapping[str, int] = field(default_factory=dict)
+    indicator_definitions: int | None = None
+    accepted_changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How long a run took.
+
+    Attributes:
+        seconds: wall time of all sessions.
+        steps_per_second: updates of single seeds' learners per second; None if no task is finished.
+    """
+
+    seconds: float = 0.0
+    steps_per_second: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Seeds that did not finish, and the error."""
+
+    seeds: tuple[int, ...]
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepCell:
+    """The sweep that a run belongs to.
+
+    Attributes:
+        name: of the sweep.
+        varied: settings that differ between its runs, such as "arguments.step_size".
+        numbered: texts for settings that would be recorded as another run's are, such as files of the same name.
+    """
+
+    name: str
+    varied: tuple[str, ...] = ()
+    numbered: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunManifest(Circumstances):
+    """Everything that `run.json` records; the circumstances are those of the first session.
+
+    Facts that older runs did not record are None, empty or the default.
+
+    Attributes:
+        status: "running", "complete", "failed" or "interrupted".
+        config: what was run.
+        env: the stream as the user typed it.
+        position: place among the runs of a group folder, from 0.
+        recorded: "evaluate", or "by hand" if clbench did not run the loop: such a run cannot be verified.
+        numerics: which numerics made the results, see `NUMERICS`.
+        indicator_definitions: which definitions of indicators the run began with.
+        workers: processes at a time.
+        jobs: how many jobs the seeds were divided among.
+        batched_runs: runs that were trained as one batch, including this one.
+        profile: whether the run was profiled.
+        log: experiment trackers.
+        agent_source: where the agent's class is defined.
+        stream_source: where the stream's class is defined.
+        data: what tasks are made from.
+        sweep: the sweep that the run belongs to.
+        resumed: later sessions.
+        timing: how long it took.
+        failures: seeds that did not finish.
+        undefined_indicators: why an indicator could not be measured, by name.
+    """
+
+    status: Status
+    config: RunConfig
+    env: str = ""
+    position: int = 0
+    recorded: Recorded = "evaluate"
+    numerics: int = NUMERICS
+    indicator_definitions: int = 1
+    workers: int = 1
+    jobs: int = 1
+    batched_runs: int = 1
+    profile: bool = False
+    log: tuple[str, ...] = ()
+    agent_source: CodeSource = field(default_factory=CodeSource)
+    stream_source: CodeSource = field(default_factory=CodeSource)
+    data: DataSource = field(default_factory=DataSource)
+    sweep: SweepCell | None = None
+    resumed: tuple[Session, ...] = ()
+    timing: Timing = field(default_factory=Timing)
+    failures: tuple[Failure, ...] = ()
+    undefined_indicators: Mapping[str, str] = field(default_factory=dict)
+
+    def setting(self, name: str) -> Any:
+        """Return the value of "arguments.NAME" or "options.NAME"; None if the run has no such setting."""
+        if self.sweep is not None and name in self.sweep.numbered:
+            return self.sweep.numbered[name]
+        table, _, key = name.partition(".")
+        values = self.config.stream.options if table == "options" else self.config.agent.arguments
+        return values.get(key)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as JSON data, without the agent's location."""
+        first = {"schema_version": SCHEMA_VERSION, "status": self.status}
+        return {**first, **plain(self), "config": self.config.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "RunManifest":
+        """Return the manifest that `to_json` returned as `data`.
+
+        Raises:
+            ValueError: a field is missing or has an impossible value; the text names it.
+        """
+        manifest: RunManifest = decode(cls, {**data, "config": RunConfig.from_json(data.get("config"))})
+        return manifest
