@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from clbench.data import load_images as load_images
     from clbench.envs.contract import check_env as check_env
     from clbench.errors import ClbenchError as ClbenchError
-    from clbench.evaluation.api import Evaluation as Evaluation
-    from clbench.evaluation.api import evaluate as evaluate
-    from clbench.evaluation.api import resume as resume
+    from clbench.engine.evaluation import Evaluation as Evaluation
+    from clbench.api import evaluate as evaluate
+    from clbench.api import resume as resume
     from clbench.results.loading import load_results as load_results
     from clbench.scheduling import PerLayerScheduler as PerLayerScheduler
     from clbench.specs import PROTOCOLS as PROTOCOLS
     from clbench.specs import StreamSpec as StreamSpec
     from clbench.streams import Stream as Stream
     from clbench.streams import Task as Task
-    from clbench.sweeping.api import sweep as sweep
+    from clbench.sweeps.api import sweep as sweep
 
     __version__: str
 
@@ -34,7 +34,7 @@ _PUBLIC = {
     "Agent": "clbench.agent",
     "AgentSpec": "clbench.agent",
     "ClbenchError": "clbench.errors",
-    "Evaluation": "clbench.evaluation.api",
+    "Evaluation": "clbench.engine.evaluation",
     "LabelledData": "clbench.data",
     "PROTOCOLS": "clbench.specs",
     "PerLayerScheduler": "clbench.scheduling",
@@ -42,12 +42,12 @@ _PUBLIC = {
     "StreamSpec": "clbench.specs",
     "Task": "clbench.streams",
     "check_env": "clbench.envs.contract",
-    "evaluate": "clbench.evaluation.api",
+    "evaluate": "clbench.api",
     "indicators": "clbench.indicators",
     "load_images": "clbench.data",
     "load_results": "clbench.results.loading",
-    "resume": "clbench.evaluation.api",
-    "sweep": "clbench.sweeping.api",
+    "resume": "clbench.api",
+    "sweep": "clbench.sweeps.api",
 }
 
 __all__ = [*_PUBLIC, "make", "make_vec", "register", "__version__"]

@@ -1,14 +1,13 @@
 """`clbench.evaluate` and `clbench.resume`: agents on a stream, from request to run folders."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clbench.engine.evaluation import SCORES, Evaluation, load_evaluation
+from clbench.engine.evaluation import SCORES, Evaluation
 from clbench.engine import local
-from clbench.engine.progress import Progress, RunProgress
-from clbench.engine.reopening import reopened, run_folders
+from clbench.engine.reopening import load_evaluation, reopened, run_folders
 from clbench.engine.requests import AgentLike, Request, check_request
 from clbench.engine.run import Run
 from clbench.engine.running import run_missing
@@ -16,13 +15,12 @@ from clbench.engine.session import Options, describe, draw
 from clbench.engine.store import GroupStore
 from clbench.errors import AgentError, ResumeError
 from clbench.indicators import LayerChoice
+from clbench.report.console import make_console
+from clbench.report.tables import header
 from clbench.report.views import progress_display
 from clbench.results import RunFolder
 from clbench.results.files import write_whole
 from clbench.tracking import check_trackers
-
-Show = Callable[[Iterable[RunProgress]], Progress]
-
 
 def evaluate(
     agents: AgentLike | Sequence[AgentLike],
@@ -103,7 +101,7 @@ def evaluate(
         profile=profile,
         log=check_trackers(log),
     )
-    return _or_raise(carry_out(request, Path(out), progress_display(progress)))
+    return _or_raise(carry_out(request, Path(out), shown=progress))
 
 
 def resume(
@@ -137,7 +135,7 @@ def resume(
     return _or_raise(
         resume_folder(
             Path(folder),
-            progress_display(progress),
+            shown=progress,
             agents=agents,
             workers=workers,
             data_dir=data_dir,
@@ -148,18 +146,18 @@ def resume(
     )
 
 
-def carry_out(request: Request, out: Path, show: Show) -> Evaluation:
+def carry_out(request: Request, out: Path, *, shown: bool) -> Evaluation:
     """Run what is requested in a new folder under `out`."""
     runs = check_request(request)
     config = runs[0].config
     store = GroupStore(out, f"{config.stream.id}-{config.protocol}", [run.label for run in runs])
-    return _run(runs, store, show, Options(eager=True, draw=len(runs) == 1), request.together)
+    return _run(runs, store, shown, Options(eager=True, draw=len(runs) == 1), request.together)
 
 
 def resume_folder(
     folder: Path,
-    show: Show,
     *,
+    shown: bool,
     agents: Sequence[type] = (),
     workers: int | None = None,
     data_dir: str | None = None,
@@ -181,18 +179,20 @@ def resume_folder(
     ]
     store = GroupStore.existing(folder, dict(zip((run.label for run in runs), folders, strict=True)))
     options = Options(accept_changes=accept_changes, eager=True, draw=len(runs) == 1)
-    return _run(runs, store, show, options, together=any(m.batched_runs > 1 for m in manifests))
+    return _run(runs, store, shown, options, together=any(m.batched_runs > 1 for m in manifests))
 
 
 def _run(
-    runs: Sequence[Run], store: GroupStore, show: Show, options: Options, together: bool
+    runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, together: bool
 ) -> Evaluation:
+    if shown:
+        make_console().print(header(runs), soft_wrap=True)
     executor = local.LocalPool(
         workers=runs[0].parallelism.workers,
         schedule=local.together if together else local.as_requested,
         options=options,
     )
-    failures = run_missing(runs, store, executor, show)
+    failures = run_missing(runs, store, executor, progress_display(shown))
     evaluation = load_evaluation(store.path, failures)
     if len(runs) > 1:
         draw(

@@ -70,14 +70,27 @@ class RunConfig:
 
     @property
     def key(self) -> str:
-        """Eight hexadecimal digits that identify the run: equal keys mean equal results on the same machine.
+        """Eight hexadecimal digits that identify the run, which the name of its folder in a sweep ends in.
 
-        The key covers everything but the number of threads and where files are.
+        The key covers everything that decides the results but where and on how many threads the run is carried out.
         """
-        what = self.to_json() | {"stream": self.stream.identity()}
-        what["agent"]["name"] = self.agent.reference
-        del what["threads"]
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+        agent = {"name": self.agent.reference, "arguments": self.agent.arguments}
+        what = {
+            "agents": [agent],  # a list, for the keys of sweeps made by earlier versions
+            "stream": self.stream.identity(),
+            "protocol": self.protocol,
+            "overrides": self.overrides,
+            "seeds": self.seeds,
+            "indicators": self.indicators,
+            "indicators_every": self.indicators_every,
+            "layers": self.layers,
+            **({"indicator_sources": self.indicator_sources} if self.indicator_sources else {}),
+        }
+        return hashlib.sha256(json.dumps(plain(what), sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+
+    def identity(self) -> dict[str, Any]:
+        """Return the config as JSON data without where files are: what must be equal to resume."""
+        return self.to_json() | {"stream": self.stream.identity()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the config as JSON data, without the agent's location."""

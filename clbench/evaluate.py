@@ -1,13 +1,10 @@
-"""`python -m clbench.evaluate AGENT ...`: see `clbench/evaluation/cli.py`."""
+"""`python -m clbench.evaluate`: see `clbench/commands/evaluate.py`."""
 
 import sys
 
-if __name__ == "__main__":
-    from clbench.evaluation.cli import main
+if __name__ != "__main__":  # `clbench.evaluate` is a function: this file must not replace it
+    raise ImportError("clbench.evaluate is a function: from clbench import evaluate")
 
-    sys.exit(main())
+from clbench.commands.main import main_of
 
-# Importing this module must not hide the function of the same name from `clbench.evaluate(...)`.
-from clbench.evaluation.api import evaluate
-
-sys.modules[__name__] = evaluate  # type: ignore[assignment]
+sys.exit(main_of("evaluate"))

@@ -1,13 +1,10 @@
-"""`python -m clbench.sweep SWEEP.toml`: see `clbench/sweeping/cli.py`."""
+"""`python -m clbench.sweep`: see `clbench/commands/sweep.py`."""
 
 import sys
 
-if __name__ == "__main__":
-    from clbench.sweeping.cli import main
+if __name__ != "__main__":  # `clbench.sweep` is a function: this file must not replace it
+    raise ImportError("clbench.sweep is a function: from clbench import sweep")
 
-    sys.exit(main())
+from clbench.commands.main import main_of
 
-# Importing this module must not hide the function of the same name from `clbench.sweep(...)`.
-from clbench.sweeping.api import sweep
-
-sys.modules[__name__] = sweep  # type: ignore[assignment]
+sys.exit(main_of("sweep"))

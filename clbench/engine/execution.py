@@ -8,12 +8,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from clbench.agent import AgentSpec
 from clbench.data import LabelledData
 from clbench.data.sources import remember
 from clbench.engine.checkpointing import Checkpointer, can_resume
 from clbench.engine.events import Event, Failed, Finished, Note, Recorded, Started, Stopped
 from clbench.engine.job import Job
 from clbench.engine.profiling import Profile
+from clbench.envs.single import StreamEnv
+from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import AgentError, ClbenchError, WriteError
 from clbench.loading import is_vectorized, load_agent
 from clbench.observing import Observer
@@ -21,6 +24,7 @@ from clbench.records import Glimpse, Savepoint
 from clbench.registration import STREAMS, register
 from clbench.replaying import cuda_graph
 from clbench.runner import Lockstep, Part
+from clbench.specs import StreamSpec
 
 Classes = Mapping[str, type]
 

@@ -55,7 +55,7 @@ class Job:
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for this job to resume from another's checkpoint."""
-        return {**self.config.identity(), "threads": self.config.threads, "sources": dict(self.sources)}
+        return {**self.config.identity(), "sources": dict(self.sources)}
 
     def from_newest_checkpoint(self) -> "Job":
         """Return the job that resumes from its newest checkpoint, or starts over if there is none."""

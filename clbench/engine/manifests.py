@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from clbench import machine
 from clbench.data import LabelledData
@@ -17,7 +18,7 @@ from clbench.loading import source_of
 from clbench.observing import DEFINITIONS
 from clbench.records import TaskRecord, least_seconds
 from clbench.results import RunFolder, RunManifest
-from clbench.results.manifest import Code, Data, Session
+from clbench.results.manifest import CodeSource, DataSource, Session
 
 ACCEPT = "pass --accept-changes to resume anyway"
 COMMANDS = ("evaluate", "sweep", "reproduce", "resume")
@@ -57,7 +58,6 @@ class Start:
 
 def new_manifest(run: Run, data: LabelledData) -> RunManifest:
     """Return everything that is needed to repeat a run, and when and where it is made."""
-    now = circumstances(run.config.device)
     return RunManifest(
         status="running",
         config=run.config,
@@ -70,34 +70,36 @@ def new_manifest(run: Run, data: LabelledData) -> RunManifest:
         profile=run.profile,
         log=run.log,
         sweep=run.sweep,
-        command=now.command,
-        started=now.started,
-        versions=now.versions,
-        hardware=now.hardware,
-        git=now.git,
+        **circumstances(run.config.device),
         **_sources(run, data),
     )
 
 
-def _sources(run: Run, data: LabelledData) -> dict[str, Code | Data]:
+def _sources(run: Run, data: LabelledData) -> dict[str, Any]:
     return {
-        "agent_source": source_of(run.agent),
-        "stream_source": source_of(run.stream_class),
-        "data": Data(
+        "agent_source": code(run.agent),
+        "stream_source": code(run.stream_class),
+        "data": DataSource(
             source=data.source, size=len(data), num_classes=data.num_classes, sha256=data.checksum
         ),
     }
 
 
-def circumstances(device: str) -> Session:
-    """Return command, time, versions, hardware and commit of this session."""
-    return Session(
-        command=tuple(_command()),
-        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        versions=machine.versions(),
-        hardware=machine.hardware(device),
-        git=machine.git_state(Path.cwd()),
-    )
+def code(owner: type) -> CodeSource:
+    """Return where a class is defined."""
+    source = source_of(owner)
+    return CodeSource(class_name=source.pop("class") or "", **source)
+
+
+def circumstances(device: str) -> dict[str, Any]:
+    """Return the fields of `Circumstances` for this session."""
+    return {
+        "command": tuple(_command()),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": machine.versions(),
+        "hardware": machine.hardware(device),
+        "git": machine.git_state(Path.cwd()),
+    }
 
 
 def _command() -> list[str]:
@@ -168,8 +170,8 @@ def resume(run: Run, manifest: RunManifest, folder: RunFolder, data: LabelledDat
         if "seeds" not in differing and (checkpoint["loop"] is not None or done):
             records = tuple(records_in(checkpoint))
             earlier[index] = Earlier(records, checkpoint["steps"], str(path.resolve()))
-    session = replace(
-        circumstances(config.device),
+    session = Session(
+        **circumstances(config.device),
         steps={str(index): job.steps for index, job in earlier.items()},
         indicator_definitions=None if manifest.indicator_definitions == DEFINITIONS else DEFINITIONS,
         accepted_changes=tuple(sorted(changed)) if accept else (),

@@ -171,7 +171,7 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def indicator_sources(names: Sequence[str]) -> dict[str, str | None]:
     """Return the SHA-256 of the file of each custom indicator, by reference."""
-    return {name: source_of(load_indicator(name)).sha256 for name in names if ":" in name}
+    return {name: source_of(load_indicator(name))["sha256"] for name in names if ":" in name}
 
 
 def check_layers(wanted: LayerChoice) -> Layers:

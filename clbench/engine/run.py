@@ -15,6 +15,7 @@ from clbench.engine.parallelism import Parallelism, split
 from clbench.loading import is_vectorized
 from clbench.registration import lookup
 from clbench.results.manifest import SweepCell
+from clbench.specs import StreamSpec
 from clbench.streams import Stream
 
 
@@ -73,15 +74,19 @@ class Run:
         return tuple(dict.fromkeys(name for name in names if name))
 
     @property
-    def total_steps(self) -> int:
-        """Steps of all seeds' learners; loads data only if a stream has its own and all of it is wanted."""
+    def stream(self) -> StreamSpec:
+        """Its stream, resolved; data is loaded only if the stream has its own and all of it is wanted."""
         stream = self.config.stream
-        if stream.num_samples is None:
-            stream_class = self.stream_class
-            own = stream_class.has_own_data()
-            size = len(load_data(self)) if own else SOURCES[stream.source].size
-            stream = stream_class.resolve(stream, size)
-        return len(self.config.seeds) * stream.num_tasks * stream.steps_per_task
+        if stream.num_samples is not None:
+            return stream
+        stream_class = self.stream_class
+        size = len(load_data(self)) if stream_class.has_own_data() else SOURCES[stream.source].size
+        return stream_class.resolve(stream, size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all seeds' learners."""
+        return len(self.config.seeds) * self.stream.num_tasks * self.stream.steps_per_task
 
     @property
     def jobs_count(self) -> int:

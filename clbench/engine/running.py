@@ -8,7 +8,7 @@ from typing import Protocol
 from clbench.engine.progress import Progress, RunFailure, RunProgress
 from clbench.engine.run import Run
 from clbench.engine.store import RunStore, manifest_of, split_by_status
-from clbench.loading import source_of
+from clbench.engine.manifests import code
 
 
 class Executor(Protocol):
@@ -74,9 +74,9 @@ def _outdated(complete: Iterable[Run], store: RunStore) -> list[str]:
         manifest = manifest_of(run, store)
         assert manifest is not None
         config = run.config
-        changed = source_of(run.agent).checksum != manifest.agent_source.checksum
+        changed = code(run.agent).checksum != manifest.agent_source.checksum
         counts.update([config.agent.name] * changed)
-        changed = source_of(run.stream_class).sha256 != manifest.stream_source.sha256
+        changed = code(run.stream_class).sha256 != manifest.stream_source.sha256
         counts.update([config.stream.id] * changed)
     return [
         f"the code of {name} has changed since {number} of its runs were completed: "

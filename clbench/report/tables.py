@@ -1,6 +1,7 @@
 """What `clbench evaluate` and `clbench list` print."""
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clbench.engine.evaluation import Evaluation
@@ -56,7 +57,8 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
 
 def header(runs: "Sequence[Run]") -> str:
     """Return the line above the progress of an evaluation."""
-    parallelism, config = runs[0].parallelism, runs[0].config
+    parallelism = runs[0].parallelism
+    config = replace(runs[0].config, stream=runs[0].stream)
     threads = f" x {parallelism.threads} threads" if parallelism.threads > 1 else ""
     return f"{describe(config)} · {config.device}, {count(parallelism.workers, 'worker')}{threads}"
 

@@ -215,6 +215,10 @@ class RunFolder:
         unbiased = [one.config.agent.name for one in manifests if one.config.agent.arguments.get("unbiased")]
         return convert_indicators(records, manifests[0].indicator_definitions, unbiased)
 
+    def read_profile(self) -> list[ProfileRecord]:
+        """Return the records in profile.csv; none without the file."""
+        return read_csv(self.path / PROFILE, ProfileRecord) if (self.path / PROFILE).exists() else []
+
     def _write_text(self, name: str, text: str, lasting: bool = False) -> None:
         write_whole(self.path / name, lambda path: path.write_text(text, encoding="utf-8"), lasting)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Record = TaskRecord | IndicatorRecord | ProfileRecord
-AnyRecord = TypeVar("AnyRecord", TaskRecord, IndicatorRecord)
+AnyRecord = TypeVar("AnyRecord", TaskRecord, IndicatorRecord, ProfileRecord)
 
 CONVERTERS: Mapping[str, Callable[[str], Any]] = {
     str(kind): convert

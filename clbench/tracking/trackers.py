@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 from clbench.errors import OptionError
+from clbench.places import recorded_in
 from clbench.records import IndicatorRecord, TaskRecord
-from clbench.results import RunFolder
+from clbench.results import RunFolder, RunManifest
 from clbench.scoring import finished, seed_scores
-from clbench.specs import RunSpec, check_choice, names_in
+from clbench.specs import check_choice, names_in
 from clbench.tracking.tracker import METRICS, FinishedTask, TrackedRun, Tracker
 
 TRACKERS = MappingProxyType({"tensorboard": "TensorBoard", "wandb": "WandB", "mlflow": "MLflow"})
@@ -53,8 +54,7 @@ class Trackers:
     Args:
         names: of the trackers, checked.
         folder: the run's, held by this process.
-        spec: what runs; its stream is resolved.
-        facts: run.json's content.
+        manifest: what run.json says.
         note: tells people something.
     """
 
@@ -62,27 +62,26 @@ class Trackers:
         self,
         names: Sequence[str],
         folder: RunFolder,
-        spec: RunSpec,
-        facts: Mapping[str, Any],
+        manifest: RunManifest,
         note: Callable[[str], None],
     ) -> None:
-        self._folder, self._stream, self._note = folder, spec.stream, note
+        self._folder, self._stream, self._note = folder, manifest.config.stream, note
         self._open: dict[str, Tracker] = {}
         self._kept: dict[str, dict[str, Any]] = {}
         self._records: dict[str, list[TaskRecord]] = {}
         self._indicators: dict[tuple[str, int], dict[int, dict[str, float]]] = {}
         for name in names:
             with self._dropping(name):
-                config, series = _configs(spec, facts)
-                kept = self._kept[name] = {"ids": {}, "tasks": {}, **folder.kept(name)}
+                config, series = _configs(manifest)
+                kept = self._kept[name] = {"ids": {}, "tasks": {}, **folder.read_private(name)}
                 left = {
                     title: own
                     for title, own in series.items()
-                    if kept["tasks"].get(title, 0) < spec.stream.num_tasks
+                    if kept["tasks"].get(title, 0) < self._stream.num_tasks
                 }
                 run = TrackedRun(folder.path, config, left, kept["ids"], kept["tasks"], note)
                 self._open[name] = _load(name)(run)
-                folder.keep(name, kept)
+                folder.write_private(name, kept)
 
     def take(self, record: TaskRecord | IndicatorRecord) -> None:
         """Take a record; a task's indicators come before the task."""
@@ -103,7 +102,7 @@ class Trackers:
                 with self._dropping(name):
                     tracker.take(task)
                     kept["tasks"][title] = record.task + 1
-                    self._folder.keep(name, kept)
+                    self._folder.write_private(name, kept)
 
     def end(self, status: str) -> None:
         """Tell all trackers how the session ended."""
@@ -141,19 +140,20 @@ def _title(agent: str, seed: int) -> str:
     return f"{agent} seed {seed}"
 
 
-def _configs(spec: RunSpec, facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _configs(manifest: RunManifest) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return what run.json says of the run as a whole, and of each series."""
-    config = {name: facts["spec"][name] for name in ("stream", "protocol", "overrides", "device")}
-    config |= {name: facts[name] for name in ("data", "versions", "hardware", "git")}
+    data = recorded_in(manifest.to_json())
+    config = {name: data["config"][name] for name in ("stream", "protocol", "overrides", "device")}
+    config |= {name: data[name] for name in ("data", "versions", "hardware", "git")}
+    agent = data["config"]["agent"]
     series = {
-        _title(agent.name, seed): {
-            "agent": agent.name,
+        _title(agent["name"], seed): {
+            "agent": agent["name"],
             "seed": seed,
-            "arguments": dict(own["arguments"]),
-            "source": facts["agents"][agent.name],
+            "arguments": agent["arguments"],
+            "source": data["agent_source"],
             **config,
         }
-        for agent, own in zip(spec.agents, facts["spec"]["agents"], strict=True)
-        for seed in spec.seeds
+        for seed in manifest.config.seeds
     }
     return config, series

@@ -1,0 +1,1 @@
+"""The command `clbench` and its parts, each also `python -m clbench.NAME`."""

@@ -1,0 +1,123 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, TypeVar
+
+import click
+
+from clbench.errors import OptionError
+from clbench.loading import parse_setting
+from clbench.registration import COMMON_OPTIONS
+from clbench.specs import PROTOCOLS
+from clbench.tracking import TRACKERS
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Function], Function]
+
+
+class Seeds(click.ParamType):
+    """How many seeds, or which."""
+
+    name = "N|A,B,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | list[int]:
+        """Return a number of seeds, or a list of seeds.
+
+        >>> Seeds().convert("3", None, None), Seeds().convert("0,4", None, None), Seeds().convert("7,", None, None)
+        (3, [0, 4], [7])
+        """
+        try:
+            if "," in value:
+                return [int(part) for part in value.rstrip(",").split(",")]
+            return int(value)
+        except ValueError:
+            raise OptionError(
+                f"--seeds '{value}': give how many (3) or which (0,4,7; for a single one 7,)"
+            ) from None
+
+
+def together(*decorators: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """Return several options as one decorator, in the order in which they are shown."""
+    return lambda function: reduce(lambda result, decorate: decorate(result), reversed(decorators), function)
+
+
+def whole(flag: str, help: str, dest: str | None = None) -> Callable[[Any], Any]:
+    """Return an option that takes a whole number."""
+    return click.option(flag, *([dest] if dest else []), type=int, metavar="N", help=help)
+
+
+def text(flag: str, help: str, metavar: str, **named: Any) -> Callable[[Any], Any]:
+    """Return an option that takes a text."""
+    return click.option(flag, metavar=metavar, help=help, **named)
+
+
+def settings(flag: str, help: str) -> Callable[[Any], Any]:
+    """Return an option that takes NAME=VALUE and may be repeated."""
+    return click.option(flag, multiple=True, metavar="NAME=VALUE", help=help)
+
+
+PROTOCOL = text(
+    "--protocol", f"{', '.join(PROTOCOLS)} (default: quick)", "NAME", default="quick"
+)
+SEEDS = click.option(
+    "--seeds",
+    type=Seeds(),
+    metavar="N|A,B,...",
+    help="number of seeds, or a comma-separated list (`7,` is seed 7 alone); default: the protocol's, 3",
+)
+SOURCE = text("--source", "embedded (5,000 images) or torchvision (60,000)", "NAME")
+DATA_DIR = text("--data-dir", "folder with MNIST/raw/; else $CLBENCH_DATA_DIR, else downloaded once", "DIR")
+DEVICE = text("--device", "auto, cpu, cuda, cuda:N or mps (default: auto)", "NAME", default="auto")
+WORKERS = whole("--workers", "processes at a time (default: the quickest number)")
+INDICATORS = text(
+    "--indicators",
+    "comma-separated names, all, or none (default: those that cost next to nothing)",
+    "LIST",
+)
+LOG = text("--log", f"experiment trackers, comma-separated: {', '.join(TRACKERS)}, or none", "LIST")
+ACCEPT_CHANGES = click.option(
+    "--accept-changes", is_flag=True, help="resume although agent, stream or run.json have changed"
+)
+PROFILE = click.option("--profile", is_flag=True, help="write where the time goes into profile.csv")
+QUIET = click.option("--quiet", is_flag=True, help="print the folder's path only")
+DEBUG = click.option("--debug", is_flag=True, help="show tracebacks")
+
+STREAM = together(
+    text(
+        "--env",
+        "stream: an id, or module:id (default: RandomLabelMNIST-v0)",
+        "ID",
+        default="RandomLabelMNIST-v0",
+    ),
+    PROTOCOL,
+    SEEDS,
+    whole("--tasks", "tasks in the stream", "num_tasks"),
+    whole("--epochs", "epochs per task", "epochs_per_task"),
+    whole("--images", "images drawn per seed", "num_samples"),
+    whole("--batch-size", "images per step"),
+    SOURCE,
+    DATA_DIR,
+    settings("--env-set", "an option of this stream"),
+)
+"""What is run on; `overrides` reads all but the first three."""
+
+
+def overrides(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `STREAM` that override a protocol out of a command's options.
+
+    Raises:
+        OptionError: `--env-set` names one that has its own flag.
+    """
+    custom = parse_settings(options.pop("env_set"))
+    for name in custom:
+        if name in COMMON_OPTIONS:
+            raise OptionError(f"--env-set {name}: it has its own flag (--help shows all options)")
+    return {**{name: options.pop(name) for name in COMMON_OPTIONS}, **custom}
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the values of several NAME=VALUE."""
+    return dict(map(parse_setting, texts))

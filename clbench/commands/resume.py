@@ -1,0 +1,43 @@
+"""`clbench resume FOLDER`"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clbench.commands import options as shared
+
+EPILOG = """\b
+example:
+  clbench resume results/RandomLabelMNIST-v0-quick-1
+
+exit codes: as those of clbench evaluate
+"""
+
+
+@click.command("resume", epilog=EPILOG)
+@click.argument("folder", metavar="FOLDER")
+@shared.together(
+    shared.WORKERS,
+    shared.DATA_DIR,
+    shared.LOG,
+    shared.PROFILE,
+    shared.ACCEPT_CHANGES,
+    shared.QUIET,
+    shared.DEBUG,
+)
+def command(folder: str, **options: Any) -> int:
+    """Resume an interrupted evaluation: what is unfinished of the runs in FOLDER.
+
+    On the same machine it ends as if it had never been interrupted.
+    """
+    return resume(Path(folder), **options)
+
+
+def resume(folder: Path, *, quiet: bool, debug: bool, **options: Any) -> int:
+    """Resume the runs in a folder and print their results; return the exit code."""
+    from clbench.api import resume_folder
+    from clbench.commands.evaluate import report
+
+    evaluation = resume_folder(folder, shown=not quiet, **options)
+    return report(evaluation, quiet, debug)

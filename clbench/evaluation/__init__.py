@@ -1,1 +1,0 @@
-"""Evaluation: plan jobs, run them in worker processes, watch them, write the run folder."""
