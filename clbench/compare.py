@@ -1,14 +1,14 @@
-"""`python -m clbench.compare RUN ...`: several runs side by side."""
+"""`python -m clbench.compare RUN ...`: agents of one run or several compared seed by seed."""
 
 import csv
 import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clbench.command_line import Parser, run_command
-from clbench.comparing import Comparison, Row, compare, entries_of
+from clbench.comparing import Comparison, Entry, Row, compare
 from clbench.errors import OptionError
 from clbench.evaluation.progress import make_wide_console
 from clbench.intervals import ENOUGH_SEEDS
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".pdf", ".svg")
 DESCRIPTION = """\
-Compare agents of one run or several: each with a reference, seed by seed on the same streams if they share seeds.
-Runs of different streams, data or protocols are refused, unless --mix marks them as not the same."""
+Compare agents of one run or several with a reference, seed by seed on the same streams if they share seeds.
+Runs of different streams, data or protocols are refused; --mix compares them and marks the output "not the same"."""
 EPILOG = """\
 examples:
   python -m clbench.compare results/RandomLabelMNIST-v0-quick-1
@@ -44,12 +44,18 @@ def build_parser() -> Parser:
     )
     add = parser.add_argument
     add("runs", nargs="*", metavar="RUN", help="run folder, or a folder with run folders in it")
-    add("--agent", action="append", default=[], metavar="NAME", help="only this agent; may be repeated")
-    add("--reference", metavar="RUN|AGENT", help="what others are compared with (default: the first entry)")
+    add(
+        "--agent",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="compare only this agent; may be repeated",
+    )
+    add("--reference", metavar="RUN|AGENT", help="compare with this entry (default: the first)")
     add("--score", default=SCORES[0], metavar="NAME", help=f"{', '.join(SCORES)} (default: %(default)s)")
-    add("--out", metavar="FILE", help=f"write a figure: {', '.join(SUFFIXES)} (default: none is drawn)")
+    add("--out", metavar="FILE", help=f"write a figure ({', '.join(SUFFIXES)})")
     add("--csv", metavar="FILE", help="write the table, with all intervals")
-    add("--mix", action="store_true", help="compare runs that are not the same, over the tasks they share")
+    add("--mix", action="store_true", help="compare runs with different settings, over the tasks they share")
     add("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -63,24 +69,20 @@ def _main(arguments: Sequence[str]) -> int:
     parser = build_parser()
     options = parser.read(arguments)
     if not options.runs:
-        parser.error("no run given: name run folders")
+        parser.error("no run given: name at least one run folder")
     if options.out is not None and Path(options.out).suffix not in SUFFIXES:
-        raise OptionError(f"--out '{options.out}': a figure's name ends in {', '.join(SUFFIXES)}")
-    entries = [
-        entry
-        for name, folder in {run.name: run.folder for run in find_runs(*options.runs)}.items()
-        for entry in entries_of(name, folder.read_run(), folder.read_tasks())
-    ]
-    found = compare(entries, options.reference, options.score, options.agent, options.mix)
-    written = []  # before anything is printed: whoever reads that may leave early
+        raise OptionError(f"--out '{options.out}': the name of a figure must end in {', '.join(SUFFIXES)}")
+    entries = [Entry.from_run(run) for run in find_runs(*options.runs)]
+    comparison = compare(entries, options.reference, options.score, options.agent, options.mix)
+    written = []  # first, since the reader of what is printed may stop early
     if options.csv is not None:
-        write_whole(Path(options.csv), lambda path: _write_csv(path, found))
+        write_whole(Path(options.csv), lambda path: _write_csv(path, comparison))
         written.append(options.csv)
     if options.out is not None:
         kind = Path(options.out).suffix[1:]
-        write_whole(Path(options.out), lambda path: figure(found).savefig(path, format=kind))
+        write_whole(Path(options.out), lambda path: figure(comparison).savefig(path, format=kind))
         written.append(options.out)
-    _print(found, written)
+    _print(comparison, written)
     return 0
 
 
@@ -96,7 +98,7 @@ def _print(comparison: Comparison, written: Sequence[str]) -> None:
 
 
 def table(comparison: Comparison) -> "Table":
-    """Return the table: each entry's score and its differences to the reference."""
+    """Return the table of each entry's score and its differences from the reference."""
     from rich.table import Table
 
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -128,7 +130,7 @@ def _lines(estimate: Estimate, style: str) -> str:
     ('+0.5\n[+0.4, +0.6]', '0.5')
     """
     ends = (estimate.mean, estimate.low, estimate.high)
-    mean, low, high = (f"{_no_minus_zero(one):{style}}" for one in ends)
+    mean, low, high = (f"{_no_minus_zero(value):{style}}" for value in ends)
     return mean if math.isnan(estimate.low) else f"{mean}\n[{low}, {high}]"
 
 
@@ -137,12 +139,12 @@ def _no_minus_zero(value: float) -> float:
 
 
 def explanation(comparison: Comparison) -> list[str]:
-    """Return the lines that say what differences and intervals are."""
-    where = "though not on the same streams" if comparison.not_the_same else "on the same streams"
+    """Return the lines that define differences and intervals."""
+    streams = "though not on the same streams" if comparison.mismatch else "on the same streams"
     hows = {row.how.partition(",")[0] for row in comparison.others}
     kinds = {
-        "paired": f"paired: seed by seed, {where}",
-        "Welch": "Welch: of two groups, since they have no two seeds in common",
+        "paired": f"paired: seed by seed, {streams}",
+        "Welch": "Welch: as two groups, since they do not share two seeds",
     }
     used = "; ".join(text for kind, text in kinds.items() if kind in hows)
     lines = [
@@ -151,10 +153,10 @@ def explanation(comparison: Comparison) -> list[str]:
     ]
     least = min(row.differences[comparison.scores[0]].n for row in comparison.others)
     if any(math.isnan(row.differences[comparison.scores[0]].low) for row in comparison.others):
-        lines.append("with one seed there is no interval: chance alone may make a difference")
+        lines.append("with one seed there is no interval: the difference may be due to chance")
     elif least < ENOUGH_SEEDS:
         lines.append(
-            f"with {least} seeds an interval is wide: what it does not show may be there all the same"
+            f"with {least} seeds intervals are wide: a difference may exist even if they include zero"
         )
     return lines
 
@@ -167,8 +169,8 @@ def _write_csv(path: Path, comparison: Comparison) -> None:
         writer.writerows(rows)
 
 
-def _csv_row(row: Row, comparison: Comparison) -> dict[str, Any]:
-    cells: dict[str, Any] = {
+def _csv_row(row: Row, comparison: Comparison) -> dict[str, str | int | float]:
+    cells: dict[str, str | int | float] = {
         "entry": row.entry.label,
         "run": _recorded_run(row.entry.run),
         "agent": row.entry.agent,
@@ -178,19 +180,19 @@ def _csv_row(row: Row, comparison: Comparison) -> dict[str, Any]:
         "num_tasks": comparison.num_tasks,
     }
     for name in comparison.scores:
-        for key, one in ((name, row.scores[name]), (f"{name}_difference", row.differences[name])):
-            values = {key: one.mean, f"{key}_low": one.low, f"{key}_high": one.high}
+        for key, estimate in ((name, row.scores[name]), (f"{name}_difference", row.differences[name])):
+            values = {key: estimate.mean, f"{key}_low": estimate.low, f"{key}_high": estimate.high}
             cells |= {column: "" if math.isnan(value) else value for column, value in values.items()}
-    return cells | {"not_the_same": comparison.not_the_same}
+    return cells | {"not_the_same": comparison.mismatch}
 
 
 def _recorded_run(run: str) -> str:
-    """Return a run's folder as it is recorded; of one anywhere else, the name alone, which `evaluate` gave it."""
+    """Return a run's folder as it is recorded, or its name alone, which `evaluate` chose."""
     return Path(run).name if recorded(run) == SOMEWHERE else recorded(run)
 
 
 def figure(comparison: Comparison) -> "Figure":
-    """Return accuracy curves and, beside them, the differences to the reference."""
+    """Return accuracy curves next to the differences from the reference."""
     from clbench import plotting
 
     hows = {row.entry.label: row.how for row in comparison.rows}

@@ -1,11 +1,13 @@
 """Run folders made by hand: no training."""
 
+from clbench.comparing import Entry
 from clbench.records import TaskRecord
-from clbench.results import RunFolder
+from clbench.results import RunFolder, RunManifest
+from clbench.results.older import upgrade
 
 
 def facts(names=("a",), *, status="complete", protocol="quick", seeds=(0, 1, 2), data="0" * 64, **rest):
-    """run.json's content; `stream`, `spec` and `arguments` (of every agent) update parts of it."""
+    """run.json; `stream`, `spec` and `arguments` (of every agent) update parts of it, `code` is its stream's."""
     stream = {
         "id": "RandomLabelMNIST-v0",
         "num_tasks": 4,
@@ -28,7 +30,20 @@ def facts(names=("a",), *, status="complete", protocol="quick", seeds=(0, 1, 2),
         "threads": 1,
         **rest.pop("spec", {}),
     }
+    if "code" in rest:
+        rest["stream"] = rest.pop("code")
     return {"status": status, "spec": spec, "data": {"source": "embedded", "sha256": data}, **rest}
+
+
+def manifests(names=("a",), **changes):
+    """The manifest of each agent; for `changes` see `facts`."""
+    return [RunManifest.from_json(data) for data in upgrade(facts(names, **changes))]
+
+
+def entries(levels, run="runs/one", **changes):
+    """Entries of a comparison with a table of accuracies, by agent and seed a row of tasks."""
+    rows = records(levels)
+    return [Entry.from_records(run, manifest, rows) for manifest in manifests(tuple(levels), **changes)]
 
 
 def records(levels):

@@ -10,10 +10,10 @@ import pytest
 import scipy.stats
 
 from clbench.compare import explanation, figure, main
-from clbench.comparing import compare, entries_of
+from clbench.comparing import compare
 from clbench.results import RunFolder
 from clbench.scoring import score
-from tests.runs import facts, records, write
+from tests.runs import entries, write
 from tests.test_comparing import A, B
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -124,19 +124,14 @@ def test_mixed_outputs_are_marked(tmp_path, capsys):
     assert "protocol quick / paper" in printed.partition(" · ")[0]
     with open(tmp_path / "c.csv", newline="") as file:
         assert {row["not_the_same"] for row in csv.DictReader(file)} == {"protocol quick / paper"}
-    entries = [
-        entry
-        for agent, levels, protocol in (("a", A, "quick"), ("b", B, "paper"))
-        for entry in entries_of(agent, facts((agent,), protocol=protocol), records({agent: levels}))
-    ]
-    found = compare(entries, mix=True)
+    found = compare(entries({"a": A}) + entries({"b": B}, protocol="paper"), mix=True)
     assert explanation(found)[0] in printed
-    assert explanation(found)[0] != explanation(replace(found, not_the_same=""))[0]
+    assert explanation(found)[0] != explanation(replace(found, mismatch=""))[0]
     assert "protocol quick / paper" in figure(found).get_suptitle().partition(" · ")[0]
 
 
 def test_the_figure_shows_accuracies_and_differences():
-    found = compare(entries_of("one", facts(("a", "b")), records({"a": A, "b": B})))
+    found = compare(entries({"a": A, "b": B}))
     left, right = figure(found).axes
     lines = {line.get_label(): line for line in left.get_lines()}
     ours, theirs = (np.array(list(levels.values())) for levels in (B, A))
@@ -152,9 +147,7 @@ def test_the_figure_shows_accuracies_and_differences():
 
 def test_a_single_task_has_a_figure():
     levels = {"a": {0: [0.5], 1: [0.6]}, "b": {0: [0.7], 1: [0.7]}}
-    found = compare(
-        entries_of("one", facts(("a", "b"), seeds=(0, 1), stream={"num_tasks": 1}), records(levels))
-    )
+    found = compare(entries(levels, seeds=(0, 1), stream={"num_tasks": 1}))
     assert [list(axes.get_xticks()) for axes in figure(found).axes] == [[1], [1]]
 
 

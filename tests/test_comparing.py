@@ -6,17 +6,13 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clbench.comparing import compare, entries_of
+from clbench.comparing import compare
 from clbench.errors import UnknownNameError, UsageError
 from clbench.scoring import SCORES, estimate
-from tests.runs import facts, records
+from tests.runs import entries
 
 A = {0: [0.8, 0.4, 0.3, 0.1], 1: [0.7, 0.5, 0.2, 0.2], 2: [0.9, 0.3, 0.3, 0.3]}
 B = {0: [0.8, 0.6, 0.7, 0.5], 1: [0.6, 0.7, 0.5, 0.5], 2: [0.9, 0.8, 0.4, 0.7]}
-
-
-def entries(levels, run="runs/one", **changes):
-    return entries_of(run, facts(tuple(levels), **changes), records(levels))
 
 
 def row_of(comparison, label):
@@ -195,7 +191,7 @@ def test_what_is_not_the_same_is_refused_unless_mixed(changes, levels, differs):
     with pytest.raises(UsageError, match=f"'x/one'.*'x/two'.*{differs}.*--mix"):
         compare(both)
     found = compare(both, mix=True)
-    assert found.not_the_same.startswith(differs)
+    assert found.mismatch.startswith(differs)
     assert differs in found.title.partition(" · ")[0]
 
 
@@ -219,7 +215,7 @@ def test_where_and_from_which_folder_is_no_reason_to_refuse():
         {"a": B}, "x/two", arguments={"scheduler": "per-layer"}, versions={"torch": "2.14.0"}, **other
     )
     found = compare(one + two)
-    assert found.not_the_same == ""
+    assert found.mismatch == ""
     for part in ("RandomLabelMNIST-v0", "quick", "4 tasks", "40 epochs", "5,000", "embedded"):
         assert part in found.title
     machines, arguments = found.notes
@@ -229,9 +225,8 @@ def test_where_and_from_which_folder_is_no_reason_to_refuse():
 
 
 def test_another_code_of_the_stream_is_told():
-    one, two = entries({"a": A}, "x/one"), entries({"b": B}, "x/two")
-    for (entry,), code in ((one, "a" * 64), (two, "b" * 64)):
-        entry.facts["stream"] = {"sha256": code}
+    one = entries({"a": A}, "x/one", code={"sha256": "a" * 64})
+    two = entries({"b": B}, "x/two", code={"sha256": "b" * 64})
     (note,) = compare(one + two).notes
     assert re.search(rf"\bstream\b.* {'a' * 12} / {'b' * 12}$", note)
 

@@ -1,6 +1,6 @@
-"""Differences between agents, in one run or in several, seed by seed. Pure: nothing is read or written."""
+"""Differences between recorded runs, seed by seed. Pure: nothing is read or written."""
 
-from clbench.comparing.differences import Comparison, Row, compare
-from clbench.comparing.entries import Entry, entries_of
+from clbench.comparing.comparison import Comparison, Row, compare
+from clbench.comparing.entries import Entry, list_seeds
 
-__all__ = ["Comparison", "Entry", "Row", "compare", "entries_of"]
+__all__ = ["Comparison", "Entry", "Row", "compare", "list_seeds"]

@@ -1,116 +1,165 @@
-"""What is compared: an agent of a run, under a label."""
+"""What is compared: runs under labels, and how their settings differ."""
 
+import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any
 
 from clbench.errors import UsageError
 from clbench.records import TaskRecord
+from clbench.results import RunManifest, StoredRun
 from clbench.scoring import finished
 from clbench.specs import check_choice
+
+NOT_SET = "not set"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An agent of a run.
+    """A run with its finished seeds.
 
     Attributes:
-        label: what it is called in a comparison.
-        run: path of the run folder.
-        agent: the agent's name.
-        facts: run.json's content.
-        seeds: records in the order of tasks, of each seed that finished all tasks.
+        label: what a comparison calls it.
+        run: path of the run folder, or of the group folder it is in.
+        manifest: what was run.
+        seeds: records in the order of tasks, by seed, of the seeds that finished all tasks.
     """
 
     label: str
     run: str
-    agent: str
-    facts: Mapping[str, Any]
+    manifest: RunManifest
     seeds: Mapping[int, Sequence[TaskRecord]]
+
+    @classmethod
+    def from_records(cls, run: str, manifest: RunManifest, records: Iterable[TaskRecord]) -> "Entry":
+        """Return an entry labelled with the agent's name."""
+        config = manifest.config
+        seeds = finished(config.agent.name, records, config.stream.num_tasks)
+        return cls(config.agent.name, run, manifest, seeds)
+
+    @classmethod
+    def from_run(cls, run: StoredRun) -> "Entry":
+        """Read a run's records and return its entry, labelled with the agent's name."""
+        return cls.from_records(run.group, run.manifest, run.read_tasks())
+
+    @property
+    def agent(self) -> str:
+        """The agent's name."""
+        return self.manifest.config.agent.name
 
     @property
     def num_tasks(self) -> int:
         """Tasks in the stream."""
-        return int(self.facts["spec"]["stream"]["num_tasks"])
+        return self.manifest.config.stream.num_tasks
 
 
-def entries_of(run: str, facts: Mapping[str, Any], records: Iterable[TaskRecord]) -> list[Entry]:
-    """Return the entries of a run, labelled with their agents' names.
-
-    Args:
-        run: path of the run folder.
-        facts: run.json's content.
-        records: tasks.csv's.
-    """
-    records, names = list(records), [agent["name"] for agent in facts["spec"]["agents"]]
-    tasks = facts["spec"]["stream"]["num_tasks"]
-    return [Entry(name, run, name, facts, finished(name, records, tasks)) for name in names]
-
-
-def labelled(entries: Sequence[Entry]) -> list[Entry]:
-    """Return entries under labels of their own: the agent, and the run folder's name or path if need be."""
+def with_unique_labels(entries: Sequence[Entry]) -> list[Entry]:
+    """Return entries whose labels differ: the agent, with the run folder's name or path where necessary."""
     runs = {entry.run for entry in entries}
-    for more in (
-        lambda entry: f" ({PurePath(entry.run).name})",
-        lambda entry: f" ({_apart(entry.run, runs)})",
-    ):
-        taken = [entry.label for entry in entries]
+    names = {run: PurePath(run).name for run in runs}
+    for suffixes in (names, {run: _shortest_path(run, runs) for run in runs}):
+        labels = [entry.label for entry in entries]
         entries = [
-            replace(entry, label=entry.agent + more(entry)) if taken.count(entry.label) > 1 else entry
+            replace(entry, label=f"{entry.agent} ({suffixes[entry.run]})")
+            if labels.count(entry.label) > 1
+            else entry
             for entry in entries
         ]
     return list(entries)
 
 
-def _apart(run: str, runs: Collection[str]) -> str:
-    """Return a run's path; if any is absolute, from the folder that all runs are in: figures are shown to others."""
+def _shortest_path(run: str, runs: Collection[str]) -> str:
+    """Return a run's path; if any is absolute, relative to the folder that holds them all, as figures are published."""
     if not any(map(os.path.isabs, runs)):
         return run
-    above = os.path.commonpath([os.path.dirname(os.path.abspath(one)) for one in runs])
-    return Path(os.path.relpath(run, above)).as_posix()
+    parent = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in runs])
+    return Path(os.path.relpath(run, parent)).as_posix()
 
 
-def chosen(entries: Sequence[Entry], agents: Sequence[str], reference: str | None) -> list[Entry]:
-    """Return the entries of the agents asked for, or all, and the reference even if it is not one of them.
+def choose_entries(entries: Sequence[Entry], agents: Sequence[str], reference: str | None) -> list[Entry]:
+    """Return the entries of some agents, or all, and the reference even if it is of another agent.
 
     Raises:
         UnknownNameError: no entry has such an agent.
     """
     for name in agents:
         check_choice("agent in these runs", name, dict.fromkeys(entry.agent for entry in entries))
-    own = [entry for entry in entries if not agents or entry.agent in agents]
-    if reference is not None and not _meant(own, reference):
-        own += _meant(entries, reference)
-    return own
+    chosen = [entry for entry in entries if not agents or entry.agent in agents]
+    if reference is not None and not _matching(chosen, reference):
+        chosen += _matching(entries, reference)
+    return chosen
 
 
-def reference_of(entries: Sequence[Entry], name: str | None) -> Entry:
-    """Return the finished entry that a label, an agent, a run folder or its name means; None means the first.
+def find_reference(entries: Sequence[Entry], name: str | None) -> Entry:
+    """Return the finished entry with a label, agent, run folder or folder name; None means the first.
 
     Raises:
-        UsageError: several may be meant, or one that has no finished seed.
-        UnknownNameError: none is.
+        UsageError: the name is ambiguous, or the entry has no finished seed.
+        UnknownNameError: no entry matches.
     """
     done = [entry for entry in entries if entry.seeds]
     if name is None:
         return done[0]
-    meant, labels = _meant(done, name), [entry.label for entry in done]
-    if len(meant) == 1:
-        return meant[0]
-    if meant:
-        which = ", ".join(f"'{entry.label}'" for entry in meant)
-        raise UsageError(f"reference '{name}' may be any of {which}: give one of these labels")
-    if _meant(entries, name):
-        raise UsageError(f"reference '{name}' has no finished seed; there are: {', '.join(labels)}")
-    check_choice("reference", name, labels)
-    raise AssertionError(name)
+    matching, labels = _matching(done, name), [entry.label for entry in done]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        which = ", ".join(f"'{entry.label}'" for entry in matching)
+        raise UsageError(f"reference '{name}' is ambiguous: give one of the labels {which}")
+    if not _matching(entries, name):
+        check_choice("reference", name, labels)
+    raise UsageError(f"reference '{name}' has no finished seed; choose one of: {', '.join(labels)}")
 
 
-def _meant(entries: Iterable[Entry], name: str) -> list[Entry]:
-    """Return the entries that a label, an agent, a run folder or its name may mean; a label is the surest."""
+def _matching(entries: Iterable[Entry], name: str) -> list[Entry]:
     folder = PurePath(name).as_posix()
     return [entry for entry in entries if entry.label == name] or [
         entry for entry in entries if entry.agent == name or folder in (entry.run, PurePath(entry.run).name)
     ]
+
+
+def settings(manifest: RunManifest) -> dict[str, str]:
+    """Return what must be equal for runs to be comparable, by name: stream, data and protocol."""
+    stream = manifest.config.stream.identity()
+    options, id = stream.pop("options"), stream.pop("id")
+    values = {"stream": id, "protocol": manifest.config.protocol, **stream, **options}
+    return as_texts({**values, "data checksum": manifest.data.sha256})
+
+
+def as_texts(values: Mapping[str, object]) -> dict[str, str]:
+    """Return values as error messages and notes show them."""
+    return {
+        name: NOT_SET if value is None else value if isinstance(value, str) else json.dumps(value)
+        for name, value in values.items()
+    }
+
+
+def differences(entries: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Return the distinct values, in order, of each setting that is not the same for all entries."""
+    names = dict.fromkeys(name for values in entries for name in values)
+    distinct = {name: list(dict.fromkeys(values.get(name, NOT_SET) for values in entries)) for name in names}
+    return {name: values for name, values in distinct.items() if len(values) > 1}
+
+
+def list_settings(values: Mapping[str, Sequence[str]]) -> str:
+    """Return settings with their values in words, checksums cut short.
+
+    >>> list_settings({"num_tasks": ["10", "15"], "data checksum": ["a1" * 32]})
+    'num_tasks 10 / 15, data checksum a1a1a1a1a1a1'
+    """
+
+    def short(text: str) -> str:
+        return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
+
+    return ", ".join(f"{name} {' / '.join(map(short, texts))}" for name, texts in values.items())
+
+
+def list_seeds(seeds: Iterable[int]) -> str:
+    """Return seeds in words.
+
+    >>> list_seeds([2, 0]), list_seeds([1])
+    ('seeds 0, 2', 'seed 1')
+    """
+    numbers = sorted(seeds)
+    return f"seed{'s' if len(numbers) != 1 else ''} {', '.join(map(str, numbers))}"

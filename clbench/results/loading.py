@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clbench.errors import DataError
 from clbench.records import IndicatorRecord, TaskRecord
-from clbench.results.folder import RUN, RunFolder
+from clbench.results.folder import RUN, RunFolder, safe_name
 from clbench.results.manifest import RunManifest
 from clbench.results.tables import Record, columns, frame
 
@@ -45,6 +45,12 @@ class StoredRun:
     def agent(self) -> str:
         """The agent's name."""
         return self.manifest.config.agent.name
+
+    @property
+    def group(self) -> str:
+        """The path of the group folder that the run is in, or of its folder if it is in none."""
+        path = self.folder.path
+        return path.parent.as_posix() if path.name == safe_name(self.agent) else self.name
 
     def read_tasks(self) -> list[TaskRecord]:
         """Return the run's records; see `RunFolder.read_tasks`."""
@@ -208,16 +214,6 @@ def _row(run: StoredRun, varied: Iterable[str]) -> dict[str, Any]:
 
 
 # Until the engine is rewritten.
-def setting(facts: Mapping[str, Any], agent: str, name: str) -> Any:
-    """Return "arguments.NAME" or "options.NAME" of an agent in run.json's content."""
-    if (numbered := fact(facts, "sweep", "numbered", name)) is not None:
-        return numbered
-    table, _, key = name.partition(".")
-    if table == "options":
-        return fact(facts, "spec", "stream", "options", key)
-    return next(one["arguments"].get(key) for one in facts["spec"]["agents"] if one["name"] == agent)
-
-
 def fact(facts: Mapping[str, Any], *path: str, default: Any = None) -> Any:
     """Return what run.json's content has at a path of keys."""
     value: Any = facts

@@ -1,10 +1,10 @@
 """Cells of a sweep ranked, and the best of each agent chosen on some seeds and judged on others. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clbench.comparing import Entry
-from clbench.comparing.sameness import differing, listed, settings
+from clbench.comparing import Entry, list_seeds
+from clbench.comparing.entries import differences, list_settings, settings
 from clbench.errors import OptionError
 from clbench.scoring import SCORES, Estimate, estimate, ranks, scores_by_seed
 
@@ -31,7 +31,7 @@ class Selection:
             if seeds == ():
                 raise OptionError(f"--{flag}-seeds names no seed")
             if seeds is not None and len(set(seeds)) < len(seeds):
-                raise OptionError(f"--{flag}-seeds {_seeds(seeds)}: each may occur once")
+                raise OptionError(f"--{flag}-seeds {list_seeds(seeds)}: each may occur once")
         both = set(self.choosing or ()) & set(self.judging or ())
         if both:
             raise OptionError(f"seed {min(both)} can choose or judge, not both")
@@ -45,7 +45,7 @@ class Selection:
         """In words, for every output."""
         if self.choosing is None or self.judging is None:
             return SAME
-        return f"chosen on {_seeds(self.choosing)}, judged on {_seeds(self.judging)}"
+        return f"chosen on {list_seeds(self.choosing)}, judged on {list_seeds(self.judging)}"
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,16 @@ def ranking(entries: Sequence[Entry], selection: Selection) -> tuple[list[Ranked
         selection: which seeds choose and which judge.
     """
     notes, groups = [], dict[str, list[Entry]]()
-    setups = [settings(entry.facts) for entry in entries]
-    names = list(differing(setups))
+    setups = [settings(entry.manifest) for entry in entries]
+    names = list(differences(setups))
     for entry, setup in zip(entries, setups, strict=True):
         wanted = (
             _planned(entry) if selection.same else {*(selection.choosing or ()), *(selection.judging or ())}
         )
         if lacking := wanted - set(entry.seeds):
-            notes.append(f"{entry.label} is left out: {_seeds(lacking)} not finished or not run")
+            notes.append(f"{entry.label} is left out: {list_seeds(lacking)} not finished or not run")
             continue
-        on = listed({name: [setup[name]] for name in names if name in setup})
+        on = list_settings({name: [setup[name]] for name in names if name in setup})
         groups.setdefault(on, []).append(entry)
     return [row for on, group in groups.items() for row in _ranked(group, on, selection)], notes
 
@@ -115,7 +115,7 @@ def sensitivity(rows: Iterable[Ranked], argument: str) -> dict[str, dict[str, di
     """
     best: dict[str, dict[str, dict[object, Ranked]]] = {}
     for row in rows:
-        arguments = _arguments(row.entry)
+        arguments = row.entry.manifest.config.agent.arguments
         if argument in arguments:
             value = arguments[argument]
             value = str(value) if isinstance(value, list) else value
@@ -133,14 +133,8 @@ def sensitivity(rows: Iterable[Ranked], argument: str) -> dict[str, dict[str, di
     return {on: agents for on, agents in found.items() if agents}
 
 
-def _arguments(entry: Entry) -> Mapping[str, object]:
-    (agent,) = entry.facts["spec"]["agents"]
-    found: Mapping[str, object] = agent["arguments"]
-    return found
-
-
 def _planned(entry: Entry) -> set[int]:
-    return set(entry.facts["spec"]["seeds"])
+    return set(entry.manifest.config.seeds)
 
 
 def _score(entry: Entry, seeds: Iterable[int] | None) -> Estimate:
@@ -151,8 +145,3 @@ def _by_seed(entry: Entry, seeds: Iterable[int] | None) -> dict[int, float]:
     """Return the score on these seeds, None for all that the entry has."""
     chosen = list(entry.seeds if seeds is None else seeds)
     return scores_by_seed({seed: entry.seeds[seed] for seed in chosen})[SCORE]
-
-
-def _seeds(seeds: Iterable[int]) -> str:
-    numbers = sorted(seeds)
-    return f"seed{'s' if len(numbers) != 1 else ''} {', '.join(map(str, numbers))}"

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clbench.comparing import Entry, entries_of
+from clbench.comparing import Entry
 from clbench.errors import DataError
 from clbench.results.files import write_whole
 from clbench.results.folder import TASKS
-from clbench.results.loading import setting
+from clbench.results.manifest import SweepCell
 from clbench.sweeping.cells import Cell, Sweep
 from clbench.sweeping.folder import SweepFolder
 from clbench.sweeping.ranking import SCORE, Ranked, Selection, ranking, sensitivity
@@ -62,10 +62,11 @@ def _entries(sweep: Sweep, folder: SweepFolder) -> tuple[list[Entry], list[str]]
     entries, notes = [], []
     for cell in sweep.cells:
         try:
-            facts, found = folder.facts(cell), folder.find(cell)
-            if facts is not None and found is not None:
+            found = folder.find(cell)
+            if found is not None and found.has_run():
                 begun = (found.path / TASKS).exists()  # else it is being opened just now
-                (entry,) = entries_of(found.path.as_posix(), facts, found.read_tasks() if begun else [])
+                records = found.read_tasks() if begun else []
+                entry = Entry.from_records(found.path.as_posix(), found.read_manifest(), records)
                 entries.append(_as_in(cell, entry))
         except DataError as error:
             notes.append(f"left out: {cell.label}: {error}")
@@ -74,17 +75,15 @@ def _entries(sweep: Sweep, folder: SweepFolder) -> tuple[list[Entry], list[str]]
 
 def _as_in(cell: Cell, entry: Entry) -> Entry:
     """Return the entry under the names that the sweep has now: its run may be older, or of another sweep."""
-    name, facts = cell.agent.name, entry.facts
-    (own,) = facts["spec"]["agents"]
+    manifest = entry.manifest
     numbered = {
         key.partition(".")[2]: text for key, text in cell.numbered.items() if key.startswith("arguments.")
     }
-    agent = {**own, "name": name, "arguments": {**own["arguments"], **numbered}}
-    spec = {**facts["spec"], "agents": [agent]}
-    sources = {name: facts["agents"][entry.agent]}
-    sweep = {**facts.get("sweep", {}), "numbered": cell.numbered}
-    facts = {**facts, "spec": spec, "agents": sources, "sweep": sweep}
-    return replace(entry, label=cell.label, agent=name, facts=facts)
+    arguments = {**manifest.config.agent.arguments, **numbered}
+    agent = replace(manifest.config.agent, name=cell.agent.name, arguments=arguments)
+    sweep = replace(manifest.sweep or SweepCell(name=""), numbered=cell.numbered)
+    manifest = replace(manifest, config=replace(manifest.config, agent=agent), sweep=sweep)
+    return replace(entry, label=cell.label, manifest=manifest)
 
 
 def _draw(
@@ -127,7 +126,7 @@ def _row(row: Ranked, names: Sequence[str], selection: Selection) -> dict[str, A
         "cell": entry.label,
         "agent": entry.agent,
         "on": row.on,
-        **{name: setting(entry.facts, entry.agent, name) for name in names},
+        **{name: entry.manifest.setting(name) for name in names},
         "seeds": " ".join(map(str, selection.choosing or sorted(entry.seeds))),
         **cells,
         "chosen": row.chosen,

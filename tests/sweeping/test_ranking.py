@@ -1,22 +1,23 @@
 """Ranks, choosing on some seeds and judging on others, sensitivity."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from clbench.comparing import Entry
 from clbench.errors import OptionError
-from clbench.scoring import estimate, finished
+from clbench.scoring import estimate
 from clbench.sweeping.ranking import SAME, Selection, ranking, sensitivity
-from tests.runs import facts, records
+from tests.runs import entries
 
 
-def entry(label, agent, levels, num_tasks=2, **arguments):
+def entry(label, agent, levels, num_tasks=2, seeds=(), **arguments):
     """A cell whose seeds have these accuracies in all tasks."""
-    rows = records({agent: {seed: [level] * num_tasks for seed, level in levels.items()}})
-    said = facts((agent,), seeds=tuple(levels), stream={"num_tasks": num_tasks}, arguments=arguments)
-    return Entry(label, label, agent, said, finished(agent, rows, num_tasks))
+    table = {agent: {seed: [level] * num_tasks for seed, level in levels.items()}}
+    changes = {"seeds": tuple(seeds or levels), "stream": {"num_tasks": num_tasks}, "arguments": arguments}
+    (made,) = entries(table, label, **changes)
+    return replace(made, label=label)
 
 
 # On seeds 0 and 1 "a 2" is the best of a; on 2 and 3 "a 1" is.
@@ -61,8 +62,7 @@ def test_cells_of_other_streams_are_ranked_apart():
 
 
 def test_cells_without_all_seeds_are_left_out_and_named():
-    broken = entry("c", "c", {0: 0.5, 1: 0.5})
-    broken.facts["spec"]["seeds"] = [0, 1, 2]
+    broken = entry("c", "c", {0: 0.5, 1: 0.5}, seeds=(0, 1, 2))
     rows, notes = ranking([CELLS[0], broken], Selection())
     assert len(rows) == 1
     (note,) = notes

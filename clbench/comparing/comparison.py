@@ -1,0 +1,209 @@
+"""Entries compared with a reference, seed by seed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clbench.comparing.entries import (
+    Entry,
+    as_texts,
+    choose_entries,
+    differences,
+    find_reference,
+    list_seeds,
+    list_settings,
+    settings,
+    with_unique_labels,
+)
+from clbench.errors import UsageError
+from clbench.intervals import how_compared, paired_on
+from clbench.scoring import SCORES, Estimate, difference, estimate, scores_by_seed
+from clbench.specs import check_choice
+
+ALWAYS_COMPARED = ("last_tenth", "slope")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry compared with the reference.
+
+    Attributes:
+        entry: the entry.
+        seeds: the entry's seeds on which differences are taken: all that both finished, or all that it finished.
+        how: "paired, n = 3" or "Welch, n = 3 and 5", see `clbench.scoring.difference`.
+        scores: of the entry, over all its finished seeds, by name.
+        differences: the entry's score minus the reference's, by name of the score.
+        by_task: the entry's task accuracy minus the reference's, by task.
+    """
+
+    entry: Entry
+    seeds: tuple[int, ...]
+    how: str
+    scores: Mapping[str, Estimate]
+    differences: Mapping[str, Estimate]
+    by_task: Mapping[int, Estimate]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Entries compared with a reference.
+
+    Attributes:
+        rows: in the order of the entries, including the reference's.
+        reference: the entry that others are compared with.
+        scores: the compared scores; the first is the one asked for.
+        num_tasks: tasks that all entries have.
+        mismatch: settings that differ between runs, such as "num_tasks 10 / 15"; "" for comparable ones.
+        notes: what else a reader should know, a line each.
+    """
+
+    rows: tuple[Row, ...]
+    reference: Entry
+    scores: tuple[str, ...]
+    num_tasks: int
+    mismatch: str
+    notes: tuple[str, ...]
+
+    @property
+    def others(self) -> tuple[Row, ...]:
+        """The rows except the reference's."""
+        return tuple(row for row in self.rows if row.entry.label != self.reference.label)
+
+    @property
+    def title(self) -> str:
+        """What was run, in one line, marked if it is not the same for all."""
+        config = self.reference.manifest.config
+        stream, tasks = config.stream, self.reference.num_tasks
+        changed = f" (changed: {', '.join(config.overrides)})" if config.overrides else ""
+        what = (
+            f"{stream.id} · {config.protocol}{changed} · "
+            f"{tasks} task{'s' if tasks != 1 else ''} x {stream.epochs_per_task} epochs · "
+            f"{stream.num_samples:,} {stream.source} images"
+        )
+        return f"not the same: {self.mismatch} · reference: {what}" if self.mismatch else what
+
+
+def compare(
+    entries: Sequence[Entry],
+    reference: str | None = None,
+    score: str = "average_task_accuracy",
+    agents: Sequence[str] = (),
+    mix: bool = False,
+) -> Comparison:
+    """Compare entries with a reference: differences of scores, with intervals.
+
+    A root seed makes the same stream for every agent: on seeds that both finished, differences are paired, so that what
+    streams have in common cancels. Without two such seeds the entries are compared as two groups, by Welch's interval;
+    see `clbench.scoring.difference`.
+
+    Args:
+        entries: from any runs; those without a finished seed are left out.
+        reference: label, agent, run folder or its name; by default the first entry.
+        score: a name in `clbench.scoring.SCORES`; the last 10 % of tasks and the slope are always compared.
+        agents: names to compare; by default all.
+        mix: compare runs of different streams, data or protocols, over the tasks that all have.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        UsageError: there is nothing to compare, or the runs are not comparable.
+        UnknownNameError: no such agent or reference.
+    """
+    check_choice("score", score, SCORES)
+    chosen = choose_entries(with_unique_labels(entries), agents, reference)
+    done = [entry for entry in chosen if entry.seeds]
+    notes = [
+        f"{entry.label} is left out: no seed has all {entry.num_tasks} tasks (run's status: {entry.manifest.status})"
+        for entry in chosen
+        if not entry.seeds
+    ]
+    if len(done) < 2:
+        only = f"only {done[0].label} has a finished seed" if done else "no entry has a finished seed"
+        raise UsageError("; ".join([f"nothing to compare: {only}", *notes]))
+    base = find_reference(chosen, reference)
+    mismatch = differences([settings(entry.manifest) for entry in done])
+    if mismatch and not mix:
+        raise UsageError(_describe_mismatch(done))
+    num_tasks = min(entry.num_tasks for entry in done)
+    if len({entry.num_tasks for entry in done}) > 1:
+        notes.append(f"scores are over the tasks that all have, the first {num_tasks}")
+    scores = tuple(dict.fromkeys((score, *ALWAYS_COMPARED)))
+    rows = tuple(_row(_shorten(entry, num_tasks), _shorten(base, num_tasks), scores) for entry in done)
+    notes += [*_seed_notes(rows, base), *_circumstance_notes(done)]
+    return Comparison(rows, base, scores, num_tasks, list_settings(mismatch), tuple(notes))
+
+
+def _shorten(entry: Entry, num_tasks: int) -> Entry:
+    return replace(entry, seeds={seed: tasks[:num_tasks] for seed, tasks in entry.seeds.items()})
+
+
+def _row(entry: Entry, base: Entry, scores: Sequence[str]) -> Row:
+    ours, theirs = scores_by_seed(entry.seeds), scores_by_seed(base.seeds)
+    return Row(
+        entry=entry,
+        seeds=paired_on(entry.seeds, base.seeds) or tuple(sorted(entry.seeds)),
+        how=how_compared(entry.seeds, base.seeds),
+        scores={name: estimate(list(ours[name].values())) for name in scores},
+        differences={name: difference(ours[name], theirs[name]) for name in scores},
+        by_task={
+            task: difference(_accuracies(entry, task), _accuracies(base, task))
+            for task in range(min(map(len, entry.seeds.values())))
+        },
+    )
+
+
+def _accuracies(entry: Entry, task: int) -> dict[int, float]:
+    return {seed: tasks[task].accuracy for seed, tasks in entry.seeds.items()}
+
+
+def _describe_mismatch(entries: Sequence[Entry]) -> str:
+    """Return the error about the first two runs that differ."""
+    first = entries[0]
+    for other in entries:
+        if mismatch := differences([settings(first.manifest), settings(other.manifest)]):
+            break
+    return f"'{first.run}' and '{other.run}' are not the same: {list_settings(mismatch)}; --mix compares them anyway"
+
+
+def _seed_notes(rows: Sequence[Row], base: Entry) -> list[str]:
+    notes = []
+    for row in rows:
+        entry, planned = row.entry, len(row.entry.manifest.config.seeds)
+        if len(entry.seeds) < planned:
+            notes.append(f"{entry.label}: {len(entry.seeds)} of {planned} seeds finished")
+        if set(entry.seeds) != set(base.seeds):
+            common = paired_on(entry.seeds, base.seeds)
+            how = f"on {list_seeds(common)}" if common else "by Welch's interval"
+            has = f"it has {list_seeds(entry.seeds)}, {base.label} {list_seeds(base.seeds)}"
+            notes.append(f"{entry.label} is compared {how}: {has}")
+    return notes
+
+
+def _circumstance_notes(entries: Sequence[Entry]) -> list[str]:
+    """Return notes on differences that do not make runs incomparable: machines, versions, agents with one name."""
+    machines = differences([_circumstances(entry) for entry in entries])
+    notes = [f"run under different circumstances: {list_settings(machines)}"] if machines else []
+    for name in dict.fromkeys(entry.agent for entry in entries):
+        mismatch = differences([_agent_settings(entry) for entry in entries if entry.agent == name])
+        if mismatch:
+            notes.append(f"{name} is not the same in all runs: {list_settings(mismatch)}")
+    return notes
+
+
+def _circumstances(entry: Entry) -> dict[str, str]:
+    manifest = entry.manifest
+    return as_texts(
+        {
+            "device": manifest.config.device,
+            "threads": manifest.config.threads,
+            "torch": manifest.versions.get("torch"),
+            "clbench": manifest.versions.get("clbench"),
+            "processor": manifest.hardware.get("processor"),
+            "stream's code": manifest.stream_source.sha256,
+        }
+    )
+
+
+def _agent_settings(entry: Entry) -> dict[str, str]:
+    checksum = entry.manifest.agent_source.sha256
+    return as_texts({**entry.manifest.config.agent.arguments, "code checksum": checksum})
