@@ -1,4 +1,4 @@
-"""What is made of a sweep's cells: ranking.csv, sensitivity figures, and the table that is shown."""
+"""A sweep's report: ranking.csv and sensitivity figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.comparing import Entry
+from clbench.engine.keyed_store import KeyedStore
+from clbench.engine.run import Run
 from clbench.errors import DataError
 from clbench.results.files import write_whole
 from clbench.results.folder import TASKS
 from clbench.results.manifest import SweepCell
-from clbench.sweeping.cells import Cell, Sweep
-from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.ranking import SCORE, Ranked, Selection, ranking, sensitivity
+from clbench.sweeps.cells import Sweep
+from clbench.sweeps.ranking import SCORE, Ranked, Selection, ranking, sensitivity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +23,12 @@ RANKING = "ranking.csv"
 
 @dataclass(frozen=True)
 class Report:
-    """A sweep's ranking, as far as its cells are finished.
+    """A sweep's ranking, as far as its runs are complete.
 
     Attributes:
         rows: best first, stream by stream.
         selection: which seeds chose and which judged.
-        notes: a line each on cells that are left out.
+        notes: on runs that are left out, a line each.
         written: files.
     """
 
@@ -37,57 +38,58 @@ class Report:
     written: tuple[Path, ...]
 
 
-def make_report(sweep: Sweep, folder: SweepFolder, selection: Selection) -> Report:
-    """Rank the sweep's cells that are in its folder, and write table and figures there.
+def make_report(sweep: Sweep, store: KeyedStore, selection: Selection) -> Report:
+    """Rank the runs of a sweep that are in its folder, and write table and figures there.
 
     Raises:
         DataError: there is no such folder.
     """
-    if not folder.path.is_dir():
-        raise DataError(f"'{folder.path}': nothing of this sweep has been run yet")
-    entries, damaged = _entries(sweep, folder)
+    if not store.path.is_dir():
+        raise DataError(f"'{store.path}': nothing of this sweep has been run yet")
+    entries, damaged = _entries(sweep, store)
     rows, notes = ranking(entries, selection)
-    notes = [*damaged, *notes]
-    table, written = ranking_frame(rows, sweep, selection), [folder.path / RANKING]
-    with folder.held():
+    table, written = ranking_frame(rows, sweep, selection), [store.path / RANKING]
+    with store.locked():
         write_whole(written[0], lambda path: table.to_csv(path, index=False, lineterminator="\n"))
         for name in sweep.varied:
-            if name.startswith("arguments.") and (figure := _draw(rows, name, sweep, folder, selection)):
+            if name.startswith("arguments.") and (figure := _draw(rows, name, sweep, store, selection)):
                 written.append(figure)
-    return Report(tuple(rows), selection, tuple(notes), tuple(written))
+    return Report(tuple(rows), selection, (*damaged, *notes), tuple(written))
 
 
-def _entries(sweep: Sweep, folder: SweepFolder) -> tuple[list[Entry], list[str]]:
-    """Return the cells that were begun, as the entries of a comparison, labelled as in the sweep; notes on others."""
+def _entries(sweep: Sweep, store: KeyedStore) -> tuple[list[Entry], list[str]]:
+    """Return the runs that have started, labelled as in the sweep; and notes on damaged ones."""
     entries, notes = [], []
-    for cell in sweep.cells:
+    for run in sweep.runs:
         try:
-            found = folder.find(cell)
-            if found is not None and found.has_run():
-                begun = (found.path / TASKS).exists()  # else it is being opened just now
-                records = found.read_tasks() if begun else []
-                entry = Entry.from_records(found.path.as_posix(), found.read_manifest(), records)
-                entries.append(_as_in(cell, entry))
+            folder = store.find(run)
+            if folder is not None and folder.has_run():
+                opened = (folder.path / TASKS).exists()  # else it is being opened right now
+                records = folder.read_tasks() if opened else []
+                entry = Entry.from_records(folder.path.as_posix(), folder.read_manifest(), records)
+                entries.append(_renamed(run, entry))
         except DataError as error:
-            notes.append(f"left out: {cell.label}: {error}")
+            notes.append(f"left out: {run.label}: {error}")
     return entries, notes
 
 
-def _as_in(cell: Cell, entry: Entry) -> Entry:
+def _renamed(run: Run, entry: Entry) -> Entry:
     """Return the entry under the names that the sweep has now: its run may be older, or of another sweep."""
-    manifest = entry.manifest
-    numbered = {
-        key.partition(".")[2]: text for key, text in cell.numbered.items() if key.startswith("arguments.")
+    manifest, numbered = entry.manifest, run.sweep.numbered if run.sweep else {}
+    arguments = {
+        **manifest.config.agent.arguments,
+        **{
+            key.partition(".")[2]: text for key, text in numbered.items() if key.startswith("arguments.")
+        },
     }
-    arguments = {**manifest.config.agent.arguments, **numbered}
-    agent = replace(manifest.config.agent, name=cell.agent.name, arguments=arguments)
-    sweep = replace(manifest.sweep or SweepCell(name=""), numbered=cell.numbered)
+    agent = replace(manifest.config.agent, name=run.config.agent.name, arguments=arguments)
+    sweep = replace(manifest.sweep or SweepCell(name=""), numbered=numbered)
     manifest = replace(manifest, config=replace(manifest.config, agent=agent), sweep=sweep)
-    return replace(entry, label=cell.label, manifest=manifest)
+    return replace(entry, label=run.label, manifest=manifest)
 
 
 def _draw(
-    rows: Sequence[Ranked], name: str, sweep: Sweep, folder: SweepFolder, selection: Selection
+    rows: Sequence[Ranked], name: str, sweep: Sweep, store: KeyedStore, selection: Selection
 ) -> Path | None:
     """Write the figure of an argument, if any agent has two values of it."""
     from clbench import plotting
@@ -96,9 +98,9 @@ def _draw(
     scores = sensitivity(rows, argument)
     if not scores:
         return None
-    path = folder.path / f"sensitivity-{argument}.png"
+    path = store.path / f"sensitivity-{argument}.png"
     title = f"{sweep.name} · {argument}, other arguments at their best · {selection}"
-    agents = list(dict.fromkeys(cell.agent.name for cell in sweep.cells))
+    agents = list(dict.fromkeys(run.config.agent.name for run in sweep.runs))
     figure = plotting.sensitivity(scores, agents, argument, title)
     write_whole(path, lambda partial: figure.savefig(partial, format="png"))
     return path

@@ -1,0 +1,119 @@
+"""`clbench sweep SWEEP.toml`"""
+
+import re
+import shlex
+import sys
+from typing import Any
+
+import click
+
+from clbench.commands import options as shared
+from clbench.errors import OptionError
+
+EPILOG = """\b
+examples:
+  clbench sweep examples/sweep.toml --dry-run
+  clbench sweep examples/sweep.toml --select-seeds 0,1 --report-seeds 2,3,4
+  clbench sweep examples/sweep.toml --shard 2/8
+  clbench sweep examples/sweep.toml --launcher ray --ray-address 10.0.0.1:6379
+
+exit codes: 0 done; 1 a cell failed, everything else is done; 2 nothing was started; 130 interrupted by Ctrl-C, 143
+ended by SIGTERM, both with checkpoints saved: the same command continues
+"""
+
+
+def seed_list(text: str | None) -> list[int] | None:
+    """Return comma-separated seeds."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.rstrip(",").split(",")]
+    except ValueError:
+        raise OptionError(f"'{text}': give comma-separated seeds, such as 0,1") from None
+
+
+def shard(text: str | None) -> tuple[int, int] | None:
+    """Return I and N of "I/N"."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None:
+        raise OptionError(f"--shard '{text}': give I/N, such as 1/4")
+    return int(match[1]), int(match[2])
+
+
+@click.command("sweep", epilog=EPILOG)
+@click.argument("file", metavar="SWEEP.toml")
+@shared.together(
+    shared.text(
+        "--out",
+        "where the sweep's folder is created (default: results); with Ray also a URL, such as s3://...",
+        "DIR|URL",
+        default="results",
+    ),
+    click.option(
+        "--dry-run", is_flag=True, help="print what would run and how long it takes; start nothing"
+    ),
+    click.option("--report", is_flag=True, help="rank what is complete; run nothing"),
+    shared.text("--shard", "run only every N-th cell of the file, from the I-th", "I/N"),
+    shared.whole("--workers", "processes at a time (default: one per core, or 1 on an accelerator)"),
+    shared.text(
+        "--launcher",
+        "run cells on this machine (default), or on the nodes of a Ray cluster, which share DIR",
+        "local|ray",
+        default="local",
+    ),
+    shared.text("--ray-address", "of the cluster (default: one is started on this machine)", "ADDRESS"),
+    shared.text("--select-seeds", "seeds on which the best cell of each agent is chosen ...", "A,B,..."),
+    shared.text("--report-seeds", "... and others, on which it is judged", "C,D,..."),
+    shared.ACCEPT_CHANGES,
+    shared.LOG,
+    shared.QUIET,
+    shared.DEBUG,
+)
+def command(
+    file: str, dry_run: bool, report: bool, quiet: bool, debug: bool, log: str | None, **options: Any
+) -> int:
+    """Run what is missing of a sweep: agents with arguments on streams, each combination in a run folder.
+
+    Complete cells are left alone, unfinished ones are resumed, failed ones are tried again.
+    """
+    from clbench.engine.progress import RunFailure
+    from clbench.report.console import make_console
+    from clbench.sweeps.api import checked_selection, choose_executor, run_cells, shard_of
+    from clbench.sweeps.cells import read_sweep
+    from clbench.sweeps.report import make_report
+    from clbench.sweeps.store import open_store
+    from clbench.sweeps.tables import announce, print_failures, print_report, run_table
+
+    if report and dry_run:
+        raise OptionError("--report and --dry-run are mutually exclusive: one ranks, the other plans")
+    sweep = read_sweep(file)
+    selection = checked_selection(
+        sweep, seed_list(options.pop("select_seeds")), seed_list(options.pop("report_seeds"))
+    )
+    runs = shard_of(sweep.runs, shard(options.pop("shard")))
+    again = f"clbench sweep {shlex.join(_arguments())}"
+    store, console = open_store(sweep, options["out"], again), make_console(wide=True)
+    failures: dict[str, RunFailure] = {}
+    if not report:
+        executor = choose_executor(**options)
+        if not quiet:
+            announce(console, sweep, runs, store, executor.workers_for(runs), measure=dry_run)
+        if dry_run:
+            console.print(run_table(runs, store))
+            return 0
+        failures = dict(run_cells(sweep, runs, store, executor, log, shown=not quiet))
+    ranking = make_report(sweep, store, selection)
+    if quiet:
+        print(store.path)
+    else:
+        print_report(console, ranking)
+    print_failures(sweep.runs, failures, store)
+    return 1 if failures else 0
+
+
+def _arguments() -> list[str]:
+    """Return the arguments of the command as typed."""
+    arguments = sys.argv[1:]
+    return arguments[1:] if arguments[:1] == ["sweep"] else arguments
