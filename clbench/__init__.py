@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from clbench import indicators as indicators
     from clbench.agent import Agent as Agent
     from clbench.agent import AgentSpec as AgentSpec
-    from clbench.data import LabelledData as LabelledData
-    from clbench.data import load_images as load_images
-    from clbench.envs.contract import check_env as check_env
-    from clbench.errors import ClbenchError as ClbenchError
-    from clbench.engine.evaluation import Evaluation as Evaluation
     from clbench.api import evaluate as evaluate
     from clbench.api import resume as resume
+    from clbench.data import LabelledData as LabelledData
+    from clbench.data import load_images as load_images
+    from clbench.engine.evaluation import Evaluation as Evaluation
+    from clbench.envs.contract import check_env as check_env
+    from clbench.errors import ClbenchError as ClbenchError
     from clbench.results.loading import load_results as load_results
     from clbench.scheduling import PerLayerScheduler as PerLayerScheduler
     from clbench.specs import PROTOCOLS as PROTOCOLS

@@ -1,4 +1,4 @@
-"""`clbench list [streams|agents|protocols]`"""
+"""The command `clbench list`."""
 
 import click
 

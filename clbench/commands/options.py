@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
 
 
-class Seeds(click.ParamType):
+class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
     """How many seeds, or which."""
 
     name = "N|A,B,..."
@@ -59,9 +59,7 @@ def settings(flag: str, help: str) -> Callable[[Any], Any]:
     return click.option(flag, multiple=True, metavar="NAME=VALUE", help=help)
 
 
-PROTOCOL = text(
-    "--protocol", f"{', '.join(PROTOCOLS)} (default: quick)", "NAME", default="quick"
-)
+PROTOCOL = text("--protocol", f"{', '.join(PROTOCOLS)} (default: quick)", "NAME", default="quick")
 SEEDS = click.option(
     "--seeds",
     type=Seeds(),

@@ -18,8 +18,8 @@ from clbench.engine.parallelism import Parallelism, choose_parallelism, split
 from clbench.engine.pool import Batch, InProcess, JobPool, make_pool
 from clbench.engine.progress import Progress
 from clbench.engine.run import Run
-from clbench.engine.store import RunStore
 from clbench.engine.session import Options, RunSession, SharedData, one_line
+from clbench.engine.store import RunStore
 from clbench.errors import InUseError, WriteError
 from clbench.specs import plain
 
@@ -174,9 +174,7 @@ class _Driver:
             if len(sessions) == 1:
                 yield from ({number: job} for number, job in jobs.items())
             else:
-                yield from _in_lockstep(
-                    jobs, {number: self._owners[number][0].run.agent for number in jobs}
-                )
+                yield from _in_lockstep(jobs, {number: self._owners[number][0].run.agent for number in jobs})
 
     def _open(self, run: Run) -> RunSession | None:
         try:

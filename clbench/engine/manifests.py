@@ -11,7 +11,6 @@ from clbench.data import LabelledData
 from clbench.engine.checkpointing import VERSION, records_in
 from clbench.engine.events import Recorded
 from clbench.engine.job import Job
-from clbench.engine.parallelism import Parallelism
 from clbench.engine.run import Run
 from clbench.errors import DataError, ResumeError
 from clbench.loading import source_of
@@ -145,9 +144,7 @@ def resume(run: Run, manifest: RunManifest, folder: RunFolder, data: LabelledDat
     parallelism = replace(run.parallelism, shards=manifest.jobs, threads=config.threads)
     run = replace(run, config=config, parallelism=parallelism)
     now = replace(manifest, config=config, **_sources(run, data))
-    changed = {
-        name for name, checksum in checksums(manifest).items() if checksums(now)[name] != checksum
-    }
+    changed = {name for name, checksum in checksums(manifest).items() if checksums(now)[name] != checksum}
     if not accept:
         _refuse(changed, manifest)
     earlier: dict[int, Earlier] = {}

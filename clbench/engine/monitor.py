@@ -147,9 +147,7 @@ class RunMonitor:
 
     @property
     def _total_steps(self) -> int:
-        return sum(
-            len(job.config.seeds) * steps for job, steps in zip(self._jobs, self._steps, strict=True)
-        )
+        return sum(len(job.config.seeds) * steps for job, steps in zip(self._jobs, self._steps, strict=True))
 
     def rate(self) -> float | None:
         """Return updates of single seeds' learners per second of wall time; None if no task is finished.

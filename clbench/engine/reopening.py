@@ -32,9 +32,7 @@ def run_folders(folder: Path) -> list[RunFolder]:
     return sorted(started, key=lambda run_folder: manifests[run_folder][0].position)
 
 
-def reopened(
-    manifest: RunManifest, agents: Sequence[type], workers: int | None, data_dir: str | None
-) -> Run:
+def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None, data_dir: str | None) -> Run:
     """Return the run that a manifest describes.
 
     Args:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -40,7 +40,7 @@ class Run:
     agent: type
     label: str
     env: str
-    parallelism: Parallelism = Parallelism()
+    parallelism: Parallelism = field(default_factory=Parallelism)
     profile: bool = False
     log: tuple[str, ...] = ()
     sweep: SweepCell | None = None

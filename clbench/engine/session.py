@@ -181,7 +181,9 @@ class RunSession:
         if self.run.profile:
             folder.write_profile(monitor.profile)
         if self._options.draw:
-            draw(folder, monitor.tasks, monitor.indicators, [config.agent.name], describe(config), self._chance)
+            draw(
+                folder, monitor.tasks, monitor.indicators, [config.agent.name], describe(config), self._chance
+            )
 
     def _record(self, error: BaseException | None) -> None:
         monitor = self._monitor

@@ -1,5 +1,5 @@
-"""A worker process: it reads a batch of jobs as a line of JSON from standard input and writes events as lines of JSON to
-standard output.
+"""A worker process: it reads a batch of jobs as a line of JSON from standard input and writes events as lines of JSON
+to standard output.
 
 A second line asks it to stop after the step in progress. When standard input closes, its parent is gone, and it exits.
 """

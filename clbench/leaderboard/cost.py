@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from clbench.config import RunConfig
 from clbench.engine.timing import step_times
 from clbench.errors import AgentError
 from clbench.loading import is_vectorized, load_agent
 from clbench.machine import threads
-from clbench.config import RunConfig
 
 VANILLA = "agents.vanilla"
 ROUNDS = 5
@@ -38,4 +38,3 @@ def relative_cost(config: RunConfig, owner: type, arguments: Mapping[str, Any]) 
     except Exception as error:
         raise AgentError(f"the agent's cost cannot be measured: {type(error).__name__}: {error}") from error
     return {"relative_to_vanilla": round(statistics.median(ratios), 3), "rounds": ROUNDS}
-

@@ -110,7 +110,7 @@ def run_cells(
     sweep: Sweep,
     runs: Sequence[Run],
     store: "KeyedStore",
-    executor: Executor,
+    executor: "Executor[KeyedStore]",
     log: str | Sequence[str] | None,
     *,
     shown: bool,
@@ -128,7 +128,7 @@ def choose_executor(
     ray_address: str | None,
     out: str | Path,
     accept_changes: bool,
-) -> Executor:
+) -> "Executor[KeyedStore]":
     """Return what carries out the runs.
 
     Raises:
@@ -143,7 +143,9 @@ def choose_executor(
     if ray_address is not None:
         raise OptionError(f"the address {ray_address} is Ray's: choose the launcher ray")
     if is_url(out):
-        raise OptionError(f"'{out}' is for the launcher ray: on this machine runs are carried out in a folder")
+        raise OptionError(
+            f"'{out}' is for the launcher ray: on this machine runs are carried out in a folder"
+        )
     return LocalPool(workers=workers, options=options)
 
 

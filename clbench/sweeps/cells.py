@@ -91,9 +91,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
 
 def _run(settings: Settings) -> Run:
     def table(name: str) -> dict[str, Any]:
-        return {
-            key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{name}.")
-        }
+        return {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{name}.")}
 
     request = Request(
         agents=[settings["agent"]],
