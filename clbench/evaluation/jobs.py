@@ -15,23 +15,23 @@ from torch import nn
 
 from clbench.agent import AgentSpec
 from clbench.data import LabelledData
-from clbench.data.sources import remember
+from clbench.data.sources import CACHE
 from clbench.errors import AgentError, ClbenchError, WriteError
 from clbench.evaluation.profiling import Profile
 from clbench.loading import is_vectorized, load_agent
+from clbench.loop import Loop, Member
+from clbench.loop.replay import cuda_graph
 from clbench.observing import Observer
-from clbench.records import Glimpse, IndicatorRecord, Savepoint, TaskRecord, Undefined
-from clbench.registration import STREAMS, register
-from clbench.replaying import cuda_graph
+from clbench.records import Checkpoint, IndicatorRecord, Progress, TaskRecord, Undefined
+from clbench.registration import STREAMS, lookup, register
 from clbench.results import States
-from clbench.runner import Lockstep, Part
 from clbench.specs import AgentEntry, Layers, StreamSpec, plain
 from clbench.state import from_bytes
 
 _T = TypeVar("_T")
 Message = dict[str, Any]
 
-KINDS = {TaskRecord: "task", IndicatorRecord: "indicator", Undefined: "undefined", Glimpse: "glimpse"}
+KINDS = {TaskRecord: "task", IndicatorRecord: "indicator", Undefined: "undefined", Progress: "glimpse"}
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _run_in_lockstep(
         # Of several jobs, what is not in a state yet is held back: they may have to go back to their states.
         waiting: dict[int, list[Message]] = {place: [] for place in range(len(jobs))}
         for place, event in loop:
-            if isinstance(event, Savepoint):
+            if isinstance(event, Checkpoint):
                 stopped = event.stopped
                 yield from ((place, message) for message in keepers[place].save(event.steps))
                 if keepers[place].kept == event.steps:
@@ -243,13 +243,13 @@ def _run_in_lockstep(
 
 def _prepare(
     jobs: Sequence[Job], classes: Mapping[str, type], stop: Callable[[], bool]
-) -> tuple[Lockstep, list[Any], Profile | None]:
+) -> tuple[Loop, list[Any], Profile | None]:
     """Return the jobs' loop, at its start or where it goes on, the keepers of their states, and what times both."""
     first = jobs[0]
     introduce(first.stream.id, first.modules, first.stream_class)
     if first.data:
         key = STREAMS[first.stream.id].load().data_key(first.stream)
-        remember(key, LabelledData.open(Path(first.data)))
+        CACHE.put(key, LabelledData.open(Path(first.data)))
     owners = [classes.get(job.agent.name) or load_agent(job.agent.reference) for job in jobs]
     vectorized = is_vectorized(owners[0]) if first.vectorized is None else first.vectorized
     seeds = sum(len(job.seeds) for job in jobs)
@@ -270,11 +270,11 @@ def _prepare(
     if profile is not None:
         env, agents = profile.env(env), [profile.agent(agent)]
         agent, observers = agents[0], [own and profile.observer(own) for own in observers]
-    parts = [
-        Part(job.agent.name, own, job.seeds, observer)
+    members = [
+        Member(job.agent.name, own, job.seeds, observer)
         for job, own, observer in zip(jobs, agents, observers, strict=True)
     ]
-    loop = Lockstep(env, agent, parts, stop=stop, record=record)
+    loop = Loop(env, agent, members, stop=stop, record=record)
     keepers: list[Any] = [
         Keeper(job, functools.partial(loop.state_dict, place), can_resume(owner))
         for place, (job, owner) in enumerate(zip(jobs, owners, strict=True))
@@ -372,11 +372,10 @@ def environment(stream: StreamSpec, lockstep: int | None, device: str) -> Any:
     from clbench.envs.single import StreamEnv
     from clbench.envs.vector import StreamVectorEnv
 
-    overrides = {key: value for key, value in stream.to_json().items() if key not in ("id", "options")}
-    overrides.update(stream.options)
+    stream_class = lookup(stream.id).load()
     if lockstep is None:
-        return StreamEnv(stream.id, agent_device=device, **overrides)
-    return StreamVectorEnv(stream.id, num_envs=lockstep, device=device, **overrides)
+        return StreamEnv(stream_class, stream, device)
+    return StreamVectorEnv(stream_class, stream, lockstep, device)
 
 
 def _construct(agent_class: type, job: Job, spec: AgentSpec, vectorized: bool) -> Any:

@@ -147,7 +147,7 @@ def make_plan(
     rules = protocol(protocol_name)
     overrides = {name: value for name, value in overrides.items() if value is not None}
     stream_class = lookup(env).load()
-    settings = protocol_settings(rules, stream_class.has_own_data(), overrides)
+    settings = protocol_settings(rules, stream_class.custom_data, overrides)
     by_protocol, stream = resolve(env, settings), resolve(env, {**settings, **overrides})
     inline = not all(importable(owner) for owner in (stream_class, *classes.values()))
     chosen = choose_device(device)

@@ -13,11 +13,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from clbench import machine
 from clbench.data import LabelledData
-from clbench.data.sources import forget, is_loaded
+from clbench.data.sources import CACHE
 from clbench.errors import WriteError
 from clbench.evaluation.interrupting import Interrupted, Interruption, interruptible
 from clbench.evaluation.jobs import Job, can_resume, cannot_resume
@@ -61,9 +59,9 @@ class Session:
 def load_data(plan: Plan) -> tuple[Plan, LabelledData, bool]:
     """Return the plan with its stream settled for the data, the data, and whether it was loaded before."""
     stream_class, stream = lookup(plan.spec.stream.id).load(), plan.spec.stream
-    held = is_loaded(stream_class.data_key(stream))
-    data = stream_class.shared_data(stream, torch.device("cpu"))
-    spec = replace(plan.spec, stream=stream_class.resolve(stream, len(data)))
+    held = stream_class.data_key(stream) in CACHE
+    data = stream_class.shared_data(stream)
+    spec = replace(plan.spec, stream=stream.resolve(len(data), data.source))
     return replace(plan, spec=spec), data, held
 
 
@@ -89,7 +87,7 @@ def run_session(session: Session, display: Display, data: LabelledData, held: bo
         if not plan.inline:
             data.save(scratch)
             if not held:
-                forget(data)  # the workers map it; here it would only take memory
+                CACHE.drop(data)  # the workers map it; here it would only take memory
                 del data
         for text in (*session.notes, *who_cannot_resume(plan)):
             display.note(text)

@@ -162,7 +162,7 @@ def _plan(settings: Settings) -> Plan:
     if plan.inline:
         raise OptionError("no other process can import the agent or the stream: put it into a file")
     stream = plan.spec.stream
-    if not lookup(stream.id).load().has_own_data():
+    if not lookup(stream.id).load().custom_data:
         check_choice("source", stream.source, SOURCES)
     return plan
 

@@ -60,9 +60,9 @@ def settled(plan: Plan) -> StreamSpec:
     if stream.num_samples is not None:
         return stream
     owner = lookup(stream.id).load()
-    if owner.has_own_data():
+    if owner.custom_data:
         return load_data(plan)[0].spec.stream
-    return owner.resolve(stream, SOURCES[stream.source].size)
+    return stream.resolve(SOURCES[stream.source].size, stream.source)
 
 
 def amount_left(cells: Sequence[Cell], folder: SweepFolder, workers: int, measure: bool) -> Amount:
@@ -130,7 +130,7 @@ def _measure(cell: Cell) -> float | None:
     None for an agent that raises: what is wrong shows when the cell runs.
     """
     plan, stream = cell.plan, cell.plan.spec.stream
-    if not lookup(stream.id).load().has_own_data():
+    if not lookup(stream.id).load().custom_data:
         stream = replace(stream, source="embedded", num_samples=SOURCES["embedded"].size, data_dir=None)
     stream = replace(stream, num_tasks=2 * STEPS)  # so that it does not end
     job, owner = plan.jobs("")[0], plan.classes[cell.agent.name]

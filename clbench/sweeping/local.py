@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clbench import machine
 from clbench.data import LabelledData
-from clbench.data.sources import forget
+from clbench.data.sources import CACHE
 from clbench.errors import InUseError
 from clbench.evaluation.interrupting import Interrupted, interruptible
 from clbench.evaluation.jobs import Job, Message
@@ -84,7 +84,7 @@ class _Shared:
         """Let go of all data that was loaded for the sweep."""
         for data, (_, held) in self._places.items():
             if not held:
-                forget(data)
+                CACHE.drop(data)
 
 
 @dataclass
