@@ -1,5 +1,6 @@
-"""What an agent must offer, and what it may."""
+"""The protocol of agents, and the facts about a stream that they are constructed with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,7 +9,7 @@ from clbench.specs import StreamSpec
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """What an agent is told about the stream it will meet; every environment has it as `agent_spec`.
+    """Facts about a stream for the agent that will meet it; every environment has them as `agent_spec`.
 
     Attributes:
         input_shape: shape of one input, such as (784,).
@@ -40,6 +41,16 @@ class AgentSpec:
             steps_per_task=spec.steps_per_task,
             device=device,
         )
+
+    def locate(self, seeds: Sequence[int], task: int, step: int) -> str:
+        """Return a step in words, counted from 1, for error messages.
+
+        >>> AgentSpec((784,), 10, 256, num_tasks=15, epochs_per_task=2, steps_per_task=40).locate([7], task=2, step=16)
+        'seed 7, task 3 of 15, step 17 of 40'
+        """
+        roots = list(dict.fromkeys(seeds))
+        who = f"seed {roots[0]}" if len(roots) == 1 else f"seeds {', '.join(map(str, roots))}"
+        return f"{who}, task {task + 1} of {self.num_tasks}, step {step + 1} of {self.steps_per_task}"
 
 
 class Agent(Protocol):

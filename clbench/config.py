@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from clbench.checks import plain
 from clbench.decoding import decode
-from clbench.specs import Layers, Options, StreamSpec, plain
+from clbench.specs import Layers, Options, StreamSpec
 
 KEY_DIGITS = 8
 

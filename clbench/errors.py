@@ -72,11 +72,14 @@ class LoadError(UsageError):
 class PredictionError(ClbenchError, ValueError):
     """Predictions have the wrong shape, dtype or range, or are not finite.
 
-    `placed` tells whether the text says already which seed, task and step; `index` which of those in lockstep.
+    Attributes:
+        row: which of the seeds in lockstep made them; the text then names seed, task and step. None if the predictions
+            of all seeds have the wrong shape or dtype.
     """
 
-    placed = False
-    index: int | None = None
+    def __init__(self, text: str, row: int | None = None) -> None:
+        super().__init__(text)
+        self.row = row
 
 
 class StepOrderError(ClbenchError, RuntimeError):

@@ -23,11 +23,11 @@ from clbench.plotting import indicator_figures
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
 from clbench.results import older as modern
-from clbench.runner import Run
 from clbench.scheduling import PerLayerScheduler
 from clbench.tracking import Trackers
 from tests.cases import SHORT, short_env, short_vec
 from tests.inline import in_this_process
+from tests.loops import Run
 from tests.runs import write
 from tests.test_comparing import A
 

@@ -12,9 +12,9 @@ from clbench import indicators as measures
 from clbench.errors import TouchedError
 from clbench.observing import ALL, BOUNDS, DEFAULT, INDICATORS, TRAJECTORIES, Observer
 from clbench.records import IndicatorRecord, TaskRecord, Undefined
-from clbench.runner import Run
 from clbench.scheduling import PerLayerScheduler
 from tests.cases import short_env, short_vec
+from tests.loops import Run
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 

@@ -16,10 +16,10 @@ import clbench
 from clbench.evaluation.cli import build_parser
 from clbench.loading import load_agent
 from clbench.records import TaskRecord
-from clbench.runner import Run
 from clbench.state import from_bytes, to_bytes
 from tests import oracles
 from tests.cases import SHORT
+from tests.loops import Run
 
 pytestmark = pytest.mark.docs
 

@@ -7,10 +7,11 @@ import torch
 import clbench
 from agents import batchnorm, l2, perlayer, reset, vanilla, wasserstein
 from clbench.errors import AgentError
+from clbench.loop import Loop, Member
+from clbench.loop.replay import cuda_graph
+from clbench.machine import no_reads
 from clbench.observing import Observer
-from clbench.records import Glimpse
-from clbench.replaying import cuda_graph
-from clbench.runner import Lockstep, Part
+from clbench.records import Progress
 from tests.recording import record
 
 STREAM = {"num_tasks": 2, "epochs_per_task": 3, "num_samples": 400, "batch_size": 50}
@@ -29,8 +30,9 @@ LEARNERS = {
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(small_networks, monkeypatch):
     """The host looks at nothing, and leaves sorting to PyTorch."""
-    monkeypatch.setattr("clbench.machine.SEEN", set())
     monkeypatch.setattr(wasserstein, "by_rank", wasserstein.by_sorting)
+    with no_reads():
+        yield
 
 
 def outcome(names, record, env_id="RandomLabelMNIST-v0", device="cpu", every=None, indicators=(), kinds=None):
@@ -38,15 +40,15 @@ def outcome(names, record, env_id="RandomLabelMNIST-v0", device="cpu", every=Non
     env = clbench.make_vec(env_id, 2 * len(names), device=device, **STREAM)
     learners = [LEARNERS[name][0](env.agent_spec, [3, 5], **LEARNERS[name][1]) for name in names]
     parts = [
-        Part(
+        Member(
             name, learner, (3, 5), Observer(learner, name, (3, 5), indicators, every) if indicators else None
         )
         for name, learner in zip(names, learners, strict=True)
     ]
     agent = learners[0] if len(learners) == 1 else type(learners[0]).together(learners)
-    loop = Lockstep(env, agent, parts, interval=1e9, record=record)
+    loop = Loop(env, agent, parts, interval=1e9, record=record)
     events = [
-        (place, vars(event) | {"seconds": 0}) for place, event in loop if not isinstance(event, Glimpse)
+        (place, vars(event) | {"seconds": 0}) for place, event in loop if not isinstance(event, Progress)
     ]
     return events, [learner.state_dict() for learner in learners]
 
@@ -149,18 +151,18 @@ def test_a_run_taken_up_in_the_middle_of_a_task_is_replayed():
     env = clbench.make_vec("RandomLabelMNIST-v0", 1, **STREAM)
     asked = iter([False] * 10 + [True])
     agent = vanilla.Agent(env.agent_spec, [4])
-    part = Part("a", agent, (4,))
-    first = Lockstep(env, agent, [part], stop=lambda: next(asked))
+    part = Member("a", agent, (4,))
+    first = Loop(env, agent, [part], stop=lambda: next(asked))
     events = list(first)
     assert events[-1][1].stopped
     calls = {}
-    rest = Lockstep(env, agent, [part], record=counting(calls))
+    rest = Loop(env, agent, [part], record=counting(calls))
     rest.load_state_dict(first.state_dict())
     found = [vars(event) for _, event in rest if hasattr(event, "loss")]
     assert calls["replayed"] > 20
     other = vanilla.Agent(env.agent_spec, [4])
     whole = [
-        vars(event) for _, event in Lockstep(env, other, [Part("a", other, (4,))]) if hasattr(event, "loss")
+        vars(event) for _, event in Loop(env, other, [Member("a", other, (4,))]) if hasattr(event, "loss")
     ]
     assert [one | {"seconds": 0} for one in found] == [one | {"seconds": 0} for one in whole]
 

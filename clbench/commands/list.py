@@ -2,8 +2,8 @@
 
 import click
 
+from clbench.checks import check_choice
 from clbench.commands import options as shared
-from clbench.specs import check_choice
 
 
 @click.command("list")

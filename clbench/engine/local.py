@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clbench import machine
+from clbench.checks import plain
 from clbench.engine.checkpointing import can_resume
 from clbench.engine.events import LAST, Event, Stopped
 from clbench.engine.interrupting import Interrupted, interruptible
@@ -21,7 +22,6 @@ from clbench.engine.run import Run
 from clbench.engine.session import Options, RunSession, SharedData, one_line
 from clbench.engine.store import RunStore
 from clbench.errors import InUseError, WriteError
-from clbench.specs import plain
 
 # Networks in a batch. On a CPU nine in lockstep take a quarter less time than apart, more of them little less, and
 # with smaller batches runs finish earlier; elsewhere it is not measured yet.

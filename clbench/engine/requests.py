@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from clbench.checks import check_choice, check_count, names_in
 from clbench.config import AgentConfig, RunConfig
 from clbench.engine.parallelism import choose_parallelism
 from clbench.engine.run import Run
@@ -28,7 +29,7 @@ from clbench.observing import ALL, DEFAULT
 from clbench.places import recorded
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
-from clbench.specs import Layers, Protocol, StreamSpec, check_choice, check_count, names_in, protocol
+from clbench.specs import Layers, Protocol, StreamSpec, protocol
 
 AgentLike = str | type
 
@@ -67,7 +68,7 @@ def check_request(request: Request) -> list[Run]:
     rules = protocol(request.protocol)
     overrides = {name: value for name, value in request.overrides.items() if value is not None}
     stream_class = lookup(request.env).load()
-    settings = protocol_settings(rules, stream_class.has_own_data(), overrides)
+    settings = protocol_settings(rules, stream_class.custom_data, overrides)
     by_protocol, stream = resolve(request.env, settings), resolve(request.env, {**settings, **overrides})
     shared: dict[str, Any] = {
         "stream": stream,

@@ -4,8 +4,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from clbench.config import RunConfig
 from clbench.data import LabelledData
 from clbench.data.sources import SOURCES
@@ -79,9 +77,9 @@ class Run:
         stream = self.config.stream
         if stream.num_samples is not None:
             return stream
-        stream_class = self.stream_class
-        size = len(load_data(self)) if stream_class.has_own_data() else SOURCES[stream.source].size
-        return stream_class.resolve(stream, size)
+        if self.stream_class.custom_data:
+            return self.resolved(load_data(self)).config.stream
+        return stream.resolve(SOURCES[stream.source].size, stream.source)
 
     @property
     def total_steps(self) -> int:
@@ -100,7 +98,7 @@ class Run:
 
     def resolved(self, data: LabelledData) -> "Run":
         """Return the run with its stream resolved for its data."""
-        stream = self.stream_class.resolve(self.config.stream, len(data))
+        stream = self.config.stream.resolve(len(data), data.source)
         return replace(self, config=replace(self.config, stream=stream))
 
     def jobs(self, data: str = "", sources: Mapping[str, str | None] | None = None) -> list[Job]:
@@ -136,7 +134,7 @@ class Run:
 
 def load_data(run: Run) -> LabelledData:
     """Return the data of a run's stream, on the CPU."""
-    return run.stream_class.shared_data(run.config.stream, torch.device("cpu"))
+    return run.stream_class.shared_data(run.config.stream)
 
 
 def importable(owner: type) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from clbench.checks import check_choice
 from clbench.errors import ClbenchError, SubmissionError
 from clbench.evaluation.plan import protocol_settings
 from clbench.leaderboard.submission import Entry, read_entry, scores_as_data
@@ -24,7 +25,7 @@ from clbench.leaderboard.texts import (
 )
 from clbench.records import TaskRecord
 from clbench.registration import STREAMS, lookup, resolve
-from clbench.specs import PROTOCOLS, StreamSpec, check_choice, protocol
+from clbench.specs import PROTOCOLS, StreamSpec, protocol
 
 SUBMISSIONS = "submissions"
 AGENT_KEYS = {"reference", "class", "arguments", "file", "sha256"}
@@ -168,7 +169,7 @@ def _check_spec(stream: Mapping[str, Any], name: str, run: Mapping[str, Any]) ->
     check_choice("protocol", name, PROTOCOLS)
     check_choice("stream", stream["id"], STREAMS)
     owner, rules = lookup(stream["id"]).load(), protocol(name)
-    expected = resolve(stream["id"], protocol_settings(rules, owner.has_own_data(), {}))
+    expected = resolve(stream["id"], protocol_settings(rules, owner.custom_data, {}))
     wanted = expected.identity()
     for key in {**wanted, **stream}:
         if key not in wanted or stream.get(key) != wanted[key]:
@@ -178,7 +179,7 @@ def _check_spec(stream: Mapping[str, Any], name: str, run: Mapping[str, Any]) ->
             )
     size, checksum = CHECKSUMS[rules.source]
     data = {"source": rules.source, "size": size, "sha256": checksum}
-    if not owner.has_own_data() and run["data"] != data:
+    if not owner.custom_data and run["data"] != data:
         raise SubmissionError(f"run: the images are not those of the source '{rules.source}'")
     return expected
 

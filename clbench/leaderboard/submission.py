@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from clbench.checks import plain
 from clbench.errors import SubmissionError
 from clbench.leaderboard.texts import check_name
 from clbench.records import TaskRecord
 from clbench.results import columns
 from clbench.scoring import SCORES, Score, finished, score, scores_by_seed
-from clbench.specs import plain
 
 SUBMISSION_VERSION = 2
 """Version of submission.json; readers of a later one read all earlier ones. In version 1 the ends of intervals are

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from clbench.checks import check_count
 from clbench.envs.vector import check_device
 from clbench.errors import DeviceError, SubmissionError, did_you_mean
 from clbench.evaluation.jobs import Job
@@ -20,7 +19,7 @@ from clbench.leaderboard.submission import Entry, read_entry
 from clbench.leaderboard.texts import check_name
 from clbench.loading import bundled_file
 from clbench.registration import lookup
-from clbench.specs import AgentEntry, StreamSpec, check_count
+from clbench.specs import AgentEntry, StreamSpec
 
 EARLIER = "clbench_earlier_agents"
 CLOSE = 0.01
@@ -86,7 +85,7 @@ def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str
 
 def _repeat(entry: Entry, spec: StreamSpec, seed: int, tasks: int, scratch: Path) -> list[float]:
     data = entry.submission
-    lookup(spec.id).load().shared_data(spec, torch.device("cpu")).save(scratch)
+    lookup(spec.id).load().shared_data(spec).save(scratch)
     job = Job(
         agent=AgentEntry(_reference(entry, scratch), data.agent["arguments"]),
         vectorized=None,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clbench.checks import check_choice, check_count, names_in
 from clbench.command_line import Parser, run_command, seeds_in
 from clbench.errors import OptionError
 from clbench.evaluation.progress import make_wide_console
@@ -17,7 +18,7 @@ from clbench.reproduce.figures import FIGURES
 from clbench.reproduce.making import make_figure
 from clbench.reproduce.report import PAGE, number, tally, with_interval, write_report
 from clbench.reproduce.scale import LENGTHS, Scale
-from clbench.specs import PROTOCOLS, check_choice, check_count, names_in
+from clbench.specs import PROTOCOLS
 from clbench.sweeping.api import run_missing
 from clbench.sweeping.board import default_board
 from clbench.sweeping.cli import announce

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clbench.checks import check_choice, check_count
 from clbench.evaluation.progress import count
 from clbench.observing import ALL, DEFAULT
-from clbench.specs import Protocol, check_choice, check_count, protocol
+from clbench.specs import Protocol, protocol
 from clbench.sweeping.request import Settings
 
 STREAM = "RandomLabelMNIST-v0"

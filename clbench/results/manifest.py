@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from clbench.checks import plain
 from clbench.config import RunConfig
 from clbench.decoding import decode
-from clbench.specs import plain
 
 SCHEMA_VERSION = 2
 """Version of run.json; `clbench.results.older` reads earlier ones."""

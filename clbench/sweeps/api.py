@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clbench.checks import check_choice, check_count
 from clbench.engine.local import LocalPool
 from clbench.engine.progress import RunFailure
 from clbench.engine.ray import RayCluster
@@ -16,7 +17,6 @@ from clbench.engine.session import Options
 from clbench.errors import OptionError
 from clbench.report.views import progress_display
 from clbench.results import Results, load_results
-from clbench.specs import check_choice, check_count
 from clbench.sweeps.cells import Sweep, read_sweep
 from clbench.sweeps.ranking import Selection
 from clbench.sweeps.report import Report, make_report, ranking_frame

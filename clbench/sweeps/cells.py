@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clbench.checks import check_choice, plain
 from clbench.data.sources import SOURCES
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
@@ -14,7 +15,6 @@ from clbench.errors import OptionError, UsageError
 from clbench.places import recorded_in
 from clbench.registration import COMMON_OPTIONS
 from clbench.results.manifest import SweepCell
-from clbench.specs import check_choice, plain
 from clbench.sweeps.settings import Settings, SweepRequest, read_settings, settings_of
 
 LISTED = 3
@@ -109,7 +109,7 @@ def _run(settings: Settings) -> Run:
     if run.inline:
         raise OptionError("no other process can import the agent or the stream: put it into a file")
     stream = run.config.stream
-    if not run.stream_class.has_own_data():
+    if not run.stream_class.custom_data:
         check_choice("source", stream.source, SOURCES)
     return run.with_parallelism(Parallelism())
 

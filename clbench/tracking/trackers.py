@@ -7,12 +7,12 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from clbench.checks import check_choice, names_in
 from clbench.errors import OptionError
 from clbench.places import recorded_in
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, RunManifest
 from clbench.scoring import finished, seed_scores
-from clbench.specs import check_choice, names_in
 from clbench.tracking.tracker import METRICS, FinishedTask, TrackedRun, Tracker
 
 TRACKERS = MappingProxyType({"tensorboard": "TensorBoard", "wandb": "WandB", "mlflow": "MLflow"})

@@ -1,12 +1,12 @@
-import gymnasium
 import numpy as np
 import pytest
 import torch
 
+from clbench.envs.single import StreamEnv
 from clbench.errors import AgentError
-from clbench.records import Glimpse, Savepoint, TaskRecord
-from clbench.runner import Run
+from clbench.records import Checkpoint, Progress, TaskRecord
 from tests.cases import short_env, short_vec
+from tests.loops import Run
 
 
 class Guesser:
@@ -75,7 +75,7 @@ def test_hooks_are_optional_and_so_is_the_loss():
 
 def test_glimpses_come_between_records():
     events = list(Run(short_env(), Guesser(), name="g", seeds=[0], interval=0))
-    glimpses = [event for event in events if isinstance(event, Glimpse)]
+    glimpses = [event for event in events if isinstance(event, Progress)]
     assert [glimpse.steps for glimpse in glimpses] == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
     assert [glimpse.task for glimpse in glimpses] == [0] * 5 + [1] * 5
 
@@ -116,7 +116,7 @@ def test_a_failing_agent_is_placed_and_finished_tasks_are_kept(where, at, fault)
     events = iter(Run(short_env(), Failing(where, at), name="g", seeds=[4], interval=1e9))
     finished = next(events)
     assert finished.task == 0
-    assert next(events) == Savepoint(steps=6)
+    assert next(events) == Checkpoint(steps=6)
     with pytest.raises(AgentError, match=fault):
         next(events)
 
@@ -142,16 +142,13 @@ def test_the_seed_of_an_unusable_loss_is_named():
 
 
 def test_a_streams_fault_is_not_the_agents():
-    env = short_env()
-
-    class Falters(gymnasium.Wrapper):
-        agent_spec = env.agent_spec
-
+    class Falters(StreamEnv):
         def step(self, action):
             raise IndexError("of the stream")
 
+    env = short_env()
     with pytest.raises(IndexError, match="of the stream"):
-        records(Falters(env), Guesser(), [0])
+        records(Falters(env.stream_class, env.stream_spec), Guesser(), [0])
 
 
 def test_an_agent_that_exits_is_placed():
