@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from clbench.checks import check_choice, check_count, names_in
+from clbench.checks import check_choice, check_count, split_names
 from clbench.config import AgentConfig, RunConfig
 from clbench.engine.parallelism import choose_parallelism
 from clbench.engine.run import Run
@@ -156,7 +156,7 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if wanted is None:
         return DEFAULT
-    names = names_in(wanted)
+    names = split_names(wanted)
     if names in (["all"], ["none"]):
         return ALL if names == ["all"] else ()
     for name in names:
@@ -196,7 +196,7 @@ def check_layers(wanted: LayerChoice) -> Layers:
 
 
 def _parse_layers(text: str) -> Layers:
-    names = names_in(text)
+    names = split_names(text)
     if len(names) == 1 and names[0].isdecimal():
         return int(names[0])
     if not any("=" in name for name in names):

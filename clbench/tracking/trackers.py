@@ -7,7 +7,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from clbench.checks import check_choice, names_in
+from clbench.checks import check_choice, split_names
 from clbench.errors import OptionError
 from clbench.places import recorded_in
 from clbench.records import IndicatorRecord, TaskRecord
@@ -26,7 +26,7 @@ def check_trackers(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
         UnknownNameError: there is no such tracker.
         OptionError: its package is missing.
     """
-    names = names_in(wanted or "none")
+    names = split_names(wanted or "none")
     if names == ["none"]:
         return ()
     for name in names:
