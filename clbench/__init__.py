@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clbench.engine.evaluation import Evaluation as Evaluation
     from clbench.envs.contract import check_env as check_env
     from clbench.errors import ClbenchError as ClbenchError
+    from clbench.recording import record as record
     from clbench.results.loading import load_results as load_results
     from clbench.scheduling import PerLayerScheduler as PerLayerScheduler
     from clbench.specs import PROTOCOLS as PROTOCOLS
@@ -46,6 +47,7 @@ _PUBLIC = {
     "indicators": "clbench.indicators",
     "load_images": "clbench.data",
     "load_results": "clbench.results.loading",
+    "record": "clbench.recording",
     "resume": "clbench.api",
     "sweep": "clbench.sweeps.api",
 }

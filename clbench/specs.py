@@ -9,7 +9,7 @@ from typing import Any
 from clbench.checks import check_choice as check_choice  # noqa: PLC0414
 from clbench.checks import check_count as check_count  # noqa: PLC0414
 from clbench.checks import plain as plain  # noqa: PLC0414
-from clbench.checks import split_names as split_names  # noqa: F401
+from clbench.checks import split_names as split_names
 from clbench.errors import OptionError
 
 Options = Mapping[str, Any]

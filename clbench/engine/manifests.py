@@ -78,10 +78,13 @@ def _sources(run: Run, data: LabelledData) -> dict[str, Any]:
     return {
         "agent_source": code(run.agent),
         "stream_source": code(run.stream_class),
-        "data": DataSource(
-            source=data.source, size=len(data), num_classes=data.num_classes, sha256=data.checksum
-        ),
+        "data": data_source(data),
     }
+
+
+def data_source(data: LabelledData) -> DataSource:
+    """Return what run.json says of the data that tasks are made from."""
+    return DataSource(source=data.source, size=len(data), num_classes=data.num_classes, sha256=data.checksum)
 
 
 def code(owner: type) -> CodeSource:

@@ -29,7 +29,8 @@ from clbench.observing import ALL, DEFAULT
 from clbench.places import recorded
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
-from clbench.specs import Layers, Protocol, StreamSpec, protocol
+from clbench.specs import PROTOCOLS, Layers, Protocol, StreamSpec, protocol
+from clbench.streams import Stream
 
 AgentLike = str | type
 
@@ -119,6 +120,18 @@ def protocol_settings(rules: Protocol, own_data: bool, overrides: Mapping[str, A
         if overrides.get("source", rules.source) != rules.source:
             settings["num_samples"] = None  # another source: all that it has
     return settings
+
+
+def closest_protocol(stream_class: type[Stream], stream: StreamSpec) -> tuple[str, dict[str, Any]]:
+    """Return the protocol that a resolved stream differs from least, and the settings in which it does."""
+    given = {name: value for name, value in stream.to_json().items() if name not in ("id", "options")}
+    given |= stream.options
+    candidates: dict[str, dict[str, Any]] = {}
+    for name, rules in PROTOCOLS.items():
+        settings = protocol_settings(rules, stream_class.custom_data, given)
+        candidates[name] = _changes(resolve(stream.id, settings), stream, given)
+    name = min(candidates, key=lambda candidate: len(candidates[candidate]))
+    return name, candidates[name]
 
 
 def _changes(by_protocol: StreamSpec, stream: StreamSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
