@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from clbench.agent import AgentSpec
+from clbench.agent import AgentSpec, MemberSpec
 from clbench.data import LabelledData
 from clbench.data.sources import remember
 from clbench.errors import AgentError, ClbenchError, WriteError
@@ -254,10 +254,7 @@ def _prepare(
     vectorized = is_vectorized(owners[0]) if first.vectorized is None else first.vectorized
     seeds = sum(len(job.seeds) for job in jobs)
     env = environment(first.stream, seeds if vectorized else None, first.device)
-    agents = [
-        _construct(owner, job, env.agent_spec, vectorized) for owner, job in zip(owners, jobs, strict=True)
-    ]
-    agent = agents[0] if len(jobs) == 1 else owners[0].together(agents)  # type: ignore[attr-defined]
+    agent, agents = _build(owners, jobs, env.agent_spec, vectorized)
     observers: list[Any] = [
         Observer(own, job.agent.name, job.seeds, job.indicators, job.indicators_every, job.layers)
         if job.indicators
@@ -379,16 +376,25 @@ def environment(stream: StreamSpec, lockstep: int | None, device: str) -> Any:
     return StreamVectorEnv(stream.id, num_envs=lockstep, device=device, **overrides)
 
 
-def _construct(agent_class: type, job: Job, spec: AgentSpec, vectorized: bool) -> Any:
-    seeds: Any = job.seeds if vectorized else job.seeds[0]
+def _build(
+    owners: Sequence[Any], jobs: Sequence[Job], spec: AgentSpec, vectorized: bool
+) -> tuple[Any, list[Any]]:
+    """Return what acts and learns for all jobs, and each job's agent."""
+    names, seeds = ", ".join(job.agent.name for job in jobs), [job.seeds for job in jobs]
     try:
-        return agent_class(spec, seeds, **job.agent.arguments)
+        if len(jobs) == 1:
+            agent = owners[0](spec, seeds[0] if vectorized else seeds[0][0], **jobs[0].agent.arguments)
+            return agent, [agent]
+        members = [
+            MemberSpec(owner, job.seeds, job.agent.arguments) for owner, job in zip(owners, jobs, strict=True)
+        ]
+        population, agents = owners[0].together(spec, members)
+        return population, agents
     except ClbenchError as error:
-        raise AgentError(f"{job.agent.name}: {error}") from error
+        raise AgentError(f"{names}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise AgentError(
-            f"{job.agent.name} raised {type(error).__name__}: {error} (seed {seeds}, when constructed)"
-        ) from error
+        where = f"(seed {seeds[0] if vectorized else seeds[0][0]}, when constructed)"
+        raise AgentError(f"{names} raised {type(error).__name__}: {error} {where}") from error
 
 
 def importable(owner: type) -> bool:
