@@ -1,6 +1,6 @@
 """The protocol of agents, and the facts about a stream that they are constructed with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +53,21 @@ class AgentSpec:
         return f"{who}, task {task + 1} of {self.num_tasks}, step {step + 1} of {self.steps_per_task}"
 
 
+@dataclass(frozen=True)
+class MemberSpec:
+    """An agent to be built together with others.
+
+    Attributes:
+        agent: its class.
+        seeds: one per network.
+        arguments: for its constructor.
+    """
+
+    agent: type
+    seeds: Sequence[int]
+    arguments: Mapping[str, Any]
+
+
 class Agent(Protocol):
     """An agent: any class with these two methods, constructed as `Agent(spec, seed, **arguments)`.
 
@@ -76,8 +91,9 @@ class Agent(Protocol):
       Between boundaries, all steps for which `kind_of_step` says the same must do the same operations on the same
       memory, without looking at a value, and `learn` must return a loss. `replayed` is called for what the host does
       in a step. A subclass of an agent that has them opts out by `kind_of_step = None`;
-    - if it is vectorised, `together(agents)`, a class method: from new agents to one that acts and learns for all of
-      them, `(S_1 + S_2 + ..., B, ...)`, while their networks, optimizers and states remain their own.
+    - if it is vectorised, `together(spec, members)`, a class method: builds the agents that `members`, a list of
+      `MemberSpec`, specify. It returns one agent that acts and learns for all of them, `(S_1 + S_2 + ..., B, ...)`, and
+      a list of the agents themselves, each with separate networks, optimizer and `state_dict`.
     """
 
     def act(self, obs: Any) -> Any:

@@ -25,6 +25,7 @@ from agents import (
 from agents.adam import StackedAdam
 from agents.networks import MLP
 from agents.networks import crelu as crelu_activation
+from agents.population import Population
 from clbench.agent import AgentSpec
 from clbench.errors import OptionError, StepOrderError, UndefinedError, UnknownNameError
 from tests.oracles import plain_mlp, train_plainly, wasserstein_penalty
@@ -162,7 +163,7 @@ def test_batch_normalisation_is_torchs_with_its_running_statistics(float64):
     without = ("fc1.bias", "fc2.bias")
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=0.1)
     check_against_plain(agent, network, adam, without=without)
-    for (name, ours), theirs in zip(agent.buffers.items(), network.buffers(), strict=True):
+    for (name, ours), theirs in zip(agent.networks.buffers.items(), network.buffers(), strict=True):
         # Means hold those biases, too, each way moved by up to a step size at each of twelve steps.
         tolerance = {"rtol": 0, "atol": 2 * 12 * 1e-3} if "mean" in name else TIGHT
         torch.testing.assert_close(ours[0], theirs, **tolerance)
@@ -189,7 +190,7 @@ def test_penalties_and_their_gradients_by_brute_force(module):
         for name, value in start.items()
     }
     if module is wasserstein:
-        agent.initial = {name: value.double() for name, value in agent.initial.items()}
+        agent.population.states[agent] = {name: value.double() for name, value in agent.state.items()}
     penalty = agent.penalty(moved)
     gradients = torch.autograd.grad(penalty.sum(), list(moved.values()))
     for place in range(2):
@@ -211,7 +212,7 @@ def test_wasserstein_gradient_in_closed_form(float64):
     for (name, value), gradient in zip(moved.items(), gradients, strict=True):
         flat = value.detach().flatten()
         ranks = flat.argsort().argsort()
-        expected = 2 * 0.3 * (flat - agent.initial[name][0][ranks])
+        expected = 2 * 0.3 * (flat - agent.state[name][0][ranks])
         torch.testing.assert_close(gradient.flatten(), expected, **TIGHT)
 
 
@@ -275,7 +276,7 @@ def test_reset_is_a_fresh_network_with_fresh_optimizer_state(float64):
     agent.begin_task(1)
     assert agent.optimizer.steps == 0
     assert torch.all(agent.optimizer.step_sizes == torch.tensor(1e-3))
-    for kind in (agent.optimizer.first_moments, agent.optimizer.second_moments):
+    for kind in agent.optimizer.moments.values():
         assert all(not value.any() for value in kind.values())
     for name, value in agent.parameters.items():
         if name.endswith("bias"):
@@ -326,11 +327,11 @@ def test_learners_that_forget_are_what_they_were_in_the_first_task_and_new_in_th
 
 def test_wasserstein_that_forgets_keeps_to_its_new_weights_where_the_old_ones_were_kept():
     agent = reset.Wasserstein(SPEC, [0])
-    places = {name: value.data_ptr() for name, value in agent.initial.items()}
+    places = {name: value.data_ptr() for name, value in agent.state.items()}
     train(agent, 3, seeds=1)
     agent.begin_task(1)
     assert agent.penalty(agent.parameters) == 0
-    assert places == {name: value.data_ptr() for name, value in agent.initial.items()}
+    assert places == {name: value.data_ptr() for name, value in agent.state.items()}
 
 
 def test_initial_weights_are_kaiming_uniform_and_biases_zero():
@@ -362,6 +363,7 @@ def test_batched_path_agrees_with_the_loop(name, float64, monkeypatch):
     expected, _ = train(loop, seeds=2)
     monkeypatch.setattr("clbench.indicators.networks.LOOPED", set())
     batched = LEARNERS[name](SPEC, [0, 1])
+    batched.population = Population([batched], batched=True)
     shown, _ = train(batched, seeds=2)
     for ours, theirs in zip(shown, expected, strict=True):
         torch.testing.assert_close(ours, theirs, **TIGHT)

@@ -6,6 +6,8 @@ import torch
 
 import clbench
 from agents import batchnorm, l2, perlayer, reset, vanilla, wasserstein
+from agents.population import Population
+from clbench.agent import MemberSpec
 from clbench.errors import AgentError
 from clbench.loop import Loop, Member
 from clbench.loop.replay import cuda_graph
@@ -35,17 +37,24 @@ def as_on_a_gpu(small_networks, monkeypatch):
         yield
 
 
+def alone(env, member):
+    learner = member.agent(env.agent_spec, member.seeds, **member.arguments)
+    return learner, [learner]
+
+
 def outcome(names, record, env_id="RandomLabelMNIST-v0", device="cpu", every=None, indicators=(), kinds=None):
     """Events of a lockstep run of learners, and their states at the end."""
     env = clbench.make_vec(env_id, 2 * len(names), device=device, **STREAM)
-    learners = [LEARNERS[name][0](env.agent_spec, [3, 5], **LEARNERS[name][1]) for name in names]
+    members = [MemberSpec(owner, [3, 5], arguments) for owner, arguments in map(LEARNERS.get, names)]
+    agent, learners = (
+        vanilla.Agent.together(env.agent_spec, members) if len(members) > 1 else alone(env, *members)
+    )
     parts = [
         Member(
             name, learner, (3, 5), Observer(learner, name, (3, 5), indicators, every) if indicators else None
         )
         for name, learner in zip(names, learners, strict=True)
     ]
-    agent = learners[0] if len(learners) == 1 else type(learners[0]).together(learners)
     loop = Loop(env, agent, parts, interval=1e9, record=record)
     events = [
         (place, vars(event) | {"seconds": 0}) for place, event in loop if not isinstance(event, Progress)
@@ -89,6 +98,7 @@ def test_replayed_steps_are_the_steps(name, batched, monkeypatch):
     """Records and final states are those of a run step by step, bit for bit."""
     if batched:
         monkeypatch.setattr("clbench.indicators.networks.LOOPED", set())
+        monkeypatch.setattr("agents.learner.Population", functools.partial(Population, batched=True))
     calls = {}
     ours = outcome([name], counting(calls))
     assert calls["replayed"] > 24  # of 48 steps

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from clbench.agent import AgentSpec
+from clbench.agent import AgentSpec, MemberSpec
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
 from clbench.engine.checkpointing import Checkpointer, can_resume
@@ -109,10 +109,7 @@ def _build(
     vectorized = is_vectorized(owners[0]) if first.vectorized is None else first.vectorized
     seeds = sum(len(job.config.seeds) for job in jobs)
     env = environment(config.stream, seeds if vectorized else None, config.device)
-    agents = [
-        _construct(owner, job, env.agent_spec, vectorized) for owner, job in zip(owners, jobs, strict=True)
-    ]
-    agent = agents[0] if len(jobs) == 1 else owners[0].together(agents)  # type: ignore[attr-defined]
+    agent, agents = _build_agents(owners, jobs, env.agent_spec, vectorized)
     observers: list[Any] = [
         Observer(
             agent,
@@ -174,14 +171,25 @@ def environment(stream: StreamSpec, seeds: int | None, device: str) -> StreamEnv
     return StreamVectorEnv(stream_class, stream, seeds, device)
 
 
-def _construct(owner: type, job: Job, spec: AgentSpec, vectorized: bool) -> Any:
-    name, seeds = job.config.agent.name, job.config.seeds
-    first = seeds if vectorized else seeds[0]
+def _build_agents(
+    owners: Sequence[Any], jobs: Sequence[Job], spec: AgentSpec, vectorized: bool
+) -> tuple[Any, list[Any]]:
+    """Return what acts and learns for all jobs, and each job's agent."""
+    configs = [job.config for job in jobs]
+    names = ", ".join(config.agent.name for config in configs)
+    seeds: Any = configs[0].seeds if vectorized else configs[0].seeds[0]
     try:
-        return owner(spec, first, **job.config.agent.arguments)
+        if len(jobs) == 1:
+            agent = owners[0](spec, seeds, **configs[0].agent.arguments)
+            return agent, [agent]
+        members = [
+            MemberSpec(owner, config.seeds, config.agent.arguments)
+            for owner, config in zip(owners, configs, strict=True)
+        ]
+        population, agents = owners[0].together(spec, members)
+        return population, agents
     except ClbenchError as error:
-        raise AgentError(f"{name}: {error}") from error
+        raise AgentError(f"{names}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise AgentError(
-            f"{name} raised {type(error).__name__}: {error} (seed {first}, when constructed)"
-        ) from error
+        where = f"(seed {seeds}, when constructed)"
+        raise AgentError(f"{names} raised {type(error).__name__}: {error} {where}") from error
