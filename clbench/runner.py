@@ -187,7 +187,7 @@ class Lockstep:
     def _replay(self, replays: Replays, info: Mapping[str, Any]) -> bool:
         """Take a step by replay, if that is possible and nobody looks at it; say whether it was taken."""
         task, step = info["task"], info["step_in_task"]
-        if any(observer.looks(step + 1, last=False) for _, observer, _ in self._observers):
+        if any(observer.needs_step(step + 1, last=False) for _, observer, _ in self._observers):
             return False
         try:
             taken = replays.take(self._is_final(info))
@@ -199,7 +199,7 @@ class Lockstep:
             ) from error
         if taken:
             for _, observer, _ in self._observers:
-                observer.passed()
+                observer.skip_step()
         return taken
 
     def _is_final(self, info: Mapping[str, Any]) -> bool:

@@ -1,7 +1,6 @@
 import copy
 import math
 
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -449,21 +448,6 @@ def test_without_a_bound_there_is_room_to_warm():
     assert (scheduler.history["volatility_bound"] == math.inf).all()
     assert (scheduler.history["factor"] == 1.5).all()
     assert all(group["lr"] == pytest.approx(1.5 * 0.01) for group in optimizer.param_groups)
-
-
-def test_states_of_old_bounds_are_taken_up():
-    """In those of clbench 0.1 a dead layer's bounds are 0, and no bound is the largest number."""
-    model = dead_in_front()
-    optimizer = adam(model)
-    scheduler = PerLayerScheduler(model, optimizer, every=2)
-    train(model, optimizer, scheduler, 10)
-    state, other = scheduler.state_dict(), PerLayerScheduler(model, optimizer, every=2)
-    rows = state["decisions"]["rows"]
-    assert torch.isnan(rows).any()
-    assert torch.isinf(rows).any()
-    old = rows.nan_to_num(nan=0.0, posinf=torch.finfo(rows.dtype).max)
-    other.load_state_dict({**state, "decisions": {**state["decisions"], "rows": old}})
-    pd.testing.assert_frame_equal(other.history, scheduler.history)
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)

@@ -1,16 +1,14 @@
-"""Entries side by side: accuracy, and how far each is from a reference."""
+"""Entries side by side: their accuracy, and the differences to a reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from clbench.plotting.curves import counted, draw, draw_estimates
+from clbench.plotting.curves import ByTask, draw, draw_estimates, label_seeds
 from clbench.plotting.style import legend, look, new_figure, tidy
 from clbench.scoring import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-ByTask = Mapping[int, Sequence[float]]
 
 
 def comparison(
@@ -22,19 +20,18 @@ def comparison(
 ) -> "Figure":
     """Return the figure of a comparison: means over seeds and 95 % t intervals, task by task.
 
-    Left task accuracy, right its difference to the reference's.
+    Task accuracy is on the left, its difference to the reference's on the right.
 
     Args:
         accuracies: by label, in the order of the legend, and by task: a number per seed.
-        differences: by label and task; that of the reference is drawn as a line at zero.
-        hows: how differences are taken, by label, such as "paired, n = 3".
+        differences: by label and task; the reference's is drawn as a line at zero.
+        hows: how differences are computed, by label, such as "paired, n = 3".
         reference: its label.
         title: what was run.
     """
     figure = new_figure(11, 4.6, title)
     left, right = figure.subplots(1, 2)
-    counts = {label: max(map(len, by_task.values())) for label, by_task in accuracies.items()}
-    labels, number = counted(counts)
+    labels, number = label_seeds(accuracies)
     for index, label in enumerate(accuracies):
         draw(left, accuracies[label], index, labels[label])
         if label != reference:

@@ -1,0 +1,140 @@
+"""Where optimizers keep step sizes, and how they are multiplied there."""
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import torch
+
+from clbench.errors import OptionError
+from clbench.indicators.networks import Network
+from clbench.indicators.optimizers import OneOptimizer, Optimizer, optimizers_of
+from clbench.indicators.parameter_state import kind_of
+from clbench.indicators.reported import rows_of_step_sizes
+
+Groups = list[dict[str, Any]]
+"""Parameter groups, as PyTorch's optimizers have them."""
+
+
+class StepSizes:
+    """The step sizes of a network's layers, in one optimizer or several.
+
+    A step size is kept in `step_sizes`, a tensor or a dictionary, or else as "lr" in `param_groups`.
+
+    Args:
+        network: the network being trained.
+        optimizer: its optimizer, or several.
+        layers: names of parameters by layer.
+        split_groups: split parameter groups so that none holds parameters of two layers.
+
+    Raises:
+        OptionError: an optimizer keeps its step sizes where they cannot be multiplied.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        layers: Mapping[str, Sequence[str]],
+        split_groups: bool,
+    ) -> None:
+        self._optimizers, self._layers = optimizers_of(optimizer), list(layers)
+        self._layer_index = {name: index for index, names in enumerate(layers.values()) for name in names}
+        for single in self._optimizers:
+            _check_adjustable(network, single)
+        for single in self._optimizers if split_groups else ():
+            groups = _groups(single)
+            if groups is not None:
+                groups[:] = self._split(network, groups)
+
+    def multiply(self, network: Network, factor: torch.Tensor) -> None:
+        """Multiply the step sizes in place.
+
+        Args:
+            network: the network as it is now.
+            factor: `(L, S)`.
+        """
+        multiplied: set[int] = set()
+        for optimizer in self._optimizers:
+            sizes = _step_sizes(optimizer)
+            if isinstance(sizes, torch.Tensor):
+                for row, names in enumerate(rows_of_step_sizes(network, optimizer)):
+                    layer = self._shared_layer({self._layer_index.get(name) for name in names})
+                    if layer is not None:
+                        sizes[row] *= factor[layer] if sizes.ndim > 1 else factor[layer, 0]
+            elif sizes is not None:
+                for name, layer in self._layer_index.items():
+                    for key in (name, network.trained[name]):
+                        if key in sizes:
+                            change = factor[layer] if network.stacked else factor[layer, 0]
+                            _multiply(sizes, key, change, multiplied)
+            else:
+                layers = {id(network.trained[name]): layer for name, layer in self._layer_index.items()}
+                for group in _groups(optimizer) or ():
+                    layer = self._shared_layer({layers.get(id(value)) for value in group["params"]})
+                    if layer is not None:
+                        _multiply(group, "lr", factor[layer, 0], multiplied)
+
+    def _shared_layer(self, layers: set[int | None]) -> int | None:
+        """Return the index of the only layer that has this step size; None if no layer has it."""
+        known = sorted(layer for layer in layers if layer is not None)
+        if len(known) > 1:
+            raise OptionError(
+                f"the layers {', '.join(self._layers[layer] for layer in known)} share a step size: create the "
+                "scheduler after all parameter groups, with the optimizer's layers"
+            )
+        return known[0] if known else None
+
+    def _split(self, network: Network, groups: Groups) -> Groups:
+        """Return groups that each hold parameters of one layer; options stay."""
+        layers = {id(network.trained[name]): layer for name, layer in self._layer_index.items()}
+        split = []
+        for group in groups:
+            members: dict[int | None, list[int]] = {}
+            for index, value in enumerate(group["params"]):
+                members.setdefault(layers.get(id(value)), []).append(index)
+            for indices in members.values():
+                part = {**group, "params": [group["params"][index] for index in indices]}
+                if "param_names" in group:
+                    part["param_names"] = [group["param_names"][index] for index in indices]
+                if isinstance(group["lr"], torch.Tensor):  # several groups may share it
+                    part["lr"] = group["lr"].clone()
+                split.append(part)
+        return split
+
+
+def _step_sizes(optimizer: OneOptimizer) -> torch.Tensor | MutableMapping[object, Any] | None:
+    """Return an optimizer's `step_sizes`, if they can be multiplied."""
+    sizes: object = getattr(optimizer, "step_sizes", None)
+    return sizes if isinstance(sizes, torch.Tensor | MutableMapping) else None
+
+
+def _groups(optimizer: OneOptimizer) -> Groups | None:
+    groups: Groups | None = getattr(optimizer, "param_groups", None)
+    return groups
+
+
+def _check_adjustable(network: Network, optimizer: OneOptimizer) -> None:
+    if _step_sizes(optimizer) is not None:
+        return
+    if _groups(optimizer) is None:
+        raise OptionError(
+            f"the step sizes of {kind_of(optimizer)} cannot be adjusted: make `step_sizes` a tensor or a dictionary, "
+            "or give it `param_groups`; adjust=False only measures"
+        )
+    if network.stacked and network.count > 1:
+        raise OptionError(
+            f"{kind_of(optimizer)} has one step size for {network.count} networks: give each network its own "
+            "optimizer, or make `step_sizes` a tensor `(L, S)`"
+        )
+
+
+def _multiply(
+    sizes: MutableMapping[Any, Any], key: object, factor: torch.Tensor, multiplied: set[int]
+) -> None:
+    """Replace a number; multiply a tensor in place, once even if it is held under several keys."""
+    value = sizes[key]
+    if not isinstance(value, torch.Tensor):
+        sizes[key] = value * factor.item()
+    elif id(value) not in multiplied:
+        multiplied.add(id(value))
+        value.mul_(factor.to(value))
