@@ -20,33 +20,19 @@ class MeasurableAgent(Protocol):
 
     Nothing is measured without `optimizer` and either `model` or, for a vectorised agent, `networks`. An agent may
     replace them at any time: they are read for each measurement.
-
-    Attributes:
-        model: the network of a plain agent.
-        networks: those of a vectorised agent.
-        optimizer: one, or several in a list.
-        loss_fn: mean loss of a batch; cross-entropy by default.
-        penalty: what is added to the loss.
-        layers: which parameters form a layer, see `clbench.indicators.layer_parameters`.
-        scheduler: its decisions are recorded.
     """
 
     model: nn.Module
     networks: Stacked
-    optimizer: Optimizer
-    loss_fn: LossFunction
+    optimizer: Optimizer  # or several in a list
+    loss_fn: LossFunction  # cross-entropy by default
     penalty: Penalty
     layers: LayerChoice
     scheduler: StepSizeMonitor
 
 
 class AgentView:
-    """Reads a `MeasurableAgent`; an attribute of another type counts as missing.
-
-    Args:
-        agent: any agent.
-        layers: replaces the agent's `layers`.
-    """
+    """Reads a `MeasurableAgent`; an attribute of another type counts as missing. `layers` replace the agent's."""
 
     def __init__(self, agent: object, layers: LayerChoice = None) -> None:
         self._agent, self._layers = agent, layers

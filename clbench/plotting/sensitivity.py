@@ -68,7 +68,7 @@ def _draw(
 
 def _numbers(values: Sequence[object]) -> list[float] | None:
     """Return the values as numbers; None if any is not one."""
-    numbers = [float(value) for value in values if isinstance(value, Real) and type(value) is not bool]
+    numbers = [float(value) for value in values if not isinstance(value, bool) and isinstance(value, Real)]
     return numbers if len(numbers) == len(values) else None
 
 

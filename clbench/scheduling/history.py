@@ -10,31 +10,21 @@ if TYPE_CHECKING:
 
 
 class Decision(NamedTuple):
-    """What was measured at a decision, and what came out of it: `(L, S)` each, layers by networks.
+    """What was measured at a decision, and the factor that it led to: `(L, S)` each, layers by networks.
 
-    Attributes:
-        step_size: eta as the optimizer has it.
-        effective_step_size: `alpha`.
-        noise_bound, volatility_bound, combined_bound: critical step sizes, `inf` where nothing bounds, NaN where the
-            layer is dead.
-        sharpness: Rayleigh quotient of the power iteration.
-        normalized_sharpness: sharpness times the aggregated step size.
-        volatility: of normalised sharpness.
-        gradient_noise: `sigma^2`.
-        gradient_squares: `||g_hat||^2`.
-        factor: what the step size is multiplied by.
+    Bounds are `inf` where nothing bounds, and NaN where the layer is dead.
     """
 
-    step_size: torch.Tensor
+    step_size: torch.Tensor  # eta as the optimizer has it
     effective_step_size: torch.Tensor
     noise_bound: torch.Tensor
     volatility_bound: torch.Tensor
     combined_bound: torch.Tensor
     sharpness: torch.Tensor
     normalized_sharpness: torch.Tensor
-    volatility: torch.Tensor
-    gradient_noise: torch.Tensor
-    gradient_squares: torch.Tensor
+    volatility: torch.Tensor  # of normalised sharpness
+    gradient_noise: torch.Tensor  # sigma^2
+    gradient_squares: torch.Tensor  # ||g_hat||^2
     factor: torch.Tensor
 
 
@@ -42,11 +32,11 @@ COLUMNS = Decision._fields
 
 
 class Position(NamedTuple):
-    """When a decision was taken: the step from the start, the task (from 0), and the step within the task (from 1)."""
+    """When a decision was taken."""
 
-    step: int
-    task: int
-    step_in_task: int
+    step: int  # from the start, counted from 1
+    task: int  # from 0
+    step_in_task: int  # from 1
 
 
 class History:
@@ -55,10 +45,6 @@ class History:
     Args:
         layers: names, `L`.
         expected: how many decisions to make room for from the start; with more the table moves in memory.
-
-    Attributes:
-        layers: names, `L`.
-        positions: a `Position` for each decision.
     """
 
     def __init__(self, layers: Sequence[str], expected: int = 0) -> None:

@@ -1,5 +1,6 @@
 """Measures layers' effective step sizes and their bounds on every K-th step; changes nothing."""
 
+import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -48,11 +49,10 @@ class StepSizeMonitor:
         **constants: those of `clbench.scheduling.Constants`.
 
     Attributes:
-        constants: a `clbench.scheduling.Constants`.
+        decisions: a `History`.
         layers: names, `L`; `WHOLE` alone if `scope` is "network".
-        decisions: a `History` of all decisions.
         network: the model as it is measured.
-        steps, task, step_in_task: where training is: steps from the start, the task from 0, and steps within it.
+        steps, task, step_in_task: steps from the start, the task from 0, and steps within it.
 
     Raises:
         OptionError: a constant is out of range, or model and optimizer do not belong together.
@@ -86,7 +86,10 @@ class StepSizeMonitor:
             )
         self._blocks = self.network.blocks
         self._closed: Sequence[str] | None = None
-        self._has_sample_gradients = _has_sample_gradients(self.network)
+        self._has_sample_gradients = False
+        with contextlib.suppress(UndefinedError):
+            check_per_sample(self.network.module)
+            self._has_sample_gradients = True
         self.layers = list(self.network.layers) if self.scope == "layer" else [WHOLE]
         self._penalty = with_weight_decay(self.network, optimizer, penalty)
         self._power = PowerIteration(self.network, self.layers, seeds)
@@ -238,11 +241,7 @@ class StepSizeMonitor:
 
     def _identity(self) -> dict[str, object]:
         """Return what must agree with a state that is loaded."""
-        return {
-            "kind": type(self).__name__,
-            "layers": list(self.layers),
-            "constants": asdict(self.constants),
-        }
+        return {"kind": type(self).__name__, "layers": self.layers, "constants": asdict(self.constants)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of counters, trackers, vectors and history; step sizes are part of the optimizer's state."""
@@ -276,11 +275,3 @@ class StepSizeMonitor:
         self._power.load_state_dict(state["power"])
         self._tracker.load_state_dict(state["tracker"])
         self.decisions.load_state_dict(state["decisions"])
-
-
-def _has_sample_gradients(network: Network) -> bool:
-    try:
-        check_per_sample(network.module)
-    except UndefinedError:
-        return False
-    return True

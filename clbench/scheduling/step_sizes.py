@@ -39,11 +39,9 @@ class StepSizes:
     ) -> None:
         self._optimizers, self._layers = optimizers_of(optimizer), list(layers)
         self._layer_index = {name: index for index, names in enumerate(layers.values()) for name in names}
-        for single in self._optimizers:
-            _check_adjustable(network, single)
-        for single in self._optimizers if split_groups else ():
-            groups = _groups(single)
-            if groups is not None:
+        kept = [_find(network, single) for single in self._optimizers]
+        for groups in kept if split_groups else ():
+            if isinstance(groups, list):
                 groups[:] = self._split(network, groups)
 
     def multiply(self, network: Network, factor: torch.Tensor) -> None:
@@ -54,25 +52,28 @@ class StepSizes:
             factor: `(L, S)`.
         """
         multiplied: set[int] = set()
+        by_id = self._index_by_id(network)
         for optimizer in self._optimizers:
-            sizes = _step_sizes(optimizer)
+            sizes = _find(network, optimizer)
             if isinstance(sizes, torch.Tensor):
                 for row, names in enumerate(rows_of_step_sizes(network, optimizer)):
                     layer = self._shared_layer({self._layer_index.get(name) for name in names})
                     if layer is not None:
                         sizes[row] *= factor[layer] if sizes.ndim > 1 else factor[layer, 0]
-            elif sizes is not None:
-                for name, layer in self._layer_index.items():
+            elif isinstance(sizes, MutableMapping):
+                for name, index in self._layer_index.items():
                     for key in (name, network.trained[name]):
                         if key in sizes:
-                            change = factor[layer] if network.stacked else factor[layer, 0]
+                            change = factor[index] if network.stacked else factor[index, 0]
                             _multiply(sizes, key, change, multiplied)
             else:
-                layers = {id(network.trained[name]): layer for name, layer in self._layer_index.items()}
-                for group in _groups(optimizer) or ():
-                    layer = self._shared_layer({layers.get(id(value)) for value in group["params"]})
+                for group in sizes:
+                    layer = self._shared_layer({by_id.get(id(value)) for value in group["params"]})
                     if layer is not None:
                         _multiply(group, "lr", factor[layer, 0], multiplied)
+
+    def _index_by_id(self, network: Network) -> dict[int, int]:
+        return {id(network.trained[name]): index for name, index in self._layer_index.items()}
 
     def _shared_layer(self, layers: set[int | None]) -> int | None:
         """Return the index of the only layer that has this step size; None if no layer has it."""
@@ -86,12 +87,11 @@ class StepSizes:
 
     def _split(self, network: Network, groups: Groups) -> Groups:
         """Return groups that each hold parameters of one layer; options stay."""
-        layers = {id(network.trained[name]): layer for name, layer in self._layer_index.items()}
-        split = []
+        by_id, split = self._index_by_id(network), []
         for group in groups:
             members: dict[int | None, list[int]] = {}
             for index, value in enumerate(group["params"]):
-                members.setdefault(layers.get(id(value)), []).append(index)
+                members.setdefault(by_id.get(id(value)), []).append(index)
             for indices in members.values():
                 part = {**group, "params": [group["params"][index] for index in indices]}
                 if "param_names" in group:
@@ -102,21 +102,13 @@ class StepSizes:
         return split
 
 
-def _step_sizes(optimizer: OneOptimizer) -> torch.Tensor | MutableMapping[object, Any] | None:
-    """Return an optimizer's `step_sizes`, if they can be multiplied."""
+def _find(network: Network, optimizer: OneOptimizer) -> torch.Tensor | MutableMapping[object, Any] | Groups:
+    """Return where an optimizer keeps its step sizes: `step_sizes`, or else its parameter groups."""
     sizes: object = getattr(optimizer, "step_sizes", None)
-    return sizes if isinstance(sizes, torch.Tensor | MutableMapping) else None
-
-
-def _groups(optimizer: OneOptimizer) -> Groups | None:
+    if isinstance(sizes, torch.Tensor | MutableMapping):
+        return sizes
     groups: Groups | None = getattr(optimizer, "param_groups", None)
-    return groups
-
-
-def _check_adjustable(network: Network, optimizer: OneOptimizer) -> None:
-    if _step_sizes(optimizer) is not None:
-        return
-    if _groups(optimizer) is None:
+    if groups is None:
         raise OptionError(
             f"the step sizes of {kind_of(optimizer)} cannot be adjusted: make `step_sizes` a tensor or a dictionary, "
             "or give it `param_groups`; adjust=False only measures"
@@ -126,6 +118,7 @@ def _check_adjustable(network: Network, optimizer: OneOptimizer) -> None:
             f"{kind_of(optimizer)} has one step size for {network.count} networks: give each network its own "
             "optimizer, or make `step_sizes` a tensor `(L, S)`"
         )
+    return groups
 
 
 def _multiply(
