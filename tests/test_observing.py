@@ -227,6 +227,14 @@ def test_bounds_of_an_agent_without_scheduler_are_watched_if_asked():
     assert decisions_of(plain, "combined_bound", "0")
 
 
+def test_bounds_are_measured_next_to_another_kind_of_scheduler():
+    """A `scheduler` that is not one of ours does not hide the monitor's decisions."""
+    env = short_env(epochs_per_task=30)
+    agent = Plain(env.agent_spec, 0)
+    agent.scheduler = torch.optim.lr_scheduler.ExponentialLR(agent.optimizer, 1.0)
+    assert decisions_of(observe(env, agent, [0], [BOUNDS])[IndicatorRecord], "combined_bound", "0")
+
+
 def test_a_learner_that_starts_over_is_watched_on():
     env = short_vec(1, epochs_per_task=30)
     found = observe(env, reset.Agent(env.agent_spec, [0]), [0], [BOUNDS])[IndicatorRecord]

@@ -54,7 +54,7 @@ class Observer:
         return self._own_monitor if self._bounds else None
 
     def begin_task(self) -> Iterator[Undefined]:
-        """Begin a task, before the agent's first step in it."""
+        """Yield what is undefined, at the start of a task, before the agent's first step in it."""
         self._measured = set()
         scheduler = self._agent.scheduler
         if scheduler is None and self._bounds:
@@ -84,7 +84,7 @@ class Observer:
     def observe(
         self, obs: object, targets: object, task: int, step: int, last: bool
     ) -> Iterator[IndicatorRecord | Undefined]:
-        """Measure, if a measurement is due, on a batch that the agent has predicted but not yet learned from.
+        """Yield what is measured, if it is due, on a batch that the agent has predicted but not yet learned from.
 
         Args:
             obs: the batch, as the agent saw it.
@@ -92,6 +92,9 @@ class Observer:
             task: index from 0.
             step: step of the task, from 1.
             last: whether it is the task's last.
+
+        Raises:
+            TouchedError: a measurement changed the network.
         """
         monitor = self._monitor
         if monitor is not None:

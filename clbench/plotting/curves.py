@@ -1,4 +1,4 @@
-"""Task accuracy over tasks."""
+"""Accuracy over tasks: of a run's agents, and of entries next to their differences to a reference."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clbench.plotting.style import look, new_figure, tidy
+from clbench.plotting.style import legend, look, new_figure, tidy
 from clbench.records import TaskRecord
 from clbench.scoring import Estimate, estimate
 
@@ -46,6 +46,46 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     axes.set(xlabel="task", ylabel="task accuracy (before each update)", ylim=(0, 1.02))
     tidy(axes)
+    return figure
+
+
+def comparison(
+    accuracies: Mapping[str, ByTask],
+    differences: Mapping[str, Mapping[int, Estimate]],
+    hows: Mapping[str, str],
+    reference: str,
+    title: str,
+) -> "Figure":
+    """Return the figure of a comparison: means over seeds and 95 % t intervals, task by task.
+
+    Task accuracy is on the left, its difference to the reference's on the right.
+
+    Args:
+        accuracies: by label, in the order of the legend, and by task: a number per seed.
+        differences: by label and task; the reference's is drawn as a line at zero.
+        hows: how differences are computed, by label, such as "paired, n = 3".
+        reference: its label.
+        title: what was run.
+    """
+    figure = new_figure(11, 4.6, title)
+    left, right = figure.subplots(1, 2)
+    labels, number = label_seeds(accuracies)
+    for index, label in enumerate(accuracies):
+        draw(left, accuracies[label], index, labels[label])
+        if label != reference:
+            draw_estimates(right, differences[label], index, labels[label])
+        else:
+            right.axhline(0, linewidth=1.8, zorder=1.9, **look(index))
+    left.set_ylim(0, 1.02)
+    left.set_title(f"task accuracy (before each update), {number}", fontsize=9, loc="left")
+    how = "; ".join(dict.fromkeys(text for label, text in hows.items() if label != reference))
+    right.set_title(f"difference to {reference}; {how}", fontsize=9, loc="left")
+    for axes in (left, right):
+        axes.set_xlabel("task")
+        tidy(axes)
+        if all(len(by_task) == 1 for by_task in accuracies.values()):
+            axes.set(xlim=(0.5, 1.5), xticks=[1])
+    legend(figure, columns=3)
     return figure
 
 

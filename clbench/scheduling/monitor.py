@@ -114,28 +114,31 @@ class StepSizeMonitor:
             self.decisions.clear()
 
     def step(self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor) -> bool:
-        """Count a step; on every K-th measure, and let a scheduler adjust. Return whether it did.
+        """Count a step; on every K-th measure.
 
         Args:
             loss_fn: from outputs and targets to the batch's mean loss, without penalty.
             inputs: the batch, `(B, ...)`, or `(S, B, ...)` for stacked networks.
             targets: its targets, `(B, ...)` or `(S, B, ...)`.
-        """
-        if not self._count():
-            return False
-        with untouched("the scheduler", self.model):
-            decision = self.measure(loss_fn, inputs, targets)
-        if decision is None:
-            return False
-        self.decisions.append(self._position, self._adjust(decision))
-        return True
 
-    def _adjust(self, decision: Decision) -> Decision:
-        """Adjust what is measured, and return the decision with its factors. A monitor adjusts nothing."""
-        return decision
+        Returns:
+            whether it was measured.
+        """
+        decision = self._measure_if_due(loss_fn, inputs, targets)
+        if decision is not None:
+            self.decisions.append(self._position, decision)
+        return decision is not None
+
+    def _measure_if_due(
+        self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> Decision | None:
+        if not self._count():
+            return None
+        with untouched("the scheduler", self.model):
+            return self.measure(loss_fn, inputs, targets)
 
     def _count(self) -> bool:
-        """Count a step; return whether a decision is due."""
+        """Return whether a decision is due at this step, which is counted."""
         if self.step_in_task == self.steps_per_task:
             self.begin_task()
         self.steps += 1

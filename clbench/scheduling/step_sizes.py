@@ -1,6 +1,6 @@
 """Where optimizers keep step sizes, and how they are multiplied there."""
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -56,10 +56,9 @@ class StepSizes:
         for optimizer in self._optimizers:
             sizes = _find(network, optimizer)
             if isinstance(sizes, torch.Tensor):
-                for row, names in enumerate(rows_of_step_sizes(network, optimizer)):
-                    layer = self._shared_layer({self._layer_index.get(name) for name in names})
-                    if layer is not None:
-                        sizes[row] *= factor[layer] if sizes.ndim > 1 else factor[layer, 0]
+                rows = rows_of_step_sizes(network, optimizer)
+                for row, layer in self._owners([map(self._layer_index.get, names) for names in rows]):
+                    sizes[row] *= factor[layer] if sizes.ndim > 1 else factor[layer, 0]
             elif isinstance(sizes, MutableMapping):
                 for name, index in self._layer_index.items():
                     for key in (name, network.trained[name]):
@@ -67,23 +66,31 @@ class StepSizes:
                             change = factor[index] if network.stacked else factor[index, 0]
                             _multiply(sizes, key, change, multiplied)
             else:
-                for group in sizes:
-                    layer = self._shared_layer({by_id.get(id(value)) for value in group["params"]})
-                    if layer is not None:
-                        _multiply(group, "lr", factor[layer, 0], multiplied)
+                members = [[by_id.get(id(value)) for value in group["params"]] for group in sizes]
+                for group, layer in self._owners(members):
+                    _multiply(sizes[group], "lr", factor[layer, 0], multiplied)
 
     def _index_by_id(self, network: Network) -> dict[int, int]:
         return {id(network.trained[name]): index for name, index in self._layer_index.items()}
 
-    def _shared_layer(self, layers: set[int | None]) -> int | None:
-        """Return the index of the only layer that has this step size; None if no layer has it."""
-        known = sorted(layer for layer in layers if layer is not None)
-        if len(known) > 1:
-            raise OptionError(
-                f"the layers {', '.join(self._layers[layer] for layer in known)} share a step size: create the "
-                "scheduler after all parameter groups, with the optimizer's layers"
-            )
-        return known[0] if known else None
+    def _owners(self, members: Iterable[Iterable[int | None]]) -> Iterator[tuple[int, int]]:
+        """Yield for each step size its index and the layer that it belongs to, if it belongs to one.
+
+        Args:
+            members: for each step size, the layers of its parameters, None for those in no layer.
+
+        Raises:
+            OptionError: several layers share a step size.
+        """
+        for index, layers in enumerate(members):
+            known = sorted({layer for layer in layers if layer is not None})
+            if len(known) > 1:
+                raise OptionError(
+                    f"the layers {', '.join(self._layers[layer] for layer in known)} share a step size: create the "
+                    "scheduler after all parameter groups, with the optimizer's layers"
+                )
+            for layer in known:
+                yield index, layer
 
     def _split(self, network: Network, groups: Groups) -> Groups:
         """Return groups that each hold parameters of one layer; options stay."""
@@ -103,7 +110,11 @@ class StepSizes:
 
 
 def _find(network: Network, optimizer: OneOptimizer) -> torch.Tensor | MutableMapping[object, Any] | Groups:
-    """Return where an optimizer keeps its step sizes: `step_sizes`, or else its parameter groups."""
+    """Return where an optimizer keeps its step sizes: `step_sizes`, or else its parameter groups.
+
+    Raises:
+        OptionError: nowhere where they can be multiplied.
+    """
     sizes: object = getattr(optimizer, "step_sizes", None)
     if isinstance(sizes, torch.Tensor | MutableMapping):
         return sizes

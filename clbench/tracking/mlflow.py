@@ -35,7 +35,7 @@ class MLflow:
         }
 
     def _start(self, run: TrackedRun, title: str, config: Config, tags: dict[str, str]) -> str:
-        """Start or resume the run with this title, and return its id."""
+        """Return the id of the run with this title, which is started or resumed."""
         if title in run.ids:
             self._client.update_run(run.ids[title], status="RUNNING")
         else:
