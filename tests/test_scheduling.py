@@ -287,7 +287,7 @@ def test_whole_network_quantities_are_explicit_ones():
 @pytest.mark.parametrize(
     ("kind", "column"), [(NoiseOnlyScheduler, "noise_bound"), (VolatilityOnlyScheduler, "volatility_bound")]
 )
-def test_variants_obey_their_own_bound(kind, column):
+def test_variants_obey_their_bound(kind, column):
     model, optimizer, scheduler = make_scheduler(kind, every=2, gamma=0.3, floor=0.0, beta=2000, cool=0.9)
     train(model, optimizer, scheduler, 40)
     table = scheduler.history
