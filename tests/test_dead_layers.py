@@ -333,7 +333,7 @@ def test_trackers_get_a_gap(tmp_path, monkeypatch):
 
     class Recorder:
         def __init__(self, run): ...
-        def take(self, finished):
+        def log_task(self, finished):
             seen.append(finished.indicators)
 
         def end(self, status): ...

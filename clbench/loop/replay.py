@@ -76,7 +76,7 @@ class Replayer:
         if self._kinds is None:
             self._kinds = {}
             return False
-        if step.is_last or any(observer.looks(step.number + 1, last=False) for observer in self._observers):
+        if step.is_last or any(observer.needs_step(step.number + 1, last=False) for observer in self._observers):
             return False
         with self._faults.in_replay(step):
             if not self._replay(self._kinds, step.in_last_epoch):
@@ -84,7 +84,7 @@ class Replayer:
         self._env.follow_replay()
         self._meter.add_on_host(True, step.in_last_epoch)
         for observer in self._observers:
-            observer.passed()
+            observer.skip_step()
         return True
 
     def end_task(self) -> None:
