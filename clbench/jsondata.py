@@ -1,6 +1,6 @@
 """Frozen dataclasses to JSON data and back, every type checked.
 
-A field named after a keyword, such as `class_`, has the key "class". A field with the metadata `UNRECORDED` is left out.
+The field `class_` has the key "class"; a field with the metadata `UNRECORDED` has none.
 """
 
 from collections.abc import Mapping

@@ -196,5 +196,7 @@ class RunManifest(Circumstances):
         Raises:
             ValueError: a field is missing or has an impossible value; the text names it.
         """
-        manifest: RunManifest = from_json(cls, {**data, "config": RunConfig.from_json(data.get("config", {}))})
+        manifest: RunManifest = from_json(
+            cls, {**data, "config": RunConfig.from_json(data.get("config", {}))}
+        )
         return manifest

@@ -7,7 +7,7 @@ from clbench.data.sources import SOURCES
 from clbench.evaluation.plan import Plan
 from clbench.evaluation.progress import clock, count
 from clbench.evaluation.session import load_data
-from clbench.leaderboard.cost import STEPS, stints
+from clbench.leaderboard.cost import STEPS, step_times
 from clbench.machine import threads
 from clbench.registration import lookup
 from clbench.specs import StreamSpec
@@ -136,7 +136,7 @@ def _measure(cell: Cell) -> float | None:
     job, owner = plan.jobs("")[0], plan.classes[cell.agent.name]
     try:
         with threads(job.threads):
-            turns = stints(stream, owner, cell.agent.arguments, job.seeds, job.device)
+            turns = step_times(stream, owner, cell.agent.arguments, job.seeds, job.device)
             next(turns)  # warms up
             return len(job.seeds) * STEPS / next(turns)
     except (Exception, SystemExit):
