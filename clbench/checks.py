@@ -1,9 +1,7 @@
-"""Checks of what users ask for, and its plain form."""
+"""Checks of what users ask for."""
 
-import dataclasses
 import numbers
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from clbench.errors import OptionError, UnknownNameError, did_you_mean
 
@@ -39,14 +37,3 @@ def split_names(names: str | Sequence[str]) -> list[str]:
     ['sharpness', 'feature_rank']
     """
     return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
-
-
-def plain(value: Any) -> Any:
-    """Return `value` with dataclasses, mappings and tuples as dicts and lists that JSON can hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
-    return value

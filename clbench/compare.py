@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from clbench.command_line import Parser, run_command
 from clbench.comparing import Comparison, Entry, Row, compare
 from clbench.errors import OptionError
-from clbench.evaluation.progress import make_wide_console
 from clbench.intervals import ENOUGH_SEEDS
 from clbench.places import SOMEWHERE, recorded
+from clbench.report.console import make_console
 from clbench.results import find_runs
 from clbench.results.files import write_whole
 from clbench.scoring import SCORES, Estimate
@@ -87,7 +87,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _print(comparison: Comparison, written: Sequence[str]) -> None:
-    console = make_wide_console()
+    console = make_console(wide=True)
     console.print(comparison.title, soft_wrap=True)
     console.print()
     console.print(table(comparison))

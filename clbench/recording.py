@@ -14,13 +14,13 @@ from typing import Any, overload
 import gymnasium
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from clbench.checks import plain
 from clbench.config import AgentConfig, RunConfig
 from clbench.engine.manifests import circumstances, data_source
 from clbench.engine.requests import closest_protocol
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import OptionError
+from clbench.jsondata import to_json
 from clbench.loop.environment import Step
 from clbench.loop.meter import Meter
 from clbench.places import recorded
@@ -50,7 +50,7 @@ class Recorder:
         self._manifest = RunManifest(
             status="running",
             config=RunConfig(
-                agent=AgentConfig(name=agent, arguments=plain(arguments)),
+                agent=AgentConfig(name=agent, arguments=to_json(arguments)),
                 stream=stream,
                 protocol=protocol,
                 overrides=overrides,

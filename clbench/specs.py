@@ -1,16 +1,14 @@
-"""Specifications of streams, protocols and runs: frozen, validated once, to and from JSON."""
+"""Specifications of streams, and protocols: frozen, validated once, to and from JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-# Exported as well, until all parts import these from clbench.checks.
-from clbench.checks import check_choice as check_choice  # noqa: PLC0414
-from clbench.checks import check_count as check_count  # noqa: PLC0414
-from clbench.checks import plain as plain  # noqa: PLC0414
-from clbench.checks import split_names as split_names
 from clbench.errors import OptionError
+
+# Exported as well, until all parts import these from clbench.checks.
+from clbench.jsondata import to_json
 
 Options = Mapping[str, Any]
 
@@ -99,7 +97,7 @@ class StreamSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON data; `StreamSpec(**data)` rebuilds it."""
-        data: dict[str, Any] = plain(self)
+        data: dict[str, Any] = to_json(self)
         return data
 
     def identity(self) -> dict[str, Any]:
@@ -155,75 +153,3 @@ def protocol(name: str) -> Protocol:
     """
     check_choice("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
-
-
-@dataclass(frozen=True)
-class AgentEntry:
-    """An agent of a run: where its class is, and what it is constructed with.
-
-    Attributes:
-        name: the name that rows and curves carry; the reference as the user typed it, without folders of one machine.
-        arguments: constructor arguments beyond `spec` and the seed.
-        place: what was typed if that is another; never recorded.
-    """
-
-    name: str
-    arguments: Options = field(default_factory=dict)
-    place: str = ""
-
-    @property
-    def reference(self) -> str:
-        """What `clbench.loading.load_agent` finds the class by."""
-        return self.place or self.name
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what is recorded of the agent as plain JSON data."""
-        return {"name": self.name, "arguments": plain(self.arguments)}
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """A whole evaluation: agents, stream, seeds, machine use. Two equal ones give equal results.
-
-    Attributes:
-        agents: compared on the same streams.
-        stream: fully resolved.
-        protocol: name of the protocol that the stream was resolved from.
-        overrides: what the user changed of the protocol; empty for a comparable run.
-        seeds: root seeds, one stream and one learner each.
-        device: where learners run, such as "cpu" or "cuda".
-        workers: processes at a time.
-        threads: CPU threads per process; rounding in matrix products may depend on it.
-        indicators: what is measured; `clbench.observing.ALL` has all names.
-        indicators_every: measured every so many steps of a task, beside its last; None for its last only.
-        layers: by which layers it is measured, see `clbench.indicators.layer_parameters`; None for the agent's own.
-    """
-
-    agents: tuple[AgentEntry, ...]
-    stream: StreamSpec
-    protocol: str
-    overrides: Options
-    seeds: tuple[int, ...]
-    device: str = "cpu"
-    workers: int = 1
-    threads: int = 1
-    indicators: tuple[str, ...] = ()
-    indicators_every: int | None = None
-    layers: Layers = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the spec as plain JSON data, without what only this machine needs to find the agents."""
-        return {**plain(self), "agents": [agent.to_json() for agent in self.agents]}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "RunSpec":
-        """Rebuild a spec from what `to_json` gave."""
-        return cls(
-            **{
-                **data,
-                "agents": tuple(AgentEntry(**entry) for entry in data["agents"]),
-                "stream": StreamSpec(**data["stream"]),
-                "seeds": tuple(data["seeds"]),
-                "indicators": tuple(data.get("indicators", ())),
-            }
-        )

@@ -540,8 +540,8 @@ def test_of_files_of_one_name_the_one_that_was_run_is_submitted(machine, inline,
     evaluation = whole(clbench.evaluate(files, **TINY, seeds=2, indicators="none", out=machine / "out"))
     cheap(monkeypatch)
     made = submit(evaluation.folder, machine / "board", "a", agent=str(other))
-    assert made.agent["sha256"] == hashlib.sha256(other.read_bytes()).hexdigest()
-    assert made.agent["reference"] == "mine.py"
+    assert made.run.agent_source.sha256 == hashlib.sha256(other.read_bytes()).hexdigest()
+    assert made.agent == "mine.py"
     assert_holds_no_path(machine / "board", machine)
 
 
@@ -565,7 +565,7 @@ def test_a_run_of_an_absolute_path_is_submitted_by_its_file(torchvision, inline,
         submit(evaluation.folder, board, "a", data_dir=images)
     file = f"{torchvision}/private/mine.py:Agent"
     made = submit(evaluation.folder, board, "a", agent=file, data_dir=images)
-    assert made.agent["reference"] == "mine.py:Agent"
+    assert made.agent == "mine.py:Agent"
     assert_holds_no_path(board, torchvision)
 
 

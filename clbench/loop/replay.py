@@ -76,7 +76,9 @@ class Replayer:
         if self._kinds is None:
             self._kinds = {}
             return False
-        if step.is_last or any(observer.needs_step(step.number + 1, last=False) for observer in self._observers):
+        if step.is_last or any(
+            observer.needs_step(step.number + 1, last=False) for observer in self._observers
+        ):
             return False
         with self._faults.in_replay(step):
             if not self._replay(self._kinds, step.in_last_epoch):

@@ -15,7 +15,7 @@ from clbench.places import private_in, put_back, recorded, recorded_in
 from clbench.records import SCHEMA_VERSION as OLD_SCHEMA_VERSION
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.checkpoints import Checkpoints
-from clbench.results.files import write_whole
+from clbench.results.files import write_text_whole, write_whole
 from clbench.results.manifest import SCHEMA_VERSION, RunManifest
 from clbench.results.older import convert_indicators, upgrade
 from clbench.results.tables import read_csv, to_csv
@@ -220,7 +220,7 @@ class RunFolder:
         return read_csv(self.path / PROFILE, ProfileRecord) if (self.path / PROFILE).exists() else []
 
     def _write_text(self, name: str, text: str, lasting: bool = False) -> None:
-        write_whole(self.path / name, lambda path: path.write_text(text, encoding="utf-8"), lasting)
+        write_text_whole(self.path / name, text, lasting)
 
     # While it runs: the lock, checkpoints, private files
 

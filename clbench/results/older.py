@@ -30,7 +30,7 @@ def upgrade(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     known = {item.name for item in fields(RunManifest)}
     shared = {name: value for name, value in data.items() if name in known and value is not None}
     shared["data"] = data.get("data") or {}
-    shared["stream_source"] = _source(data.get("stream"))
+    shared["stream_source"] = data.get("stream") or {}
     if sweep is not None:
         shared["sweep"], batched = (
             {key: value for key, value in sweep.items() if key != "stack"},
@@ -47,17 +47,13 @@ def upgrade(data: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "workers": workers["workers"],
                 "jobs": workers.get("parts", 1),
                 "batched_runs": batched,
-                "agent_source": _source((data.get("agents") or {}).get(name)),
+                "agent_source": (data.get("agents") or {}).get(name, {}),
                 "timing": {**timing, "steps_per_second": timing.get("steps_per_second", {}).get(name)},
                 "failures": [one for one in data.get("failures", ()) if one["agent"] == name],
                 "undefined_indicators": data.get("undefined_indicators", {}).get(name, {}),
             }
         )
     return manifests
-
-
-def _source(source: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"class_name" if key == "class" else key: value for key, value in (source or {}).items()}
 
 
 def convert_indicators(

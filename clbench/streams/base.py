@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from clbench.checks import plain
 from clbench.data import LabelledData, load_images
 from clbench.data.sources import CACHE, Key, image_key
 from clbench.errors import OptionError, StepOrderError
+from clbench.jsondata import to_json
 from clbench.seeding import check_seed, generator
 from clbench.specs import StreamSpec
 
@@ -119,7 +119,7 @@ class Stream:
         """Return the key in `clbench.data.sources.CACHE` of the data that `load_data` gives."""
         if not cls.custom_data:
             return image_key(spec.source, spec.data_dir)
-        return (cls, json.dumps(plain(spec.options), sort_keys=True), spec.source, spec.data_dir or "")
+        return (cls, json.dumps(to_json(spec.options), sort_keys=True), spec.source, spec.data_dir or "")
 
     @classmethod
     def shared_data(cls, spec: StreamSpec) -> LabelledData:

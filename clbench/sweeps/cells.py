@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clbench.checks import check_choice, plain
+from clbench.checks import check_choice
 from clbench.data.sources import SOURCES
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
 from clbench.errors import OptionError, UsageError
+from clbench.jsondata import to_json
 from clbench.places import recorded_in
 from clbench.registration import COMMON_OPTIONS
 from clbench.results.manifest import SweepCell
@@ -54,7 +55,7 @@ def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
         UsageError: something does not exist or is not possible; the text names the cell.
     """
     if isinstance(source, Mapping):
-        text = json.dumps(plain(source), indent=2, default=_reference) + "\n"
+        text = json.dumps(to_json(source), indent=2, default=_reference) + "\n"
         return _check(settings_of(source), text)
     path = Path(source)
     return replace(_check(read_settings(path), path.read_text(encoding="utf-8")), path=path)
@@ -138,7 +139,7 @@ def _numbered(cells: Sequence[Settings], name: str) -> dict[str, str]:
     """Return, by a setting's value as JSON, a numbered text for each that would be recorded as an earlier one is."""
     same: dict[str, dict[str, Any]] = {}
     for value in (settings[name] for settings in cells if name in settings):
-        recorded = _json(recorded_in(plain(value), only_here=True))
+        recorded = _json(recorded_in(to_json(value), only_here=True))
         same.setdefault(recorded, {}).setdefault(_json(value), value)
     return {
         text: f"{_brief(value)} ({number})"
@@ -164,11 +165,11 @@ def _brief(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return _json(recorded_in(plain(value), only_here=True)).strip('"')
+    return _json(recorded_in(to_json(value), only_here=True)).strip('"')
 
 
 def _json(value: Any) -> str:
-    return json.dumps(plain(value), default=_reference)
+    return json.dumps(to_json(value), default=_reference)
 
 
 def _reference(value: object) -> str:

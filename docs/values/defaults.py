@@ -5,8 +5,8 @@ import math
 from inspect import signature
 
 from clbench import PROTOCOLS, indicators
-from clbench.evaluation.report import percent
 from clbench.loading import load_agent
+from clbench.report.console import percent
 from clbench.reproduce.figures import FIGURES
 from clbench.scheduling import Constants
 from values.base import value

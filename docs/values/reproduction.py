@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clbench.evaluation.report import percent
+from clbench.report.console import percent
 from clbench.reproduce.predicting import predictors
 from clbench.reproduce.statistics import falls_ahead
 from clbench.results.older import modernized_frame

@@ -1,10 +1,14 @@
-"""From JSON data to frozen dataclasses, every type checked."""
+"""Frozen dataclasses to JSON data and back, every type checked.
+
+The field `class_` has the key "class"; a field with the metadata `UNRECORDED` has none.
+"""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+UNRECORDED: Mapping[str, object] = {"recorded": False}
 NAMES: Mapping[object, str] = {
     str: "a string",
     int: "a whole number",
@@ -18,7 +22,23 @@ NAMES: Mapping[object, str] = {
 }
 
 
-def decode(kind: Any, data: Any, name: str = "", exact: bool = False) -> Any:
+def to_json(value: Any) -> Any:
+    """Return dataclasses, mappings and tuples as dicts and lists that JSON can hold.
+
+    >>> to_json({"sizes": (1, 2)})
+    {'sizes': [1, 2]}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        recorded = [item.name for item in fields(value) if item.metadata.get("recorded", True)]
+        return {name.rstrip("_"): to_json(getattr(value, name)) for name in recorded}
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(kind: Any, data: Any, name: str = "", exact: bool = False) -> Any:
     """Return JSON data as a value of a type.
 
     Args:
@@ -34,9 +54,9 @@ def decode(kind: Any, data: Any, name: str = "", exact: bool = False) -> Any:
         ValueError: a field is missing, unknown or of another type; the text names it.
 
     Examples:
-        >>> decode(tuple[int, ...], [1, 2]), decode(float | None, None)
+        >>> from_json(tuple[int, ...], [1, 2]), from_json(float | None, None)
         ((1, 2), None)
-        >>> decode(Mapping[str, int], {"a": "b"}, "sizes")
+        >>> from_json(Mapping[str, int], {"a": "b"}, "sizes")
         Traceback (most recent call last):
         ValueError: sizes.a must be a whole number, not 'b'
     """
@@ -44,17 +64,17 @@ def decode(kind: Any, data: Any, name: str = "", exact: bool = False) -> Any:
     if kind is Any:
         return data
     if origin in (Union, UnionType):
-        return _decode_union(arguments, data, name, exact)
+        return _union(arguments, data, name, exact)
     if origin is Literal and data in arguments:
         return data
     if is_dataclass(kind) and isinstance(data, Mapping):
-        return _decode_dataclass(kind, data, name, exact)
+        return _dataclass(kind, data, name, exact)
     if origin in (tuple, list) and isinstance(data, (list, tuple)):
         return origin(
-            decode(arguments[0], item, f"{name}[{index}]", exact) for index, item in enumerate(data)
+            from_json(arguments[0], item, f"{name}[{index}]", exact) for index, item in enumerate(data)
         )
     if origin in (dict, Mapping) and isinstance(data, Mapping):
-        return {key: decode(arguments[1], item, _join(name, key), exact) for key, item in data.items()}
+        return {key: from_json(arguments[1], item, _join(name, key), exact) for key, item in data.items()}
     if kind is float and type(data) in (int, float):
         return float(data)
     if type(data) is kind:  # of a dataclass, too
@@ -62,24 +82,24 @@ def decode(kind: Any, data: Any, name: str = "", exact: bool = False) -> Any:
     raise ValueError(f"{name} must be {_describe(kind)}, not {_short(data)}")
 
 
-def _decode_dataclass(kind: Any, data: Mapping[str, Any], name: str, exact: bool) -> Any:
+def _dataclass(kind: Any, data: Mapping[str, Any], name: str, exact: bool) -> Any:
     kinds, values = get_type_hints(kind), {}
-    for item in fields(kind):
-        if item.name in data:
-            values[item.name] = decode(kinds[item.name], data[item.name], _join(name, item.name), exact)
+    keys = {item.name.rstrip("_"): item for item in fields(kind)}
+    for key, item in keys.items():
+        if key in data:
+            values[item.name] = from_json(kinds[item.name], data[key], _join(name, key), exact)
         elif item.default is MISSING and item.default_factory is MISSING:
-            raise ValueError(f"'{_join(name, item.name)}' is missing")
-    unknown = [key for key in data if key not in kinds]
-    if exact and unknown:
+            raise ValueError(f"'{_join(name, key)}' is missing")
+    if exact and (unknown := [key for key in data if key not in keys]):
         raise ValueError(f"unexpected field {_short(_join(name, unknown[0]))}")
     return kind(**values)
 
 
-def _decode_union(kinds: tuple[Any, ...], data: Any, name: str, exact: bool) -> Any:
+def _union(kinds: tuple[Any, ...], data: Any, name: str, exact: bool) -> Any:
     errors = []
     for kind in kinds:
         try:
-            return decode(kind, data, name, exact)
+            return from_json(kind, data, name, exact)
         except ValueError as error:
             errors.append(error)
     raise errors[0]
