@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from clbench.checks import check_choice, check_count
 from clbench.errors import OptionError
-
-# Exported as well, until all parts import these from clbench.checks.
 from clbench.jsondata import to_json
 
 Options = Mapping[str, Any]
