@@ -1,0 +1,39 @@
+"""The three learners that the paper schedules, in the variants that several figures share."""
+
+from collections.abc import Iterable, Mapping
+
+from studies.noise_curvature.frames import Key
+from studies.noise_curvature.runs import Request
+from studies.noise_curvature.scale import Scale
+
+LEARNERS: Mapping[str, tuple[str, str]] = {
+    "CReLU": ("agents.crelu", "agents.reset:CReLU"),
+    "L2": ("agents.l2", "agents.reset:L2"),
+    "Wasserstein": ("agents.wasserstein", "agents.reset:Wasserstein"),
+}
+"""By name: the learner, and the same learner reset at task boundaries."""
+
+VANILLA, RESET, SCHEDULED, COMBINED, PER_LAYER = "vanilla", "reset", "scheduled", "combined", "per layer"
+WHOLE_NETWORK, NOISE_ONLY, VOLATILITY_ONLY = "whole network", "noise only", "volatility only"
+SCHEDULERS = {
+    **dict.fromkeys((SCHEDULED, COMBINED, PER_LAYER), "per-layer"),  # named after what it is compared with
+    WHOLE_NETWORK: "full-network",
+    NOISE_ONLY: "noise-only",
+    VOLATILITY_ONLY: "volatility-only",
+}
+FIRST_LAYER = "fc1"
+
+
+def variants(scale: Scale, names: Iterable[str]) -> dict[Key, Request]:
+    """Return runs by learner and variant: vanilla, reset, or a key of `SCHEDULERS`."""
+    return {(learner, name): variant(scale, learner, name) for name in names for learner in LEARNERS}
+
+
+def variant(scale: Scale, learner: str, name: str, epochs: float = 1.0) -> Request:
+    """Return one learner's run; those that the figure of predictors shares measure every indicator."""
+    plain, reset = LEARNERS[learner]
+    if name == RESET:
+        return scale.request(reset, epochs=epochs, full=False)
+    scheduler = SCHEDULERS.get(name, "none")
+    full = epochs == 1 and scheduler in {"none", SCHEDULERS[SCHEDULED]}
+    return scale.request(plain, epochs=epochs, full=full, scheduler=scheduler)
