@@ -3,12 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clbench.records import IndicatorRecord
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NO_BOUND = 1e30
 """A bound above it stood for none, the largest float32, or was the median of that and another."""
@@ -55,20 +52,3 @@ def modernized(records: Iterable[IndicatorRecord], facts: Mapping[str, Any]) -> 
 
 def _place(one: IndicatorRecord) -> tuple[str, int, int, int, str]:
     return one.agent, one.seed, one.task, one.step, one.layer
-
-
-def modernized_frame(data: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a table of medians of bounds with NaN and `inf` ditto, but for the volatility bounds of dead layers.
-
-    Its columns are those of records, or one per indicator. No kept table is of runs with `unbiased=true`.
-    """
-    data = data.copy()
-    for name in BOUNDS:
-        column = "value" if "indicator" in data else name
-        if column in data:
-            own = data["indicator"] == name if "indicator" in data else data[name].notna()
-            values = data.loc[own, column]
-            if name in OF_GRADIENT:
-                values = values.mask(values == 0)
-            data.loc[own, column] = values.mask(values > NO_BOUND, math.inf)
-    return data

@@ -1,7 +1,4 @@
-"""Alarms: values of an indicator that announce a fall of accuracy, chosen on half of the configurations. Pure.
-
-The other half judges them, both ways round, in several splits, the same for all indicators.
-"""
+"""Configurations, alarms, and configurations judged by the alarms of others. Pure; see `predicting`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ from studies.noise_curvature.statistics import (
     falls_ahead,
     finite_mean,
     first_fall,
+    flat,
     spearman,
 )
 
@@ -25,11 +23,9 @@ SPLITS = 5
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
-    """An indicator in all tasks of all seeds of a configuration, and the accuracy of these tasks.
+    """An indicator and task accuracy in all tasks of all seeds of a configuration, both `(seeds, tasks)`.
 
-    Attributes:
-        value: of the indicator, `(seeds, tasks)`; NaN where it was not measured, `inf` for no bound.
-        accuracy: of the tasks, `(seeds, tasks)`.
+    The indicator is NaN where it was not measured, and `inf` for no bound.
     """
 
     value: Array
@@ -42,24 +38,24 @@ class Configuration:
 
     @cached_property
     def cases(self) -> tuple[Array, Array]:
-        """Values of all tasks in a row, and whether accuracy falls within the next three: 1 or 0."""
-        value, falls = self.value.ravel(), np.array([falls_ahead(run) for run in self.accuracy]).ravel()
-        known = ~np.isnan(value) & np.isfinite(falls)
-        return value[known], falls[known]
+        """Measured values, and whether accuracy falls within the next three tasks: 1 or 0."""
+        return self._measured(self.value, np.array([falls_ahead(run) for run in self.accuracy]))
 
     @cached_property
     def following(self) -> tuple[Array, Array]:
-        """Values of all tasks in a row, and the accuracy of the next task."""
-        value, following = self.value[:, :-1].ravel(), self.accuracy[:, 1:].ravel()
-        known = ~np.isnan(value) & np.isfinite(following)
-        return value[known], following[known]
+        """Measured values, and the accuracy of the next task."""
+        return self._measured(self.value[:, :-1], self.accuracy[:, 1:])
+
+    @staticmethod
+    def _measured(value: Array, outcome: Array) -> tuple[Array, Array]:
+        known = ~np.isnan(value) & np.isfinite(outcome)
+        return value[known], outcome[known]
 
     @cached_property
     def correlation(self) -> float:
         """Rank correlation with the next task's accuracy within a run, mean over runs."""
-        runs = zip(self.value[:, :-1], self.accuracy[:, 1:], strict=True)
-        known = ((value[~np.isnan(value)], following[~np.isnan(value)]) for value, following in runs)
-        return finite_mean([spearman(*pair) for pair in known])
+        runs = zip(self.value[:, :-1], self.accuracy[:, 1:], ~np.isnan(self.value[:, :-1]), strict=True)
+        return finite_mean([spearman(value[known], following[known]) for value, following, known in runs])
 
     @cached_property
     def falls(self) -> list[int]:
@@ -99,13 +95,7 @@ class Alarm:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A configuration, and an alarm that was chosen without it.
-
-    Attributes:
-        configuration: judged.
-        half: 0 or 1, the half that the configuration is in.
-        alarm: chosen on the other half.
-    """
+    """A configuration in half 0 or 1 of a split, and the alarm chosen on the other half."""
 
     configuration: Configuration
     half: int
@@ -149,12 +139,13 @@ Split = list[Judged]
 
 def choose_alarm(configurations: Sequence[Configuration]) -> Alarm:
     """Return the alarm that is best on configurations; the area under the curve decides the direction."""
-    value, falls = concatenated([configuration.cases for configuration in configurations])
-    area = area_under_roc(value, falls == 1)
+    value = flat([configuration.cases[0] for configuration in configurations])
+    falls = flat([configuration.cases[1] for configuration in configurations]) == 1
+    area = area_under_roc(value, falls)
     if np.isnan(area):
         return Alarm(0)
     direction = 1 if area >= 0.5 else -1
-    return Alarm(direction, best_threshold(direction * value, falls == 1))
+    return Alarm(direction, best_threshold(direction * value, falls))
 
 
 def cross_validated(configurations: Sequence[Configuration]) -> list[Split]:
@@ -167,13 +158,3 @@ def cross_validated(configurations: Sequence[Configuration]) -> list[Split]:
         alarms = [choose_alarm([one for one, half in pairs if half == other]) for other in (1, 0)]
         splits.append([Judged(configuration, half, alarms[half]) for configuration, half in pairs])
     return splits
-
-
-def concatenated(pairs: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Return the first arrays of all pairs as one, and the second."""
-    return flat([first for first, _ in pairs]), flat([second for _, second in pairs])
-
-
-def flat(arrays: Sequence[Array]) -> Array:
-    """Return arrays one after another; an empty one for none."""
-    return np.concatenate([np.array([]), *arrays])

@@ -18,6 +18,7 @@ AT_PAPER = ("paper",)
 TOLERANCE = 0.05
 """Largest accepted distance from a published accuracy, which was read off a plot."""
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+NOWHERE = "-"
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured for a claim.
+    """What was measured for a claim: a value, taken over `value.n` seeds or configurations, and a note on it."""
 
-    Attributes:
-        value: mean and interval.
-        count: seeds or configurations that the interval is taken over.
-        note: anything else worth knowing.
-    """
-
-    value: Estimate
-    count: int
+    value: Estimate = UNKNOWN
     note: str = ""
 
 
@@ -70,7 +64,7 @@ def over_seeds(values: Array, note: str = "") -> Measured:
     values = values[np.isfinite(values)]
     if not len(values):
         raise DataError("what the claim is about did not occur")
-    return Measured(estimate(values), len(values), note)
+    return Measured(estimate(values), note)
 
 
 def gain(accuracy: Array, reference: Array) -> Measured:
@@ -93,7 +87,7 @@ class Claim:
         quantity: what is measured for it.
         measure: from the figure's numbers to that; raises `DataError` where it cannot be had.
         rule: which values make it hold.
-        published: the value in the paper, read off its plots, if it gives one.
+        published: the value in the paper, read off its plots; NaN if it gives none.
         protocols: those at which it can be judged; none for all.
     """
 
@@ -103,7 +97,7 @@ class Claim:
     quantity: str
     measure: Callable[[pd.DataFrame], Measured]
     rule: Rule
-    published: float | None = None
+    published: float = math.nan
     protocols: tuple[str, ...] = ()
 
 
@@ -111,13 +105,15 @@ def level_claim(
     name: str, place: str, statement: str, published: float, accuracy: Callable[[pd.DataFrame], Array]
 ) -> Claim:
     """Return the claim that runs end about as accurate as published; `accuracy` returns `(seeds, tasks)`."""
+    quantity = "accuracy over the last tenth of tasks"
+    rule = Rule(published - TOLERANCE, published + TOLERANCE)
     return Claim(
         name,
         place,
         statement,
-        "accuracy over the last tenth of tasks",
+        quantity,
         lambda data: over_seeds(last_tenth(accuracy(data))),
-        Rule(published - TOLERANCE, published + TOLERANCE),
+        rule,
         published,
         AT_PAPER,
     )
@@ -125,69 +121,58 @@ def level_claim(
 
 @dataclass(frozen=True)
 class Judgement:
-    """A row of claims.csv.
+    """A claim with its verdict.
 
     Attributes:
-        claim, place, statement, quantity, published, rule: the claim's.
-        protocol: name of the scale at which it was measured, "-" if at none.
-        ours, low, high: our value and its interval; NaN without one.
-        count: seeds or configurations that the interval is taken over.
+        claim: that was judged.
+        measured: for it.
         verdict: `HOLDS`, `PARTLY`, `FAILS` or `OPEN`.
-        note: anything else worth knowing.
-        data: the file that the value is computed from.
+        protocol: name of the scale at which it was measured, `NOWHERE` if it was not.
+        data: the file with the figure's numbers.
     """
 
-    claim: str
-    place: str
-    statement: str
-    published: float
-    ours: float
-    low: float
-    high: float
-    count: int
-    quantity: str
-    rule: str
-    protocol: str
-    verdict: str
-    note: str
-    data: str
+    claim: Claim
+    measured: Measured = Measured()
+    verdict: str = OPEN
+    protocol: str = NOWHERE
+    data: str = ""
+
+    @property
+    def row(self) -> dict[str, object]:
+        """The row of claims.csv."""
+        claim, value = self.claim, self.measured.value
+        return {
+            **{"claim": claim.name, "place": claim.place, "statement": claim.statement},
+            **{"published": claim.published, "ours": value.mean, "low": value.low, "high": value.high},
+            **{"count": value.n, "quantity": claim.quantity, "rule": str(claim.rule)},
+            **{
+                "protocol": self.protocol,
+                "verdict": self.verdict,
+                "note": self.measured.note,
+                "data": self.data,
+            },
+        }
 
 
-def judge(claim: Claim, data: pd.DataFrame | None, protocol: str, file: str, missing: str = "") -> Judgement:
+def judge(claim: Claim, data: pd.DataFrame, protocol: str, file: str, missing: str = "") -> Judgement:
     """Return a claim measured in a figure's numbers, and judged unless runs of the figure are missing.
 
     Args:
         claim: to judge.
-        data: the figure's numbers; None if there are none.
+        data: the figure's numbers.
         protocol: name of the scale that they were made at.
         file: that they come from.
         missing: which runs are missing, in words.
     """
-    measured, verdict = Measured(UNKNOWN, 0), OPEN
-    if data is not None:
-        try:
-            measured = claim.measure(data)
-        except DataError as error:
-            measured = Measured(UNKNOWN, 0, str(error))
-        else:
-            if claim.protocols and length_name(protocol) not in claim.protocols:
-                measured = replace(measured, note=f"judged at {' or '.join(claim.protocols)} only")
-            elif not missing:
-                verdict = claim.rule.verdict(measured.value)
-        measured = replace(measured, note="; ".join(filter(None, [missing, measured.note])))
-    return Judgement(
-        claim=claim.name,
-        place=claim.place,
-        statement=claim.statement,
-        published=math.nan if claim.published is None else claim.published,
-        ours=measured.value.mean,
-        low=measured.value.low,
-        high=measured.value.high,
-        count=measured.count,
-        quantity=claim.quantity,
-        rule=f"{claim.rule}",
-        protocol=protocol,
-        verdict=verdict,
-        note=measured.note,
-        data=file,
-    )
+    verdict = OPEN
+    try:
+        measured = claim.measure(data)
+    except DataError as error:
+        measured = Measured(note=str(error))
+    else:
+        if claim.protocols and length_name(protocol) not in claim.protocols:
+            measured = replace(measured, note=f"judged at {' or '.join(claim.protocols)} only")
+        elif not missing:
+            verdict = claim.rule.verdict(measured.value)
+    note = "; ".join(filter(None, [missing, measured.note]))
+    return Judgement(claim, replace(measured, note=note), verdict, protocol, file)

@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,33 +48,18 @@ def build_parser() -> Parser:
     add("what", nargs="*", metavar="FIGURE", help="figures, all, list or claims")
     add("--protocol", default="quick", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)")
     add("--seeds", metavar="N|A,B,...", help="how many, or which (default: the protocol's, 3)")
-    add(
-        "--out",
-        default="results/reproduction",
-        metavar="DIR",
-        help="folder for figures, data and report (default: %(default)s)",
-    )
+    add("--out", default="results/reproduction", metavar="DIR", help="for the results (default: %(default)s)")
     add("--runs", metavar="DIR", help="folder of the runs (default: runs/ in --out)")
     add("--indicators", default="", metavar="LIST", help="file.py:function, measured besides all others")
     add("--source", metavar="NAME", help="embedded (5,000 images) or torchvision (60,000)")
     add("--data-dir", metavar="DIR", help="folder with MNIST/raw/, for the source torchvision")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    add(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes at a time (default: cores, or 1 on an accelerator)",
-    )
+    add("--workers", type=int, metavar="N", help="processes (default: cores, or 1 on an accelerator)")
     add("--dry-run", action="store_true", help="say what would run and how long it takes; start nothing")
     add("--report", action="store_true", help="run nothing; make figures and report from finished runs")
     add("--accept-changes", action="store_true", help="resume runs although the code has changed")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help=f"a length other than the protocol's: {', '.join(LENGTHS)}",
-    )
+    lengths = f"a length other than the protocol's: {', '.join(LENGTHS)}"
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help=lengths)
     add("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -87,14 +72,18 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = build_parser()
     options = parser.read(arguments)
-    scale, console = _scale(options), _console()
+    scale, console = _scale(options), Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 200  # nothing is cut off in a file or a pipe
     if not options.what:
         parser.error(f"name figures: {', '.join(FIGURES)}, or {ALL}, {LIST}, {CLAIMS}")
     for name in {LIST, CLAIMS} & set(options.what):
         if len(options.what) > 1 or options.dry_run or options.report:
             parser.error(f"{name} runs nothing: it cannot go with a figure, --dry-run or --report")
     if options.what == [LIST]:
-        console.print(_figures_table(scale))
+        runs = _find_runs(FIGURES.values(), scale, Path(options.out))  # checks all of them
+        rows = [(name, len(runs[name]), len(figure.claims), figure.title) for name, figure in FIGURES.items()]
+        console.print(_table(("figure", "runs", "claims", "what it shows"), rows))
         return 0
     if options.what == [CLAIMS]:
         _report(console, Path(options.out), FIGURES.values())
@@ -109,7 +98,36 @@ def main(arguments: Sequence[str]) -> int:
         raise
 
 
-def _reproduce(console: Console, figures: Sequence[Figure], scale: Scale, options: argparse.Namespace) -> int:
+def _scale(options: argparse.Namespace) -> Scale:
+    changes: dict[str, Any] = {}
+    for setting in options.set:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise OptionError(f"--set '{setting}' is not of the form NAME=VALUE")
+        changes[name] = int(value) if value.isdecimal() else value
+    images = {"source": options.source, "data_dir": options.data_dir}
+    changes |= {name: value for name, value in images.items() if value is not None}
+    indicators = tuple(name.strip() for name in options.indicators.split(",") if name.strip())
+    for name in indicators:
+        if ":" not in name:
+            raise OptionError(
+                f"--indicators '{name}': clbench's are measured anyway; give custom ones as file.py:function"
+            )
+    seeds = seeds_in(options.seeds)
+    listed = tuple(seeds) if isinstance(seeds, list) else seeds
+    return Scale(options.protocol, listed, changes, options.device, indicators)
+
+
+def _find_runs(figures: Iterable[Figure], scale: Scale, folder: Path) -> dict[str, dict[Key, Run]]:
+    """Return the runs that figures need, by figure and key in it, with their present state."""
+    requests = {figure.name: figure.requests(scale) for figure in figures}
+    runs = find_runs({(name, key): one for name, own in requests.items() for key, one in own.items()}, folder)
+    return {name: {key: runs[name, key] for key in own} for name, own in requests.items()}
+
+
+def _reproduce(
+    console: Console, figures: Collection[Figure], scale: Scale, options: argparse.Namespace
+) -> int:
     """Return the exit code of running what is missing, if wanted, and of making figures and report.
 
     Raises:
@@ -117,10 +135,13 @@ def _reproduce(console: Console, figures: Sequence[Figure], scale: Scale, option
     """
     out = Path(options.out)
     folder = Path(options.runs) if options.runs else out / "runs"
-    runs = distinct(run for of_figure in _runs(figures, scale, folder).values() for run in of_figure.values())
-    _announce(console, runs, folder, options)
+    runs = distinct(run for named in _find_runs(figures, scale, folder).values() for run in named.values())
+    seeds = sum(run.seeds for run in runs)
+    steps, left = estimate_work(runs, folder, options.workers, measure=options.dry_run)
+    console.print(f"{len(runs)} runs · {seeds} seeds in all · {steps:,} steps\n{left}", soft_wrap=True)
     if options.dry_run:
-        console.print(_runs_table(runs))
+        rows = [(run.label, run.seeds, run.status, run.folder.name) for run in runs]
+        console.print(_table(("run", "seeds", "state", "folder"), rows))
         return 0
     failures: Mapping[str, str] = {}
     if not options.report:
@@ -128,11 +149,8 @@ def _reproduce(console: Console, figures: Sequence[Figure], scale: Scale, option
             source = scale.changes.get("source", PROTOCOLS[scale.protocol].source)
             load_images(source, scale.changes.get("data_dir"))
         failures = run_missing(runs, folder, options.workers, options.accept_changes)
-    made = [
-        path
-        for name, of_figure in _runs(figures, scale, folder).items()
-        for path in make_figure(FIGURES[name], of_figure, scale, out)
-    ]
+    present = _find_runs(figures, scale, folder)
+    made = [path for figure in figures for path in make_figure(figure, present[figure.name], scale, out)]
     for path in made:
         console.print(f"written: {path}", soft_wrap=True)
     if made:
@@ -144,97 +162,31 @@ def _reproduce(console: Console, figures: Sequence[Figure], scale: Scale, option
             log = run.folder / "failures.log"
             print(f"error: {run.label}: {failures[run.label]} ({log})", file=sys.stderr)
     if failures:
-        print(
-            f"{len(failures)} of {len(runs)} runs failed; the same command tries them again", file=sys.stderr
-        )
+        text = f"{len(failures)} of {len(runs)} runs failed; the same command tries them again"
+        print(text, file=sys.stderr)
     return 1 if failures else 0
-
-
-def _runs(figures: Iterable[Figure], scale: Scale, folder: Path) -> dict[str, dict[Key, Run]]:
-    """Return the runs that figures need, by figure and their place in it, with their present state."""
-    requests = {
-        (figure.name, key): request for figure in figures for key, request in figure.requests(scale).items()
-    }
-    runs: dict[str, dict[Key, Run]] = {}
-    for (name, key), run in find_runs(requests, folder).items():
-        runs.setdefault(name, {})[key] = run
-    return runs
-
-
-def _scale(options: argparse.Namespace) -> Scale:
-    changes: dict[str, Any] = {}
-    for setting in options.set:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise OptionError(f"--set '{setting}' is not of the form NAME=VALUE")
-        changes[name] = int(value) if value.isdecimal() else value
-    for name in ("source", "data_dir"):
-        if getattr(options, name) is not None:
-            changes[name] = getattr(options, name)
-    indicators = tuple(name.strip() for name in options.indicators.split(",") if name.strip())
-    for name in indicators:
-        if ":" not in name:
-            raise OptionError(
-                f"--indicators '{name}': clbench's are measured anyway; give custom ones as file.py:function"
-            )
-    seeds = seeds_in(options.seeds)
-    return Scale(
-        options.protocol,
-        tuple(seeds) if isinstance(seeds, list) else seeds,
-        changes,
-        options.device,
-        indicators,
-    )
-
-
-def _announce(console: Console, runs: Sequence[Run], folder: Path, options: argparse.Namespace) -> None:
-    """Print how much there is to run, and an estimate of how long what is left takes."""
-    seeds = sum(run.seeds for run in runs)
-    steps, left = estimate_work(runs, folder, options.workers, options.dry_run)
-    console.print(f"{len(runs)} runs · {seeds} seeds in all · {steps:,} steps", soft_wrap=True)
-    console.print(left, soft_wrap=True)
 
 
 def _report(console: Console, out: Path, figures: Iterable[Figure]) -> None:
     """Write the report of everything in `out`; show the claims of `figures`."""
-    rows = write_report(tuple(FIGURES.values()), out)
+    judgements = write_report(FIGURES.values(), out)
     names = {claim.name for figure in figures for claim in figure.claims}
-    if names:
-        claims = _table("claim", "published", "ours", "protocol", "verdict")
-        for row in rows:
-            if row.claim in names:
-                ours = with_interval(row.ours, row.low, row.high)
-                claims.add_row(row.claim, number(row.published), ours, row.protocol, row.verdict)
-        console.print(claims)
-    console.print(f"\n{count_verdicts(rows)}\nwritten: {out / PAGE}", soft_wrap=True)
+    rows = []
+    for judgement in judgements:
+        claim, value = judgement.claim, judgement.measured.value
+        if claim.name in names:
+            ours = with_interval(value.mean, value.low, value.high)
+            rows.append((claim.name, number(claim.published), ours, judgement.protocol, judgement.verdict))
+    if rows:
+        console.print(_table(("claim", "published", "ours", "protocol", "verdict"), rows))
+    console.print(f"\n{count_verdicts(judgements)}\nwritten: {out / PAGE}", soft_wrap=True)
 
 
-def _figures_table(scale: Scale) -> Table:
-    """Return a table of the figures; checks all their runs."""
-    table = _table("figure", "runs", "claims", "what it shows")
-    for name, runs in _runs(FIGURES.values(), scale, Path("runs")).items():
-        table.add_row(name, str(len(runs)), str(len(FIGURES[name].claims)), FIGURES[name].title)
-    return table
-
-
-def _runs_table(runs: Iterable[Run]) -> Table:
-    table = _table("run", "seeds", "state", "folder")
-    for run in runs:
-        table.add_row(run.label, str(run.seeds), run.status, run.folder.name)
-    return table
-
-
-def _table(*titles: str) -> Table:
-    """Return an empty table without lines whose cells wrap."""
+def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table without lines whose cells wrap."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in titles:
         table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row))
     return table
-
-
-def _console() -> Console:
-    """Return a console that cuts nothing off where no terminal sets a width."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 200
-    return console

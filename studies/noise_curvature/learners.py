@@ -12,28 +12,29 @@ LEARNERS: Mapping[str, tuple[str, str]] = {
     "Wasserstein": ("agents.wasserstein", "agents.reset:Wasserstein"),
 }
 """By name: the learner, and the same learner reset at task boundaries."""
-
-VANILLA, RESET, SCHEDULED, COMBINED, PER_LAYER = "vanilla", "reset", "scheduled", "combined", "per layer"
-WHOLE_NETWORK, NOISE_ONLY, VOLATILITY_ONLY = "whole network", "noise only", "volatility only"
 SCHEDULERS = {
-    **dict.fromkeys((SCHEDULED, COMBINED, PER_LAYER), "per-layer"),  # named after what it is compared with
-    WHOLE_NETWORK: "full-network",
-    NOISE_ONLY: "noise-only",
-    VOLATILITY_ONLY: "volatility-only",
+    "vanilla": "none",
+    **dict.fromkeys(
+        ("scheduled", "combined", "per layer"), "per-layer"
+    ),  # named after what it is compared with
+    "whole network": "full-network",
+    "noise only": "noise-only",
+    "volatility only": "volatility-only",
 }
+"""By variant."""
 FIRST_LAYER = "fc1"
 
 
-def variants(scale: Scale, names: Iterable[str]) -> dict[Key, Request]:
-    """Return runs by learner and variant: vanilla, reset, or a key of `SCHEDULERS`."""
-    return {(learner, name): variant(scale, learner, name) for name in names for learner in LEARNERS}
+def variants(scale: Scale, *names: str, learners: Iterable[str] = tuple(LEARNERS)) -> dict[Key, Request]:
+    """Return runs by learner and variant: "reset", or a key of `SCHEDULERS`."""
+    return {(learner, name): variant(scale, learner, name) for name in names for learner in learners}
 
 
 def variant(scale: Scale, learner: str, name: str, epochs: float = 1.0) -> Request:
     """Return one learner's run; those that the figure of predictors shares measure every indicator."""
     plain, reset = LEARNERS[learner]
-    if name == RESET:
+    if name == "reset":
         return scale.request(reset, epochs=epochs, full=False)
-    scheduler = SCHEDULERS.get(name, "none")
-    full = epochs == 1 and scheduler in {"none", SCHEDULERS[SCHEDULED]}
+    scheduler = SCHEDULERS[name]
+    full = epochs == 1 and scheduler in {"none", "per-layer"}
     return scale.request(plain, epochs=epochs, full=full, scheduler=scheduler)

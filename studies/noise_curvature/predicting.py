@@ -1,5 +1,7 @@
 """How well indicators predict loss of trainability, over many configurations. Pure.
 
+An alarm is a value of an indicator that announces a fall of accuracy. Its direction and threshold are chosen on half of
+the configurations and judged on the other half, both ways round, in several splits, the same for all indicators.
 Intervals are percentiles over resampled configurations, each with all its seeds; the alarms stay as they were chosen.
 """
 
@@ -10,20 +12,14 @@ import numpy as np
 import pandas as pd
 
 from clbench.indicators import WHOLE
-from studies.noise_curvature.alarms import (
-    Configuration,
-    Judged,
-    Split,
-    concatenated,
-    cross_validated,
-    flat,
-)
+from studies.noise_curvature.alarms import Configuration, Judged, Split, cross_validated
 from studies.noise_curvature.frames import ACCURACY, Array, Frames, per_task
 from studies.noise_curvature.statistics import (
     RESAMPLES,
     Indices,
     area_under_roc,
     finite_mean,
+    flat,
     resampled,
     spearman,
 )
@@ -53,8 +49,9 @@ def scores(splits: Sequence[Split]) -> Array:
     """Return `SCORES` of configurations in splits."""
     configurations = [judged.configuration for judged in splits[0]]
     everyone = [judged for split in splits for judged in split]
+    values, following = zip(*(configuration.following for configuration in configurations), strict=True)
     return np.array([
-        spearman(*concatenated([configuration.following for configuration in configurations])),
+        spearman(flat(values), flat(following)),
         finite_mean([configuration.correlation for configuration in configurations]),
         area(splits),
         finite_mean([judged.area for judged in everyone]),
@@ -126,10 +123,8 @@ def rank_indicators(data: pd.DataFrame, singles: Collection[str], resamples: int
         best = max(rivals, key=lambda name: float(rows[name]["auc"]))
         for name in rows.keys() - set(singles):
             rows[name] |= advantage(measured[name], measured[best], resamples)
-    ranked: pd.DataFrame = pd.DataFrame(
-        [{"indicator": name, **row} for name, row in rows.items()], columns=COLUMNS
-    )
-    ranked = ranked.sort_values("auc", ascending=False, ignore_index=True)
+    table = pd.DataFrame([{"indicator": name, **row} for name, row in rows.items()], columns=COLUMNS)
+    ranked: pd.DataFrame = table.sort_values("auc", ascending=False, ignore_index=True)
     return ranked
 
 

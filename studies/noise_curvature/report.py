@@ -2,27 +2,17 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from clbench.errors import DataError
-from studies.noise_curvature.claims import FAILS, HOLDS, OPEN, PARTLY, Judgement
+from studies.noise_curvature import tables
+from studies.noise_curvature.claims import FAILS, HOLDS, NOWHERE, OPEN, PARTLY, Judgement
 from studies.noise_curvature.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
-from studies.noise_curvature.tables import (
-    CLAIMS,
-    NOWHERE,
-    judgements,
-    missing_runs,
-    read_frame,
-    read_numbers,
-    scales_in,
-    write_file,
-    write_frame,
-)
 
 PAGE = "README.md"
 HEAD = """\
@@ -45,31 +35,31 @@ measured* until there are runs of that length, and so is any claim whose figure 
 """
 
 
-def write_report(figures: Sequence[Figure], out: Path) -> list[Judgement]:
+def write_report(figures: Collection[Figure], out: Path) -> list[Judgement]:
     """Return the judgements of all claims, after writing them to claims.csv and the page.
 
     Raises:
         DataError: no figure has been made in `out`.
     """
-    scales = scales_in(figures, out)
+    scales = tables.scales_in(figures, out)
     if not scales:
         raise DataError(f"'{out}': no figure has been made there yet")
-    rows = judgements(figures, out)
-    write_frame(out / CLAIMS, pd.DataFrame([asdict(row) for row in rows]))
-    parts = [HEAD, "## Claims\n", RULES, count_verdicts(rows) + "\n", claims_table(rows)]
-    parts += ["### What they say\n", statements_table(rows)]
+    judgements = tables.judge_claims(figures, out)
+    tables.write_frame(out / tables.CLAIMS, pd.DataFrame([judgement.row for judgement in judgements]))
+    parts = [HEAD, "## Claims\n", RULES, count_verdicts(judgements) + "\n", claims_table(judgements)]
+    parts += ["### What they say\n", statements_table(judgements)]
     for scale in scales:
         parts += [*_figures(figures, out, scale), *_runs(figures, out, scale)]
     text = "\n".join(parts)
-    write_file(out / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
-    return rows
+    tables.write_file(out / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
+    return judgements
 
 
-def count_verdicts(rows: Iterable[Judgement]) -> str:
+def count_verdicts(judgements: Iterable[Judgement]) -> str:
     """Return how many claims have each verdict, by protocol."""
     counts: dict[str, Counter[str]] = {}
-    for row in rows:
-        counts.setdefault(row.protocol, Counter())[row.verdict] += 1
+    for judgement in judgements:
+        counts.setdefault(judgement.protocol, Counter())[judgement.verdict] += 1
     return "; ".join(
         (f"{breakable(protocol)}: " if protocol != NOWHERE else "")
         + ", ".join(
@@ -79,30 +69,27 @@ def count_verdicts(rows: Iterable[Judgement]) -> str:
     )
 
 
-def claims_table(rows: Iterable[Judgement]) -> str:
+def claims_table(judgements: Iterable[Judgement]) -> str:
     """Return what was measured for each claim, at each protocol, as a table in Markdown."""
-    return markdown(
-        ("place", "claim", "published", "ours", "n", "protocol", "holds if", "verdict"),
-        [
-            (
-                row.place,
-                row.claim,
-                number(row.published),
-                with_interval(row.ours, row.low, row.high),
-                str(row.count or ""),
-                f"[{breakable(row.protocol)}]({row.data})" if row.data else row.protocol,
-                row.rule,
-                f"**{row.verdict}**" + (f" ({row.note})" if row.note else ""),
-            )
-            for row in rows
-        ],
-    )
+    rows = []
+    for judgement in judgements:
+        claim, value, note = judgement.claim, judgement.measured.value, judgement.measured.note
+        protocol, verdict = breakable(judgement.protocol), f"**{judgement.verdict}**"
+        rows.append([
+            *(claim.place, claim.name, number(claim.published)),
+            *(with_interval(value.mean, value.low, value.high), str(value.n or "")),
+            *(f"[{protocol}]({judgement.data})" if judgement.data else protocol, str(claim.rule)),
+            f"{verdict} ({note})" if note else verdict,
+        ])  # fmt: skip
+    columns = ("place", "claim", "published", "ours", "n", "protocol", "holds if", "verdict")
+    return markdown(columns, rows)
 
 
-def statements_table(rows: Iterable[Judgement]) -> str:
+def statements_table(judgements: Iterable[Judgement]) -> str:
     """Return what each claim says, and what is measured for it, as a table in Markdown."""
-    statements = dict.fromkeys((row.place, row.claim, row.statement, row.quantity) for row in rows)
-    return markdown(("place", "claim", "what it says", "what is measured"), statements)
+    claims = {judgement.claim.name: judgement.claim for judgement in judgements}
+    rows = [(claim.place, claim.name, claim.statement, claim.quantity) for claim in claims.values()]
+    return markdown(("place", "claim", "what it says", "what is measured"), rows)
 
 
 def breakable(scale: str) -> str:
@@ -136,58 +123,49 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def numbers_table(data: pd.DataFrame, columns: Sequence[str]) -> str:
     """Return columns of a figure's numbers as a table in Markdown, with intervals where there are any."""
-    rows = [
-        [
-            with_interval(*(row[f"{name}{end}"] for end in ("", "_low", "_high")))
-            if f"{name}_low" in row
-            else str(row[name])
-            for name in columns
-        ]
-        for row in data.to_dict("records")
-    ]
+
+    def cell(row: Mapping[Hashable, Any], name: str) -> str:
+        ends = (f"{name}{end}" for end in ("", "_low", "_high"))
+        return with_interval(*(row[end] for end in ends)) if f"{name}_low" in row else str(row[name])
+
+    rows = [[cell(row, name) for name in columns] for row in data.to_dict("records")]
     return markdown([name.replace("_", " ") for name in columns], rows)
 
 
 def _figures(figures: Iterable[Figure], out: Path, scale: str) -> Iterator[str]:
     yield f"## Figures: {breakable(scale)}\n"
     for figure in figures:
-        tables = read_numbers(figure, out, scale)
-        if tables is None:
+        made = tables.read_numbers(figure, out, scale)
+        if made is None:
             continue
-        numbers, runs = tables
-        base = f"{scale}/{figure.name}"
+        numbers, runs = made
+        base, missing = f"{scale}/{figure.name}", tables.missing_runs(runs)
         yield f"### {figure.label}\n\n![{figure.title}]({base}{PICTURE})\n"
-        summary = f" [numbers]({base}{SUMMARY})," if figure.summary else ""
-        missing = f" {missing_runs(runs)}." if missing_runs(runs) else ""
         seeds = sorted({len(listed.split()) for listed in runs["seeds"].dropna().astype(str)})
-        counts = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))) if seeds else ""
-        text = f"{counts} seed{'s' if seeds != [1] else ''}. [Data]({base}{DATA}),{summary} [runs]({base}{RUNS})."
-        yield f"{figure.title}; {text}{missing}\n"
+        counts = " to ".join(map(str, seeds[:1] + seeds[1:][-1:]))
+        summary = f" [numbers]({base}{SUMMARY})," if figure.summary else ""
+        yield (
+            f"{figure.title}; {counts} seed{'s' * (seeds != [1])}. [Data]({base}{DATA}),{summary} "
+            f"[runs]({base}{RUNS}).{f' {missing}.' if missing else ''}\n"
+        )
         if figure.table:
             yield numbers_table(numbers, figure.table)
 
 
 def _runs(figures: Iterable[Figure], out: Path, scale: str) -> Iterator[str]:
-    tables = [read_frame(figure, RUNS, out, scale) for figure in figures]
-    listed = pd.concat([table for table in tables if table is not None])
-    runs = listed[listed["run"].notna()].drop_duplicates("run")
+    listed = [tables.read_frame(figure, RUNS, out, scale) for figure in figures]
+    runs = pd.concat([table for table in listed if table is not None])
+    runs = runs[runs["run"].notna()].drop_duplicates("run")
     yield f"### Runs: {breakable(scale)}\n"
     yield f"{len(runs)} runs; the tables of runs have each one's settings, checksums, commit, time and machine.\n"
-    keys = ["command", "commit", "processor", "cores", "device", "torch"]
     rows = []
-    for (command, commit, processor, cores, device, torch), group in runs.groupby(
-        keys, sort=False, dropna=False
-    ):
-        seconds = float((group["seconds"] * group["processes"] / group["in_lockstep"]).sum())
-        rows.append(
-            (
-                f"`{command}`",
-                commit[:7] if isinstance(commit, str) else "",
-                f"{processor}, {cores}, {device}",
-                str(torch),
-                str(len(group)),
-                f"{group['started'].min()} to {group['started'].max()}",
-                str(timedelta(seconds=round(seconds))),
-            )
-        )
+    keys = ["command", "commit", "processor", "cores", "device", "torch"]
+    for (command, commit, *machine, torch), group in runs.groupby(keys, sort=False, dropna=False):
+        seconds = (group["seconds"] * group["processes"] / group["in_lockstep"]).sum()
+        rows.append([
+            *(f"`{command}`", commit[:7] if isinstance(commit, str) else ""),
+            *(", ".join(map(str, machine)), str(torch), str(len(group))),
+            f"{group['started'].min()} to {group['started'].max()}",
+            str(timedelta(seconds=round(float(seconds)))),
+        ])  # fmt: skip
     yield markdown(("command", "commit", "machine", "torch", "runs", "started", "time of tasks"), rows)

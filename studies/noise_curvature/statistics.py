@@ -23,6 +23,11 @@ def finite_mean(values: Sequence[float] | Array) -> float:
     return float(finite.mean()) if len(finite) else float("nan")
 
 
+def flat(arrays: Sequence[Array]) -> Array:
+    """Return arrays one after another; an empty one for none."""
+    return np.concatenate([np.array([]), *arrays])
+
+
 def spearman(first: Array, second: Array) -> float:
     """Return Spearman's rank correlation of pairs, ties at their mean rank; NaN where one is constant.
 

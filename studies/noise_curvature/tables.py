@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,6 @@ from studies.noise_curvature.runs import PROVENANCE, Run, provenance
 from studies.noise_curvature.scale import Scale
 
 CLAIMS = "claims.csv"
-NOWHERE = "-"
 CHECKSUM = {DATA: "csv_sha256", SUMMARY: "summary_sha256"}
 """Columns of a figure's table of runs: checksums of its numbers when they were written."""
 TEXTS = ("run", "layer", "indicator", "commit", *CHECKSUM.values())
@@ -132,16 +131,16 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def judgements(figures: Sequence[Figure], out: Path) -> list[Judgement]:
-    """Return all claims, each at every scale that it was measured at, from the figures' files."""
-    rows = []
+def judge_claims(figures: Iterable[Figure], out: Path) -> list[Judgement]:
+    """Return all claims, each judged at every scale that it was measured at, from the figures' files."""
+    judgements = []
     for figure in figures:
-        made = {scale: read_numbers(figure, out, scale) for scale in scales_in(figures, out)}
+        made = {scale: read_numbers(figure, out, scale) for scale in scales_in([figure], out)}
         for claim in figure.claims:
             judged = [
                 judge(claim, tables[0], scale, f"{scale}/{figure.numbers_file}", missing_runs(tables[1]))
                 for scale, tables in made.items()
                 if tables is not None
             ]
-            rows += judged or [judge(claim, None, NOWHERE, "")]
-    return rows
+            judgements += judged or [Judgement(claim)]
+    return judgements

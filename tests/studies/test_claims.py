@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from clbench.errors import DataError
-from clbench.reproduce.claims import FAILS, HOLDS, OPEN, PARTLY, Claim, Rule, judge, over_seeds
-from clbench.reproduce.figures import FIGURES
-from clbench.reproduce.frames import table
 from clbench.scoring import Estimate
-from tests.reproduce.conftest import rows
+from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.claims import FAILS, HOLDS, OPEN, PARTLY, Claim, Judgement, Rule, over_seeds
+from studies.noise_curvature.frames import table
+from tests.studies.conftest import judged_row, rows
 
 
 @pytest.mark.parametrize(
@@ -46,32 +46,32 @@ def claim(**changes):
 
 
 def test_a_claim_is_measured_with_its_interval_and_judged():
-    found = judge(claim(), rows([[0.9, 0.5], [0.9, 0.52], [0.9, 0.48]]), "quick", "quick/0.csv")
+    found = judged_row(claim(), rows([[0.9, 0.5], [0.9, 0.52], [0.9, 0.48]]))
     assert (found.ours, found.low, found.high) == pytest.approx((0.5, 0.45032, 0.54968), abs=1e-4)
-    assert (found.count, found.verdict, found.protocol, found.data) == (3, HOLDS, "quick", "quick/0.csv")
+    assert (found.count, found.verdict, found.protocol, found.data) == (3, HOLDS, "quick", "x.csv")
     assert (found.published, found.rule) == (0.5, str(Rule(0.4, 0.6)))
 
 
 def test_what_needs_long_runs_is_measured_but_not_judged_on_short_ones():
     data = rows([[0.9, 0.5]])
-    found = judge(claim(protocols=("paper",)), data, "quick", "")
+    found = judged_row(claim(protocols=("paper",)), data)
     assert (found.ours, found.verdict) == (0.5, OPEN)
     assert re.search(r"\bpaper\b", found.note)
-    assert judge(claim(protocols=("paper",)), data, "paper,seeds=1", "").verdict == PARTLY
-    assert judge(claim(protocols=("paper",)), data, "paper,num_tasks=4", "").verdict == OPEN
+    assert judged_row(claim(protocols=("paper",)), data, "paper,seeds=1").verdict == PARTLY
+    assert judged_row(claim(protocols=("paper",)), data, "paper,num_tasks=4").verdict == OPEN
 
 
 def test_a_figure_that_lacks_runs_is_measured_but_not_judged():
-    found = judge(claim(), rows([[0.9, 0.5]] * 3), "quick", "", "2 of 3 runs missing")
+    found = judged_row(claim(), rows([[0.9, 0.5]] * 3), missing="2 of 3 runs missing")
     assert (found.ours, found.verdict, found.note) == (0.5, OPEN, "2 of 3 runs missing")
 
 
 def test_what_was_not_run_is_not_yet_measured():
-    found = judge(claim(), None, "-", "")
-    assert (found.verdict, found.count) == (OPEN, 0)
-    assert math.isnan(found.ours)
-    lacking = judge(
-        claim(measure=lambda data: over_seeds(table(data, "sharpness")[:, 0])), rows([[0.5]]), "quick", ""
+    row = Judgement(claim()).row
+    assert (row["verdict"], row["count"], row["protocol"], row["data"]) == (OPEN, 0, "-", "")
+    assert math.isnan(row["ours"])
+    lacking = judged_row(
+        claim(measure=lambda data: over_seeds(table(data, "sharpness")[:, 0])), rows([[0.5]])
     )
     assert lacking.verdict == OPEN
     assert re.search(r"\bsharpness\b", lacking.note)
@@ -86,4 +86,4 @@ def test_claims_have_names_of_their_own_and_say_all():
     claims = [one for figure in FIGURES.values() for one in figure.claims]
     assert len({one.name for one in claims}) == len(claims) >= 15
     assert all(one.place and one.statement and one.quantity for one in claims)
-    assert all(one.published is not None for one in claims if one.protocols)
+    assert all(math.isfinite(one.published) for one in claims if one.protocols)

@@ -8,51 +8,17 @@ import pandas as pd
 import pytest
 
 from clbench.evaluation.session import circumstances
-from clbench.records import IndicatorRecord, TaskRecord
-from clbench.reproduce.cells import needed
-from clbench.reproduce.claims import FAILS, HOLDS, OPEN
-from clbench.reproduce.cli import main
-from clbench.reproduce.figures import FIGURES
-from clbench.reproduce.making import label, make_figure
-from clbench.reproduce.report import write_report
-from clbench.reproduce.scale import Scale
-from clbench.sweeping.folder import SweepFolder
+from clbench.reproduce import main
+from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.claims import FAILS, HOLDS, OPEN
+from studies.noise_curvature.report import write_report
+from studies.noise_curvature.scale import Scale
+from studies.noise_curvature.tables import make_figure
+from tests.studies.conftest import find, finish
 
 LENGTH = {"num_tasks": 2, "epochs_per_task": 2, "num_samples": 100, "batch_size": 50}
 TINY = [part for name, value in LENGTH.items() for part in ("--set", f"{name}={value}")]
 TINY += ["--device", "cpu", "--workers", "1"]
-
-
-def finish(wanted, folder, only):
-    """Finish cells without training: each task of a cell is as accurate as `only` says, by place in the figure."""
-    for own in wanted.of.values():
-        for place, cell in own.items():
-            if place not in only:
-                continue
-            spec, name = cell.plan.spec, cell.agent.name
-            folder.path.mkdir(exist_ok=True, parents=True)
-            kept = folder.make(cell)
-            kept.write_run(
-                {
-                    "status": "complete",
-                    "spec": spec.to_json(),
-                    "timing": {"seconds": 12.0, "steps_per_second": {name: 1.0}},
-                    "hardware": {"processor": "abacus", "cores": 2},
-                    "command": ["python", "-m", "clbench.reproduce", "2"],
-                    "started": "2026-01-01T00:00:00+00:00",
-                    "versions": {"torch": "2"},
-                    "git": {"commit": "0123456789", "dirty": False},
-                    "division": {"workers": 1},
-                    "agents": {name: {"sha256": None}},
-                    "stream": {"sha256": None},
-                    "data": {"sha256": None},
-                }
-            )
-            tasks = [(seed, task) for seed in spec.seeds for task in range(spec.stream.num_tasks)]
-            kept.write_tasks([TaskRecord(name, s, t, 8, only[place], 0.5, 0.1, 1.0) for s, t in tasks])
-            kept.write_indicators(
-                [IndicatorRecord(name, s, t, 8, "fc1", "volatility", 1 + t) for s, t in tasks]
-            )
 
 
 def test_a_figure_is_run_drawn_judged_and_reported_and_its_runs_are_found_again(
@@ -60,7 +26,7 @@ def test_a_figure_is_run_drawn_judged_and_reported_and_its_runs_are_found_again(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "clbench.reproduce.scale.ALL", ("weight_norm",)
+        "studies.noise_curvature.scale.ALL_INDICATORS", ("weight_norm",)
     )  # those that take long are tested elsewhere
     assert main(["2", "--seeds", "2", *TINY]) == 0
     out = tmp_path / "results" / "reproduction"
@@ -87,16 +53,15 @@ def test_a_figure_is_run_drawn_judged_and_reported_and_its_runs_are_found_again(
 
 
 def test_claims_are_judged_from_the_files_alone(tmp_path, capsys):
-    figure, scale, folder = FIGURES["4-bottom"], Scale(), SweepFolder(tmp_path / "runs")
+    figure, folder = FIGURES["4-bottom"], tmp_path / "runs"
     levels = {"vanilla": 0.1, "reset": 0.6, "scheduled": 0.5}
-    wanted = needed([figure], scale)
-    finish(wanted, folder, {place: levels[place[1]] for place in wanted.of["4-bottom"]})
+    finish(figure, folder, {key: levels[key[1]] for key in figure.requests(Scale())})
     assert main(["4-bottom", "--out", str(tmp_path)]) == 0
     first = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert f"**{HOLDS}**" in first
     assert f"**{FAILS}**" in first
     capsys.readouterr()
-    for path in folder.path.rglob("*.csv"):
+    for path in folder.rglob("*.csv"):
         path.unlink()
     assert main(["claims", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
@@ -116,28 +81,25 @@ def test_claims_are_judged_from_the_files_alone(tmp_path, capsys):
 
 
 def test_a_figure_of_some_of_its_runs_says_so(tmp_path):
-    figure, scale, folder = FIGURES["2"], Scale(), SweepFolder(tmp_path / "runs")
-    wanted = needed([figure], scale)
-    own = wanted.of["2"]
-    assert make_figure(figure, own, folder, scale, tmp_path) == []
-    finish(wanted, folder, {("1e-3",): 0.5})
+    figure, scale, folder = FIGURES["2"], Scale(), tmp_path / "runs"
+    assert make_figure(figure, find(figure, scale, folder), scale, tmp_path) == []
+    runs = finish(figure, folder, {("1e-3",): 0.5})
     titles = []
     noting = replace(figure, draw=lambda data, title: titles.append(title) or figure.draw(data, title))
-    assert len(make_figure(noting, own, folder, scale, tmp_path)) == 3
+    assert len(make_figure(noting, runs, scale, tmp_path)) == 3
     (title,) = titles
     head, on, missing = title.rsplit(" · ", 2)
-    assert head == f"{label(figure)}: {figure.title}"
+    assert head == f"{figure.label}: {figure.title}"
     assert re.fullmatch(r"quick\b\D*\b15\b\D*\b40\b\D*\b3\b\D*", on)  # tasks, epochs, seeds
     assert re.fullmatch(r"2\b\D*\b3\b\D*", missing)  # missing runs, all runs
     (row,) = write_report((figure,), tmp_path)
     assert row.verdict == OPEN
-    assert missing in row.note
+    assert missing in row.measured.note
     assert f"[runs](quick/2-runs.csv). {missing}." in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_damaged_files_are_named_and_others_left_alone(tmp_path, capsys):
-    wanted = needed([FIGURES["3"]], Scale())
-    finish(wanted, SweepFolder(tmp_path / "runs"), dict.fromkeys(wanted.of["3"], 0.5))
+    finish(FIGURES["3"], tmp_path / "runs", {("L2", "vanilla"): 0.5})
     at = ["--out", str(tmp_path)]
     assert main(["3", "--report", *at]) == 0
     (tmp_path / "mine").mkdir()
@@ -189,8 +151,7 @@ def test_a_report_runs_nothing(tmp_path, capsys):
     assert main(["2", *at]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(rf"--report\b.*'{re.escape(str(tmp_path / 'runs'))}'.*\b2\b", line)
-    wanted = needed([FIGURES["2"]], Scale())
-    finish(wanted, SweepFolder(tmp_path / "runs"), {("1e-3",): 0.5})
+    finish(FIGURES["2"], tmp_path / "runs", {("1e-3",): 0.5})
     assert main(["2", *at]) == 0
     assert re.search(
         r"\[runs\]\(quick/2-runs\.csv\)\W*2\b\D*\b3\b", (tmp_path / "README.md").read_text(encoding="utf-8")
@@ -199,13 +160,13 @@ def test_a_report_runs_nothing(tmp_path, capsys):
 
 
 def test_figures_are_called_what_the_paper_calls_them():
-    names = {name: label(figure) for name, figure in FIGURES.items()}
+    names = {name: figure.label for name, figure in FIGURES.items()}
     assert (names["1"], names["4-bottom"], names["9-10"]) == ("Fig. 1", "Fig. 4 bottom", "Figs. 9-10")
     assert names["predictors"] == "Predictors"
 
 
 def test_runs_know_the_command_that_made_them(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/somewhere/clbench/reproduce/__main__.py", "4-bottom"])
+    monkeypatch.setattr("sys.argv", ["/somewhere/clbench/reproduce.py", "4-bottom"])
     assert circumstances("cpu")["command"] == ["python", "-m", "clbench.reproduce", "4-bottom"]
 
 

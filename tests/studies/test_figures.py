@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from clbench.indicators import WHOLE
-from clbench.reproduce.claims import FAILS, HOLDS, OPEN
-from clbench.reproduce.figures import FIGURES
-from clbench.reproduce.figures.fig1 import PANELS, pair_of
-from clbench.reproduce.frames import Frames, per_task, table
-from clbench.reproduce.learners import LEARNERS
-from clbench.reproduce.predicting import NUMBERS
-from clbench.reproduce.scale import Scale
-from tests.reproduce.conftest import joined, rows
+from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.claims import FAILS, HOLDS, OPEN
+from studies.noise_curvature.figures.misleading import PANELS, worst_pair
+from studies.noise_curvature.frames import Frames, per_task, table
+from studies.noise_curvature.learners import LEARNERS
+from studies.noise_curvature.predicting import SCORES
+from studies.noise_curvature.scale import Scale
+from tests.studies.conftest import joined, rows
 
 
 def level(value, tasks=4):
@@ -94,7 +94,7 @@ def test_1_judges_the_pair_on_other_seeds_than_it_is_chosen_on():
     ranks = other["indicator"].eq("hessian_rank")
     other.loc[ranks & other["seed"].eq(1), "value"] = 1.2
     other.loc[ranks & other["seed"].eq(2), "value"] = 0.9
-    pair, values = pair_of(joined(one, other), PANELS[0])
+    pair, values = worst_pair(joined(one, other), PANELS[0])
     assert pair == ("ReLU", "deep linear")  # chosen on seed 0, where it contradicts
     assert values.tolist() == pytest.approx([-0.4, 0])  # right on seed 1, silent on seed 2
 
@@ -242,7 +242,7 @@ def test_9_10(claims):
 def ranking():
     import pandas as pd
 
-    numbers = dict.fromkeys(set(NUMBERS) - {"auc"}, 0.5)
+    numbers = dict.fromkeys(set(SCORES) - {"auc"}, 0.5)
     table = pd.DataFrame(
         {
             "indicator": name,
@@ -301,18 +301,18 @@ def test_reasons_compares_with_the_same_learner_on_as_many_images():
 
 
 def test_reasons_has_fewer_images_where_there_are_more():
-    images = {key[1] for key in FIGURES["reasons"].cells(Scale("paper"))}
+    images = {key[1] for key in FIGURES["reasons"].requests(Scale("paper"))}
     assert images == {"5,000 images", "21,000 images", "60,000 images"}
     (few,) = {
         cell["num_samples"]
-        for key, cell in FIGURES["reasons"].cells(Scale("paper")).items()
+        for key, cell in FIGURES["reasons"].requests(Scale("paper")).items()
         if key[1] == "21,000 images"
     }
     assert few == 21_000
 
 
 def test_reasons_has_the_step_sizes_that_fig_5_comes_to_from_the_start():
-    cells = FIGURES["reasons"].cells(Scale())
+    cells = FIGURES["reasons"].requests(Scale())
     small = {key[0]: cell["arguments"] for key, cell in cells.items() if "step size" in key[2]}
     assert small == {
         "CReLU": {"scheduler": "none", "step_size": 0.003},
@@ -322,15 +322,15 @@ def test_reasons_has_the_step_sizes_that_fig_5_comes_to_from_the_start():
 
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("protocol", ["quick", "standard", "paper"])
-def test_every_figure_has_cells_with_places_of_their_own(name, protocol):
+def test_every_figure_needs_runs_with_distinct_keys(name, protocol):
     figure = FIGURES[name]
-    cells = figure.cells(Scale(protocol))
+    cells = figure.requests(Scale(protocol))
     assert cells
     assert all(len(key) == len(figure.by) for key in cells)
 
 
 def test_the_paper_has_100_250_and_500_epochs():
-    epochs = {cell["epochs_per_task"] for cell in FIGURES["6"].cells(Scale("paper")).values()}
+    epochs = {cell["epochs_per_task"] for cell in FIGURES["6"].requests(Scale("paper")).values()}
     assert epochs == {100, 250, 500}
 
 

@@ -7,18 +7,19 @@ import pandas as pd
 import pytest
 
 from clbench.indicators import WHOLE
-from clbench.reproduce import predicting
-from clbench.reproduce.claims import OPEN, judge
-from clbench.reproduce.figures import FIGURES
-from clbench.reproduce.frames import ACCURACY, Frames
-from clbench.reproduce.predicting import Alarm, Configuration, choose, judged, recorded
+from studies.noise_curvature import predicting
+from studies.noise_curvature.alarms import Alarm, Configuration, choose_alarm, cross_validated
+from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.claims import OPEN, judge
+from studies.noise_curvature.frames import ACCURACY, Frames
+from studies.noise_curvature.predicting import indicator_table, rank_indicators
 
 TASKS = 12
 predict = functools.partial(predicting.predict, resamples=100)
 
 
 def predictors(frames, singles=()):
-    return predicting.predictors(recorded(frames), singles, resamples=20)
+    return rank_indicators(indicator_table(frames), singles, resamples=20)
 
 
 def accuracies(fall, seeds=2):
@@ -59,7 +60,7 @@ def test_no_bound_is_the_highest_one():
         assert row["cases"] == 8 * 2 * (TASKS - 3)
         assert (row["false_alarms"], row["auc_within"]) == (0, 1)
     bounds = frames(volatility_bound=lambda fall: np.where(warning(fall) == 1, 1.0, np.inf))
-    assert np.isinf(recorded(bounds)["volatility_bound"]).any()
+    assert np.isinf(indicator_table(bounds)["volatility_bound"]).any()
     assert predictors(bounds).set_index("indicator").loc["volatility_bound", "auc"] == 1
 
 
@@ -84,7 +85,7 @@ def test_what_holds_in_one_half_only_is_no_use_in_the_other():
     """The direction is chosen where it is not judged."""
     signs = [1, -1] * 2  # high before a fall in every other configuration, low in the others
     own = [Configuration(sign * warning(5), accuracies(5)) for sign in signs]
-    for split in judged(own):
+    for split in cross_validated(own):
         halves = [[signs[at] for at, one in enumerate(split) if one.half == half] for half in (0, 1)]
         for one in split:
             chosen_on = halves[1 - one.half]
@@ -98,8 +99,8 @@ def test_a_half_in_which_nothing_falls_chooses_no_alarm():
     row = predict(own)
     assert row["falling_runs"] == 2  # of two seeds
     assert np.isnan(row["auc"])  # the half that could be judged has no fall, the other no alarm
-    splits = judged(own)
-    assert {one.alarm.direction for split in splits for one in split if one.of is own[3]} == {0}
+    splits = cross_validated(own)
+    assert {one.alarm.direction for split in splits for one in split if one.configuration is own[3]} == {0}
     assert row["false_alarms"] > 0  # of the other half
 
 
@@ -107,7 +108,7 @@ def test_all_indicators_are_judged_on_the_same_halves():
     full = [Configuration(warning(fall), accuracies(fall)) for fall in FALLS]
     unknown = np.full((2, TASKS), np.nan)
     some = [Configuration(one.value if at else unknown, one.accuracy) for at, one in enumerate(full)]
-    halves = [[[one.half for one in split] for split in judged(own)] for own in (full, some)]
+    halves = [[[one.half for one in split] for split in cross_validated(own)] for own in (full, some)]
     assert halves[0] == halves[1]
     assert all(0 < sum(split) < len(split) for split in halves[0])
     assert len({tuple(split) for split in halves[0]}) > 1
@@ -181,7 +182,7 @@ def test_telling_configurations_apart_and_telling_when():
 
 
 def test_an_alarm_is_chosen_where_it_separates():
-    assert choose([Configuration(warning(fall), accuracies(fall)) for fall in FALLS]) == Alarm(1, 1.0)
+    assert choose_alarm([Configuration(warning(fall), accuracies(fall)) for fall in FALLS]) == Alarm(1, 1.0)
 
 
 def frames(**indicators):
@@ -234,12 +235,12 @@ def test_how_far_ahead_of_the_best_single_one():
 
 
 def test_the_table_is_computed_from_what_is_written(tmp_path):
-    data = recorded(frames(rho=warning))
+    data = indicator_table(frames(rho=warning))
     assert data.columns.tolist() == ["configuration", "run", "seed", "task", ACCURACY, "rho"]
     data.to_csv(tmp_path / "x.csv", index=False)
     again = pd.read_csv(tmp_path / "x.csv")
     assert len(data) == len(FALLS) * 2 * TASKS
-    one, other = (predicting.predictors(own, [], resamples=5) for own in (data, again))
+    one, other = (rank_indicators(own, [], resamples=5) for own in (data, again))
     pd.testing.assert_frame_equal(one, other)
 
 

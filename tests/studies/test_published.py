@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from clbench.reproduce.figures import FIGURES
-from clbench.reproduce.figures.predictors import SINGLE
-from clbench.reproduce.making import CLAIMS, read_frame
-from clbench.reproduce.predicting import predictors
-from clbench.reproduce.report import PAGE, write_report
 from clbench.results import RunFolder
+from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.figure import DATA, RUNS, SUMMARY
+from studies.noise_curvature.figures.predictors import SINGLE
+from studies.noise_curvature.predicting import rank_indicators
+from studies.noise_curvature.report import PAGE, write_report
+from studies.noise_curvature.tables import CLAIMS, read_frame
 
 pytestmark = pytest.mark.docs
 
@@ -38,7 +39,7 @@ def test_everything_was_made_at_quick():
 @pytest.mark.parametrize("table", TABLES, ids=str)
 def test_every_number_has_its_run(table):
     figure = FIGURES[table.name.removesuffix("-runs.csv")]
-    runs = read_frame(figure, table.name, PUBLISHED, table.parent.name)
+    runs = read_frame(figure, RUNS, PUBLISHED, table.parent.name)
     finished = runs[runs["run"].notna()]
     assert (
         finished[["command", "commit", "seconds", "processor", "agent_sha256", "data_sha256"]]
@@ -49,13 +50,17 @@ def test_every_number_has_its_run(table):
     assert not finished["uncommitted"].astype(bool).any()
     images = set(finished["command"].str.extract(r"--data-dir (\S+)")[0].dropna())
     assert images <= {"DIR", "$CLBENCH_DATA_DIR"}  # no machine's paths
-    data = read_frame(figure, f"{figure.name}.csv", PUBLISHED, table.parent.name)
+    data = read_frame(figure, DATA, PUBLISHED, table.parent.name)
     places = list(figure.by)
     recorded = data[[*places, "run"]].drop_duplicates().apply(tuple, axis=1)
     assert set(recorded) == set(finished[[*places, "run"]].astype(str).apply(tuple, axis=1))
     if figure.summary:
-        summary = read_frame(figure, figure.file, PUBLISHED, table.parent.name)
-        again = predictors(data, SINGLE, resamples=1) if figure.name == "predictors" else figure.summary(data)
+        summary = read_frame(figure, SUMMARY, PUBLISHED, table.parent.name)
+        again = (
+            rank_indicators(data, SINGLE, resamples=1)
+            if figure.name == "predictors"
+            else figure.summary(data)
+        )
         numbers = [
             name for name in summary if not name.endswith(("_low", "_high"))
         ]  # the bootstrap takes long

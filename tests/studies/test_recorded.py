@@ -5,10 +5,10 @@ import shutil
 import pytest
 
 import clbench
-from clbench.reproduce.claims import judge
-from clbench.reproduce.figures import FIGURES
-from clbench.reproduce.frames import gather
-from clbench.reproduce.scale import Scale
+from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.claims import judge
+from studies.noise_curvature.frames import gather
+from studies.noise_curvature.scale import Scale
 from tests.cases import small_networks
 from tests.inline import in_this_process
 
@@ -29,7 +29,7 @@ def runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     (out / "mine.py").write_text(GAP, encoding="utf-8")
     scale = Scale(seeds=1, changes=LENGTH, device="cpu", indicators=(f"{out / 'mine.py'}:gap",))
-    cells = [scale.cell("agents.l2", scheduler=name) for name in ("none", "per-layer")]
+    cells = [scale.request("agents.l2", scheduler=name) for name in ("none", "per-layer")]
     with in_this_process(), small_networks():
         done = clbench.sweep({"name": "real", "cell": cells}, out=out, workers=1)
     assert not done.failures
@@ -43,13 +43,13 @@ def scheduled(folder):
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_finds_its_indicators(name, runs, tmp_path):
     figure, folders = FIGURES[name], {}
-    for number, (key, cell) in enumerate(figure.cells(Scale()).items()):
-        plain = cell["arguments"].get("scheduler", "none") == "none"
+    for number, (key, request) in enumerate(figure.requests(Scale()).items()):
+        plain = request["arguments"].get("scheduler", "none") == "none"
         folders[key] = shutil.copytree(runs["none" if plain else "per-layer"], tmp_path / f"{number}")
     data = figure.data(gather(figure.by, folders))
     assert {"run", "seed", "task"} <= set(data.columns)
     numbers = figure.summary(data) if figure.summary else data
-    notes = [judge(claim, numbers, "paper", "").note for claim in figure.claims]
+    notes = [judge(claim, numbers, "paper", "").measured.note for claim in figure.claims]
     assert not [note for note in notes if "no finished run" in note or "fewer than two" in note]
     figure.draw(numbers, "title").canvas.draw()
     if name == "predictors":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clbench.reproduce.statistics import (
+from studies.noise_curvature.statistics import (
     area_under_roc,
     best_threshold,
     falls_ahead,

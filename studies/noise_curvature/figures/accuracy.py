@@ -10,17 +10,7 @@ from studies.noise_curvature.claims import Claim, Measured, Rule, gain, level_cl
 from studies.noise_curvature.drawing import accuracy_figure
 from studies.noise_curvature.figure import Figure
 from studies.noise_curvature.frames import Array, Key, final, per_task, table
-from studies.noise_curvature.learners import (
-    COMBINED,
-    LEARNERS,
-    NOISE_ONLY,
-    RESET,
-    SCHEDULED,
-    VANILLA,
-    VOLATILITY_ONLY,
-    variant,
-    variants,
-)
+from studies.noise_curvature.learners import LEARNERS, variant, variants
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import Scale
 
@@ -42,15 +32,15 @@ def mean_over_learners(data: pd.DataFrame, variant: str) -> Array:
 
 def combined_advantage(data: pd.DataFrame) -> Measured:
     """Return the accuracy of schedulers that obey both bounds minus that with the better bound alone."""
-    alone = {name: mean_over_learners(data, name) for name in (NOISE_ONLY, VOLATILITY_ONLY)}
+    alone = {name: mean_over_learners(data, name) for name in ("noise only", "volatility only")}
     best = max(alone, key=lambda name: float(np.nanmean(alone[name])))
-    return over_seeds(mean_over_learners(data, COMBINED) - alone[best], f"the better one is {best}")
+    return over_seeds(mean_over_learners(data, "combined") - alone[best], f"the better one is {best}")
 
 
 def length_requests(scale: Scale) -> dict[Key, Request]:
     """Return the scheduled learners at each length of tasks."""
     return {
-        (learner, f"{name}: {scale.epochs(multiple)} epochs"): variant(scale, learner, SCHEDULED, multiple)
+        (learner, f"{name}: {scale.epochs(multiple)} epochs"): variant(scale, learner, "scheduled", multiple)
         for name, multiple in LENGTHS.items()
         for learner in LEARNERS
     }
@@ -58,7 +48,7 @@ def length_requests(scale: Scale) -> dict[Key, Request]:
 
 def _loses_trainability(learner: str) -> Claim:
     def loss(data: pd.DataFrame) -> Measured:
-        accuracy = table(data, learner=learner, variant=VANILLA)
+        accuracy = table(data, learner=learner, variant="vanilla")
         return over_seeds(accuracy[:, 0] - last_tenth(accuracy))
 
     return Claim(
@@ -77,9 +67,9 @@ def _better(learner: str, other: str, published: float) -> Claim:
         f"scheduled {learner} above {other}",
         "Fig. 4 bottom",
         f"The per-layer scheduler makes {learner} end more accurate than "
-        + ("it does without" if other == VANILLA else "the same learner reset at each task"),
+        + ("it does without" if other == "vanilla" else "the same learner reset at each task"),
         f"accuracy over the last tenth of tasks, scheduled minus {other}",
-        lambda data: gain(*(table(data, learner=learner, variant=name) for name in (SCHEDULED, other))),
+        lambda data: gain(*(table(data, learner=learner, variant=name) for name in ("scheduled", other))),
         Rule(low=0),
         round(published, 3),
     )
@@ -89,8 +79,8 @@ def _claims_about_variants(learner: str) -> list[Claim]:
     vanilla, reset, scheduled = LAST[learner]
     return [
         *([_loses_trainability(learner)] if FIRST[learner] > vanilla else []),
-        _better(learner, VANILLA, scheduled - vanilla),
-        _better(learner, RESET, scheduled - reset),
+        _better(learner, "vanilla", scheduled - vanilla),
+        _better(learner, "reset", scheduled - reset),
         *(
             level_claim(
                 f"{name} {learner} level",
@@ -99,7 +89,7 @@ def _claims_about_variants(learner: str) -> list[Claim]:
                 published,
                 partial(table, learner=learner, variant=name),
             )
-            for name, published in zip((VANILLA, RESET, SCHEDULED), LAST[learner], strict=True)
+            for name, published in zip(("vanilla", "reset", "scheduled"), LAST[learner], strict=True)
         ),
     ]
 
@@ -139,7 +129,7 @@ FIGURE_4_BOTTOM = Figure(
     name="4-bottom",
     title="Task accuracy without scheduler, reset at each task, and scheduled",
     by=("learner", "variant"),
-    requests=lambda scale: variants(scale, (VANILLA, RESET, SCHEDULED)),
+    requests=lambda scale: variants(scale, "vanilla", "reset", "scheduled"),
     data=lambda frames: per_task(frames, ()),
     draw=accuracy_figure("variant"),
     claims=tuple(claim for learner in LEARNERS for claim in _claims_about_variants(learner)),
@@ -159,7 +149,7 @@ FIGURE_7 = Figure(
     name="7",
     title="Task accuracy with schedulers that obey the noise bound, the volatility bound, or both",
     by=("learner", "variant"),
-    requests=lambda scale: variants(scale, (VANILLA, NOISE_ONLY, VOLATILITY_ONLY, COMBINED)),
+    requests=lambda scale: variants(scale, "vanilla", "noise only", "volatility only", "combined"),
     data=lambda frames: per_task(frames, ()),
     draw=accuracy_figure("variant"),
     claims=(

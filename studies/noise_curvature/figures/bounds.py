@@ -8,21 +8,13 @@ from studies.noise_curvature import drawing
 from studies.noise_curvature.claims import Claim, Measured, Rule, over_seeds
 from studies.noise_curvature.figure import Figure
 from studies.noise_curvature.frames import ACCURACY, by_task, final, per_task
-from studies.noise_curvature.learners import (
-    COMBINED,
-    FIRST_LAYER,
-    NOISE_ONLY,
-    VANILLA,
-    VOLATILITY_ONLY,
-    variant,
-    variants,
-)
+from studies.noise_curvature.learners import FIRST_LAYER, variants
 
 
 def headroom(data: pd.DataFrame) -> Measured:
     """Return the combined bound as a multiple of the effective step size, over seeds whose layer is not dead."""
-    steps = final(data, "effective_step_size", FIRST_LAYER)
-    return over_seeds(final(data, "combined_bound", FIRST_LAYER) / steps)
+    bound, steps = (final(data, name, FIRST_LAYER) for name in ("combined_bound", "effective_step_size"))
+    return over_seeds(bound / steps)
 
 
 def effect_of_small_beta(data: pd.DataFrame) -> Measured:
@@ -61,7 +53,7 @@ FIGURE_3 = Figure(
     name="3",
     title="L2: effective step size of the first layer against its bounds",
     by=("learner", "variant"),
-    requests=lambda scale: {("L2", VANILLA): variant(scale, "L2", VANILLA)},
+    requests=lambda scale: variants(scale, "vanilla", learners=["L2"]),
     data=lambda frames: per_task(frames, drawing.BOUND_LINES, [FIRST_LAYER]),
     draw=draw,
     claims=(
@@ -97,7 +89,7 @@ FIGURE_8 = Figure(
     name="8",
     title="Effective step size of the first layer and its bounds, medians over decisions and seeds",
     by=("learner", "variant"),
-    requests=lambda scale: variants(scale, (NOISE_ONLY, VOLATILITY_ONLY, COMBINED)),
+    requests=lambda scale: variants(scale, "noise only", "volatility only", "combined"),
     data=lambda frames: per_task(frames, drawing.BOUND_LINES, [FIRST_LAYER]),
     draw=draw_variants,
 )

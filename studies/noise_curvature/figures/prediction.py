@@ -8,7 +8,7 @@ from studies.noise_curvature import drawing
 from studies.noise_curvature.claims import Claim, Measured, Rule, over_seeds
 from studies.noise_curvature.figure import Figure
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, per_task, table
-from studies.noise_curvature.learners import LEARNERS, VANILLA, variants
+from studies.noise_curvature.learners import LEARNERS, variants
 from studies.noise_curvature.statistics import spearman
 
 PREDICTIONS = {"noise bound": "rho_noise", "volatility bound": "rho_volatility", "combined bound": "rho"}
@@ -72,7 +72,7 @@ FIGURE_4_TOP = Figure(
     name="4-top",
     title="Predicted and actual task accuracy",
     by=("learner", "variant"),
-    requests=lambda scale: variants(scale, [VANILLA]),
+    requests=lambda scale: variants(scale, "vanilla"),
     data=lambda frames: per_task(frames, list(PREDICTIONS.values())),
     draw=draw,
     claims=(

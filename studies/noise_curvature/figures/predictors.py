@@ -11,7 +11,7 @@ from studies.noise_curvature.claims import Claim, Measured, Rule
 from studies.noise_curvature.figure import Figure
 from studies.noise_curvature.figures.misleading import NETWORKS, PANELS, SMALL_STEP, STEP
 from studies.noise_curvature.frames import ACCURACY, Key
-from studies.noise_curvature.learners import LEARNERS, SCHEDULED, variant
+from studies.noise_curvature.learners import LEARNERS, variant
 from studies.noise_curvature.predicting import AHEAD, COUNTS, indicator_table, rank_indicators
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import Scale
@@ -44,7 +44,7 @@ def requests(scale: Scale) -> dict[Key, Request]:
         grid[f"ReLU, {step}"] = scale.request("agents.vanilla", step_size=float(step))
     for learner, (agent, _) in LEARNERS.items():
         grid[learner] = scale.request(agent)
-        grid[f"{learner}, {SCHEDULED}"] = variant(scale, learner, SCHEDULED)
+        grid[f"{learner}, scheduled"] = variant(scale, learner, "scheduled")
     for step in (SMALL_STEP, "1e-4"):
         grid[f"L2, {step}"] = scale.request("agents.l2", step_size=float(step))
     for strength in ("1e-4", "1e-2"):
@@ -69,7 +69,7 @@ def _measured(row: pd.DataFrame, name: str, note: str = "") -> Measured:
     if row.empty:
         raise DataError("what the claim is about did not occur")
     mean, low, high = (float(row[f"{name}{end}"].iloc[0]) for end in ("", "_low", "_high"))
-    return Measured(Estimate(mean, low, high), int(row["configurations"].iloc[0]), note)
+    return Measured(Estimate(mean, low, high, int(row["configurations"].iloc[0])), note)
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:

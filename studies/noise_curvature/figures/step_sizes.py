@@ -10,19 +10,12 @@ from studies.noise_curvature.claims import AT_PAPER, Claim, Measured, Rule, over
 from studies.noise_curvature.figure import Figure
 from studies.noise_curvature.figures.accuracy import mean_over_learners
 from studies.noise_curvature.frames import Array, along_tasks, per_task, select
-from studies.noise_curvature.learners import (
-    FIRST_LAYER,
-    LEARNERS,
-    PER_LAYER,
-    SCHEDULED,
-    WHOLE_NETWORK,
-    variants,
-)
+from studies.noise_curvature.learners import FIRST_LAYER, LEARNERS, variants
 
 TASKS = 4
 LENGTHS = ("standard", f"standard,num_tasks={TASKS}", *AT_PAPER)  # Fig. 5 shows four tasks only
 PUBLISHED = {"CReLU": 3e-3, "L2": 5e-4}  # of the first layer after four tasks, read off Fig. 5
-COMPARED = (PER_LAYER, WHOLE_NETWORK)
+COMPARED = ("per layer", "whole network")
 
 
 def first_and_last(data: pd.DataFrame, learner: str) -> Array:
@@ -65,7 +58,7 @@ def draw_controllers(data: pd.DataFrame, title: str) -> Drawing:
     for panel, learner in zip(axes[1], learners, strict=True):
         rows = select(data, "step_size", learner=learner).groupby(["variant", "layer"], sort=False)
         lines = {
-            f"step size, {name if name == WHOLE_NETWORK else f'{name}: {layer}'}": line
+            "step size, " + (name if name == COMPARED[1] else f"{name}: {layer}"): line
             for (name, layer), line in rows
         }
         drawing.draw_step_sizes(panel, lines, first=len(COMPARED))
@@ -91,7 +84,7 @@ FIGURE_5 = Figure(
     name="5",
     title="Step sizes of the scheduled learners in the first four tasks, median over seeds",
     by=("learner", "variant"),
-    requests=lambda scale: variants(scale, [SCHEDULED]),
+    requests=lambda scale: variants(scale, "scheduled"),
     data=lambda frames: along_tasks(frames, ["step_size"], TASKS),
     draw=draw,
     claims=(
@@ -111,7 +104,7 @@ FIGURE_9_10 = Figure(
     name="9-10",
     title="Task accuracy and step sizes with a controller for each layer and with one for the whole network",
     by=("learner", "variant"),
-    requests=lambda scale: variants(scale, COMPARED),
+    requests=lambda scale: variants(scale, *COMPARED),
     data=lambda frames: per_task(frames, ["step_size"]),
     draw=draw_controllers,
     claims=(
@@ -121,7 +114,7 @@ FIGURE_9_10 = Figure(
             "A controller for each layer ends more accurate than one for the whole network",
             "accuracy over the last tenth of tasks, mean over three learners, per layer minus whole network",
             lambda data: over_seeds(
-                mean_over_learners(data, PER_LAYER) - mean_over_learners(data, WHOLE_NETWORK)
+                mean_over_learners(data, "per layer") - mean_over_learners(data, "whole network")
             ),
             Rule(low=0),
         ),

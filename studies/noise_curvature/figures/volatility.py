@@ -16,7 +16,7 @@ RISE = 2.0
 
 
 def share_announced(data: pd.DataFrame) -> Measured:
-    """Return, of the runs in which accuracy falls, the share in which volatility has doubled before, by seed.
+    """Return by seed, of the runs in which accuracy falls, the share in which volatility has doubled before.
 
     Runs that fall in the second task are left out: volatility cannot have risen before it.
 
