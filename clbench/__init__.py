@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clbench.streams import Stream as Stream
     from clbench.streams import Task as Task
     from clbench.sweeps.api import sweep as sweep
+    from clbench.sweeps.plan import plan_sweep as plan_sweep
 
     __version__: str
 
@@ -47,6 +48,7 @@ _PUBLIC = {
     "indicators": "clbench.indicators",
     "load_images": "clbench.data",
     "load_results": "clbench.results.loading",
+    "plan_sweep": "clbench.sweeps.plan",
     "record": "clbench.recording",
     "resume": "clbench.api",
     "sweep": "clbench.sweeps.api",

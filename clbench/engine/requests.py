@@ -162,7 +162,7 @@ def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return names of indicators: those listed, "all", "none", or for None those that cost next to nothing.
 
-    A name with a colon refers to a custom function, which is loaded.
+    A name with a colon refers to a custom function, which is loaded; "all" stands for all others.
 
     >>> check_indicators("sharpness,feature_rank")
     ('sharpness', 'feature_rank')
@@ -170,16 +170,18 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     if wanted is None:
         return DEFAULT
     names = split_names(wanted)
-    if names in (["all"], ["none"]):
-        return ALL if names == ["all"] else ()
+    if names == ["none"]:
+        return ()
+    chosen: list[str] = []
     for name in names:
         if ":" in name:
             load_indicator(name)
-            continue
-        check_choice("indicator", name, dict.fromkeys((*ALL, "all", "none")))
-        if name in ("all", "none"):
-            raise OptionError(f"indicators: '{name}' cannot be combined with others")
-    return tuple(dict.fromkeys(names))
+        elif name == "none":
+            raise OptionError("indicators: 'none' cannot be combined with others")
+        else:
+            check_choice("indicator", name, dict.fromkeys((*ALL, "all", "none")))
+        chosen += ALL if name == "all" else [name]
+    return tuple(dict.fromkeys(chosen))
 
 
 def indicator_sources(names: Sequence[str]) -> dict[str, str | None]:

@@ -3,13 +3,10 @@
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clbench.records import IndicatorRecord
 from clbench.results.manifest import RunManifest
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NO_BOUND = 1e30
 """A bound above this meant that there was none: it was the largest float32, or the median of that and another."""
@@ -91,35 +88,3 @@ def convert_indicators(
 
 def _measurement(record: IndicatorRecord) -> tuple[str, int, int, int, str]:
     return record.agent, record.seed, record.task, record.step, record.layer
-
-
-def modernized_frame(data: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a table of medians of bounds with NaN for dead layers and `inf` for no bound.
-
-    The volatility bounds of dead layers stay. The columns are those of records, or one per indicator. No kept table is
-    of runs with `unbiased=true`.
-    """
-    data = data.copy()
-    for name in BOUNDS:
-        column = "value" if "indicator" in data else name
-        if column in data:
-            rows = data["indicator"] == name if "indicator" in data else data[name].notna()
-            values = data.loc[rows, column]
-            if name in GRADIENT_BOUNDS:
-                values = values.mask(values == 0)
-            data.loc[rows, column] = values.mask(values > NO_BOUND, math.inf)
-    return data
-
-
-# Until the engine is rewritten.
-def definitions_of(facts: Mapping[str, Any]) -> int:
-    """Return `indicator_definitions` of a run.json."""
-    number: int = facts.get("indicator_definitions", 1)
-    return number
-
-
-def modernized(records: Iterable[IndicatorRecord], facts: Mapping[str, Any]) -> list[IndicatorRecord]:
-    """Return indicators as they are recorded today; `facts` is run.json's content."""
-    agents = facts.get("spec", {}).get("agents", ())
-    unbiased = {agent["name"] for agent in agents if agent.get("arguments", {}).get("unbiased")}
-    return convert_indicators(records, definitions_of(facts), unbiased)

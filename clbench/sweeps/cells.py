@@ -29,6 +29,7 @@ class Sweep:
     Attributes:
         name: of its folder.
         runs: in the order of the file, each once; their labels say agent and varied settings.
+        keys: of the run of each cell, in the order of the file.
         varied: settings that differ between runs, such as "agent" and "arguments.step_size".
         notes: what the user should know.
         source: the sweep file, or the mapping as JSON, to keep a copy of.
@@ -37,6 +38,7 @@ class Sweep:
 
     name: str
     runs: tuple[Run, ...]
+    keys: tuple[str, ...]
     varied: tuple[str, ...]
     notes: tuple[str, ...]
     source: str
@@ -66,7 +68,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
     varied = _varied(cells)
     numbers = {name: _numbered(cells, name) for name in varied}
     runs: dict[str, Run] = {}
-    repeated = []
+    keys, repeated = [], []
     for where, settings in request.cells:
         numbered = {
             name: numbers[name][text]
@@ -79,6 +81,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
         except UsageError as error:
             raise type(error)(f"{where}, {label}: {error}") from error
         key = run.config.key
+        keys.append(key)
         if key in runs:
             repeated.append(f"{label} ({where})")
             continue
@@ -87,7 +90,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
         cell = SweepCell(name=request.name, varied=varied, numbered=numbered)
         runs[key] = replace(_renamed(run, numbered.get("agent")), label=label, sweep=cell)
     notes = [f"in the file more than once, run once: {', '.join(repeated)}"] if repeated else []
-    return Sweep(request.name, tuple(runs.values()), varied, tuple(notes), source)
+    return Sweep(request.name, tuple(runs.values()), tuple(keys), varied, tuple(notes), source)
 
 
 def _run(settings: Settings) -> Run:
@@ -113,12 +116,6 @@ def _run(settings: Settings) -> Run:
     if not run.stream_class.custom_data:
         check_choice("source", stream.source, SOURCES)
     return run.with_parallelism(Parallelism())
-
-
-def key_of(settings: Mapping[str, Any]) -> str:
-    """Return the key that a run with these settings has in any sweep; errors do not name the cell."""
-    ((_, flat),) = settings_of({"name": "alone", "cell": [settings]}).cells
-    return _run(flat).config.key
 
 
 def _renamed(run: Run, name: str | None) -> Run:

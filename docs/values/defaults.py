@@ -7,8 +7,8 @@ from inspect import signature
 from clbench import PROTOCOLS, indicators
 from clbench.loading import load_agent
 from clbench.report.console import percent
-from clbench.reproduce.figures import FIGURES
 from clbench.scheduling import Constants
+from studies.noise_curvature.catalog import FIGURES
 from values.base import value
 
 BATCH_SIZE = 256
