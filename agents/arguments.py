@@ -20,17 +20,9 @@ CONSTANTS = {item.name: item.default for item in dataclasses.fields(Constants)}
 class TakesArguments:
     """Takes the arguments that a class and its bases name in `RANGES`; class attributes are their defaults.
 
-    Besides there are `scheduler`, "none" or a name in `clbench.scheduling.SCHEDULERS`, its constants (those of
+    Others are `scheduler`, "none" or a name in `clbench.scheduling.SCHEDULERS`, its constants (those of
     `clbench.scheduling.Constants`), and `layers`, what has a separate step size (see
     `clbench.indicators.layer_parameters`).
-
-    Args:
-        given: values by name.
-
-    Attributes:
-        arguments: values of all.
-        default_scheduler: the class's default.
-        schedulers: those that can measure the class's networks.
     """
 
     RANGES: ClassVar[Mapping[str, Range]] = {}
@@ -39,8 +31,8 @@ class TakesArguments:
     keyword_arguments: ClassVar[Mapping[str, Any]]
 
     def __init_subclass__(cls) -> None:
-        ranges = [vars(owner).get("RANGES", {}) for owner in cls.__mro__]
-        cls.RANGES = {name: allowed for each in ranges for name, allowed in each.items()}
+        for owner in cls.__mro__:
+            cls.RANGES = {**vars(owner).get("RANGES", {}), **cls.RANGES}
         defaults = {name: getattr(cls, name) for name in cls.RANGES}
         cls.keyword_arguments = {**defaults, "scheduler": cls.default_scheduler, "layers": None, **CONSTANTS}
 
@@ -68,17 +60,14 @@ class TakesArguments:
             if not low <= values[name] <= high:
                 raise OptionError(f"{name}={values[name]} must be {text}")
         scheduler, choices = values["scheduler"], ", ".join(cls.schedulers)
-        if scheduler not in ("none", *SCHEDULERS):
+        if scheduler in cls.schedulers:
+            Constants(**{name: values[name] for name in CONSTANTS})
+        elif scheduler in SCHEDULERS:
+            raise UndefinedError(f"scheduler={scheduler} needs per-sample gradients; choose from {choices}")
+        else:
             hint = did_you_mean(str(scheduler), cls.schedulers)
             raise UnknownNameError(f"no scheduler '{scheduler}'.{hint} There are: {choices}.")
-        if scheduler not in cls.schedulers:
-            raise UndefinedError(
-                f"scheduler={scheduler} needs per-sample gradients, which {cls.__module__} does not have: "
-                f"choose one of {choices}"
-            )
-        Constants(**{name: values[name] for name in CONSTANTS})
-        for name, default in CONSTANTS.items():
-            if scheduler == "none" and values[name] != default:
-                raise OptionError(
-                    f"{name}={values[name]} has no effect without a scheduler: choose one, such as per-layer"
-                )
+        unused = [name for name, default in CONSTANTS.items() if values[name] != default]
+        if unused and scheduler == "none":
+            name = unused[0]
+            raise OptionError(f"{name}={values[name]} has no effect without a scheduler, such as per-layer")

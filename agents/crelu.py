@@ -7,7 +7,8 @@ from .networks import Architecture, crelu
 class Agent(Learner):
     """Activation `[relu(x), relu(-x)]`; the next layer takes twice the inputs.
 
-    Source: Abbas et al., "Loss of Plasticity in Continual Deep Reinforcement Learning", 2023; step
+    Source: Shang et al., "Understanding and Improving Convolutional Neural Networks via Concatenated Rectified Linear
+    Units", ICML 2016; Abbas et al., "Loss of Plasticity in Continual Deep Reinforcement Learning", CoLLAs 2023; step
     size 1e-2 as in Baveja et al., arXiv 2509.19698, App. A.
     """
 

@@ -28,8 +28,8 @@ class Learner(TakesArguments):
     A subclass overrides what its method changes: `architecture`, `penalty`, `make_optimizer`, `begin_task`, `update`,
     and `initial_state` for tensors that it needs. Checkpoints, lockstep, replay and schedulers work for all.
 
-    The constructor only specifies a learner. Its networks are built when they are first used: alone, unless `together`
-    has built them in one stack with those of others.
+    The constructor only specifies a learner. Its networks are built when they are first used, unless `together` has
+    built them with those of others.
 
     Args:
         spec: the stream to learn on.
@@ -115,13 +115,11 @@ class Learner(TakesArguments):
         Raises:
             OptionError: one can only run alone.
         """
-        learners: list[Learner] = [one.agent(spec, one.seeds, **one.arguments) for one in members]
-        for learner in learners:
-            kind = type(learner)
-            if (kind.act, kind.learn) != (Learner.act, Learner.learn) or "population" in vars(learner):
-                raise OptionError(
-                    f"{kind.__module__} can only run alone: it overrides act or learn, or its constructor uses networks"
-                )
+        learners: list[Learner] = [each.agent(spec, each.seeds, **each.arguments) for each in members]
+        for kind, is_built in ((type(learner), "population" in vars(learner)) for learner in learners):
+            if is_built or (kind.act, kind.learn) != (Learner.act, Learner.learn):
+                what = "its constructor uses its networks" if is_built else "it overrides act or learn"
+                raise OptionError(f"{kind.__module__} can only run alone: {what}")
         population = Population(learners)
         for learner in learners:
             learner.population = population
@@ -205,8 +203,8 @@ class Learner(TakesArguments):
             "parameters": cloned(self.parameters),
             "buffers": cloned(self.networks.buffers),
             "state": cloned(self.state),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "optimizer": cloned(self.optimizer.tensors),
+            "scheduler": self.scheduler and self.scheduler.state_dict(),
             "generators": [generator.get_state() for generator in self.generators],
         }
 
@@ -221,8 +219,8 @@ class Learner(TakesArguments):
         copy_into(self.parameters, state["parameters"])
         copy_into(self.networks.buffers, state["buffers"])
         copy_into(self.state, state["state"])
+        self.optimizer.restore(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self.optimizer.load_state_dict(state["optimizer"])
         for generator, generator_state in zip(self.generators, state["generators"], strict=True):
             generator.set_state(generator_state)

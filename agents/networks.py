@@ -20,10 +20,7 @@ DTYPE = torch.float32
 class Architecture:
     """A specification of networks: those of equal ones differ in their weights only.
 
-    Args:
-        factory: called with `arguments`, `options` and `generator`, to draw weights from; returns a network.
-        arguments: hashable, compared by value.
-        options: as `dict.items` gives them; hashable, compared by value.
+    `factory` is called with `arguments`, with `options`, and with `generator`, to draw weights from.
     """
 
     factory: Callable[..., nn.Module]
@@ -32,10 +29,8 @@ class Architecture:
 
     def build(self, generators: Sequence[torch.Generator]) -> tuple[nn.Module, Tensors, Tensors]:
         """Build a network with each generator; return one, and the `(S, ...)` parameters and buffers of all."""
-        networks = [
-            self.factory(*self.arguments, **dict(self.options), generator=generator)
-            for generator in generators
-        ]
+        options = dict(self.options)
+        networks = [self.factory(*self.arguments, generator=each, **options) for each in generators]
         parameters, buffers = stack_module_state(networks)
         return networks[0], {name: value.detach() for name, value in parameters.items()}, buffers
 
@@ -46,11 +41,7 @@ def identity(x: torch.Tensor) -> torch.Tensor:
 
 
 def crelu(x: torch.Tensor) -> torch.Tensor:
-    """Return `[relu(x), relu(-x)]`, twice as wide.
-
-    Source: Shang et al., "Understanding and Improving Convolutional Neural Networks via Concatenated
-    Rectified Linear Units", ICML 2016; against loss of plasticity: Abbas et al., CoLLAs 2023.
-    """
+    """Return `[relu(x), relu(-x)]`, twice as wide."""
     return torch.cat([F.relu(x), F.relu(-x)], dim=-1)
 
 

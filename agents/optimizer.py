@@ -1,11 +1,11 @@
 """What optimizers of S stacked networks share: step sizes by layer and network, moments, counts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
-from .tensors import Tensors, cloned, copy_into
+from .tensors import Tensors, copy_into
 
 Gradient = torch.Tensor | Sequence[torch.Tensor]
 """Of one parameter of S networks: stacked `(S, ...)`, or S tensors."""
@@ -43,7 +43,7 @@ class StackedOptimizer:
         self.layers = list(self.names)
         in_layers = {name for names in self.names.values() for name in names}
         rest = [name for name in parameters if name not in in_layers]
-        rows = [*self.names.values(), *([rest] if rest else [])]
+        rows = [*self.names.values(), rest] if rest else list(self.names.values())
         first = next(iter(self.parameters.values()))
         self._step_size, self._started = step_size, False
         self.step_sizes = first.new_full((len(rows), len(first)), step_size)
@@ -52,12 +52,9 @@ class StackedOptimizer:
             kind: {name: torch.zeros_like(value) for name, value in self.parameters.items()}
             for kind in self.MOMENTS
         }
-        views = [
-            {name: list(value) for name, value in tensors.items()}
-            for tensors in (self.parameters, *self.moments.values())
-        ]
+        updated = (self.parameters, *self.moments.values())
         self._groups = [
-            (layer, row, names, [[tensors[name][row] for name in names] for tensors in views])
+            (layer, row, names, [[tensors[name][row] for name in names] for tensors in updated])
             for layer, names in enumerate(rows)
             for row in range(len(first))
         ]
@@ -79,8 +76,8 @@ class StackedOptimizer:
         self.updates += 1
         by_name = dict(zip(self.parameters, gradients, strict=True))
         for layer, row, names, (parameters, *moments) in self._groups:
-            own = [by_name[name][row].contiguous() for name in names]
-            self.update(self.step_sizes[layer, row], self.updates[row], parameters, own, *moments)
+            gradient = [by_name[name][row].contiguous() for name in names]
+            self.update(self.step_sizes[layer, row], self.updates[row], parameters, gradient, *moments)
 
     def update(self, step_size: torch.Tensor, updates: torch.Tensor, *tensors: list[torch.Tensor]) -> None:
         """Update one layer of one network in place.
@@ -92,24 +89,22 @@ class StackedOptimizer:
         """
         raise NotImplementedError
 
-    def _tensors(self) -> Tensors:
+    @property
+    def tensors(self) -> Tensors:
+        """All that a checkpoint needs: step sizes, counts and moments."""
         moments = {
             f"{kind}.{name}": self.moments[kind][name] for kind in self.MOMENTS for name in self.parameters
         }
         return {"step_sizes": self.step_sizes, "updates": self.updates, **moments}
 
+    def restore(self, tensors: Tensors) -> None:
+        """Overwrite `tensors` by those of a checkpoint."""
+        copy_into(self.tensors, tensors)
+        self._started = bool(self.updates.any())
+
     def reset(self) -> None:
         """Forget all updates and step sizes."""
         self._started = False
-        for value in self._tensors().values():
+        for value in self.tensors.values():
             value.zero_()
         self.step_sizes.fill_(self._step_size)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return copies of all tensors but the parameters."""
-        return {"started": self._started, **cloned(self._tensors())}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self._started = state["started"]
-        copy_into(self._tensors(), state)

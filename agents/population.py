@@ -60,9 +60,7 @@ class Population:
             _Stack(architecture, group, device, device.type != "cpu" if batched is None else batched)
             for architecture, group in architectures.items()
         ]
-        self.networks = {
-            member: stack.view(rows) for stack in self._stacks for member, rows in stack.rows.items()
-        }
+        self.networks = {member: stack.view(member) for stack in self._stacks for member in stack.rows}
         self.states = {member: member.initial_state(self.networks[member].parameters) for member in members}
         # Steps can be replayed if those of all members can.
         self.kind_of_step = self._kind_of_step if all(member.kind_of_step for member in members) else None
@@ -134,16 +132,16 @@ class _Stack:
         self._buffers = {name: value.to(device) for name, value in buffers.items()}
         self._networks = [{**self._parameters, **self._buffers}]
         if not self._batched:
-            views = [self._view(row) for row in range(self._count)]
+            views = [self._views(row) for row in range(self._count)]
             self._networks = [{**parameters, **buffers} for parameters, buffers in views]
         self.leaves = [network[name] for name in parameters for network in self._networks]
 
-    def _view(self, rows: int | slice) -> tuple[Tensors, Tensors]:
+    def _views(self, rows: int | slice) -> tuple[Tensors, Tensors]:
         parameters = {name: value.detach()[rows].requires_grad_() for name, value in self._parameters.items()}
         return parameters, {name: value[rows] for name, value in self._buffers.items()}
 
-    def view(self, rows: slice) -> Stacked:
-        return Stacked(self._model, *self._view(rows))
+    def view(self, member: Member) -> Stacked:
+        return Stacked(self._model, *self._views(self.rows[member]))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if not self._batched:

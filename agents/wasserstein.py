@@ -50,13 +50,16 @@ class Agent(Learner):
 
 
 def by_rank(values: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:
-    """Return, for each of `(S, N)` values, what `ranked` has at its rank in its row; equal ones rank in order.
+    """Replace each of `(S, N)` values by what `ranked` has at its rank in its row; equal values rank in order.
 
     On a CPU float32 is sorted digit by digit, in linear time: two stable passes of NumPy's radix sort, 16 bits each,
-    instead of a comparison sort. There may be infinities, but no NaN.
+    instead of a comparison sort. Infinities are allowed, NaN is not.
 
     >>> by_rank(torch.tensor([[0.5, -1.0, 0.5, -0.0, 0.0]]), torch.arange(5.0).view(1, 5))
     tensor([[3., 0., 4., 1., 2.]])
+
+    Returns:
+        `(S, N)`.
     """
     if values.device.type != "cpu" or values.dtype != torch.float32:
         return by_sorting(values, ranked)

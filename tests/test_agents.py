@@ -22,7 +22,7 @@ from agents import (
     vanilla,
     wasserstein,
 )
-from agents.adam import StackedAdam
+from agents.adam import StackedAdam, choose_kernel, public_kernel
 from agents.networks import MLP
 from agents.networks import crelu as crelu_activation
 from agents.population import Population
@@ -445,10 +445,34 @@ def test_reset_puts_the_step_sizes_back():
     assert torch.all(agent.optimizer.step_sizes == torch.tensor(1e-3))
 
 
-@pytest.mark.parametrize("module", [l2, wasserstein])
-def test_strength_must_not_be_negative(module):
-    with pytest.raises(OptionError, match=r"\bstrength=-1\b"):
-        module.Agent(SPEC, [0], strength=-1)
+@pytest.mark.parametrize(
+    ("owner", "name", "value"),
+    [
+        (l2.Agent, "strength", -1),
+        (wasserstein.Agent, "strength", -1),
+        (reset.L2, "strength", -1),
+        (l2.Agent, "strength", float("nan")),
+        (leaky_relu.Agent, "slope", float("inf")),
+        (reset.CReLU, "step_size", 0),
+    ],
+)
+def test_values_outside_their_range_are_refused(owner, name, value):
+    with pytest.raises(OptionError, match=rf"\b{name}={value}\b"):
+        owner(SPEC, [0], **{name: value})
+
+
+def test_arguments_and_their_defaults_are_inherited():
+    assert reset.CReLU.keyword_arguments["step_size"] == crelu.Agent(SPEC, [0]).step_size == 1e-2
+    assert reset.L2(SPEC, [0], strength=0.5).strength == 0.5
+    assert perlayer.Agent.keyword_arguments["scheduler"] == "per-layer"
+    assert "strength" not in vanilla.Agent.keyword_arguments
+
+
+SHAPES = {"fc1.weight": (3, 4, 5), "fc1.bias": (3, 4), "out.weight": (3, 2, 4)}
+
+
+def stacked_tensors(generator, dtype=torch.float32):
+    return {name: torch.randn(shape, generator=generator, dtype=dtype) for name, shape in SHAPES.items()}
 
 
 @pytest.mark.parametrize(
@@ -458,8 +482,7 @@ def test_strength_must_not_be_negative(module):
 def test_stacked_adam_has_a_step_size_for_each_layer_and_seed(dtype, tolerance):
     """Against torch.optim.Adam given the same gradients, with one parameter group per layer and seed."""
     generator = torch.Generator().manual_seed(0)
-    shapes = {"fc1.weight": (3, 4, 5), "fc1.bias": (3, 4), "out.weight": (3, 2, 4)}
-    stacked = {name: torch.randn(shape, generator=generator, dtype=dtype) for name, shape in shapes.items()}
+    stacked = stacked_tensors(generator, dtype)
     plain = {name: [nn.Parameter(value[s].clone()) for s in range(3)] for name, value in stacked.items()}
     sizes = torch.tensor([[1e-3, 1e-2, 5e-2], [2e-3, 3e-2, 1e-1]], dtype=dtype)
     ours = StackedAdam(stacked, 1e-3)
@@ -474,7 +497,7 @@ def test_stacked_adam_has_a_step_size_for_each_layer_and_seed(dtype, tolerance):
         ]
     )
     for step in range(20):
-        gradients = [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes.values()]
+        gradients = list(stacked_tensors(generator, dtype).values())
         for values, gradient in zip(plain.values(), gradients, strict=True):
             for s, value in enumerate(values):
                 value.grad = gradient[s].clone()
@@ -482,6 +505,33 @@ def test_stacked_adam_has_a_step_size_for_each_layer_and_seed(dtype, tolerance):
         ours.step(gradients if step % 2 else [list(gradient) for gradient in gradients])
     for name, values in plain.items():
         torch.testing.assert_close(stacked[name], torch.stack([v.detach() for v in values]), **tolerance)
+
+
+def test_a_pytorch_without_the_private_kernel_gives_the_same_numbers(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    ours = stacked_tensors(generator)
+    theirs = {name: value.clone() for name, value in ours.items()}
+    private = StackedAdam(ours, 1e-2)
+    monkeypatch.setattr("agents.adam.choose_kernel", lambda: public_kernel)
+    public = StackedAdam(theirs, 1e-2)
+    for _ in range(5):
+        gradients = list(stacked_tensors(generator).values())
+        for optimizer in (private, public):
+            optimizer.step(gradients)
+    for own, other in ((ours, theirs), (private.tensors, public.tensors)):
+        for name, value in own.items():
+            assert torch.equal(value, other[name]), name
+
+
+def test_the_kernel_is_chosen_by_a_probe(monkeypatch):
+    def refuse(*_, **__):
+        raise TypeError("other arguments")
+
+    assert choose_kernel.__wrapped__() is torch._fused_adam_
+    monkeypatch.setattr(torch, "_fused_adam_", refuse)
+    assert choose_kernel.__wrapped__() is public_kernel
+    monkeypatch.delattr(torch, "_fused_adam_")
+    assert choose_kernel.__wrapped__() is public_kernel
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
