@@ -36,7 +36,7 @@ class TakesArguments:
         defaults = {name: getattr(cls, name) for name in cls.RANGES}
         cls.keyword_arguments = {**defaults, "scheduler": cls.default_scheduler, "layers": None, **CONSTANTS}
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    def __init__(self, **given: Any) -> None:
         self.check_arguments(given)
         self.arguments = {**self.keyword_arguments, **given}
         for name in self.RANGES:

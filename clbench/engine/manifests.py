@@ -13,6 +13,7 @@ from clbench.engine.events import Recorded
 from clbench.engine.job import Job
 from clbench.engine.run import Run
 from clbench.errors import DataError, ResumeError
+from clbench.jsondata import from_json
 from clbench.loading import source_of
 from clbench.observing import DEFINITIONS
 from clbench.records import TaskRecord, least_seconds
@@ -89,8 +90,8 @@ def data_source(data: LabelledData) -> DataSource:
 
 def code(owner: type) -> CodeSource:
     """Return where a class is defined."""
-    source = source_of(owner)
-    return CodeSource(class_name=source.pop("class") or "", **source)
+    source: CodeSource = from_json(CodeSource, source_of(owner))
+    return source
 
 
 def circumstances(device: str) -> dict[str, Any]:
