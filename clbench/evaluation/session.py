@@ -61,7 +61,7 @@ def load_data(plan: Plan) -> tuple[Plan, LabelledData, bool]:
     stream_class, stream = lookup(plan.spec.stream.id).load(), plan.spec.stream
     held = stream_class.data_key(stream) in CACHE
     data = stream_class.shared_data(stream)
-    spec = replace(plan.spec, stream=stream.resolve(len(data), data.source))
+    spec = replace(plan.spec, stream=stream_class.resolve(stream))
     return replace(plan, spec=spec), data, held
 
 
