@@ -78,7 +78,7 @@ class Run:
         if stream.num_samples is not None:
             return stream
         if self.stream_class.custom_data:
-            return self.resolved(load_data(self)).config.stream
+            return self.resolved().config.stream
         return stream.resolve(SOURCES[stream.source].size, stream.source)
 
     @property
@@ -96,10 +96,9 @@ class Run:
         config = replace(self.config, threads=parallelism.threads)
         return replace(self, config=config, parallelism=parallelism)
 
-    def resolved(self, data: LabelledData) -> "Run":
-        """Return the run with its stream resolved for its data."""
-        stream = self.config.stream.resolve(len(data), data.source)
-        return replace(self, config=replace(self.config, stream=stream))
+    def resolved(self) -> "Run":
+        """Return the run with its stream resolved for its data, which is loaded."""
+        return replace(self, config=replace(self.config, stream=self.stream_class.resolve(self.config.stream)))
 
     def jobs(self, data: str = "", sources: Mapping[str, str | None] | None = None) -> list[Job]:
         """Return the run's jobs.

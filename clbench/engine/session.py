@@ -140,7 +140,7 @@ class RunSession:
             ResumeError: something has changed since the run started.
         """
         data = shared.load(run)  # before there is a folder: what cannot start leaves none
-        run, folder = run.resolved(data), store.create(run)
+        run, folder = run.resolved(), store.create(run)
         with contextlib.ExitStack() as stack:
             stack.enter_context(folder.in_use(options.patience))
             manifest = stored_manifest(folder)

@@ -37,9 +37,9 @@ class StreamState:
         self, stream_class: type[Stream], spec: StreamSpec, device: torch.device, agent_device: str
     ) -> tuple[spaces.Box, spaces.MultiDiscrete]:
         """Resolve the spec for its data; return the spaces of one seed's observations and actions."""
-        data = stream_class.shared_data(spec)
         self.stream_class, self.device = stream_class, device
-        self.stream_spec = spec.resolve(len(data), data.source)
+        self.stream_spec = stream_class.resolve(spec)
+        data = stream_class.shared_data(self.stream_spec)
         self.agent_spec = AgentSpec.of(self.stream_spec, data.input_shape, data.num_classes, agent_device)
         self._scoring = Classification(data.num_classes)
         self._stream: Stream | None = None

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,8 +71,8 @@ class Stream:
 
     def __init__(self, spec: StreamSpec, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.data = self.shared_data(spec).to(self.device)
-        self.spec = spec.resolve(len(self.data), self.data.source)
+        self.spec = self.resolve(spec)
+        self.data = self.shared_data(self.spec).to(self.device)
         self.seeds = tuple(check_seed(seed) for seed in seeds)
         count = self.spec.examples_per_task
         self._rows = [generator(seed, "subsample").permutation(len(self.data))[:count] for seed in self.seeds]
@@ -125,6 +125,13 @@ class Stream:
     def shared_data(cls, spec: StreamSpec) -> LabelledData:
         """Return `load_data(spec)`, loaded on the process's first call only."""
         return CACHE.get(cls.data_key(spec), lambda: cls.load_data(spec))
+
+    @classmethod
+    def resolve(cls, spec: StreamSpec) -> StreamSpec:
+        """Return the spec with all options and a known `num_samples`."""
+        spec = replace(spec, options={**cls.options, **spec.options})
+        data = cls.shared_data(spec)
+        return spec.resolve(len(data), data.source)
 
     @property
     def done(self) -> bool:
