@@ -42,7 +42,7 @@ def trajectories(decisions: History, indices: Sequence[int], first_step: int) ->
     A bound is recorded where it is `inf` and where the layer is dead, too.
 
     Args:
-        decisions: all that are kept.
+        decisions: those of the task, and maybe earlier ones.
         indices: those of the task.
         first_step: steps before the task.
     """
@@ -66,7 +66,7 @@ def shares(decisions: History, indices: Sequence[int], step: int) -> Iterator[Me
     """Yield the shares of decisions at which a layer was dead or above a bound, and the predicted loss of trainability.
 
     Args:
-        decisions: all that are kept.
+        decisions: those of the task, and maybe earlier ones.
         indices: those of the task.
         step: the task's last.
     """

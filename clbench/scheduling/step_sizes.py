@@ -39,10 +39,10 @@ class StepSizes:
     ) -> None:
         self._optimizers, self._layers = optimizers_of(optimizer), list(layers)
         self._layer_index = {name: index for index, names in enumerate(layers.values()) for name in names}
-        kept = [_find(network, single) for single in self._optimizers]
-        for groups in kept if split_groups else ():
-            if isinstance(groups, list):
-                groups[:] = self._split(network, groups)
+        holders = [_find(network, single) for single in self._optimizers]
+        for holder in holders if split_groups else ():
+            if isinstance(holder, list):
+                holder[:] = self._split(network, holder)
 
     def multiply(self, network: Network, factor: torch.Tensor) -> None:
         """Multiply the step sizes in place.
@@ -126,7 +126,7 @@ def _find(network: Network, optimizer: OneOptimizer) -> torch.Tensor | MutableMa
         )
     if network.stacked and network.count > 1:
         raise OptionError(
-            f"{kind_of(optimizer)} has one step size for {network.count} networks: give each network its own "
+            f"{kind_of(optimizer)} has one step size for {network.count} networks: give each network a separate "
             "optimizer, or make `step_sizes` a tensor `(L, S)`"
         )
     return groups

@@ -76,8 +76,8 @@ class Trackers:
                 saved = {"ids": {}, "tasks": {}, **folder.kept(name)}
                 logged = saved["tasks"]
                 rest = {
-                    title: own
-                    for title, own in series.items()
+                    title: entry
+                    for title, entry in series.items()
                     if logged.get(title, 0) < spec.stream.num_tasks
                 }
                 run = self._runs[name] = TrackedRun(folder.path, config, rest, saved["ids"], logged, note)
