@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 
@@ -20,20 +19,13 @@ TRAJECTORIES = (
 POINTS_PER_TASK = 20  # of a trajectory; a task of `standard` has 585 decisions
 
 
-class Measurement(NamedTuple):
-    """An indicator's values at a step of a task (from 1), one per seed, and which of them are recorded."""
-
-    step: int
-    layer: str
-    indicator: str
-    values: list[float]
-    defined: list[bool]
+Measurement = tuple[int, str, str, list[float | None]]
+"""Step of a task (from 1), layer, indicator, and a value per seed; None is not recorded."""
 
 
-def measurement(step: int, layer: str, indicator: str, values: torch.Tensor) -> Measurement:
-    """Return a measurement of values `(S,)`, of which the finite ones are recorded."""
-    numbers = values.reshape(-1).tolist()
-    return Measurement(step, layer, indicator, numbers, [math.isfinite(number) for number in numbers])
+def finite(values: torch.Tensor) -> list[float | None]:
+    """Return values, None where they are not finite."""
+    return [value if math.isfinite(value) else None for value in values.reshape(-1).tolist()]
 
 
 def trajectories(decisions: History, indices: Sequence[int], first_step: int) -> Iterator[Measurement]:
@@ -42,7 +34,7 @@ def trajectories(decisions: History, indices: Sequence[int], first_step: int) ->
     A bound is recorded where it is `inf` and where the layer is dead, too.
 
     Args:
-        decisions: all that are kept.
+        decisions: those of the task, and maybe earlier ones.
         indices: those of the task.
         first_step: steps before the task.
     """
@@ -58,15 +50,20 @@ def trajectories(decisions: History, indices: Sequence[int], first_step: int) ->
         values, recorded = column.tolist(), defined.tolist()
         for index in indices:
             step = decisions.positions[index].step - first_step
-            for layer, *seeds in zip(decisions.layers, values[index], recorded[index], strict=True):
-                yield Measurement(step, layer, name, *seeds)
+            for layer, seeds, keep in zip(decisions.layers, values[index], recorded[index], strict=True):
+                yield (
+                    step,
+                    layer,
+                    name,
+                    [value if kept else None for value, kept in zip(seeds, keep, strict=True)],
+                )
 
 
 def shares(decisions: History, indices: Sequence[int], step: int) -> Iterator[Measurement]:
     """Yield the shares of decisions at which a layer was dead or above a bound, and the predicted loss of trainability.
 
     Args:
-        decisions: all that are kept.
+        decisions: those of the task, and maybe earlier ones.
         indices: those of the task.
         step: the task's last.
     """
@@ -76,13 +73,13 @@ def shares(decisions: History, indices: Sequence[int], step: int) -> Iterator[Me
 
     dead = (column("gradient_squares") == 0).double().mean(dim=0)
     for layer, share in zip(decisions.layers, dead, strict=True):
-        yield measurement(step, layer, "dead_decisions", share)
+        yield step, layer, "dead_decisions", finite(share)
     effective = column("effective_step_size")
     for kind in ("combined", "noise", "volatility"):
         bound = column(f"{kind}_bound")
         known = ~(torch.isnan(bound) | torch.isnan(effective))
         above = (known & (effective > bound)).sum(dim=0).double() / known.sum(dim=0)
         for layer, share in zip(decisions.layers, above, strict=True):
-            yield measurement(step, layer, f"{kind}_violations", share)
+            yield step, layer, f"{kind}_violations", finite(share)
         rho = predicted_loss_of_trainability(effective, bound)
-        yield measurement(step, WHOLE, "rho" if kind == "combined" else f"rho_{kind}", rho)
+        yield step, WHOLE, "rho" if kind == "combined" else f"rho_{kind}", finite(rho)

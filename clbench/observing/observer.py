@@ -8,7 +8,7 @@ from clbench.indicators import LayerChoice
 from clbench.indicators.borrowing import untouched
 from clbench.indicators.networks import Network
 from clbench.observing.agents import AgentView, is_monitored, tensors
-from clbench.observing.decisions import Measurement, measurement, shares, trajectories
+from clbench.observing.decisions import Measurement, finite, shares, trajectories
 from clbench.observing.registry import BOUNDS, CURVATURE, Snapshot, find_indicator
 from clbench.records import IndicatorRecord, Undefined
 from clbench.scheduling import StepSizeMonitor
@@ -116,9 +116,9 @@ class Observer:
         decisions, steps = scheduler.decisions, scheduler.steps - self._start
         indices = [index for index, at in enumerate(decisions.positions) if at.step > self._start]
         if indices:
-            for point in trajectories(decisions, indices, self._start):
-                if point.indicator not in self._indicators or point.step not in self._measured:
-                    yield from self._records(task, point)
+            for step, layer, name, values in trajectories(decisions, indices, self._start):
+                if name not in self._indicators or step not in self._measured:  # else it is recorded already
+                    yield from self._records(task, (step, layer, name, values))
             for share in shares(decisions, indices, steps):
                 yield from self._records(task, share)
         elif not self._noted_no_decisions:
@@ -182,7 +182,7 @@ class Observer:
                 continue
             self._measured.add(step)
             for layer, values in measures.items():
-                yield from self._records(task, measurement(step, layer, indicator, values))
+                yield from self._records(task, (step, layer, indicator, finite(values)))
 
     def _snapshot(self, obs: object, targets: object) -> Snapshot:
         agent = self._agent
@@ -193,10 +193,9 @@ class Observer:
         return Snapshot(network, optimizer, agent.loss_fn, agent.penalty, *batch, self._seeds, hessian)
 
     def _records(self, task: int, measured: Measurement) -> Iterator[IndicatorRecord]:
-        """Yield a record per seed, where the value is defined."""
-        step, layer, indicator, values, defined = measured
-        for seed, value, is_defined in zip(self._seeds, values, defined, strict=True):
-            if is_defined:
+        step, layer, indicator, values = measured
+        for seed, value in zip(self._seeds, values, strict=True):
+            if value is not None:
                 yield IndicatorRecord(self._name, seed, task, step, layer, indicator, value)
 
     def _undefined(self, indicator: str, error: Exception) -> Undefined:

@@ -41,13 +41,13 @@ def legend(figure: "Figure", columns: int = 4) -> None:
         handles, labels = axes.get_legend_handles_labels()
         lines |= dict(zip(labels, handles, strict=True))
     if lines:
-        place: dict[str, Any] = {
+        options: dict[str, Any] = {
             "loc": "outside lower left",
             "ncols": columns,
             "frameon": False,
             "fontsize": 9,
         }
-        figure.legend(list(lines.values()), list(lines), **place)
+        figure.legend(list(lines.values()), list(lines), **options)
 
 
 def tidy(axes: "Axes") -> None:

@@ -124,18 +124,12 @@ class StepSizeMonitor:
         Returns:
             whether it was measured.
         """
-        decision = self._measure_if_due(loss_fn, inputs, targets)
+        if not self._count():
+            return False
+        decision = self.measure(loss_fn, inputs, targets)
         if decision is not None:
             self.decisions.append(self._position, decision)
         return decision is not None
-
-    def _measure_if_due(
-        self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor
-    ) -> Decision | None:
-        if not self._count():
-            return None
-        with untouched("the scheduler", self.model):
-            return self.measure(loss_fn, inputs, targets)
 
     def _count(self) -> bool:
         """Return whether a decision is due at this step, which is counted."""
@@ -164,19 +158,15 @@ class StepSizeMonitor:
             self.decisions.append_replayed(self._position)
 
     def measure(self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor) -> Decision | None:
-        """Measure on a batch, without counting a step.
-
-        Args:
-            loss_fn: as for `step`.
-            inputs: as for `step`.
-            targets: as for `step`.
+        """Measure on a batch, without counting a step. Args are those of `step`.
 
         Returns:
             what was measured, with a factor of 1; None while no second moment has had an update.
-
-        Raises:
-            OptionError: other parameters are trained than at construction.
         """
+        with untouched("the scheduler", self.model):
+            return self._measure(loss_fn, inputs, targets)
+
+    def _measure(self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor) -> Decision | None:
         network = self.network = self.network.current()
         states = parameter_states(network, self.optimizer)
         if not any(state.adaptive and state.updated is not False for state in states.values()):

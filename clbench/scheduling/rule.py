@@ -80,9 +80,8 @@ def make_constants(**values: object) -> Constants:
         UnknownNameError: a scheduler has no such constant.
     """
     names = [field.name for field in fields(Constants)]
-    for name in values:
-        if name not in names:
-            raise UnknownNameError(f"a scheduler has no constant '{name}'.{did_you_mean(name, names)}")
+    for name in sorted(values.keys() - names):
+        raise UnknownNameError(f"a scheduler has no constant '{name}'.{did_you_mean(name, names)}")
     construct: Callable[..., Constants] = Constants  # which checks its values
     return construct(**values)
 

@@ -98,7 +98,9 @@ class PerLayerScheduler(StepSizeMonitor):
         Returns:
             whether it was measured.
         """
-        decision = self._measure_if_due(loss_fn, inputs, targets)
+        if not self._count():
+            return False
+        decision = self.measure(loss_fn, inputs, targets)
         if decision is None:
             return False
         if self._step_sizes is not None:

@@ -31,26 +31,17 @@ class StepSizes:
     """
 
     def __init__(
-        self,
-        network: Network,
-        optimizer: Optimizer,
-        layers: Mapping[str, Sequence[str]],
-        split_groups: bool,
+        self, network: Network, optimizer: Optimizer, layers: Mapping[str, Sequence[str]], split_groups: bool
     ) -> None:
         self._optimizers, self._layers = optimizers_of(optimizer), list(layers)
         self._layer_index = {name: index for index, names in enumerate(layers.values()) for name in names}
-        kept = [_find(network, single) for single in self._optimizers]
-        for groups in kept if split_groups else ():
-            if isinstance(groups, list):
-                groups[:] = self._split(network, groups)
+        holders = [_find(network, single) for single in self._optimizers]
+        for holder in holders if split_groups else ():
+            if isinstance(holder, list):
+                holder[:] = self._split(network, holder)
 
     def multiply(self, network: Network, factor: torch.Tensor) -> None:
-        """Multiply the step sizes in place.
-
-        Args:
-            network: the network as it is now.
-            factor: `(L, S)`.
-        """
+        """Multiply the step sizes in place by factors `(L, S)`; the network is given as it is now."""
         multiplied: set[int] = set()
         by_id = self._index_by_id(network)
         for optimizer in self._optimizers:
@@ -74,10 +65,7 @@ class StepSizes:
         return {id(network.trained[name]): index for name, index in self._layer_index.items()}
 
     def _owners(self, members: Iterable[Iterable[int | None]]) -> Iterator[tuple[int, int]]:
-        """Yield for each step size its index and the layer that it belongs to, if it belongs to one.
-
-        Args:
-            members: for each step size, the layers of its parameters, None for those in no layer.
+        """Yield index and layer of each step size in a layer, given the layers (or None) of its parameters.
 
         Raises:
             OptionError: several layers share a step size.
@@ -126,7 +114,7 @@ def _find(network: Network, optimizer: OneOptimizer) -> torch.Tensor | MutableMa
         )
     if network.stacked and network.count > 1:
         raise OptionError(
-            f"{kind_of(optimizer)} has one step size for {network.count} networks: give each network its own "
+            f"{kind_of(optimizer)} has one step size for {network.count} networks: give each network a separate "
             "optimizer, or make `step_sizes` a tensor `(L, S)`"
         )
     return groups
