@@ -10,12 +10,11 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from clbench.config import RunConfig
 from clbench.errors import ClbenchError, SubmissionError
 from clbench.evaluation.plan import protocol_settings
-from clbench.jsondata import to_json
+from clbench.jsondata import JSON, to_json
 from clbench.leaderboard.submission import SUBMISSIONS, TASKS, Entry, check_name, read_entry
 from clbench.records import TaskRecord
 from clbench.registration import STREAMS, lookup, resolve
@@ -151,7 +150,7 @@ def _check_text(name: str, text: str, longest: int) -> None:
         raise SubmissionError(f"{name} {_shown(text)} begins like a spreadsheet's formula")
 
 
-def _check_texts(name: str, data: Any) -> None:
+def _check_texts(name: str, data: JSON) -> None:
     """Check all texts and keys in JSON data."""
     if isinstance(data, str):
         _check_text(name, data.lstrip("-"), 1_000)  # options begin with hyphens
