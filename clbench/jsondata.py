@@ -66,7 +66,8 @@ def from_json(kind: type[T], data: JSON, name: str = "", exact: bool = False) ->
 
 
 def _convert(kind: Kind, data: JSON, name: str, exact: bool) -> JSON:
-    origin, arguments = get_origin(kind), get_args(kind)
+    origin: object = get_origin(kind)
+    arguments = get_args(kind)
     if kind is Any:
         return data
     if origin in (Union, UnionType):
@@ -76,8 +77,8 @@ def _convert(kind: Kind, data: JSON, name: str, exact: bool) -> JSON:
     if is_dataclass(kind) and isinstance(data, Mapping):
         return _convert_fields(kind, data, name, exact)
     if origin in (tuple, list) and isinstance(data, (list, tuple)):
-        items = enumerate(data)
-        return origin(_convert(arguments[0], item, f"{name}[{index}]", exact) for index, item in items)
+        items = [_convert(arguments[0], item, f"{name}[{index}]", exact) for index, item in enumerate(data)]
+        return tuple(items) if origin is tuple else items
     if origin in (dict, Mapping) and isinstance(data, Mapping):
         return {key: _convert(arguments[1], item, _join(name, key), exact) for key, item in data.items()}
     if kind is float and type(data) in (int, float):
@@ -115,9 +116,10 @@ def _join(name: str, key: object) -> str:
 
 
 def _describe(kind: Kind) -> str:
-    if get_origin(kind) is Literal:
+    origin: object = get_origin(kind)
+    if origin is Literal:
         return f"one of {', '.join(map(repr, get_args(kind)))}"
-    return NAMES.get(get_origin(kind) or kind, "an object")
+    return NAMES.get(origin or kind, "an object")
 
 
 def _short(data: object) -> str:

@@ -64,23 +64,15 @@ def read_all(folder: Path) -> Iterator[tuple[str, Entry | ClbenchError]]:
 
 
 def refuse_twin(entry: Entry, folder: Path) -> None:
-    """Raise if another submission under `folder` is of the same agent or has the same results.
-
-    Submissions that cannot be read are skipped: `check` reports them.
+    """Raise if another valid submission under `folder` is of the same agent or has the same results.
 
     Raises:
         SubmissionError: there is such a submission.
     """
-    keys = _unique_keys(entry)
-    for path in sorted((folder / SUBMISSIONS).glob("[!.]*")):
-        if path.name == entry.name:
-            continue
-        try:
-            taken = _unique_keys(read_entry(path))
-        except (ClbenchError, KeyError):
-            continue
-        for what, _ in (key for key in keys if key in taken):
-            raise SubmissionError(f"'{path.name}' has {what} already, and each is ranked once")
+    for name, other in read_all(folder):
+        shared = set(_unique_keys(entry)) & set(_unique_keys(other)) if isinstance(other, Entry) else ()
+        for what, _ in shared if name != entry.name else ():
+            raise SubmissionError(f"'{name}' has {what} already, and each is ranked once")
 
 
 def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
