@@ -1,6 +1,5 @@
 """`python -m clbench.compare RUN ...`: agents of one run or several compared seed by seed."""
 
-import csv
 import math
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from clbench.intervals import ENOUGH_SEEDS
 from clbench.places import SOMEWHERE, recorded
 from clbench.report.console import make_console
 from clbench.results import find_runs
-from clbench.results.files import write_whole
+from clbench.results.files import write_text_whole, write_whole
 from clbench.scoring import SCORES, Estimate
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str]) -> int:
+    import pandas as pd
+
     parser = build_parser()
     options = parser.read(arguments)
     if not options.runs:
@@ -76,7 +77,8 @@ def _main(arguments: Sequence[str]) -> int:
     comparison = compare(entries, options.reference, options.score, options.agent, options.mix)
     written = []  # first, since the reader of what is printed may stop early
     if options.csv is not None:
-        write_whole(Path(options.csv), lambda path: _write_csv(path, comparison))
+        rows = pd.DataFrame([_csv_row(row, comparison) for row in comparison.rows])
+        write_text_whole(Path(options.csv), rows.to_csv(index=False, lineterminator="\n"))
         written.append(options.csv)
     if options.out is not None:
         kind = Path(options.out).suffix[1:]
@@ -161,16 +163,8 @@ def explanation(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _write_csv(path: Path, comparison: Comparison) -> None:
-    rows = [_csv_row(row, comparison) for row in comparison.rows]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _csv_row(row: Row, comparison: Comparison) -> dict[str, str | int | float]:
-    cells: dict[str, str | int | float] = {
+def _csv_row(row: Row, comparison: Comparison) -> dict[str, object]:
+    cells: dict[str, object] = {
         "entry": row.entry.label,
         "run": _recorded_run(row.entry.run),
         "agent": row.entry.agent,
@@ -181,8 +175,7 @@ def _csv_row(row: Row, comparison: Comparison) -> dict[str, str | int | float]:
     }
     for name in comparison.scores:
         for key, estimate in ((name, row.scores[name]), (f"{name}_difference", row.differences[name])):
-            values = {key: estimate.mean, f"{key}_low": estimate.low, f"{key}_high": estimate.high}
-            cells |= {column: "" if math.isnan(value) else value for column, value in values.items()}
+            cells |= {key: estimate.mean, f"{key}_low": estimate.low, f"{key}_high": estimate.high}
     return cells | {"not_the_same": comparison.mismatch}
 
 

@@ -98,7 +98,9 @@ class Run:
 
     def resolved(self) -> "Run":
         """Return the run with its stream resolved for its data, which is loaded."""
-        return replace(self, config=replace(self.config, stream=self.stream_class.resolve(self.config.stream)))
+        return replace(
+            self, config=replace(self.config, stream=self.stream_class.resolve(self.config.stream))
+        )
 
     def jobs(self, data: str = "", sources: Mapping[str, str | None] | None = None) -> list[Job]:
         """Return the run's jobs.

@@ -10,13 +10,12 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from clbench.checks import check_choice
 from clbench.config import RunConfig
 from clbench.engine.requests import protocol_settings
 from clbench.errors import ClbenchError, SubmissionError
-from clbench.jsondata import to_json
+from clbench.jsondata import JSON, to_json
 from clbench.leaderboard.submission import SUBMISSIONS, TASKS, Entry, check_name, read_entry
 from clbench.records import TaskRecord
 from clbench.registration import STREAMS, lookup, resolve
@@ -66,23 +65,15 @@ def read_all(folder: Path) -> Iterator[tuple[str, Entry | ClbenchError]]:
 
 
 def refuse_twin(entry: Entry, folder: Path) -> None:
-    """Raise if another submission under `folder` is of the same agent or has the same results.
-
-    Submissions that cannot be read are skipped: `check` reports them.
+    """Raise if another valid submission under `folder` is of the same agent or has the same results.
 
     Raises:
         SubmissionError: there is such a submission.
     """
-    keys = _unique_keys(entry)
-    for path in sorted((folder / SUBMISSIONS).glob("[!.]*")):
-        if path.name == entry.name:
-            continue
-        try:
-            taken = _unique_keys(read_entry(path))
-        except (ClbenchError, KeyError):
-            continue
-        for what, _ in (key for key in keys if key in taken):
-            raise SubmissionError(f"'{path.name}' has {what} already, and each is ranked once")
+    for name, other in read_all(folder):
+        shared = set(_unique_keys(entry)) & set(_unique_keys(other)) if isinstance(other, Entry) else ()
+        for what, _ in shared if name != entry.name else ():
+            raise SubmissionError(f"'{name}' has {what} already, and each is ranked once")
 
 
 def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
@@ -152,7 +143,7 @@ def _check_text(name: str, text: str, longest: int) -> None:
         raise SubmissionError(f"{name} {_shown(text)} begins like a spreadsheet's formula")
 
 
-def _check_texts(name: str, data: Any) -> None:
+def _check_texts(name: str, data: JSON) -> None:
     """Check all texts and keys in JSON data."""
     if isinstance(data, str):
         _check_text(name, data.lstrip("-"), 1_000)  # options begin with hyphens
