@@ -9,24 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from clbench.plotting.curves import draw as draw_line
+from clbench.plotting.curves import draw
 from clbench.plotting.indicators import BOUNDS, DEAD, against_bounds, dead_shares
 from clbench.plotting.style import legend, look, new_figure, tidy
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, select
 
-__all__ = [
-    "BOUND_LINES",
-    "accuracy_figure",
-    "draw_accuracies",
-    "draw_bounds",
-    "draw_estimates",
-    "draw_line",
-    "draw_step_sizes",
-    "grid",
-    "legend",
-    "title_panel",
-]
-
+draw_line, draw_legend = draw, legend
 BOUND_LINES = ("effective_step_size", *BOUNDS)
 """What `draw_bounds` draws."""
 LOGARITHMIC = 3  # values that differ by more than this factor get a logarithmic axis
@@ -96,10 +84,10 @@ def draw_bounds(axes: Axes, data: pd.DataFrame, **labels: str) -> None:
 def accuracy_figure(name: str) -> Callable[[pd.DataFrame, str], Figure]:
     """Return a function that draws task accuracy: a panel per learner, a line per value of the column `name`."""
 
-    def draw(data: pd.DataFrame, title: str) -> Figure:
+    def draw_figure(data: pd.DataFrame, title: str) -> Figure:
         figure, axes = grid(title, 1, data["learner"].nunique(), sharey=True, height=3.0)
         draw_accuracies(axes[0], data, name)
-        legend(figure)
+        draw_legend(figure)
         return figure
 
-    return draw
+    return draw_figure

@@ -74,13 +74,12 @@ class Scale:
     @property
     def summary(self) -> str:
         """Tasks, epochs and seeds in words."""
-        seeds = PROTOCOLS[self.protocol].seeds if self.seeds is None else self.seeds
-        number = len(seeds) if isinstance(seeds, tuple) else seeds
-        tasks = self.changes.get("num_tasks", PROTOCOLS[self.protocol].num_tasks)
-        return (
-            f"{self.name}: {tasks} task{'s' * (tasks != 1)} x {self.epochs(1)} epochs, "
-            f"{number} seed{'s' * (number != 1)}"
+        seeds = (
+            len(self.seeds) if isinstance(self.seeds, tuple) else self.seeds or PROTOCOLS[self.protocol].seeds
         )
+        tasks = self.changes.get("num_tasks", PROTOCOLS[self.protocol].num_tasks)
+        length = f"{tasks} task{'s' * (tasks != 1)} x {self.epochs(1)} epochs"
+        return f"{self.name}: {length}, {seeds} seed{'s' * (seeds != 1)}"
 
     @property
     def images(self) -> int:

@@ -33,7 +33,7 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
     drawing.draw_line(right, by_task(data), 0, ACCURACY)
     drawing.title_panel(right, ACCURACY)
     right.set_ylim(0, 1.02)
-    drawing.legend(figure)
+    drawing.draw_legend(figure)
     return figure
 
 
@@ -45,7 +45,7 @@ def draw_variants(data: pd.DataFrame, title: str) -> Drawing:
         for panel, scheduler in zip(row, schedulers, strict=True):
             drawing.draw_bounds(panel, data, learner=learner, variant=scheduler)
             drawing.title_panel(panel, f"{learner} · {scheduler}")
-    drawing.legend(figure)
+    drawing.draw_legend(figure)
     return figure
 
 

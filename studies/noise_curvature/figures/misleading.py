@@ -148,7 +148,7 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
         if not column:
             upper.set_ylabel(ACCURACY, fontsize=8)
         lower.set_ylabel(panel.name, fontsize=8)
-    drawing.legend(figure)
+    drawing.draw_legend(figure)
     return figure
 
 

@@ -64,7 +64,7 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
             drawing.draw_line(panel, predicted, 1, "predicted: 1 - rho, in the range of the actual")
             drawing.title_panel(panel, f"{learner} · {name}")
         row[0].set_ylabel(ACCURACY, fontsize=8)
-    drawing.legend(figure)
+    drawing.draw_legend(figure)
     return figure
 
 

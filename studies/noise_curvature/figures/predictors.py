@@ -90,7 +90,7 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
     return figure
 
 
-FIGURE = Figure(
+PREDICTORS = Figure(
     name="predictors",
     title=f"Which indicator predicts? Blue: the paper's single indicators; {ACCURACY}: of the task itself",
     by=("configuration",),

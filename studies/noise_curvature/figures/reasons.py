@@ -122,7 +122,7 @@ def _counts(images: "pd.Series[str]") -> "pd.Series[int]":
     return images.str.split().str[0].str.replace(",", "").astype(int)
 
 
-FIGURE = Figure(
+REASONS = Figure(
     name="reasons",
     title="Why may results differ? Scheduled learners with one thing changed at a time; last tenth of tasks",
     by=BY,

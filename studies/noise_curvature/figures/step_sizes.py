@@ -46,7 +46,7 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
         drawing.draw_step_sizes(panel, {str(layer): line for layer, line in rows.groupby("layer")})
         drawing.title_panel(panel, learner)
     axes[0, 0].set_ylabel("step size")
-    drawing.legend(figure)
+    drawing.draw_legend(figure)
     return figure
 
 
@@ -63,7 +63,7 @@ def draw_controllers(data: pd.DataFrame, title: str) -> Drawing:
         }
         drawing.draw_step_sizes(panel, lines, first=len(COMPARED))
     axes[1, 0].set_ylabel("step size")
-    drawing.legend(figure)
+    drawing.draw_legend(figure)
     return figure
 
 
