@@ -376,25 +376,22 @@ def environment(stream: StreamSpec, lockstep: int | None, device: str) -> Any:
     return StreamVectorEnv(stream.id, num_envs=lockstep, device=device, **overrides)
 
 
-def _build(
-    owners: Sequence[Any], jobs: Sequence[Job], spec: AgentSpec, vectorized: bool
-) -> tuple[Any, list[Any]]:
+def _build(owners: Sequence[Any], jobs: Sequence[Job], spec: AgentSpec, lockstep: bool) -> tuple[Any, Any]:
     """Return what acts and learns for all jobs, and each job's agent."""
-    names, seeds = ", ".join(job.agent.name for job in jobs), [job.seeds for job in jobs]
+    names, seeds = ", ".join(job.agent.name for job in jobs), jobs[0].seeds if lockstep else jobs[0].seeds[0]
     try:
         if len(jobs) == 1:
-            agent = owners[0](spec, seeds[0] if vectorized else seeds[0][0], **jobs[0].agent.arguments)
+            agent = owners[0](spec, seeds, **jobs[0].agent.arguments)
             return agent, [agent]
-        members = [
-            MemberSpec(owner, job.seeds, job.agent.arguments) for owner, job in zip(owners, jobs, strict=True)
-        ]
+        pairs = zip(owners, jobs, strict=True)
+        members = [MemberSpec(owner, job.seeds, job.agent.arguments) for owner, job in pairs]
         population, agents = owners[0].together(spec, members)
         return population, agents
     except ClbenchError as error:
         raise AgentError(f"{names}: {error}") from error
     except (Exception, SystemExit) as error:
-        where = f"(seed {seeds[0] if vectorized else seeds[0][0]}, when constructed)"
-        raise AgentError(f"{names} raised {type(error).__name__}: {error} {where}") from error
+        what = f"{type(error).__name__}: {error}"
+        raise AgentError(f"{names} raised {what} (seed {seeds}, when constructed)") from error
 
 
 def importable(owner: type) -> bool:
