@@ -15,7 +15,7 @@ from clbench.config import RunConfig
 from clbench.errors import ClbenchError, SubmissionError
 from clbench.evaluation.plan import protocol_settings
 from clbench.jsondata import JSON, to_json
-from clbench.leaderboard.submission import SUBMISSIONS, TASKS, Entry, check_name, read_entry
+from clbench.leaderboard.submission import SUBMISSIONS, TASKS, About, Entry, check_name, read_entry
 from clbench.records import TaskRecord
 from clbench.registration import STREAMS, lookup, resolve
 from clbench.results import RunManifest
@@ -95,7 +95,7 @@ def check_entry(entry: Entry) -> None:
     """
     data, seeds = entry.submission, entry.submission.run.config.seeds
     check_name(data.name)
-    check_words(data.paper, data.code, data.contact, data.tuned, data.licence)
+    check_about(data.about)
     _check_agent(entry)
     _check_run(data.run)
     spec = _check_stream(data.run)
@@ -115,21 +115,21 @@ def check_entry(entry: Entry) -> None:
         raise SubmissionError("cost: both numbers must be above 0")
 
 
-def check_words(paper: str, code: str, contact: str, tuned: str, licence: str) -> None:
-    """Raise unless a submission's addresses, texts and licence are acceptable.
+def check_about(about: About) -> None:
+    """Raise unless addresses, texts and licence are acceptable.
 
     Raises:
         SubmissionError: one is not; the text names it.
     """
-    for name, url in (("paper", paper), ("code", code)):
+    for name, url in (("paper", about.paper), ("code", about.code)):
         if url and (len(url) > 400 or not URL.fullmatch(url)):
             raise SubmissionError(
                 f"{name} {_shown(url)} is not a plain web address: give https://host/path in ASCII"
             )
-    _check_text("contact", contact, 200)
-    _check_text("tuned", tuned, 400)
-    if licence not in LICENCES:
-        raise SubmissionError(f"licence {_shown(licence)}: give one of {', '.join(LICENCES)}")
+    _check_text("contact", about.contact, 200)
+    _check_text("tuned", about.tuned, 400)
+    if about.licence not in LICENCES:
+        raise SubmissionError(f"licence {_shown(about.licence)}: give one of {', '.join(LICENCES)}")
 
 
 def _check_text(name: str, text: str, longest: int) -> None:
