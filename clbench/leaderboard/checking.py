@@ -70,9 +70,10 @@ def refuse_twin(entry: Entry, folder: Path) -> None:
         SubmissionError: there is such a submission.
     """
     for name, other in read_all(folder):
-        shared = set(_unique_keys(entry)) & set(_unique_keys(other)) if isinstance(other, Entry) else ()
-        for what, _ in shared if name != entry.name else ():
-            raise SubmissionError(f"'{name}' has {what} already, and each is ranked once")
+        taken = _unique_keys(other) if isinstance(other, Entry) and name != entry.name else []
+        for what, key in _unique_keys(entry):
+            if (what, key) in taken:
+                raise SubmissionError(f"'{name}' has {what} already, and each is ranked once")
 
 
 def _unique_keys(entry: Entry) -> list[tuple[str, object]]:

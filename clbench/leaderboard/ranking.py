@@ -29,7 +29,6 @@ class Row:
 
     @property
     def seeds(self) -> int:
-        """How many seeds it has."""
         return len(self.entry.submission.run.config.seeds)
 
     def score(self, name: str) -> Estimate:

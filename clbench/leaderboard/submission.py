@@ -75,7 +75,6 @@ class Submission:
 
     @property
     def agent(self) -> str:
-        """The agent's name."""
         return self.run.config.agent.name
 
     @property
@@ -104,7 +103,6 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The submission's name."""
         return self.submission.name
 
     @functools.cached_property
