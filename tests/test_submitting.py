@@ -19,7 +19,7 @@ from clbench.leaderboard import submitting
 from clbench.leaderboard.checking import IMAGES
 from clbench.leaderboard.cli import main
 from clbench.leaderboard.cost import relative_cost
-from clbench.leaderboard.submission import Cost, read_entry
+from clbench.leaderboard.submission import About, Cost, read_entry
 from clbench.leaderboard.submitting import submit
 from clbench.leaderboard.verifying import Verdict
 from clbench.loading import bundled_file, load_agent, source_of
@@ -94,7 +94,11 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     ours, mine = (read_entry(Path("leaderboard/submissions") / name).submission for name in ("ours", "mine"))
     command = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["command"]
     assert list(ours.run.command) == command
-    assert (mine.agent, mine.run.agent_source.class_, mine.tuned) == ("mine.py", "mine:Agent", "by hand")
+    assert (mine.agent, mine.run.agent_source.class_, mine.about.tuned) == (
+        "mine.py",
+        "mine:Agent",
+        "by hand",
+    )
     assert str(tmp_path) not in mine.to_json()
     assert ours.cost.relative_to_vanilla > 0
     assert main(["check"]) == 0
@@ -282,7 +286,7 @@ def test_what_would_not_pass_is_not_written(tmp_path, cheap):
 )
 def test_words_are_checked_first(tmp_path, words, fault):
     with pytest.raises(SubmissionError, match=fault):
-        submit(tmp_path / "nowhere", tmp_path, "a", **words)
+        submit(tmp_path / "nowhere", tmp_path, "a", About(**words))
 
 
 def test_cost_is_that_of_the_same_agent_and_of_a_dearer_one(tiny):

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from clbench.command_line import Parser, run_command
@@ -49,9 +50,7 @@ def build_parser() -> Parser:
         help="how hyperparameters were tuned on this stream, if they were",
     )
     add("--data-dir", metavar="DIR", help="folder with MNIST/raw/, if the run does not say which")
-    add(
-        "--replace", action="store_true", dest="replace_it", help="replace an older submission with this name"
-    )
+    add("--replace", action="store_true", help="replace an older submission with this name")
     command("check", "check all submissions")
     add = command("verify", "run a part of a submission again (this runs its code)").add_argument
     add("name", metavar="NAME")
@@ -74,25 +73,24 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _submit(options: argparse.Namespace, folder: Path) -> int:
+    from clbench.leaderboard.submission import About
     from clbench.leaderboard.submitting import submit
 
-    named = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("command", "debug", "folder", "run", "name")
-    }
     made = submit(
         Path(options.run),
         folder,
         options.name,
+        About(**{item.name: getattr(options, item.name) for item in fields(About)}),
+        agent=options.agent,
+        data_dir=options.data_dir,
+        replace_it=options.replace,
         say=lambda text: print(text, file=sys.stderr, flush=True),
-        **named,
     )
     config = made.run.config
     cost = f"a step costs {made.cost.relative_to_vanilla:.2f} of vanilla's" if made.cost else "not verifiable"
     print(
         f"checked: {len(config.seeds)} seeds x {config.stream.num_tasks} tasks complete, "
-        f"{made.file} attached ({made.licence}), {cost}"
+        f"{made.file} attached ({made.about.licence}), {cost}"
     )
     print(f"wrote {folder}/submissions/{made.name}/   next: check, build, commit it and open a pull request")
     return 0

@@ -43,7 +43,6 @@ class StoredRun:
 
     @property
     def agent(self) -> str:
-        """The agent's name."""
         return self.manifest.config.agent.name
 
     @property
