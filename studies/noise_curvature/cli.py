@@ -118,11 +118,15 @@ def _scale(options: argparse.Namespace) -> Scale:
     return Scale(options.protocol, listed, changes, options.device, indicators)
 
 
-def _find_runs(figures: Iterable[Figure], scale: Scale, folder: Path) -> dict[str, dict[Key, Run]]:
+def _find_runs(figures: Collection[Figure], scale: Scale, folder: Path) -> dict[str, dict[Key, Run]]:
     """Return the runs that figures need, by figure and key in it, with their present state."""
-    requests = {figure.name: figure.requests(scale) for figure in figures}
-    runs = find_runs({(name, key): one for name, own in requests.items() for key, one in own.items()}, folder)
-    return {name: {key: runs[name, key] for key in own} for name, own in requests.items()}
+    runs: dict[str, dict[Key, Run]] = {figure.name: {} for figure in figures}
+    requests = {
+        (figure.name, key): request for figure in figures for key, request in figure.requests(scale).items()
+    }
+    for (name, key), run in find_runs(requests, folder).items():
+        runs[name][key] = run
+    return runs
 
 
 def _reproduce(
