@@ -48,7 +48,12 @@ def build_parser() -> Parser:
     add("what", nargs="*", metavar="FIGURE", help="figures, all, list or claims")
     add("--protocol", default="quick", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)")
     add("--seeds", metavar="N|A,B,...", help="how many, or which (default: the protocol's, 3)")
-    add("--out", default="results/reproduction", metavar="DIR", help="for the results (default: %(default)s)")
+    add(
+        "--out",
+        default="results/reproduction",
+        metavar="DIR",
+        help="folder of the results (default: %(default)s)",
+    )
     add("--runs", metavar="DIR", help="folder of the runs (default: runs/ in --out)")
     add("--indicators", default="", metavar="LIST", help="file.py:function, measured besides all others")
     add("--source", metavar="NAME", help="embedded (5,000 images) or torchvision (60,000)")
@@ -142,7 +147,8 @@ def _reproduce(
     runs = distinct(run for named in _find_runs(figures, scale, folder).values() for run in named.values())
     seeds = sum(run.seeds for run in runs)
     steps, left = estimate_work(runs, folder, options.workers, measure=options.dry_run)
-    console.print(f"{len(runs)} runs · {seeds} seeds in all · {steps:,} steps\n{left}", soft_wrap=True)
+    number = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    console.print(f"{number} · {seeds} seeds in all · {steps:,} steps\n{left}", soft_wrap=True)
     if options.dry_run:
         rows = [(run.label, run.seeds, run.status, run.folder.name) for run in runs]
         console.print(_table(("run", "seeds", "state", "folder"), rows))
