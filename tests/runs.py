@@ -1,4 +1,6 @@
-"""Run folders made by hand: no training."""
+"""Run folders made by hand, without training, and what is in them."""
+
+import json
 
 from clbench.comparing import Entry
 from clbench.records import TaskRecord
@@ -63,3 +65,15 @@ def write(path, levels, **changes):
     folder.write_run(facts(tuple(levels), **changes))
     folder.write_tasks(records(levels))
     return folder
+
+
+def manifest_in(path):
+    """The manifest in a run folder."""
+    return RunFolder(path).read_manifest()
+
+
+def edit_json(path, change):
+    """Let `change` edit the JSON data in a file."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
