@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 import clbench
+from clbench.commands.main import main_of
 from clbench.errors import AgentError, OptionError, UnknownNameError
-from clbench.evaluation.cli import main
 from clbench.results import RunFolder
 from clbench.scoring import seed_scores
 from clbench.tracking import TRACKERS, check_trackers
 from tests.cases import SHORT
+from tests.runs import manifest_in
 
 pytestmark = [
     pytest.mark.process,  # W&B starts one
@@ -225,12 +226,13 @@ def test_a_tracker_holds_what_the_tables_do(logged, tracker):
 def test_runs_say_what_they_are_of(logged):
     _, runs = mlflow_runs(logged.folder)
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    (agent,) = logged.spec.agents
+    (config,) = logged.configs
+    agent = config.agent
     own = runs[f"{agent.name} seed 1"].data.params
     wanted = {
         "arguments.step_size": "0.01",
         "stream.id": "RandomLabelMNIST-v0",
-        "versions.torch": RunFolder(logged.folder).read_run()["versions"]["torch"],
+        "versions.torch": manifest_in(logged.folder).versions["torch"],
     }
     assert wanted.items() <= own.items()
     assert runs[logged.folder.name].data.params["protocol"] == "quick"
@@ -244,7 +246,7 @@ def test_runs_say_what_they_are_of(logged):
 def test_through_workers_from_the_command_line(tmp_path, capsys):
     flags = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
     out = ["--out", str(tmp_path), "--quiet", "--indicators", "none"]
-    assert main(["agents.vanilla", *flags, *out, "--seeds", "7,", "--log", "tensorboard"]) == 0
+    assert main_of("evaluate", ["agents.vanilla", *flags, *out, "--seeds", "7,", "--log", "tensorboard"]) == 0
     folder = RunFolder(Path(capsys.readouterr().out.strip()))
     found = in_tensorboard(folder.path)
     assert {
@@ -255,11 +257,11 @@ def test_through_workers_from_the_command_line(tmp_path, capsys):
     } == pytest.approx({(one.seed, one.task): one.accuracy for one in folder.read_tasks()})
 
 
-# Broken off.
+# Failed and resumed.
 
 
-def broken_off(out, log, settings, seeds):
-    """Break seed 1 off, after step 5 of its last task; return the folder and who goes on."""
+def failed_run(out, log, settings, seeds):
+    """Let seed 1 fail after step 5 of its last task; return the folder, and the agent to resume with."""
     failing = [True]
 
     def at_step(seed, steps):
@@ -273,12 +275,12 @@ def broken_off(out, log, settings, seeds):
     return caught.value.evaluation.folder, agent
 
 
-def test_going_on_logs_the_rest_and_nothing_twice(results):
-    folder, agent = broken_off(results, list(TRACKERS), TINY, 2)
+def test_resuming_logs_the_rest_and_nothing_twice(results):
+    folder, agent = failed_run(results, list(TRACKERS), TINY, 2)
     _, before = mlflow_runs(folder)
     assert Counter(run.info.status for run in before.values()) == {"FAILED": 2, "FINISHED": 1}
-    # As if it had been killed before the state of task 1 was kept: that task is learned a second time.
-    for path in (folder / "state" / "job-1").iterdir():
+    # As if it had been killed before task 1's checkpoint: that task is learned a second time.
+    for path in RunFolder(folder).checkpoints(1).folder.iterdir():
         path.unlink()
     evaluation = clbench.resume(folder, agents=[agent])
     for tracker in TRACKERS:
@@ -288,15 +290,15 @@ def test_going_on_logs_the_rest_and_nothing_twice(results):
     assert {run.info.status for run in after.values()} == {"FINISHED"}
 
 
-def test_a_tracker_that_comes_later_is_told_what_was_before(tmp_path):
-    folder, agent = broken_off(tmp_path, None, TINIER, [1])
+def test_a_tracker_that_comes_later_receives_earlier_records(tmp_path):
+    folder, agent = failed_run(tmp_path, None, TINIER, [1])
     evaluation = clbench.resume(folder, agents=[agent], log=["tensorboard"])
     assert_holds("tensorboard", evaluation)
-    assert RunFolder(folder).read_run()["log"] == ["tensorboard"]
+    assert manifest_in(folder).log == ("tensorboard",)
 
 
-def test_going_on_without_trackers(tmp_path):
-    folder, agent = broken_off(tmp_path, "tensorboard", TINIER, [1])
+def test_resuming_without_trackers(tmp_path):
+    folder, agent = failed_run(tmp_path, "tensorboard", TINIER, [1])
     clbench.resume(folder, agents=[agent], log="none")
     assert ("task_accuracy", 0) in in_tensorboard(folder)[1]
     assert ("task_accuracy", 1) not in in_tensorboard(folder)[1]
@@ -317,7 +319,7 @@ def test_a_tracker_that_fails_in_the_middle_does_not_stop_the_run(results, capsy
     assert "MlflowException" in said
     assert "metrics" in said
     assert_holds("tensorboard", evaluation)
-    assert RunFolder(evaluation.folder).read_run()["status"] == "complete"
+    assert manifest_in(evaluation.folder).status == "complete"
 
 
 def test_a_tracker_that_cannot_begin_does_not_stop_the_run(tmp_path, capsys, monkeypatch):
@@ -349,7 +351,9 @@ def test_wandb_without_a_key_works_offline_and_says_so(tmp_path, capsys, monkeyp
 def test_trackers_are_checked_before_anything_starts(tmp_path, monkeypatch, capsys):
     with pytest.raises(UnknownNameError, match="'tensorbord'.*'tensorboard'"):
         clbench.evaluate("agents.vanilla", out=tmp_path / "out", log="wandb, tensorbord")
-    assert main(["agents.vanilla", "--out", str(tmp_path / "out"), "--log", "none,mlflow"]) == 2
+    assert (
+        main_of("evaluate", ["agents.vanilla", "--out", str(tmp_path / "out"), "--log", "none,mlflow"]) == 2
+    )
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     for part in ("'none'", *TRACKERS):

@@ -1,4 +1,4 @@
-"""`clbench evaluate AGENT ...`"""
+"""`clbench evaluate AGENT ...`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`clbench list [streams|agents|protocols]`"""
+"""`clbench list [streams|agents|protocols]`."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`clbench resume FOLDER`"""
+"""`clbench resume FOLDER`."""
 
 from pathlib import Path
 from typing import Any

@@ -55,7 +55,10 @@ class RunMonitor:
         self._seeds = [seed for job in jobs for seed in job.config.seeds]
         self._order = {seed: index for index, seed in enumerate(self._seeds)}
         self._steps = [0] * len(jobs)  # lockstep steps
-        self._now: dict[int, tuple[int, float]] = {}  # task and accuracy in it, by job
+        self._task: dict[int, int] = {}  # that a job is in
+        self._accuracies: defaultdict[int, dict[int | None, float]] = defaultdict(
+            dict
+        )  # in it, by job and seed
         self._finished: defaultdict[int, list[float]] = defaultdict(list)  # accuracies of seeds, by task
         self._started = self._last_event = 0.0
         for index, job in earlier.items():
@@ -82,7 +85,8 @@ class RunMonitor:
         elif isinstance(event, Started):
             self._started = self._started or self._last_event
         elif isinstance(event, Glimpse):
-            self._steps[index], self._now[index] = event.steps, (event.task, event.accuracy)
+            self._steps[index], self._task[index] = event.steps, event.task
+            self._accuracies[index] = {None: event.accuracy}  # of all its seeds
         elif isinstance(event, Failed):
             self.failures.append((job, event))
         self.show()
@@ -98,13 +102,11 @@ class RunMonitor:
         else:
             self.tasks.append(record)
             self._trackers.take(record)
-            config = self._jobs[index].config
-            accuracies = self._finished[record.task]
-            accuracies.append(record.accuracy)
-            self._now[index] = record.task, record.accuracy
-            if record.seed == config.seeds[-1]:
-                self._steps[index] = (record.task + 1) * config.stream.steps_per_task
-                self._now[index] = record.task, fmean(accuracies[-len(config.seeds) :])
+            self._finished[record.task].append(record.accuracy)
+            self._task[index] = record.task
+            self._accuracies[index].pop(None, None)
+            self._accuracies[index][record.seed] = record.accuracy
+            self._steps[index] = (record.task + 1) * self._jobs[index].config.stream.steps_per_task
 
     @property
     def started(self) -> bool:
@@ -130,15 +132,16 @@ class RunMonitor:
         seconds = seconds if self._started else 0.0
         complete = [task for task, seeds in self._finished.items() if len(seeds) == len(self._seeds)]
         last = self._finished[max(complete)] if complete else [math.nan]
+        accuracies = [value for seeds in self._accuracies.values() for value in seeds.values()]
         state: State = "failed" if self.failures else "running" if self._started else "waiting"
         return RunProgress(
             label=self.label,
             total=len(self._seeds) * self._jobs[0].total_steps,
             state=state,
             steps=self._total_steps,
-            task=min((task for task, _ in self._now.values()), default=0),
+            task=min(self._task.values(), default=0),
             num_tasks=stream.num_tasks,
-            accuracy=fmean(accuracy for _, accuracy in self._now.values()) if self._now else math.nan,
+            accuracy=fmean(accuracies) if accuracies else math.nan,
             tasks_finished=len(complete),
             last_accuracy=fmean(last),
             seconds=seconds,
@@ -147,9 +150,7 @@ class RunMonitor:
 
     @property
     def _total_steps(self) -> int:
-        return sum(
-            len(job.config.seeds) * steps for job, steps in zip(self._jobs, self._steps, strict=True)
-        )
+        return sum(len(job.config.seeds) * steps for job, steps in zip(self._jobs, self._steps, strict=True))
 
     def rate(self) -> float | None:
         """Return updates of single seeds' learners per second of wall time; None if no task is finished.

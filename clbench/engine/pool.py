@@ -180,7 +180,9 @@ class Pool:
                     stream.close()
         for number, job in unfinished.items():
             cause = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            error = f"{job}: the worker process {cause}{' (out of memory?)' if code == -signal.SIGKILL else ''}"
+            error = (
+                f"{job}: the worker process {cause}{' (out of memory?)' if code == -signal.SIGKILL else ''}"
+            )
             alone = len(batch) == 1
             self._inbox.put((number, Failed(error) if alone else Note(f"{error}; retrying it alone")))
         self._inbox.put(_Exited(numbers[0], unfinished if len(batch) > 1 else {}))

@@ -23,7 +23,8 @@ WINDOW = range(20, 40)
 OPERATORS = 20
 """How many operators are listed, those that took the most time."""
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Profile:

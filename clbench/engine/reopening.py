@@ -26,15 +26,12 @@ def run_folders(folder: Path) -> list[RunFolder]:
     started = [run_folder for run_folder in folders if run_folder.has_run()]
     if not started:
         raise ResumeError(f"'{folder}' holds no run: name a folder that clbench evaluate has made")
-    manifests = {run_folder: run_folder.read_manifests() for run_folder in started}
-    if any(len(of_agents) > 1 for of_agents in manifests.values()):
+    if any(run_folder.has_older_run() for run_folder in started):
         raise ResumeError(f"'{folder}' was made by an earlier version of clbench: start a new run")
-    return sorted(started, key=lambda run_folder: manifests[run_folder][0].position)
+    return sorted(started, key=lambda run_folder: run_folder.read_manifest().position)
 
 
-def reopened(
-    manifest: RunManifest, agents: Sequence[type], workers: int | None, data_dir: str | None
-) -> Run:
+def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None, data_dir: str | None) -> Run:
     """Return the run that a manifest describes.
 
     Args:

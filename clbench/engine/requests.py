@@ -18,7 +18,6 @@ from clbench.indicators.layers import LayerChoice, check_layer_choice
 from clbench.loading import (
     check_agent,
     check_arguments,
-    is_vectorized,
     load_agent,
     load_indicator,
     parameters,
@@ -257,9 +256,7 @@ def _checked_arguments(name: str, owner: type, given: Mapping[str, Any]) -> dict
 def _new_name(name: str, taken: Collection[str]) -> str:
     """Return a name that no other agent has: files of the same name may be in several folders."""
     numbered = (f"{name} ({number})" for number in itertools.count(2))
-    return next(
-        candidate for candidate in itertools.chain([name], numbered) if candidate not in taken
-    )
+    return next(candidate for candidate in itertools.chain([name], numbered) if candidate not in taken)
 
 
 def _is_plain(value: object) -> bool:

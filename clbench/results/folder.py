@@ -96,6 +96,11 @@ class RunFolder:
         """Tell whether the folder has a run.json; a group folder has none."""
         return (self.path / RUN).is_file()
 
+    def has_older_run(self) -> bool:
+        """Tell whether run.json is of an earlier schema: such a run can be read, not resumed."""
+        version: int = self._read_json(SCHEMA_VERSION)["schema_version"]
+        return version < SCHEMA_VERSION
+
     def write_manifest(self, manifest: RunManifest) -> None:
         """Write run.json, with paths as `clbench.places` records them.
 

@@ -58,13 +58,15 @@ def events_by_job(events, without=(Glimpse, Note, Output)):
     """Each job's events, without times and tracebacks."""
     by_job = defaultdict(list)
     for index, event in events:
-        if isinstance(event, (TaskRecord, ProfileRecord)):
-            event = replace(event, seconds=0.0)
-        elif isinstance(event, Failed):
-            event = replace(event, traceback="")
         if not isinstance(event, without):
-            by_job[index].append(event)
+            by_job[index].append(_comparable(event))
     return by_job
+
+
+def _comparable(event):
+    if isinstance(event, (TaskRecord, ProfileRecord)):
+        return replace(event, seconds=0.0)
+    return replace(event, traceback="") if isinstance(event, Failed) else event
 
 
 def one_by_one(jobs, **named):
@@ -81,5 +83,3 @@ def without_starts(events):
 def of_kind(events, kind):
     """The events of a kind, whichever job's."""
     return [event for _, event in events if isinstance(event, kind)]
-
-

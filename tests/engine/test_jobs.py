@@ -80,7 +80,9 @@ def test_a_job_stops_after_the_step_in_progress(tmp_path):
 
 
 def test_a_job_survives_json():
-    given = job("agents.l2", seeds=(3, 4), arguments={"strength": 0.1}, measure=("sharpness",), modules=("m",))
+    given = job(
+        "agents.l2", seeds=(3, 4), arguments={"strength": 0.1}, measure=("sharpness",), modules=("m",)
+    )
     assert type(given).from_json(given.to_json()) == given
     assert str(given) == "agents.l2 (seeds 3, 4)"
     assert replace(given, checkpoints="/nowhere").from_newest_checkpoint().checkpoint == ""
