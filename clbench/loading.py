@@ -232,7 +232,7 @@ def _load_module(place: str, reference: str, what: str) -> ModuleType:
                 fault.__cause__ = error
     if fault is not None:
         raise fault
-    hint = f"{did_you_mean(reference, bundled_agents())} (--list shows all)" if what == "agent" else ""
+    hint = f"{did_you_mean(reference, bundled_agents())} (clbench list shows all)" if what == "agent" else ""
     raise UnknownNameError(f"no {what} '{reference}'.{hint}")
 
 
