@@ -213,5 +213,5 @@ def torchvision(machine, monkeypatch):
 
     changed = {**sources.SOURCES, "torchvision": sources.Source(5_000, load, "")}
     monkeypatch.setattr(sources, "SOURCES", changed)
-    monkeypatch.setattr(sources, "_loaded", {})
+    monkeypatch.setattr(sources.CACHE, "_data", {})
     return machine

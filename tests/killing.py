@@ -18,7 +18,7 @@ import torch
 from clbench.engine.events import Finished, Started
 from clbench.engine.execution import run_jobs
 from clbench.engine.job import Job
-from clbench.records import Glimpse
+from clbench.records import Progress
 from clbench.results import Checkpoints
 
 
@@ -61,7 +61,7 @@ def main():
         sys.setprofile(counting(calls))
         events = [event for _, event in run_jobs([replace(job, checkpoints="")])]
         sys.setprofile(None)
-    *records, last = [event for event in events if not isinstance(event, (Glimpse, Started))]
+    *records, last = [event for event in events if not isinstance(event, (Progress, Started))]
     assert last == Finished()
     expected = [timeless({"event": type(one).__name__, **vars(one)}) for one in records]
     kills, newest = 0, None

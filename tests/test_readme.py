@@ -4,7 +4,6 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import clbench
 from clbench.commands.main import load
+from clbench.leaderboard.cli import build_parser
 from clbench.loading import load_agent
 from clbench.records import TaskRecord
-from clbench.runner import Run
 from clbench.state import from_bytes, to_bytes
 from tests import oracles
 from tests.cases import SHORT
+from tests.loops import Run
 
 pytestmark = pytest.mark.docs
 
@@ -224,9 +224,8 @@ def test_the_sweep_file_is_the_one_that_is_shown():
 def test_commands_parse(line):
     _, name, arguments = re.search(r"(-m clbench\.|clbench )(\w+)(.*)", line).groups()
     arguments = shlex.split(arguments, comments=True)
-    if name in ("compare", "leaderboard", "reproduce"):
-        parser = import_module("clbench.compare" if name == "compare" else f"clbench.{name}.cli")
-        parser.build_parser().parse_args(arguments)
+    if name == "leaderboard":
+        build_parser().parse_args(arguments)
         return
     options = load(name).make_context(name, arguments).params
     if name == "evaluate":

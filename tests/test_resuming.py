@@ -10,11 +10,11 @@ from agents.reset import Agent as Reset
 from clbench.errors import StateError
 from clbench.loading import load_agent
 from clbench.observing import Observer
-from clbench.records import Glimpse, Savepoint, TaskRecord
-from clbench.runner import Run
+from clbench.records import Checkpoint, Progress, TaskRecord
 from clbench.state import from_bytes, to_bytes
 from tests.cases import short_env, short_vec
 from tests.engine.agents import DROPOUT
+from tests.loops import Run
 
 MEASURED = ("gradient_noise", "dormant_units", "critical_step_sizes")
 
@@ -51,7 +51,7 @@ def events(run):
     """What a run yields but for the time it took."""
     listed = []
     for event in run:
-        if not isinstance(event, (Glimpse, Savepoint)):
+        if not isinstance(event, (Progress, Checkpoint)):
             values = {key: value for key, value in vars(event).items() if key != "seconds"}
             listed.append((type(event).__name__, repr(values)))
     return listed
@@ -85,10 +85,10 @@ def test_checkpoints_are_due_after_each_task_and_where_a_run_stops():
     agent = Reset(env.agent_spec, [0])
     asked = iter([False, False, True])
     run = Run(env, agent, name="a", seeds=[0], interval=1e9, stop=lambda: next(asked))
-    assert list(run) == [Savepoint(3, stopped=True)]
+    assert list(run) == [Checkpoint(3, stopped=True)]
     rest = Run(env, agent, name="a", seeds=[0], interval=1e9)
     rest.load_state_dict(run.state_dict())
-    assert [type(event) for event in rest] == [TaskRecord, Savepoint, TaskRecord, Savepoint]
+    assert [type(event) for event in rest] == [TaskRecord, Checkpoint, TaskRecord, Checkpoint]
 
 
 def test_a_state_of_another_version_cannot_be_read():

@@ -257,11 +257,11 @@ def test_through_workers_from_the_command_line(tmp_path, capsys):
     } == pytest.approx({(one.seed, one.task): one.accuracy for one in folder.read_tasks()})
 
 
-# Failed and resumed.
+# Interrupted.
 
 
-def failed_run(out, log, settings, seeds):
-    """Let seed 1 fail after step 5 of its last task; return the folder, and the agent to resume with."""
+def interrupt(out, log, settings, seeds):
+    """Interrupt seed 1 after step 5 of its last task; return the folder and the agent to resume with."""
     failing = [True]
 
     def at_step(seed, steps):
@@ -275,8 +275,8 @@ def failed_run(out, log, settings, seeds):
     return caught.value.evaluation.folder, agent
 
 
-def test_resuming_logs_the_rest_and_nothing_twice(results):
-    folder, agent = failed_run(results, list(TRACKERS), TINY, 2)
+def test_a_resumed_run_logs_the_rest_and_nothing_twice(results):
+    folder, agent = interrupt(results, list(TRACKERS), TINY, 2)
     _, before = mlflow_runs(folder)
     assert Counter(run.info.status for run in before.values()) == {"FAILED": 2, "FINISHED": 1}
     # As if it had been killed before task 1's checkpoint: that task is learned a second time.
@@ -290,15 +290,15 @@ def test_resuming_logs_the_rest_and_nothing_twice(results):
     assert {run.info.status for run in after.values()} == {"FINISHED"}
 
 
-def test_a_tracker_that_comes_later_receives_earlier_records(tmp_path):
-    folder, agent = failed_run(tmp_path, None, TINIER, [1])
+def test_a_tracker_added_later_is_back_filled(tmp_path):
+    folder, agent = interrupt(tmp_path, None, TINIER, [1])
     evaluation = clbench.resume(folder, agents=[agent], log=["tensorboard"])
     assert_holds("tensorboard", evaluation)
     assert manifest_in(folder).log == ("tensorboard",)
 
 
 def test_resuming_without_trackers(tmp_path):
-    folder, agent = failed_run(tmp_path, "tensorboard", TINIER, [1])
+    folder, agent = interrupt(tmp_path, "tensorboard", TINIER, [1])
     clbench.resume(folder, agents=[agent], log="none")
     assert ("task_accuracy", 0) in in_tensorboard(folder)[1]
     assert ("task_accuracy", 1) not in in_tensorboard(folder)[1]

@@ -21,7 +21,7 @@ from clbench.engine.run import Run
 from clbench.engine.session import LockedRun, Options, RunSession, SharedData, lock_run, one_line
 from clbench.engine.store import RunStore
 from clbench.errors import InUseError, WriteError
-from clbench.specs import plain
+from clbench.jsondata import to_json
 
 # Networks in a batch. On a CPU nine in lockstep take a quarter less time than apart, more of them little less, and
 # with smaller batches runs finish earlier; elsewhere it is not measured yet.
@@ -55,7 +55,7 @@ def quickest(runs: Sequence[Run], workers: int) -> list[Sequence[Run]]:
     groups: dict[Hashable, list[Run]] = {}
     for index, run in enumerate(runs):
         config, kind = run.config, merge_key(run.agent)
-        key = json.dumps([plain(config.stream), config.device, config.seeds])
+        key = json.dumps([to_json(config.stream), config.device, config.seeds])
         groups.setdefault((kind, key) if kind else index, []).append(run)
     batches, alone = list[Sequence[Run]](), list[Run]()
     for group in groups.values():

@@ -10,7 +10,8 @@ from clbench.engine.events import Event, Failed, Note, Output, Recorded, Started
 from clbench.engine.job import Job
 from clbench.engine.manifests import Earlier
 from clbench.engine.progress import Progress, RunProgress, State
-from clbench.records import Glimpse, IndicatorRecord, ProfileRecord, TaskRecord, Undefined
+from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord, Undefined
+from clbench.records import Progress as JobProgress
 from clbench.results import RunFolder
 from clbench.tracking import Trackers
 
@@ -84,7 +85,7 @@ class RunMonitor:
             self.write()
         elif isinstance(event, Started):
             self._started = self._started or self._last_event
-        elif isinstance(event, Glimpse):
+        elif isinstance(event, JobProgress):
             self._steps[index], self._task[index] = event.steps, event.task
             self._accuracies[index] = {None: event.accuracy}  # of all its seeds
         elif isinstance(event, Failed):

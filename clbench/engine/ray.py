@@ -129,7 +129,11 @@ def _resources(kind: str) -> list[int]:
     """Return how many of a kind, "CPU" or "GPU", each living node has."""
     import ray
 
-    return [int(node["Resources"].get(kind, 0)) for node in ray.nodes() if node["Alive"]]
+    return [
+        int(node["Resources"].get(kind, 0))
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
 
 
 class _Tasks:
@@ -195,7 +199,9 @@ class _Tasks:
                 self._fail(run, why, str(error))
                 return
             self._progress.set_state(run.label, "waiting")
-            self._progress.note(f"{run.label}: its worker was lost; it resumes elsewhere from its newest checkpoint")
+            self._progress.note(
+                f"{run.label}: its worker was lost; it resumes elsewhere from its newest checkpoint"
+            )
             self.send(run, losses + 1)
 
     def _fail(self, run: Run, error: str, traceback: str) -> None:

@@ -2,9 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import dataclass, field, replace
 
 from clbench.config import RunConfig
 from clbench.data import LabelledData
@@ -40,7 +38,7 @@ class Run:
     agent: type
     label: str
     env: str
-    parallelism: Parallelism = Parallelism()
+    parallelism: Parallelism = field(default_factory=Parallelism)
     profile: bool = False
     log: tuple[str, ...] = ()
     sweep: SweepCell | None = None
@@ -79,9 +77,9 @@ class Run:
         stream = self.config.stream
         if stream.num_samples is not None:
             return stream
-        stream_class = self.stream_class
-        size = len(load_data(self)) if stream_class.has_own_data() else SOURCES[stream.source].size
-        return stream_class.resolve(stream, size)
+        if self.stream_class.custom_data:
+            return self.resolved().config.stream
+        return stream.resolve(SOURCES[stream.source].size, stream.source)
 
     @property
     def total_steps(self) -> int:
@@ -98,10 +96,11 @@ class Run:
         config = replace(self.config, threads=parallelism.threads)
         return replace(self, config=config, parallelism=parallelism)
 
-    def resolved(self, data: LabelledData) -> "Run":
-        """Return the run with its stream resolved for its data."""
-        stream = self.stream_class.resolve(self.config.stream, len(data))
-        return replace(self, config=replace(self.config, stream=stream))
+    def resolved(self) -> "Run":
+        """Return the run with its stream resolved for its data, which is loaded."""
+        return replace(
+            self, config=replace(self.config, stream=self.stream_class.resolve(self.config.stream))
+        )
 
     def jobs(self, data: str = "", sources: Mapping[str, str | None] | None = None) -> list[Job]:
         """Return the run's jobs.
@@ -136,7 +135,7 @@ class Run:
 
 def load_data(run: Run) -> LabelledData:
     """Return the data of a run's stream, on the CPU."""
-    return run.stream_class.shared_data(run.config.stream, torch.device("cpu"))
+    return run.stream_class.shared_data(run.config.stream)
 
 
 def importable(owner: type) -> bool:

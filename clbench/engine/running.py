@@ -4,21 +4,24 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from clbench.engine.manifests import code
 from clbench.engine.progress import Progress, RunFailure, RunProgress
 from clbench.engine.run import Run
 from clbench.engine.store import RunStore, manifest_of, split_by_status
 
+Store_contra = TypeVar("Store_contra", bound=RunStore, contravariant=True)
+AnyStore = TypeVar("AnyStore", bound=RunStore)
 
-class Executor(Protocol):
+
+class Executor(Protocol[Store_contra]):
     """Something that carries out runs: `clbench.engine.local.LocalPool`, `clbench.engine.ray.RayCluster`."""
 
     def workers_for(self, runs: Sequence[Run]) -> int:
         """Return how many processes run jobs at a time."""
 
-    def __call__(self, runs: Sequence[Run], store: RunStore, progress: Progress) -> None:
+    def __call__(self, runs: Sequence[Run], store: Store_contra, progress: Progress) -> None:
         """Carry out runs, each in its folder, and report how each gets on and ends.
 
         Raises:
@@ -28,8 +31,8 @@ class Executor(Protocol):
 
 def run_missing(
     runs: Sequence[Run],
-    store: RunStore,
-    executor: Executor,
+    store: AnyStore,
+    executor: Executor[AnyStore],
     show: Callable[[Iterable[RunProgress]], Progress],
     notes: Iterable[str] = (),
 ) -> Mapping[str, RunFailure]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clbench.config import RunConfig
 from clbench.data import LabelledData
-from clbench.data.sources import forget, is_loaded
+from clbench.data.sources import CACHE
 from clbench.engine.events import LAST, Event, Stopped
 from clbench.engine.job import Job
 from clbench.engine.manifests import Start, jobs, new_manifest, resume
@@ -57,7 +57,7 @@ class SharedData:
 
     def load(self, run: Run) -> LabelledData:
         """Return the data of a run's stream."""
-        loaded = is_loaded(run.stream_class.data_key(run.config.stream))
+        loaded = run.stream_class.data_key(run.config.stream) in CACHE
         data = load_data(run)
         if not loaded and data not in self._temporary:
             self._temporary.append(data)
@@ -75,7 +75,7 @@ class SharedData:
     def close(self) -> None:
         """Free all data that was loaded for the runs."""
         for data in self._temporary:
-            forget(data)
+            CACHE.drop(data)
 
 
 @dataclass(frozen=True, kw_only=True)

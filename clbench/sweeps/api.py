@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clbench.checks import check_choice, check_count
 from clbench.engine.local import LocalPool
 from clbench.engine.progress import RunFailure
 from clbench.engine.ray import RayCluster
@@ -16,7 +17,6 @@ from clbench.engine.session import Options
 from clbench.errors import OptionError
 from clbench.report.views import progress_display
 from clbench.results import Results, load_results
-from clbench.specs import check_choice, check_count
 from clbench.sweeps.cells import Sweep, read_sweep
 from clbench.sweeps.ranking import Selection
 from clbench.sweeps.report import Report, make_report, ranking_frame
@@ -110,7 +110,7 @@ def run_cells(
     sweep: Sweep,
     runs: Sequence[Run],
     store: "KeyedStore",
-    executor: Executor,
+    executor: "Executor[KeyedStore]",
     log: str | Sequence[str] | None,
     *,
     shown: bool,
@@ -128,7 +128,7 @@ def choose_executor(
     ray_address: str | None,
     out: str | Path,
     accept_changes: bool,
-) -> Executor:
+) -> "Executor[KeyedStore]":
     """Return what carries out the runs.
 
     Raises:
@@ -143,7 +143,9 @@ def choose_executor(
     if ray_address is not None:
         raise OptionError(f"the address {ray_address} is Ray's: choose the launcher ray")
     if is_url(out):
-        raise OptionError(f"'{out}' is for the launcher ray: on this machine runs are carried out in a folder")
+        raise OptionError(
+            f"'{out}' is for the launcher ray: on this machine runs are carried out in a folder"
+        )
     return LocalPool(workers=workers, options=options)
 
 

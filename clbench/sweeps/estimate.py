@@ -71,7 +71,9 @@ def estimate_left(runs: Sequence[Run], store: RunStore, workers: int, measure: b
     rates |= measured
     if unknown := _agents(key for key in kinds if key not in rates):
         why = (
-            "whose steps cannot be measured" if measure else "of which nothing is finished: --dry-run measures"
+            "whose steps cannot be measured"
+            if measure
+            else "of which nothing is finished: --dry-run measures"
         )
         basis.append(f"not counting {unknown}, {why}")
     work = sum(run.total_steps / rates[kind(run)] for run in left if kind(run) in rates)
@@ -115,7 +117,7 @@ def _measure(run: Run) -> float | None:
     None for an agent that raises: its error is reported when the run is carried out.
     """
     stream = run.config.stream
-    if not run.stream_class.has_own_data():
+    if not run.stream_class.custom_data:
         stream = replace(stream, source="embedded", num_samples=SOURCES["embedded"].size, data_dir=None)
     stream = replace(stream, num_tasks=2 * STEPS)  # so that it does not end
     config = run.jobs()[0].config

@@ -78,9 +78,7 @@ def _renamed(run: Run, entry: Entry) -> Entry:
     manifest, numbered = entry.manifest, run.sweep.numbered if run.sweep else {}
     arguments = {
         **manifest.config.agent.arguments,
-        **{
-            key.partition(".")[2]: text for key, text in numbered.items() if key.startswith("arguments.")
-        },
+        **{key.partition(".")[2]: text for key, text in numbered.items() if key.startswith("arguments.")},
     }
     agent = replace(manifest.config.agent, name=run.config.agent.name, arguments=arguments)
     sweep = replace(manifest.sweep or SweepCell(name=""), numbered=numbered)

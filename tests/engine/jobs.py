@@ -7,7 +7,7 @@ from clbench.config import AgentConfig, RunConfig
 from clbench.engine.events import Failed, Note, Output, Started
 from clbench.engine.execution import run_jobs
 from clbench.engine.job import Job
-from clbench.records import Glimpse, ProfileRecord, TaskRecord
+from clbench.records import ProfileRecord, Progress, TaskRecord
 from clbench.specs import StreamSpec
 from tests.cases import SHORT
 
@@ -54,7 +54,7 @@ def lockstep(folder, names):
     ]
 
 
-def events_by_job(events, without=(Glimpse, Note, Output)):
+def events_by_job(events, without=(Progress, Note, Output)):
     """Each job's events, without times and tracebacks."""
     by_job = defaultdict(list)
     for index, event in events:

@@ -15,7 +15,7 @@ from clbench.engine.events import Failed, Finished, Note, Output, Started
 from clbench.engine.pool import Pool, _Exited
 from clbench.engine.progress import Progress
 from clbench.engine.requests import Request
-from clbench.records import Glimpse
+from clbench.records import Progress as JobProgress
 from tests.engine.agents import PLAIN
 from tests.engine.jobs import FAILS, STREAM, events_by_job, job, lockstep, of_kind, one_by_one, without_starts
 from tests.inline import InThisProcess
@@ -38,7 +38,7 @@ def test_a_job_that_ends_its_process_does_not_take_the_others_with_it(tmp_path):
     for note, each in zip(notes, jobs, strict=True):
         assert each.config.agent.name in note.text
         assert "exit code 3" in note.text
-    by_job = events_by_job(events, without=(Glimpse, Note, Output, Started))
+    by_job = events_by_job(events, without=(JobProgress, Note, Output, Started))
     alone = one_by_one(lockstep(tmp_path / "b", ["agents.vanilla"]))[0]
     assert by_job[0] == without_starts(alone)
     for part in ("exits.py", "seeds 2, 5", "exit code 3"):
@@ -69,7 +69,7 @@ def test_closing_ends_all_processes(tmp_path, spawned_workers):
     ]
     with contextlib.closing(Pool(({index: each} for index, each in enumerate(jobs)), workers=2)) as pool:
         events = pool.events()
-        while not isinstance(next(events)[1], Glimpse):
+        while not isinstance(next(events)[1], JobProgress):
             pass
         assert len(worker_processes(os.getpid())) == 2
     assert not worker_processes(os.getpid())

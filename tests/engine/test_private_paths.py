@@ -11,7 +11,6 @@ import pytest
 
 import clbench
 from clbench.commands.main import main_of
-from clbench.compare import main as compare
 from clbench.data import sources
 from clbench.engine.keyed_store import KeyedStore
 from clbench.engine.node import _folder_here
@@ -86,7 +85,7 @@ def test_a_run_that_can_be_read_has_its_folders(torchvision, inline, monkeypatch
         absolute(torchvision)
     (path,) = (torchvision / "out").iterdir()
     folder = RunFolder(path)
-    assert folder.read_private("paths")["agent"] == f"{torchvision}/private/mine.py:Agent"
+    assert folder.read_private("paths")["location"] == f"{torchvision}/private/mine.py:Agent"
     config = folder.read_manifest(private_paths=True).config
     assert config.agent.reference == f"{torchvision}/private/mine.py:Agent"
     assert config.agent.arguments["weights"] == f"{torchvision}/private/w.pt"
@@ -100,7 +99,7 @@ def elsewhere(torchvision, inline):
     folder = failed_run(torchvision)
 
     def forget_images(private):
-        private["config"] = [text for text in private["config"] if text[0] != ["stream", "data_dir"]]
+        private["config"]["stream"]["data_dir"] = private["recorded"]["stream"]["data_dir"]
 
     edit_json(folder / "state" / "paths.json", forget_images)
     shutil.move(torchvision / "images", torchvision / "moved")
@@ -134,7 +133,7 @@ def test_a_run_of_the_variables_images_needs_the_variable(torchvision, inline, m
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(torchvision / "images"))
     folder = failed_run(torchvision)
     assert manifest_in(folder).config.stream.data_dir == f"${DATA_DIR_VARIABLE}"
-    edit_json(folder / "state" / "paths.json", lambda private: private.update(config=[]))
+    edit_json(folder / "state" / "paths.json", lambda private: private.update(config=private["recorded"]))
     monkeypatch.delenv(DATA_DIR_VARIABLE)
     with pytest.raises(DataError, match=DATA_DIR_VARIABLE):
         clbench.resume(folder)
@@ -258,7 +257,7 @@ def test_a_comparison_holds_no_path(machine):
     for path in runs:
         write(path, {"a": {0: [0.5, 0.4, 0.3, 0.2]}})
     table = Path("table.csv")
-    assert compare([*map(str, runs), "--csv", str(table)]) == 0
+    assert main_of("compare", [*map(str, runs), "--csv", str(table)]) == 0
     assert "alice" not in table.read_text(encoding="utf-8")
     assert "a (here/run-1),run-1,a" in table.read_text(encoding="utf-8")
 

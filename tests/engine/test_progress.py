@@ -9,7 +9,8 @@ from rich.console import Console
 from clbench.engine.events import Failed, Finished, Started
 from clbench.engine.monitor import RunMonitor
 from clbench.engine.progress import Progress, clock
-from clbench.records import Glimpse, TaskRecord
+from clbench.records import Progress as JobProgress
+from clbench.records import TaskRecord
 from clbench.report.views import LiveProgress, PlainProgress
 from clbench.results import RunFolder, RunManifest
 from clbench.specs import StreamSpec
@@ -40,7 +41,7 @@ def test_a_monitor_counts_steps_of_all_seeds(tmp_path):
     assert (run.state, run.seconds_left) == ("waiting", None)
     for index in (0, 1):
         watch.take(index, Started())
-    watch.take(0, Glimpse(0, 20, 0.25))
+    watch.take(0, JobProgress(0, 20, 0.25))
     run = watch.snapshot()
     assert (run.steps, run.task, run.state, run.accuracy) == (40, 0, "running", 0.25)
     watch.take(1, finished(2, 0.75))
@@ -54,7 +55,7 @@ def test_a_monitor_counts_steps_of_all_seeds(tmp_path):
     assert run.tasks_finished == 1
     assert run.last_accuracy == pytest.approx(0.5)
     time.sleep(0.01)
-    watch.take(0, Glimpse(1, 75, 0.5))
+    watch.take(0, JobProgress(1, 75, 0.5))
     run = watch.snapshot()
     assert run.steps == 200
     assert run.task == 0
