@@ -61,10 +61,15 @@ def records(levels):
 def write(path, levels, **changes):
     """Write a run folder and return it."""
     path.mkdir(parents=True)
+    write_schema_1(path, facts(tuple(levels), **changes))
     folder = RunFolder(path)
-    folder.write_run(facts(tuple(levels), **changes))
     folder.write_tasks(records(levels))
     return folder
+
+
+def write_schema_1(path, data):
+    """Write a run.json of schema 1."""
+    (path / "run.json").write_text(json.dumps({"schema_version": 1, **data}), encoding="utf-8")
 
 
 def manifest_in(path):

@@ -20,7 +20,6 @@ from clbench.plotting import indicator_figures
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.report.tables import step_tables
 from clbench.results import RunFolder, find_runs
-from clbench.results import older as modern
 from clbench.scheduling import PerLayerScheduler
 from clbench.tracking import Trackers
 from tests.cases import SHORT, short_env, short_vec

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from clbench.state import from_bytes, to_bytes
 from tests import oracles
 from tests.cases import SHORT
 from tests.loops import Run
+from tests.processes import run_python
 
 pytestmark = pytest.mark.docs
 
@@ -82,7 +81,7 @@ def test_the_example_stream_keeps_the_contract(streams, tmp_path):
     path = tmp_path / "my_streams.py"
     path.write_text(code, encoding="utf-8")
     assert "check_env" in code
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
+    done = run_python(str(path))
     assert done.returncode == 0, done.stderr
 
 
@@ -247,9 +246,7 @@ def test_files_that_a_page_names_exist(page):
 
 
 def test_the_readme_says_how_python_is_run():
-    done = subprocess.run(
-        [sys.executable, "-m", "clbench.evaluate", "--help"], capture_output=True, text=True, check=True
-    )
+    done = run_python("-m", "clbench.evaluate", "--help")
     for option in (
         "--resume",
         "--accept-changes",

@@ -322,6 +322,19 @@ def test_a_tracker_that_fails_in_the_middle_does_not_stop_the_run(results, capsy
     assert manifest_in(evaluation.folder).status == "complete"
 
 
+def test_agents_of_one_evaluation_are_in_one_group(results, inline):
+    agents = ["agents.vanilla", "agents.l2"]
+    made = clbench.evaluate(agents, **TINIER, seeds=1, out=results, log="mlflow,wandb")
+    _, runs = mlflow_runs(made.folder)
+    parents = {f"{made.folder.name}/{agent}" for agent in agents}
+    assert set(runs) == {*parents, *(f"{agent} seed 0" for agent in agents)}
+    assert not list(made.folder.rglob("mlflow.db"))
+    for agent in agents:
+        (records,) = wandb_files(made.folder / agent)
+        (run,) = of_kind(records, "run")
+        assert run.run_group == made.folder.name
+
+
 def test_a_tracker_that_cannot_begin_does_not_stop_the_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://at.all")
     evaluation = clbench.evaluate(learner(), **TINIER, seeds=1, out=tmp_path, log="mlflow")

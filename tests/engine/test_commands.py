@@ -18,7 +18,7 @@ from clbench.errors import WriteError
 from clbench.specs import PROTOCOLS
 from tests.engine.agents import PLAIN
 from tests.inline import in_this_process
-from tests.processes import ends, wait_until, worker_processes
+from tests.processes import ends, run_python, wait_until, worker_processes
 from tests.runs import manifest_in
 
 evaluate = functools.partial(main_of, "evaluate")
@@ -55,13 +55,7 @@ def wide_terminal(monkeypatch):
 def test_a_whole_evaluation_from_another_folder(tmp_path, wide_terminal, module):
     agents = ["agents.vanilla", "agents.reset"]
     start = ["-m", module] if " " not in module else ["-c", CLBENCH, "evaluate"]
-    done = subprocess.run(
-        [sys.executable, *start, *agents, *SHORT, "--seeds", "0,4"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python(*start, *agents, *SHORT, "--seeds", "0,4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
@@ -392,8 +386,6 @@ def test_errors_of_clbench_are_one_line(arguments, named, capsys):
 @pytest.mark.process
 @pytest.mark.parametrize("name", ["evaluate", "resume", "list"])
 def test_each_command_is_a_module(name):
-    done = subprocess.run(
-        [sys.executable, "-m", f"clbench.{name}", "--help"], capture_output=True, text=True, check=False
-    )
+    done = run_python("-m", f"clbench.{name}", "--help")
     assert done.returncode == 0, done.stderr
     assert f"python -m clbench.{name}" in done.stdout

@@ -1,8 +1,6 @@
 """Whole evaluations: what they write and return, and which agents and streams they take."""
 
 import re
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
@@ -20,6 +18,7 @@ from tests.cases import SHORT
 from tests.engine.agents import PLAIN
 from tests.engine.jobs import FAILS
 from tests.inline import in_this_process
+from tests.processes import run_python
 from tests.runs import manifest_in
 
 TINY = {**SHORT, "seeds": 2, "device": "cpu"}
@@ -318,7 +317,7 @@ def test_a_class_typed_into_a_shell(tmp_path):
         "    def learn(self, targets): pass\n"
         f"print(len(clbench.evaluate(Typed, seeds=1, num_tasks=2, epochs_per_task=1, out={str(tmp_path)!r}).tasks))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = run_python("-c", script)
     assert done.stdout.strip() == "2", done.stderr
 
 
@@ -349,6 +348,6 @@ def test_the_file_of_a_command_does_not_hide_the_function_of_its_name(name):
         f"from clbench import {name}\n"
         f"print(callable({name}), clbench.{name} is {name} is function)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = run_python("-c", script)
     assert done.stdout.split()[-2:] == ["True"] * 2, done.stderr
     assert f"clbench.{name}" in done.stdout.splitlines()[0]

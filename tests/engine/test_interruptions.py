@@ -8,8 +8,6 @@ import re
 import resource
 import shlex
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ import clbench
 from agents.perlayer import Agent as PerLayer
 from clbench.api import carry_out
 from clbench.commands.main import main_of
+from clbench.engine.interrupting import SIGNALS, interruptible
 from clbench.engine.pool import Pool, use_pool
 from clbench.engine.requests import Request
 from clbench.errors import AgentError, InUseError, ResumeError, WriteError
@@ -27,7 +26,7 @@ from tests.cases import SHORT
 from tests.engine.agents import DROPOUT
 from tests.engine.jobs import job
 from tests.inline import in_this_process
-from tests.processes import ends, heed_interrupts, wait_until, worker_processes
+from tests.processes import ends, heed_interrupts, run_python, wait_until, worker_processes
 from tests.runs import manifest_in
 
 STREAM = StreamSpec("RandomLabelMNIST-v0", num_tasks=12, epochs_per_task=4, num_samples=600, batch_size=100)
@@ -58,14 +57,7 @@ def test_killed_many_times_at_random_moments(kind, dropout, tmp_path, stress_see
     else:
         killed = job(str(dropout), seeds=(3,), vectorized=False, **shared)
     (tmp_path / "job.json").write_text(json.dumps(killed.to_json()), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.killing", str(tmp_path / "job.json"), str(stress_seed)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        timeout=600,
-    )
+    done = run_python("-m", "tests.killing", str(tmp_path / "job.json"), str(stress_seed), cwd=ROOT)
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert outcome["same"]
@@ -212,6 +204,35 @@ def disturbed(learn, calls):
     return wrapped
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_asks_to_stop_and_the_second_stops_at_once(number):
+    asked, before = [], {each: signal.getsignal(each) for each in SIGNALS}
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for background jobs
+        with interruptible(lambda: asked.append(True)) as interruption:
+            os.kill(os.getpid(), number)
+            assert (asked, interruption.signal) == ([True], number)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+                signal.pause()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert asked == [True]
+
+
+def test_ignored_signals_stay_ignored():
+    """As with `nohup`."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with interruptible() as interruption:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.signal is None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.process
 def test_a_full_disk_ends_the_run_and_keeps_what_was_finished(tmp_path):
     """Files may not grow over 17 MiB: tables and the embedded images fit, six networks' states do not."""
@@ -223,10 +244,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_finished(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (17 << 20, 17 << 20))
 
     more = ["--device", "cpu", "--seeds", "5,4,3,2,1,0", "--workers", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "clbench.evaluate", *flags, *more],
-        capture_output=True, text=True, check=False, cwd=tmp_path, preexec_fn=limit,
-    )  # fmt: skip
+    done = run_python("-m", "clbench.evaluate", *flags, *more, cwd=tmp_path, preexec_fn=limit)
     assert done.returncode == 1, done.stderr
     error = done.stderr.splitlines()[-1]
     assert error.startswith("error: ")

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -19,7 +18,7 @@ from clbench.records import Progress as JobProgress
 from tests.engine.agents import PLAIN
 from tests.engine.jobs import FAILS, STREAM, events_by_job, job, lockstep, of_kind, one_by_one, without_starts
 from tests.inline import InThisProcess
-from tests.processes import ends, worker_processes
+from tests.processes import ends, run_python, worker_processes
 from tests.runs import manifest_in
 
 pytestmark = pytest.mark.process
@@ -111,13 +110,6 @@ def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
         encoding="utf-8",
     )
     flags = ["starts.py", "--tasks", "1", "--epochs", "1", "--seeds", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "clbench.evaluate", *flags],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    done = run_python("-m", "clbench.evaluate", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert ends(int(re.search(r"child (\d+)", done.stdout + done.stderr)[1]))

@@ -281,6 +281,6 @@ def test_event_files_do_not_name_the_machine(machine, inline, monkeypatch):
     assert list(evaluation.folder.glob("tensorboard/mine.py/seed-1/events.out.tfevents.*.clbench.*"))
     assert b"arguments.weights|mine.py" in first.read_bytes()
     killed = first.rename(first.with_name(first.name.replace("clbench", "alices-machine")))
-    TensorBoard(TrackedRun(evaluation.folder, {}, {}, {}, {}, print)).end("complete")
+    TensorBoard(TrackedRun(evaluation.folder, evaluation.folder, {}, {}, {}, {}, print)).end("complete")
     assert first.exists()
     assert not killed.exists()

@@ -196,6 +196,18 @@ def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
             clbench.resume(folder)
 
 
+def test_a_folder_with_several_evaluations_is_refused(failed, capsys):
+    shutil.copytree(failed, failed.parent / "RandomLabelMNIST-v0-quick-2")
+    line = refused(capsys, failed.parent)
+    assert f"'{failed.parent}'" in line
+    assert f"'{failed}'" in line
+
+
+def test_a_run_recorded_by_hand_is_refused(failed, capsys):
+    edit_json(failed / "run.json", lambda data: data.update(recorded="by hand"))
+    assert f"'{failed}'" in refused(capsys, failed)
+
+
 # Groups.
 
 
