@@ -147,7 +147,7 @@ def test_seeds_in_lockstep_are_recorded_as_one_by_one(tmp_path):
         obs, _ = apart.reset(seed=seed)
         done = False
         while not done:
-            obs, _, done, _, info = apart.step([0] * SMALL["batch_size"])
+            obs, _, done, _, _ = apart.step([0] * SMALL["batch_size"])
     assert accuracies(clbench.load_results(together.folder)) == accuracies(clbench.load_results(apart.folder))
     together.close(), apart.close()
 

@@ -18,7 +18,7 @@ from clbench.scoring import Estimate
 
 README, PAGE = "README.md", "index.html"
 BEGIN, END = (
-    "<!-- leaderboard: made by `python -m clbench.leaderboard build` -->",
+    "<!-- leaderboard: made by `clbench leaderboard build` -->",
     "<!-- leaderboard: end -->",
 )
 NEW_README = f"# Leaderboard\n\n{BEGIN}\n{END}\n"
