@@ -14,11 +14,11 @@ import scipy.stats
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clbench.commands.main import main_of
 from clbench.data import load_images
 from clbench.errors import SubmissionError, UnknownNameError
 from clbench.leaderboard.building import BEGIN, END, build, page, tables
 from clbench.leaderboard.checking import IMAGES, check_about, check_entry, read_all
-from clbench.leaderboard.cli import main
 from clbench.leaderboard.ranking import rank
 from clbench.leaderboard.submission import SUBMISSION_VERSION, About, check_name, read_entry
 from clbench.scoring import estimate
@@ -458,26 +458,26 @@ def test_check_tells_all_faults_and_build_refuses(tmp_path, capsys):
     edit(write_submission(tmp_path, "bad", 0.6), set_at("about", "licence", value="none"))
     (tmp_path / "submissions" / "\xe4").mkdir()
     folder = ["--folder", str(tmp_path)]
-    assert main(["check", *folder]) == 1
+    assert main_of("leaderboard", ["check", *folder]) == 1
     out, err = capsys.readouterr()
     assert re.findall(r"\d+", out) == ["3", "2"]
     assert len(out.splitlines()) == 1
     bad, odd = err.splitlines()
     assert re.match(r"error: bad\b.*licence 'none'.*\bMIT\b", bad)
     assert re.match(r"error: \\xe4\b.*'\\xe4'.*\b48\b", odd)
-    assert main(["build", *folder]) == 1
+    assert main_of("leaderboard", ["build", *folder]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(r"error: bad\b.*licence 'none'", line)
     assert not (tmp_path / "index.html").exists()
     for name in ("bad", "\xe4"):
         shutil.rmtree(tmp_path / "submissions" / name)
-    assert main(["check", *folder]) == 0
-    assert main(["build", *folder]) == 0
+    assert main_of("leaderboard", ["check", *folder]) == 0
+    assert main_of("leaderboard", ["build", *folder]) == 0
     assert (tmp_path / "index.html").exists()
 
 
 def test_no_leaderboard_at_all(tmp_path, capsys):
-    assert main(["check", "--folder", str(tmp_path)]) == 0
+    assert main_of("leaderboard", ["check", "--folder", str(tmp_path)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert re.findall(r"\d+", line) == ["0"]
 
@@ -494,7 +494,7 @@ def test_no_leaderboard_at_all(tmp_path, capsys):
 )
 def test_usage(arguments, named, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
+    assert main_of("leaderboard", arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert not [part for part in named if part not in err], err
@@ -523,5 +523,5 @@ def test_a_run_recorded_by_hand_is_marked_and_not_repeated(tmp_path, capsys):
     rows = rank([checked(place)])
     assert "by-hand (unverified)" in tables(rows)
     assert "by-hand (unverified)" in page(rows)
-    assert main(["verify", "by-hand", "--folder", str(tmp_path)]) == 1
+    assert main_of("leaderboard", ["verify", "by-hand", "--folder", str(tmp_path)]) == 1
     assert "by hand" in capsys.readouterr().err
