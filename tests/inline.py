@@ -17,6 +17,7 @@ from clbench.engine.events import from_json, to_json
 from clbench.engine.execution import run_jobs
 from clbench.engine.job import Job
 from clbench.engine.pool import use_pool
+from clbench.jsondata import from_json, to_json
 from clbench.results import RunFolder
 
 
@@ -33,7 +34,7 @@ class InThisProcess:
             numbers = list(batch)
             # Without `data`: a worker maps the data, this process has it.
             jobs = [
-                Job.from_json(json.loads(json.dumps(replace(job, data="").to_json())))
+                from_json(Job, json.loads(json.dumps(to_json(replace(job, data="")))))
                 for job in batch.values()
             ]
             run = run_jobs(jobs, stop=lambda: self._stopping)
