@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from clbench.engine.events import from_json, to_json
+from clbench.engine.events import decode, encode
 from clbench.engine.execution import run_jobs
 from clbench.engine.job import Job
 from clbench.engine.pool import use_pool
@@ -39,7 +39,7 @@ class InThisProcess:
             ]
             run = run_jobs(jobs, stop=lambda: self._stopping)
             for index, event in _as_in_a_worker(run, jobs[0].config.threads):
-                yield numbers[index], from_json(json.loads(json.dumps(to_json(event))))
+                yield numbers[index], decode(json.loads(json.dumps(encode(event))))
 
     def stop(self):
         self._stopping = True
