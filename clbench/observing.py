@@ -26,12 +26,13 @@ from clbench.indicators import (
 )
 from clbench.indicators.borrowing import untouched
 from clbench.indicators.curvature import ITERATIONS, TOLERANCE, PowerIteration
+from clbench.indicators.derivatives import Derivatives
+from clbench.indicators.gradients import norm_ratios, norms
 from clbench.indicators.layers import LayerChoice, is_layer_choice
-from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty
-from clbench.indicators.optimizers import Optimizer, optimizers_of, with_weight_decay
-from clbench.indicators.passes import Pass
+from clbench.indicators.networks import LossFunction, Measures, Network, Penalty
+from clbench.indicators.optimizers import Optimizer, list_optimizers, with_weight_decay
+from clbench.indicators.stacked import Model
 from clbench.indicators.step_size import aggregated_step_size
-from clbench.indicators.weights import norm_of, ratio_of
 from clbench.loading import load_indicator
 from clbench.records import IndicatorRecord, Undefined
 from clbench.scheduling import PerLayerScheduler
@@ -75,10 +76,12 @@ class Snapshot:
         self._penalty, self._seeds, self._hessian = penalty, seeds, hessian
 
     @cached_property
-    def point(self) -> Pass:
+    def point(self) -> Derivatives:
         """Gradients on the batch."""
         penalty = with_weight_decay(self.network, self.optimizer, self._penalty)
-        return Pass(self.network, self.loss_fn, self.inputs, self.targets, penalty, hessian=self._hessian)
+        return Derivatives(
+            self.network, self.loss_fn, self.inputs, self.targets, penalty, hessian=self._hessian
+        )
 
     @cached_property
     def sharpness(self) -> Measures:
@@ -105,9 +108,9 @@ INDICATORS: Mapping[str, Callable[[Snapshot], Measures]] = MappingProxyType(
         "feature_rank": lambda at: feature_rank(at.network, at.inputs),
         "weight_norm": lambda at: weight_norm(at.network),
         "weight_rms": lambda at: weight_norm(at.network, "rms"),
-        "gradient_norm": lambda at: norm_of(at.network, at.point.gradient_squares(), "euclidean"),
-        "gradient_rms": lambda at: norm_of(at.network, at.point.gradient_squares(), "rms"),
-        "gradient_parameter_ratio": lambda at: ratio_of(at.network, at.point.gradient_squares()),
+        "gradient_norm": lambda at: norms(at.network, at.point.gradient_squares(), "euclidean"),
+        "gradient_rms": lambda at: norms(at.network, at.point.gradient_squares(), "rms"),
+        "gradient_parameter_ratio": lambda at: norm_ratios(at.network, at.point.gradient_squares()),
     }
 )
 CURVATURE = ("sharpness", "normalized_sharpness")
@@ -384,5 +387,5 @@ def _tensors(network: Network, obs: Any, targets: Any) -> tuple[torch.Tensor, to
 
 def _same(one: Optimizer, other: Optimizer) -> bool:
     """Tell whether two are the same optimizers, be it in new lists."""
-    pairs = zip_longest(optimizers_of(one), optimizers_of(other))
+    pairs = zip_longest(list_optimizers(one), list_optimizers(other))
     return all(own is theirs for own, theirs in pairs)

@@ -1,6 +1,6 @@
 """Trainability indicators: pure functions of model, loss, batch and optimizer state.
 
-Each takes one `torch.nn.Module` or S `Stacked` ones, and answers a dictionary: a value per layer and
+Each takes one `torch.nn.Module` or S `Stacked` ones, and returns a dictionary: a value per layer and
 one for `WHOLE`, scalars or `(S,)`. Nothing is changed: weights, their `grad`, modes, buffers, random states.
 """
 
@@ -11,20 +11,20 @@ from clbench.indicators.bounds import predicted_loss_of_trainability as predicte
 from clbench.indicators.curvature import PowerIteration as PowerIteration
 from clbench.indicators.curvature import normalized_sharpness as normalized_sharpness
 from clbench.indicators.curvature import sharpness as sharpness
-from clbench.indicators.gradient_noise import gradient_noise as gradient_noise
+from clbench.indicators.gradients import gradient_noise as gradient_noise
+from clbench.indicators.gradients import gradient_norm as gradient_norm
+from clbench.indicators.gradients import gradient_parameter_ratio as gradient_parameter_ratio
+from clbench.indicators.gradients import weight_norm as weight_norm
 from clbench.indicators.layers import WHOLE as WHOLE
 from clbench.indicators.layers import LayerChoice as LayerChoice
 from clbench.indicators.layers import layer_parameters as layer_parameters
-from clbench.indicators.networks import Stacked as Stacked
 from clbench.indicators.projection import rank_projected_step_size as rank_projected_step_size
 from clbench.indicators.rank import feature_rank as feature_rank
 from clbench.indicators.rank import hessian_rank as hessian_rank
 from clbench.indicators.reported import ReportsSecondMoments as ReportsSecondMoments
+from clbench.indicators.stacked import Stacked as Stacked
 from clbench.indicators.step_size import aggregated_step_size as aggregated_step_size
 from clbench.indicators.step_size import effective_step_size as effective_step_size
 from clbench.indicators.units import dormant_units as dormant_units
 from clbench.indicators.units import unit_sign_entropy as unit_sign_entropy
 from clbench.indicators.volatility import VolatilityTracker as VolatilityTracker
-from clbench.indicators.weights import gradient_norm as gradient_norm
-from clbench.indicators.weights import gradient_parameter_ratio as gradient_parameter_ratio
-from clbench.indicators.weights import weight_norm as weight_norm

@@ -3,10 +3,11 @@
 import torch
 
 from clbench.errors import OptionError
+from clbench.indicators.derivatives import Derivatives
 from clbench.indicators.layers import WHOLE, LayerChoice
-from clbench.indicators.networks import LossFunction, Measures, Model, Network
-from clbench.indicators.passes import Pass
-from clbench.indicators.units import Units, over_hidden
+from clbench.indicators.networks import LossFunction, Measures, Network
+from clbench.indicators.stacked import Model
+from clbench.indicators.units import Units, measure_units
 
 
 def hessian_rank(
@@ -29,8 +30,8 @@ def hessian_rank(
         model: a module, or `Stacked` ones.
         loss_fn: from outputs and targets to the batch's mean loss.
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: ditto.
-        samples: `m`; at most `B` are there.
+        targets: `(B, ...)`, or `(S, B, ...)` for stacked networks.
+        samples: `m`, or all of a smaller batch.
         share: of the trace.
         layers: which parameters are a layer, see `layer_parameters`.
 
@@ -39,14 +40,13 @@ def hessian_rank(
 
     Raises:
         OptionError: `samples` or `share` is out of range.
-        UndefinedError: the model has a batch normalisation in training mode.
     """
     if samples < 1 or not 0 < share <= 1:
         raise OptionError(f"samples={samples} must be at least 1, and share={share} above 0 and at most 1")
     network = Network.of(model, layers)
-    axis = 1 if network.stacked else 0
+    axis = len(network.axis.shape)
     inputs, targets = (value.narrow(axis, 0, min(samples, value.shape[axis])) for value in (inputs, targets))
-    grams = Pass(network, loss_fn, inputs, targets).grams()
+    grams = Derivatives(network, loss_fn, inputs, targets).grams()
     return {layer: _rank(gram, share) for layer, gram in grams.items()}
 
 
@@ -72,16 +72,13 @@ def feature_rank(model: Model | Network, inputs: torch.Tensor, layers: LayerChoi
     Returns:
         [1, width], per hidden layer; for the whole network that of the last hidden layer: scalars, or `(S,)`.
         1 where all activations are zero.
-
-    Raises:
-        UndefinedError: the model has no hidden layer.
     """
 
     def ranks(units: Units) -> Measures:
-        found = {layer: _effective_rank(values[-1]) for layer, values in units.after.items()}
-        return {**found, WHOLE: _effective_rank(units.last)}
+        layers = {layer: _effective_rank(values[-1]) for layer, values in units.after.items()}
+        return {**layers, WHOLE: _effective_rank(units.last)}
 
-    return over_hidden(model, inputs, ranks, layers)
+    return measure_units(model, inputs, ranks, layers)
 
 
 def _effective_rank(values: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What is known of PyTorch's own optimizers, read from their groups and states."""
+"""States of PyTorch's optimizers, read from their groups and states."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -6,25 +6,26 @@ from typing import Any, TypeAlias
 
 import torch
 
-from clbench.indicators.networks import Network, wide
+from clbench.indicators.networks import Network, at_least_float32
 from clbench.indicators.parameter_state import (
     Group,
     Number,
     ParameterState,
     broadcast_steps,
-    groups_of,
+    groups_by_id,
     has_updates,
+    lookup,
 )
 
 Reader: TypeAlias = Callable[[Group, Mapping[str, Any], Number], dict[str, Any] | None]
-"""From group, state and steps (at least 1, or NaN) to what else there is in `ParameterState`."""
+"""From group, state and steps (at least 1, or NaN) to fields of `ParameterState`; None before the first update."""
 
 
 def known_states(
     network: Network, optimizer: torch.optim.Optimizer, read: Reader | None
 ) -> dict[str, ParameterState]:
-    """Return what is known of those of the model's parameters that the optimizer trains."""
-    groups = groups_of(optimizer)
+    """Return the states of those of a network's parameters that one of PyTorch's optimizers trains."""
+    groups = groups_by_id(optimizer)
     return {
         name: _read(network, value, groups[id(value)], optimizer.state.get(value, {}), read)
         for name, value in network.trained.items()
@@ -41,19 +42,14 @@ def _read(
     updated = has_updates(steps)
     if isinstance(steps, torch.Tensor):
         steps = torch.where(steps > 0, steps, torch.nan)
-    found = read(group, state, steps) if updated is not False else None
-    if found is None:
+    fields = read(group, state, steps) if updated is not False else None
+    if fields is None:
         return ParameterState(group["lr"], updated=False)
-    return ParameterState(group["lr"], updated=updated, **found)
-
-
-def _moment(state: Mapping[str, Any], name: str) -> torch.Tensor | None:
-    moment = state.get(name)
-    return None if moment is None else wide(moment.detach())
+    return ParameterState(group["lr"], updated=updated, **fields)
 
 
 def _adam(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    moment = _moment(state, "max_exp_avg_sq" if "max_exp_avg_sq" in state else "exp_avg_sq")
+    moment = lookup(state, "max_exp_avg_sq" if "max_exp_avg_sq" in state else "exp_avg_sq")
     if moment is None:
         return None
     beta1, beta2 = group["betas"]
@@ -65,13 +61,13 @@ def _adam(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, An
 
 
 def _nadam(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    # Eta multiplies Nesterov's average gradient, whose two parts products of mu have bias-corrected.
-    found = _adam(group, state, steps)
-    return found and {**found, "correction": 1.0}
+    # Eta multiplies Nesterov's average gradient, both terms of which products of mu have bias-corrected.
+    fields = _adam(group, state, steps)
+    return fields and {**fields, "correction": 1.0}
 
 
 def _radam(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    moment = _moment(state, "exp_avg_sq")
+    moment = lookup(state, "exp_avg_sq")
     if moment is None:
         return None
     beta2 = group["betas"][1]
@@ -91,21 +87,21 @@ def _radam(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, A
 
 
 def _adamax(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    norm = _moment(state, "exp_inf")  # eps is within it
+    norm = lookup(state, "exp_inf")  # eps is within it
     return None if norm is None else {"second_moment": norm.square()}
 
 
 def _rmsprop(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    moment = _moment(state, "square_avg")
+    moment = lookup(state, "square_avg")
     if moment is None:
         return None
     if group["centered"]:
-        moment = (moment - wide(state["grad_avg"].detach()).square()).clamp(min=0)
+        moment = (moment - at_least_float32(state["grad_avg"].detach()).square()).clamp(min=0)
     return {"second_moment": moment, "eps": group["eps"]}
 
 
 def _adagrad(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    moment = _moment(state, "sum")
+    moment = lookup(state, "sum")
     if moment is None:
         return None
     return {
@@ -115,23 +111,23 @@ def _adagrad(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str,
     }
 
 
-def _of_torch(*names: str) -> tuple[type[torch.optim.Optimizer], ...]:
-    """Return PyTorch's optimizers of these names, but for those that this version has not."""
+def _named(*names: str) -> tuple[type[torch.optim.Optimizer], ...]:
+    """Return PyTorch's optimizers with these names, as far as this version has them."""
     return tuple(getattr(torch.optim, name) for name in names if hasattr(torch.optim, name))
 
 
 KNOWN: Mapping[tuple[type[torch.optim.Optimizer], ...], Reader | None] = MappingProxyType(
     {
-        _of_torch("Adam", "AdamW"): _adam,
-        _of_torch("NAdam"): _nadam,
-        _of_torch("RAdam"): _radam,
-        _of_torch("Adamax"): _adamax,
-        _of_torch("RMSprop"): _rmsprop,
-        _of_torch("Adagrad"): _adagrad,
-        _of_torch("SGD", "Muon"): None,
+        _named("Adam", "AdamW"): _adam,
+        _named("NAdam"): _nadam,
+        _named("RAdam"): _radam,
+        _named("Adamax"): _adamax,
+        _named("RMSprop"): _rmsprop,
+        _named("Adagrad"): _adagrad,
+        _named("SGD", "Muon"): None,
     }
 )
-"""How what is known of PyTorch's optimizers is read; None for those that have no second moment."""
+"""How each optimizer's state is read; None for those that have no second moment."""
 
-DECOUPLED = _of_torch("AdamW", "Muon", "Adafactor")
-"""Those that decay weights apart from the gradient, unless a group says otherwise."""
+DECOUPLED = _named("AdamW", "Muon", "Adafactor")
+"""Optimizers that decay weights apart from the gradient, unless a group says otherwise."""

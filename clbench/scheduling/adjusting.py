@@ -7,27 +7,27 @@ import torch
 
 from clbench.errors import OptionError
 from clbench.indicators.networks import Network
-from clbench.indicators.optimizers import Optimizer, optimizers_of
-from clbench.indicators.parameter_state import kind_of
-from clbench.indicators.reported import rows_of_step_sizes
+from clbench.indicators.optimizers import Optimizer, list_optimizers
+from clbench.indicators.parameter_state import class_name
+from clbench.indicators.reported import step_size_rows
 
 
 def check_adjustable(network: Network, optimizer: Optimizer) -> None:
     """Raise `OptionError` unless every optimizer keeps step sizes where they can be multiplied."""
-    for one in optimizers_of(optimizer):
+    for one in list_optimizers(optimizer):
         sizes = getattr(one, "step_sizes", None)
         if isinstance(sizes, (torch.Tensor, MutableMapping)):
             continue
         if hasattr(one, "param_groups"):
             if network.stacked and network.count > 1:
                 raise OptionError(
-                    f"{kind_of(one)} has one step size for {network.count} networks: give each its own optimizer, "
+                    f"{class_name(one)} has one step size for {network.count} networks: give each its own optimizer, "
                     "or keep `step_sizes` `(L, S)`"
                 )
         else:
             raise OptionError(
-                f"the step sizes of {kind_of(one)} cannot be adjusted: make `step_sizes` a tensor or a dictionary, or "
-                "give it `param_groups`; adjust=False only measures"
+                f"the step sizes of {class_name(one)} cannot be adjusted: make `step_sizes` a tensor or a dictionary, "
+                "or give it `param_groups`; adjust=False only measures"
             )
 
 
@@ -50,7 +50,7 @@ def multiply_step_sizes(
     values = network.trained
     owners = {id(values[name]): place for name, place in places.items()}
     done: set[int] = set()
-    for one in optimizers_of(optimizer):
+    for one in list_optimizers(optimizer):
         kept: Any = one
         if isinstance(getattr(kept, "step_sizes", None), MutableMapping):
             for name, value in ((name, values[name]) for name in places):
@@ -58,7 +58,7 @@ def multiply_step_sizes(
                     change = factor[places[name]]
                     _multiply(kept.step_sizes, key, change if network.stacked else change[0], done)
         elif isinstance(getattr(kept, "step_sizes", None), torch.Tensor):
-            for row, names in enumerate(rows_of_step_sizes(network, kept)):
+            for row, names in enumerate(step_size_rows(network, kept)):
                 for place in _the_one(layers, {places[name] for name in names if name in places}):
                     kept.step_sizes[row] *= factor[place] if kept.step_sizes.ndim > 1 else factor[place, 0]
         else:

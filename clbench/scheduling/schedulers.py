@@ -8,24 +8,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from clbench.errors import OptionError, UndefinedError, UnknownNameError, did_you_mean
+from clbench.indicators.batch_checks import check_batch_normalisation
 from clbench.indicators.borrowing import untouched
 from clbench.indicators.bounds import CriticalStepSizes, cantelli_cap, critical_step_sizes
 from clbench.indicators.curvature import PowerIteration
+from clbench.indicators.derivatives import Derivatives
 from clbench.indicators.layers import WHOLE, LayerChoice
 from clbench.indicators.networks import (
     LossFunction,
     Measures,
-    Model,
     Network,
     Penalty,
-    Stacked,
 )
-from clbench.indicators.optimizers import Optimizer, optimizers_of, parameter_states, with_weight_decay
+from clbench.indicators.optimizers import Optimizer, list_optimizers, parameter_states, with_weight_decay
 from clbench.indicators.parameter_state import ParameterState
-from clbench.indicators.passes import Pass
-from clbench.indicators.step_size import aggregated_of, effective_of
+from clbench.indicators.stacked import Model, Stacked
+from clbench.indicators.step_size import aggregated_from_states, effective_from_states
 from clbench.indicators.volatility import VolatilityTracker
-from clbench.indicators.watching import check_per_sample
 from clbench.scheduling.adjusting import check_adjustable, multiply_step_sizes
 from clbench.scheduling.history import History
 from clbench.scheduling.rule import Constants, factors
@@ -105,7 +104,7 @@ class PerLayerScheduler:
         self.network = network = Network(model, layers)
         known = parameter_states(network, optimizer)  # complains if they do not go together
         if not any(one.adaptive for one in known.values()):
-            kinds = ", ".join(type(one).__name__ for one in optimizers_of(optimizer))
+            kinds = ", ".join(type(one).__name__ for one in list_optimizers(optimizer))
             raise OptionError(
                 f"{kinds} has no second moment to schedule by: use one that has, such as Adam or AdamW"
             )
@@ -123,7 +122,7 @@ class PerLayerScheduler:
         self.decisions = History(self.layers, -(-(steps_per_task or 0) // self.constants.every))
         self.steps = self.task = self.step_in_task = 0
         if adjust and self.per_layer:
-            for one in optimizers_of(optimizer):
+            for one in list_optimizers(optimizer):
                 if hasattr(one, "param_groups"):
                     _group_by_layer(network, one)
 
@@ -215,9 +214,11 @@ class PerLayerScheduler:
             return None
         if network.blocks != self._blocks:
             raise OptionError("other parameters are trained than at the start: make a new scheduler")
-        point = Pass(network, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed)
+        point = Derivatives(
+            network, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed
+        )
         sharpness = self._rows(self._power.update(point))
-        normalized = self._rows(aggregated_of(network, known)) * sharpness
+        normalized = self._rows(aggregated_from_states(network, known)) * sharpness
         volatility = self._tracker.update(normalized)
         squares = self._rows(point.gradient_squares())
         noise = self._rows(point.noise()) if self._noisy else torch.full_like(squares, torch.nan)
@@ -241,7 +242,7 @@ class PerLayerScheduler:
         bounds = CriticalStepSizes(*(torch.where(squares == 0, torch.nan, bound) for bound in bounds))
         return {
             "step_size": self._step_sizes(known, squares),
-            "effective_step_size": self._rows(effective_of(network, known)),
+            "effective_step_size": self._rows(effective_from_states(network, known)),
             "noise_bound": bounds.noise,
             "volatility_bound": bounds.volatility,
             "combined_bound": bounds.combined,
@@ -353,7 +354,7 @@ def _constants(given: Mapping[str, Any]) -> Constants:
 
 def _has_sample_gradients(network: Network, required: bool) -> bool:
     try:
-        check_per_sample(network.module)
+        check_batch_normalisation(network.module)
     except UndefinedError:
         if required:
             raise
