@@ -1,7 +1,19 @@
 """Trainability indicators: pure functions of model, loss, batch and optimizer state.
 
-Each takes one `torch.nn.Module` or S `Stacked` ones, and returns a dictionary: a value per layer and
-one for `WHOLE`, scalars or `(S,)`. Nothing is changed: weights, their `grad`, modes, buffers, random states.
+Each returns a dictionary: a value per layer and one for `WHOLE`, scalars or `(S,)` for S `Stacked` networks. Nothing is
+changed: weights, their `grad`, modes, buffers, random states.
+
+They share these arguments:
+
+- `model`: a `torch.nn.Module`, or `Stacked` ones;
+- `loss_fn`: from outputs and targets to the batch's mean loss;
+- `inputs`, `targets`: `(B, ...)`, or `(S, B, ...)` for stacked networks;
+- `penalty`: from parameters by name to what is added to the loss, `(S,)` for stacked networks;
+- `layers`: which parameters are a layer, see `layer_parameters`;
+- `seeds`: of random vectors, one per network; by default 0, 1, ...
+
+`UndefinedError` is raised where an indicator is not defined: per-sample gradients with batch normalisation in training
+mode, hidden units without a hidden layer.
 """
 
 from clbench.indicators.bounds import CriticalStepSizes as CriticalStepSizes

@@ -9,9 +9,9 @@ from torch import nn
 
 from clbench.errors import OptionError, UndefinedError
 from clbench.indicators.autograd import ancestors
+from clbench.indicators.module_kinds import BATCH_NORMS
 from clbench.indicators.networks import LossFunction, Network, at_least_float32
 from clbench.indicators.stacked import Tensors
-from clbench.indicators.torch_private import BATCH_NORMS
 
 
 def tolerance(value: torch.Tensor) -> float:
@@ -20,16 +20,10 @@ def tolerance(value: torch.Tensor) -> float:
 
 
 def closed_form_holds(layer: str, gradients: Tensors, outer: torch.Tensor, inner: torch.Tensor) -> bool:
-    """Tell whether a linear layer's gradients are means of d_i a_i^T and of d_i.
+    """Return whether a linear layer's gradients are means of d_i a_i^T and of d_i, `outer` and `inner`.
 
     They are not if the weight is also used elsewhere, or if rows are not samples. Products of both with one vector are
     compared (Freivalds' check), which costs next to nothing.
-
-    Args:
-        layer: the module's name.
-        gradients: of the samples' mean loss, by parameter.
-        outer: d, gradients of each sample's loss at the layer's output, `(B, out)` or `(S, B, out)`.
-        inner: a, the layer's inputs, `(B, in)` or `(S, B, in)`.
     """
     for kind in ("weight", "bias"):
         gradient = gradients.get(f"{layer}.{kind}".lstrip("."))
@@ -81,10 +75,7 @@ def check_mean(loss_fn: LossFunction, outputs: torch.Tensor, targets: torch.Tens
 
 
 def check_parameters_are_borrowed(network: Network, outputs: torch.Tensor) -> None:
-    """Raise `UndefinedError` if outputs depend on a module's own parameter instead of the lent one.
-
-    Call it when the module is no longer borrowed.
-    """
+    """Raise `UndefinedError` if outputs depend on a parameter of the module, now returned, instead of a lent one."""
     names = {id(value): name for name, value in network.module.named_parameters()}
     for node in ancestors(outputs.grad_fn):
         name = names.get(id(getattr(node, "variable", None)))

@@ -18,10 +18,10 @@ from torch import nn
 from torch.utils.checkpoint import CheckpointFunction
 
 from clbench.errors import TouchedError
+from clbench.indicators.autograd import version
 from clbench.indicators.copies import Copies
 from clbench.indicators.hooks import FLAGS, HOOKS, global_hooks_off, keep_pytorchs
 from clbench.indicators.stacked import Model, module_and_stacks
-from clbench.indicators.torch_private import version
 
 STANDARD = frozenset(vars(nn.Module()))
 LOCK = threading.RLock()
@@ -90,7 +90,7 @@ def _copy_attributes(module: nn.Module, copies: Copies) -> dict[str, Any]:
 
 
 def _has_inplace(module: nn.Module) -> bool:
-    """Tell whether a module is one of PyTorch's that may work in place."""
+    """Return whether a module is one of PyTorch's that may work in place."""
     return any(
         "inplace" in vars(kind).get("__constants__", ()) and kind.__module__.startswith("torch.nn.")
         for kind in type(module).__mro__

@@ -3,81 +3,42 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from clbench.indicators.torch_private import version
-
-OnCall = Callable[[str, torch.Tensor | None, object], object]
+OnCall = Callable[[str, torch.Tensor, object], object]
 """From a module's name, its first input tensor, and its output, to the output that takes its place."""
 
 
 @contextlib.contextmanager
 def watched(model: nn.Module, names: Sequence[str], on_call: OnCall) -> Iterator[None]:
-    """Call a function at each call of some modules while the context lasts.
-
-    Args:
-        model: a borrowed module.
-        names: modules in it.
-        on_call: what to call.
-    """
+    """Call a function at each call of the named modules of a borrowed model while the context lasts."""
     with contextlib.ExitStack() as stack:
         for name in names:
 
-            def hook(
-                module: nn.Module,
-                args: tuple[object, ...],
-                kwargs: dict[str, object],
-                output: object,
-                name: str = name,
-            ) -> object:
-                return on_call(name, next(find_tensors((args, kwargs)), None), output)
+            def hook(_: nn.Module, args: object, kwargs: object, output: object, name: str = name) -> object:
+                given = next(find_tensors((args, kwargs)), None)
+                return output if given is None else on_call(name, given, output)
 
             stack.callback(model.get_submodule(name).register_forward_hook(hook, with_kwargs=True).remove)
         yield
 
 
-@dataclass(frozen=True)
-class Call:
-    """A linear layer's call.
-
-    Attributes:
-        given: its input.
-        returned: its output, or a tensor that was added to it.
-        version: of the output when it was returned.
-    """
-
-    given: torch.Tensor
-    returned: torch.Tensor
-    version: int
-
-    @property
-    def overwritten(self) -> bool:
-        """Whether an operation has written to the output."""
-        return version(self.returned) != self.version
+Calls = dict[str, list[tuple[torch.Tensor, torch.Tensor]]]
+"""For each module the input and the output of its calls."""
 
 
 @contextlib.contextmanager
-def recorded(
-    model: nn.Module, names: Sequence[str], probes: Mapping[str, torch.Tensor] | None = None
-) -> Iterator[dict[str, list[Call]]]:
-    """Record the calls of modules that return a tensor, by name, while the context lasts.
+def recorded(model: nn.Module, names: Sequence[str], probes: Mapping[str, torch.Tensor]) -> Iterator[Calls]:
+    """Record the calls of named modules of a borrowed model, `probes` added to their outputs."""
+    calls: Calls = {}
 
-    Args:
-        model: a borrowed module.
-        names: modules in it.
-        probes: tensors to add to modules' outputs.
-    """
-    calls: dict[str, list[Call]] = {}
-
-    def note(name: str, given: torch.Tensor | None, output: object) -> object:
+    def note(name: str, given: torch.Tensor, output: object) -> object:
         if isinstance(output, torch.Tensor):
-            if probes is not None and name in probes:
+            if name in probes:
                 output = output + probes[name]
-            if given is not None:
-                calls.setdefault(name, []).append(Call(given, output, version(output)))
+            calls.setdefault(name, []).append((given, output))
         return output
 
     with watched(model, names, note):

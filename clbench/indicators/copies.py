@@ -42,14 +42,12 @@ class Copies:
         """Return a value's copy, which may be written to, or the value itself."""
         if type(value) in IMMUTABLE or self._level > MOST_LEVELS:
             return value
-        if id(value) not in self._copies:
-            self._level += 1
-            try:
-                return self._copy(value)
-            finally:
-                self._level -= 1
-        known: Value = self._copies[id(value)]
-        return known
+        self._level += 1
+        try:
+            copied: Value = self._copies[id(value)] if id(value) in self._copies else self._copy(value)
+        finally:
+            self._level -= 1
+        return copied
 
     def _copy(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -101,7 +99,7 @@ class Copies:
 
 
 def _is_plain(value: object) -> bool:
-    """Tell whether an object consists of its attributes: it is not a file or the like, and has no finaliser."""
+    """Return whether an object consists of its attributes: it is not a file or the like, and has no finaliser."""
     kind = type(value)
     if not getattr(value, "__dict__", None):
         return False

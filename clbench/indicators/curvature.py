@@ -37,15 +37,8 @@ def sharpness(
     Source: Baveja et al., arXiv 2509.19698 (100 iterations).
 
     Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         iterations: products at most.
         tolerance: stop when no value moves by more than this share of it; 0 never stops early.
-        seeds: of the random vectors, one per network; by default 0, 1, ...
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         `loss / weight^2`: scalars, or `(S,)`.
@@ -92,9 +85,9 @@ class PowerIteration:
     again. Random vectors come from separate generators.
 
     Args:
-        model: a module, or `Stacked` ones, or a `Network`.
+        model: a module, or `Stacked` ones.
         blocks: layers, or `WHOLE`.
-        seeds: of the random vectors, one per network; by default 0, 1, ...
+        seeds: of random vectors, one per network; by default 0, 1, ...
 
     Attributes:
         vectors: by block and parameter, shaped like the network's parameters.
@@ -142,6 +135,9 @@ class PowerIteration:
         """Take products until each quotient moves by no more than `tolerance` of it, at most `iterations`.
 
         A quotient that has converged is final: products that other blocks or networks still need do not change it.
+
+        Returns:
+            Rayleigh quotients by block: scalars, or `(S,)`.
         """
         with derivatives.lent():
             quotients = self.update(derivatives)

@@ -4,7 +4,7 @@ All computed on copies: parameters, `.grad`, buffers, modes and random states st
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -12,13 +12,7 @@ import torch
 from clbench.errors import OptionError
 from clbench.indicators.graph import Graph
 from clbench.indicators.hooks import check_can_be_borrowed
-from clbench.indicators.networks import (
-    LossFunction,
-    Measures,
-    Network,
-    Penalty,
-    at_least_float32,
-)
+from clbench.indicators.networks import LossFunction, Measures, Network, Penalty, at_least_float32
 from clbench.indicators.samples import Batch
 from clbench.indicators.stacked import Axis, Model, Result, Tensors, cloned, row, stack
 
@@ -27,15 +21,9 @@ class Derivatives:
     """Derivatives of the loss on a batch, in the shape of the network's parameters: `(S, ...)` for stacked ones.
 
     Args:
-        model: a module, or `Stacked` ones, or a `Network`.
-        loss_fn: from outputs `(B, ...)` and targets `(B, ...)` of one network to their mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        penalty: what is added to the loss as trained: from parameters by name to a scalar, or for stacked
-            networks from stacked ones to `(S,)`.
         hessian: whether Hessian-vector products will be needed.
         closed: linear layers whose per-sample gradients are known to have a closed form: `closed` of an earlier
-            batch of the same model. Without it that is found out, and `loss_fn` is checked to be a mean.
+            batch of the same model. Without it they are determined, and `loss_fn` is checked to be a mean.
 
     Attributes:
         network: the model as it is measured.
@@ -61,7 +49,7 @@ class Derivatives:
         _check_batch(self._axis, loss_fn, inputs, targets)
         self.batch_size = inputs.shape[len(self._axis.shape)]
         self._graphs = _graphs(self.network, Batch(loss_fn, inputs, targets), hessian, closed)
-        self._penalty = _PenaltyGradients(self.network, penalty, hessian)
+        self._leaves, self._penalty = _penalty_gradients(self.network, penalty, hessian)
 
     @property
     def closed(self) -> list[str]:
@@ -76,13 +64,13 @@ class Derivatives:
     @cached_property
     def gradients(self) -> Tensors:
         """Gradients of the loss as trained, penalty included, by parameter."""
-        return self._penalty.add_to(self.data_gradients)
+        data = self.data_gradients
+        return data | {name: data[name] + value.detach() for name, value in self._penalty.items()}
 
     def gradient_squares(self) -> Measures:
         """Return ||g_hat||^2 of the batch loss as trained, penalty included."""
-        return self.network.sum_by_layer(
-            {name: self._axis.each(dot, value, value) for name, value in self.gradients.items()}
-        )
+        squares = {name: self._axis.each(dot, value, value) for name, value in self.gradients.items()}
+        return self.network.sum_by_layer(squares)
 
     def noise(self) -> Measures:
         """Return sigma^2 = (1/B) sum_i ||g_i||^2 - ||g_bar||^2 of the data loss."""
@@ -107,12 +95,7 @@ class Derivatives:
     def products(
         self, blocks: Mapping[str, Sequence[str]], vectors: Mapping[str, Tensors]
     ) -> dict[str, Tensors]:
-        """Return H v, penalty included, for blocks of the Hessian.
-
-        Args:
-            blocks: names of parameters, by block.
-            vectors: v by block, its tensors by parameter.
-        """
+        """Return H v, penalty included, for blocks of the Hessian: parameters' names, and v, by block."""
 
         def multiply(graph: Graph, index: int) -> dict[str, Tensors]:
             with graph.lent():
@@ -122,13 +105,27 @@ class Derivatives:
                 }
 
         products = self._collect(multiply)
-        return {block: self._penalty.add_product(products[block], vectors[block]) for block in blocks}
+        return {block: self._add_penalty(products[block], vectors[block]) for block in blocks}
 
-    @contextlib.contextmanager
-    def lent(self) -> Iterator[None]:
+    def _add_penalty(self, products: Tensors, vector: Tensors) -> Tensors:
+        curved = [name for name in products if name in self._penalty and self._penalty[name].requires_grad]
+        if not curved:
+            return products
+        added = torch.autograd.grad(
+            [self._penalty[name] for name in curved],
+            [self._leaves[name] for name in products],
+            [vector[name] for name in curved],
+            retain_graph=True,
+            allow_unused=True,
+        )
+        return {
+            name: value if more is None else value + more
+            for (name, value), more in zip(products.items(), added, strict=True)
+        }
+
+    def lent(self) -> contextlib.AbstractContextManager[None]:
         """Lend the module its tensors once for many products; with several graphs, each needs it in turn."""
-        with self._graphs[0].lent() if len(self._graphs) == 1 else contextlib.nullcontext():
-            yield
+        return self._graphs[0].lent() if len(self._graphs) == 1 else contextlib.nullcontext()
 
     @property
     def _together(self) -> bool:
@@ -201,51 +198,17 @@ def _graphs(network: Network, batch: Batch, hessian: bool, closed: Sequence[str]
     ]
 
 
-class _PenaltyGradients:
-    """Derivatives of a penalty, for all networks at once, as a penalty takes them.
-
-    Args:
-        network: what is measured.
-        penalty: see `Derivatives`.
-        hessian: whether Hessian-vector products will be needed.
-    """
-
-    def __init__(self, network: Network, penalty: Penalty | None, hessian: bool) -> None:
-        self._leaves: Tensors = {}
-        self._gradients: Tensors = {}
-        if penalty is None:
-            return
-        with torch.enable_grad():
-            copies = cloned(network.parameters)
-            self._leaves = {name: copies[name].requires_grad_() for name in network.trained}
-            total = penalty({**copies, **self._leaves})
-            if total is None or not total.requires_grad:
-                return
-            gradients = torch.autograd.grad(
-                total.sum(), list(self._leaves.values()), create_graph=hessian, allow_unused=True
-            )
-        pairs = zip(self._leaves, gradients, strict=True)
-        self._gradients = {name: value for name, value in pairs if value is not None}
-
-    def add_to(self, gradients: Tensors) -> Tensors:
-        """Return gradients of the data loss plus those of the penalty."""
-        return gradients | {name: gradients[name] + value.detach() for name, value in self._gradients.items()}
-
-    def add_product(self, products: Tensors, vector: Tensors) -> Tensors:
-        """Return H v of the data loss plus that of the penalty."""
-        curved = [
-            name for name in products if name in self._gradients and self._gradients[name].requires_grad
-        ]
-        if not curved:
-            return products
-        added = torch.autograd.grad(
-            [self._gradients[name] for name in curved],
-            [self._leaves[name] for name in products],
-            [vector[name] for name in curved],
-            retain_graph=True,
-            allow_unused=True,
+def _penalty_gradients(network: Network, penalty: Penalty | None, hessian: bool) -> tuple[Tensors, Tensors]:
+    """Return parameters, and a penalty's gradients by them; for all networks at once, as a penalty takes them."""
+    if penalty is None:
+        return {}, {}
+    with torch.enable_grad():
+        copies = cloned(network.parameters)
+        leaves = {name: copies[name].requires_grad_() for name in network.trained}
+        total = penalty({**copies, **leaves})
+        if total is None or not total.requires_grad:
+            return {}, {}
+        found = torch.autograd.grad(
+            total.sum(), list(leaves.values()), create_graph=hessian, allow_unused=True
         )
-        return {
-            name: value if more is None else value + more
-            for (name, value), more in zip(products.items(), added, strict=True)
-        }
+    return leaves, {name: value for name, value in zip(leaves, found, strict=True) if value is not None}

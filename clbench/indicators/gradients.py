@@ -24,9 +24,7 @@ def weight_norm(model: Model | Network, kind: str = "euclidean", layers: LayerCh
     this name (Dohare et al., Nature 2024); that is neither.
 
     Args:
-        model: a module, or `Stacked` ones.
         kind: "euclidean" or "rms".
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         weight, per layer and for the whole network: scalars, or `(S,)`.
@@ -52,13 +50,7 @@ def gradient_norm(
     """Return the norm of the batch's gradient as trained, penalty included.
 
     Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         kind: "euclidean", `sqrt(sum g^2)`, or "rms", `sqrt(mean g^2)`.
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         `loss / weight`, per layer and for the whole network: scalars, or `(S,)`.
@@ -76,14 +68,6 @@ def gradient_parameter_ratio(
     layers: LayerChoice = None,
 ) -> Measures:
     """Return `||g|| / ||theta||`, Euclidean; 0 where all weights are 0.
-
-    Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        penalty: from parameters by name to what is added to the loss.
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         `loss / weight^2`, per layer and for the whole network: scalars, or `(S,)`.
@@ -109,13 +93,6 @@ def gradient_noise(
     float32.
 
     Source: Baveja et al., arXiv 2509.19698, Sec. 3.
-
-    Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         `gradient^2`, per layer and for the whole network: scalars, or `(S,)`.

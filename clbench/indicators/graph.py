@@ -1,7 +1,7 @@
 """One forward pass of one network, or of S mapped by `torch.vmap`, and all derivatives in its graph."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.func import vmap
@@ -15,7 +15,7 @@ from clbench.indicators.batch_checks import (
     closed_form_holds,
 )
 from clbench.indicators.borrowing import borrowed, keep_random_states
-from clbench.indicators.calls import Call, plain_linear_layers, recorded
+from clbench.indicators.calls import Calls, plain_linear_layers, recorded
 from clbench.indicators.kernels import RefuseUnmappable, plain_kernels
 from clbench.indicators.networks import Network, at_least_float32
 from clbench.indicators.samples import Batch, Reduce, gradients_apart, sample_gradients
@@ -35,11 +35,9 @@ class Graph:
         state: copies of their parameters and buffers by name, which a pass may write to.
         batch: their batch.
         hessian: whether Hessian-vector products will be needed.
-        closed: linear layers whose per-sample gradients are known to have a closed form; None to find out, and to
-            check the loss and the model.
+        closed: see `Derivatives`; None to check the loss and the model.
 
     Attributes:
-        axis: as given.
         gradients: of the data loss, by trained parameter.
         closed: linear layers whose per-sample gradients have a closed form, as far as is known.
     """
@@ -62,7 +60,8 @@ class Graph:
         checked = closed is None or seen(batch.inputs.device.type)
         linear = [name for name in plain_linear_layers(self._module) if closed is None or name in closed]
         with self.lent(plain=hessian or axis.batched):
-            outputs, calls = self._forward_batched(linear) if axis.batched else self._forward(linear)
+            forward = self._forward_batched if axis.batched else self._forward
+            outputs, inner, linear_outputs = forward(linear)
             losses = axis.each(batch.loss_fn, outputs, batch.targets.clone())
             if losses.shape != axis.shape:
                 raise OptionError(
@@ -75,7 +74,7 @@ class Graph:
             found = differentiate(
                 "the gradient",
                 losses.sum(),
-                [*self._leaves.values(), *(call.returned for call in calls.values())],
+                [*self._leaves.values(), *linear_outputs.values()],
                 create_graph=hessian,
                 retain_graph=hessian,
             )
@@ -84,20 +83,16 @@ class Graph:
         self._graph = dict(zip(self._leaves, found, strict=False))
         self.gradients = {name: value.detach() for name, value in self._graph.items()}
         # d_i, the gradient of sample i's own loss: the mean's times B.
-        outer = zip(calls, found[len(self._leaves) :], strict=True)
+        outer = zip(inner, found[len(self._leaves) :], strict=True)
         self._outer = {name: at_least_float32(value.detach()) * self._batch_size for name, value in outer}
-        self._inner = {name: at_least_float32(call.given.detach()) for name, call in calls.items()}
-        self.closed = list(calls)
+        self._inner = {name: at_least_float32(value.detach()) for name, value in inner.items()}
+        self.closed = list(inner)
         if checked:
             self.closed = self._agreeing(self.gradients, self._outer, self._inner)
 
     @contextlib.contextmanager
     def lent(self, plain: bool = True) -> Iterator[None]:
-        """Lend the module these tensors; a backward pass needs that, too, since it may compute activations again.
-
-        Args:
-            plain: whether second derivatives will be needed, which fused kernels do not have.
-        """
+        """Lend the module these tensors; a backward pass may compute activations again, and needs that, too."""
         if self._lent:  # for all products of an iteration
             yield
             return
@@ -117,29 +112,28 @@ class Graph:
     def _state(self) -> Tensors:
         return {**self._leaves, **self._constants}
 
-    def _forward(self, linear: Sequence[str]) -> tuple[torch.Tensor, dict[str, Call]]:
-        """Return outputs, and the calls of linear layers whose outputs can be differentiated by."""
-        with recorded(self._module, linear) as calls:
+    def _forward(self, linear: Sequence[str]) -> tuple[torch.Tensor, Tensors, Tensors]:
+        """Return outputs, and inputs and outputs of linear layers."""
+        with recorded(self._module, linear, {}) as calls:
             outputs = _check_output(self._network.inner(self._batch.inputs.clone()))
-        usable = self._select_calls(calls)
-        return outputs, {
-            name: call
-            for name, call in usable.items()
-            if call.returned.requires_grad and not call.overwritten
-        }
+        usable = {name: call for name, call in self._select(calls).items() if call[1].requires_grad}
+        return (
+            outputs,
+            {name: call[0] for name, call in usable.items()},
+            {name: call[1] for name, call in usable.items()},
+        )
 
-    def _forward_batched(self, linear: Sequence[str]) -> tuple[torch.Tensor, dict[str, Call]]:
-        """Return outputs and calls of all networks at once.
+    def _forward_batched(self, linear: Sequence[str]) -> tuple[torch.Tensor, Tensors, Tensors]:
+        """Return the same of all networks at once.
 
         Only tensors from outside of `vmap` can be differentiated by: zeros, `probes`, are added to linear outputs.
         """
         first = cloned(self.axis.first(self._state))
-        with torch.no_grad(), borrowed(self._module, first), recorded(self._module, linear) as calls:
+        with torch.no_grad(), borrowed(self._module, first), recorded(self._module, linear, {}) as calls:
             self._network.inner(self._batch.inputs[0].clone())
-        usable = self._select_calls(calls)
         probes = {
-            name: call.returned.new_zeros(*self.axis.shape, *call.returned.shape).requires_grad_()
-            for name, call in usable.items()
+            name: output.new_zeros(*self.axis.shape, *output.shape).requires_grad_()
+            for name, (_, output) in self._select(calls).items()
         }
 
         def run(
@@ -150,18 +144,19 @@ class Graph:
                 recorded(self._module, list(probes), probes) as calls,
             ):
                 outputs = _check_output(self._network.inner(inputs.clone()))
-            return outputs, {name: calls[name][0].given for name in probes}
+            return outputs, {name: calls[name][0][0] for name in probes}
 
         with RefuseUnmappable():
             outputs, inner = self.axis.each(run, self._leaves, self._constants, self._batch.inputs, probes)
-        return outputs, {name: Call(inner[name], probe, 0) for name, probe in probes.items()}
+        return outputs, inner, probes
 
-    def _select_calls(self, calls: Mapping[str, Sequence[Call]]) -> dict[str, Call]:
-        """Return those linear layers that were called once, with a row for each sample."""
+    def _select(self, calls: Calls) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Return the calls of those linear layers that were called once, with a row for each sample."""
+        single = {name: found[0] for name, found in calls.items() if len(found) == 1}
         return {
-            name: found[0]
-            for name, found in calls.items()
-            if len(found) == 1 and found[0].given.ndim == 2 and len(found[0].given) == self._batch_size
+            name: (given, output)
+            for name, (given, output) in single.items()
+            if given.ndim == 2 and len(given) == self._batch_size
         }
 
     def _agreeing(self, gradients: Tensors, outer: Tensors, inner: Tensors) -> list[str]:
@@ -199,9 +194,7 @@ class Graph:
             return gram if inner is None else gram * (inner @ inner.mT)
 
         return self._over_samples(
-            closed_form,
-            lambda gradient: at_least_float32(gradient).flatten(),
-            lambda rows: rows @ rows.mT,
+            closed_form, lambda gradient: at_least_float32(gradient).flatten(), lambda rows: rows @ rows.mT
         )
 
     def _over_samples(

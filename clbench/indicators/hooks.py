@@ -75,12 +75,12 @@ def _check(hook: object, where: str) -> None:
 
 
 def _is_pytorchs(hook: object) -> bool:
-    """Tell whether PyTorch computes a weight by this hook: spectral and weight normalisation, pruning."""
+    """Return whether PyTorch computes a weight by this hook: spectral and weight normalisation, pruning."""
     return any(kind.__module__.startswith("torch.nn.utils.") for kind in type(hook).__mro__)
 
 
 def only_looks(hook: object) -> bool:
-    """Tell whether a hook certainly returns None and writes to none of its arguments, going by its bytecode.
+    """Return whether a hook certainly returns None and writes to none of its arguments, going by its bytecode.
 
     False if in doubt. A hook may write to variables around it, `kept["last"] = output`, and an object to itself, but
     not to the module nor into any tensor.
@@ -114,7 +114,7 @@ def _only_looks(code: types.CodeType, bound: bool) -> bool:
 
 
 def _returns_nothing(steps: Sequence[dis.Instruction], index: int) -> bool:
-    """Tell whether None is returned, or the function is one call of something that returns None, as `list.append`."""
+    """Return whether None is returned, or the function is one call of something that returns None, as `list.append`."""
     if steps[index].opname == "RETURN_CONST":
         return steps[index].argval is None
     before = steps[index - 1]
@@ -127,7 +127,7 @@ def _returns_nothing(steps: Sequence[dis.Instruction], index: int) -> bool:
 
 
 def _calls_for_nothing(steps: Sequence[dis.Instruction]) -> bool:
-    """Tell whether an expression calls `print`, or a method that returns None of the first name in it."""
+    """Return whether an expression calls `print`, or a method that returns None of the first name in it."""
     names = 0
     for step in steps:
         if step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in RETURNS_NOTHING:
@@ -144,7 +144,7 @@ def _calls_for_nothing(steps: Sequence[dis.Instruction]) -> bool:
 def _may_write(
     steps: Sequence[dis.Instruction], index: int, receiver: set[str], given: set[str], module: set[str]
 ) -> bool:
-    """Tell whether an instruction may write to an argument of a hook.
+    """Return whether an instruction may write to an argument of a hook.
 
     Args:
         steps: the hook's instructions.
@@ -189,7 +189,7 @@ def _container(steps: Sequence[dis.Instruction], index: int) -> int:
 
 
 def _is_outside(steps: Sequence[dis.Instruction], index: int, receiver: set[str]) -> bool:
-    """Tell whether an expression that ends here is a variable around a hook, or an attribute of its object."""
+    """Return whether an expression that ends here is a variable around a hook, or an attribute of its object."""
     if index < 0:
         return False
     while index > 0 and steps[index].opname == "LOAD_ATTR":

@@ -12,10 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
-from clbench.indicators.torch_private import WEIGHT_NORM
-
 Arguments = tuple[Any, ...]
 KeywordArguments = Mapping[str, Any]
+WEIGHT_NORM = getattr(torch, "_weight_norm", None)  # private; a PyTorch without it needs no replacement
 PADDING_ARGUMENT = {F.embedding: 2, F.embedding_bag: 10, torch.embedding: 2}
 
 
@@ -37,7 +36,7 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
 
 
 def is_recurrent(model: nn.Module) -> bool:
-    """Tell whether a model has recurrent layers of PyTorch's."""
+    """Return whether a model has recurrent layers of PyTorch's."""
     return any(isinstance(module, nn.RNNBase) for module in model.modules())
 
 
@@ -80,7 +79,7 @@ class _DefinedWeightNorm(TorchFunctionMode):
 
 
 def _normalises_weights(module: nn.Module) -> bool:
-    """Tell whether PyTorch normalises a module's weight, in the newer way or the older."""
+    """Return whether PyTorch normalises a module's weight, in the newer way or the older."""
     if isinstance(module, ParametrizationList):
         return any(type(item).__name__ == "_WeightNorm" for item in module)
     return any(type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values())

@@ -112,7 +112,7 @@ def check_layer_choice(layers: object) -> None:
 
 
 def is_layer_choice(layers: object) -> bool:
-    """Tell whether it is None, a depth, patterns, or patterns by layer."""
+    """Return whether it is None, a depth, patterns, or patterns by layer."""
     try:
         check_layer_choice(layers)
     except OptionError:

@@ -3,20 +3,24 @@
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from clbench.indicators.torch_private import BATCH_NORMS, INSTANCE_NORMS
-
 HOLDERS = (nn.ParameterList, nn.ParameterDict, ParametrizationList)  # their parameters are their parent's
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
 NORMALISATIONS = (*BATCH_NORMS, *INSTANCE_NORMS, nn.LayerNorm, nn.GroupNorm)
 
 
 def scales_units(module: nn.Module) -> bool:
-    """Tell whether a module only scales and shifts the units of another layer: a normalisation, or a PReLU."""
+    """Return whether a module only scales and shifts the units of another layer: a normalisation, or a PReLU."""
     return isinstance(module, nn.PReLU) or is_normalisation(module)
 
 
 def is_normalisation(module: nn.Module) -> bool:
-    """Tell whether a module is a normalisation: a class of `torch.nn`, or one with that name that only scales."""
+    """Return whether a module is a normalisation: a class of `torch.nn`, or one with that name that only scales."""
     if isinstance(module, NORMALISATIONS):
         return True
     parameters = list(module.parameters())
@@ -25,7 +29,7 @@ def is_normalisation(module: nn.Module) -> bool:
 
 
 def is_parametrized(module: nn.Module) -> bool:
-    """Tell whether a module's weight is computed from others, as by `torch.nn.utils.parametrizations`."""
+    """Return whether a module's weight is computed from others, as by `torch.nn.utils.parametrizations`."""
     return isinstance(module._modules.get("parametrizations"), nn.ModuleDict)
 
 

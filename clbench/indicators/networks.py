@@ -131,7 +131,7 @@ def _check_parameters(parameters: Mapping[str, torch.Tensor]) -> None:
 
 
 def is_bias(name: str) -> bool:
-    """Tell whether a parameter is a bias, by its name.
+    """Return whether a parameter is a bias, by its name.
 
     >>> is_bias("fc1.bias"), is_bias("rnn.bias_ih_l0"), is_bias("fc1.weight")
     (True, True, False)

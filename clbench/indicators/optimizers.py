@@ -1,7 +1,7 @@
 """What an optimizer, or several, knows about each parameter of a model, and weight decay added to gradients."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 
@@ -23,11 +23,13 @@ def list_optimizers(optimizer: Optimizer) -> list[SingleOptimizer]:
     Raises:
         OptionError: there are none.
     """
-    if not isinstance(optimizer, list | tuple):
-        return [optimizer]  # type: ignore[list-item] - no optimizer is a sequence
-    if not optimizer:
-        raise OptionError("optimizer=[] trains nothing: hand over the optimizers of the model's parameters")
-    return list(optimizer)
+    if isinstance(optimizer, list | tuple):
+        if not optimizer:
+            raise OptionError(
+                "optimizer=[] trains nothing: hand over the optimizers of the model's parameters"
+            )
+        return list(optimizer)
+    return [cast(SingleOptimizer, optimizer)]
 
 
 def parameter_states(model: Model | Network, optimizer: Optimizer) -> dict[str, ParameterState]:
@@ -55,9 +57,9 @@ def _states(network: Network, optimizer: SingleOptimizer) -> dict[str, Parameter
     if hasattr(optimizer, "second_moments"):
         return reported_states(network, optimizer)
     if isinstance(optimizer, torch.optim.Optimizer):
-        for kinds, read in KNOWN.items():
+        for kinds, (moments, read) in KNOWN.items():
             if isinstance(optimizer, kinds):
-                return known_states(network, optimizer, read)
+                return known_states(network, optimizer, moments, read)
     known = sorted({kind.__name__ for kinds in KNOWN for kind in kinds})
     raise OptionError(
         f"{class_name(optimizer)} is not known: give it `second_moments()`, and `step_sizes` unless it has "
@@ -98,6 +100,6 @@ def with_weight_decay(
 
 
 def _is_decoupled(optimizer: SingleOptimizer) -> bool:
-    """Tell whether an optimizer decays weights apart from the gradient, as unknown ones mostly do."""
+    """Return whether an optimizer decays weights apart from the gradient, as unknown ones mostly do."""
     known = any(isinstance(optimizer, kinds) for kinds in KNOWN)
     return not known or isinstance(optimizer, DECOUPLED)

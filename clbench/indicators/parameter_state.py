@@ -1,6 +1,5 @@
 """An optimizer's state of one parameter, as the formula of a step reads it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -62,7 +61,7 @@ def groups_by_id(optimizer: object) -> dict[int, Group]:
 
 
 def has_updates(steps: Number) -> bool | torch.Tensor:
-    """Tell whether there was an update; for each element, if elements count steps and any has had one."""
+    """Return whether there was an update; for each element, if elements count steps and any has had one."""
     updated = steps > 0
     return updated if isinstance(updated, torch.Tensor) and bool(updated.any()) else updated is True
 
@@ -84,9 +83,3 @@ def broadcast_steps(network: Network, value: torch.Tensor, steps: Number) -> Num
             f"steps of shape {tuple(steps.shape)} do not go with a parameter of shape {tuple(value.shape)}: "
             "they must broadcast to it"
         ) from None
-
-
-def lookup(state: Mapping[Any, Any], name: str) -> torch.Tensor | None:
-    """Return a tensor of a state, in float32 at least; None if there is none."""
-    value = state.get(name)
-    return None if value is None else value.detach().to(dtype_at_least_float32(value))

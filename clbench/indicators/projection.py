@@ -32,15 +32,8 @@ def rank_projected_step_size(
     Source: Baveja et al., arXiv 2509.19698, B.1.
 
     Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)`, or `(S, B, ...)` for stacked networks.
         rank: r; at most as many directions as a block has weights.
-        penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         iterations: of `rank` products each.
-        seeds: of the first directions, one per network; by default 0, 1, ...
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         step sizes, per layer and for the whole network: scalars, or `(S,)`.

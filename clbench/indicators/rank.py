@@ -27,13 +27,8 @@ def hessian_rank(
     not the stable rank (sum over largest) that other projects report.
 
     Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)`, or `(S, B, ...)` for stacked networks.
         samples: `m`, or all of a smaller batch.
         share: of the trace.
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         (0, 1], per layer and for the whole network: scalars, or `(S,)`; `1/m` where all gradients vanish.
@@ -53,8 +48,8 @@ def hessian_rank(
 def _rank(gram: torch.Tensor, share: float) -> torch.Tensor:
     spectrum = torch.linalg.eigvalsh(gram.double().cpu()).clamp_min(0).flip(-1)
     reached = spectrum.cumsum(dim=-1) >= share * spectrum.sum(dim=-1, keepdim=True) * (1 - 1e-12)
-    least = reached.to(torch.int8).argmax(dim=-1) + 1
-    return (least.double() / gram.shape[-1]).to(device=gram.device, dtype=gram.dtype)
+    least: torch.Tensor = reached.to(torch.int8).argmax(dim=-1) + 1
+    return (least.double() / gram.shape[-1]).to(gram)
 
 
 def feature_rank(model: Model | Network, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
@@ -63,11 +58,6 @@ def feature_rank(model: Model | Network, inputs: torch.Tensor, layers: LayerChoi
     `exp(-sum p ln p)`, `p` the singular values of the `(B, width)` activations divided by their sum (Roy and
     Vetterli, "The effective rank", 2007; Kumar et al., "Implicit Under-Parameterization", 2021, and Lyle et
     al., 2022, use the number of singular values above a threshold instead).
-
-    Args:
-        model: a module, or `Stacked` ones.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         [1, width], per hidden layer; for the whole network that of the last hidden layer: scalars, or `(S,)`.
@@ -84,4 +74,5 @@ def feature_rank(model: Model | Network, inputs: torch.Tensor, layers: LayerChoi
 def _effective_rank(values: torch.Tensor) -> torch.Tensor:
     sizes = torch.linalg.svdvals(values)
     shares = sizes / sizes.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(sizes.dtype).tiny)
-    return torch.special.entr(shares).sum(dim=-1).exp()
+    entropy: torch.Tensor = torch.special.entr(shares).sum(dim=-1)
+    return entropy.exp()

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
@@ -54,8 +53,7 @@ class ReportsSecondMoments(Protocol):
     """
 
     @property
-    def second_moments(self) -> object:
-        """Second moments by parameter, or a method that returns them."""
+    def second_moments(self) -> object: ...
 
 
 class StackedAdamLike(Protocol):
@@ -63,11 +61,11 @@ class StackedAdamLike(Protocol):
 
     Attributes:
         step_sizes: `(L, S)`, layers in the model's order, and a last row for parameters in no layer. An attribute
-            `names`, parameters' names by layer, says so if its layers are others than `layer_parameters` gives.
+            `names`, parameters' names by layer, gives other layers than those of `layer_parameters`.
         second_moments: `(S, ...)` by parameter, not bias-corrected.
-        steps: updates done; from the first one on it may be a tensor `(S,)`, one per network.
         betas: decay of the first and second moment.
         eps: added to the root of the second moment.
+        steps: updates done; from the first one on it may be a tensor `(S,)`, one per network.
     """
 
     step_sizes: torch.Tensor
@@ -76,14 +74,13 @@ class StackedAdamLike(Protocol):
     eps: float
 
     @property
-    def steps(self) -> int | torch.Tensor:
-        """Updates done."""
+    def steps(self) -> int | torch.Tensor: ...
 
 
 def reported_states(network: Network, optimizer: object) -> dict[str, ParameterState]:
     """Return the states of those of a network's parameters that a custom optimizer trains."""
     moments, sizes, steps = (_report(optimizer, name) for name in ("second_moments", "step_sizes", "steps"))
-    correction = _BiasCorrection(network, getattr(optimizer, "betas", None), getattr(optimizer, "eps", 0.0))
+    betas, eps = getattr(optimizer, "betas", None), getattr(optimizer, "eps", 0.0)
     groups, states = groups_by_id(optimizer), {}
     dictionaries = [report for report in (moments, sizes, steps) if isinstance(report, Mapping) and report]
     for index, names in enumerate(step_size_rows(network, optimizer)):
@@ -104,9 +101,16 @@ def reported_states(network: Network, optimizer: object) -> dict[str, ParameterS
                 )
             if moments is None:
                 states[name] = ParameterState(size, adaptive=False, divided=False)
-            else:
-                moment, count = _select(moments, name, value), _select(steps, name, value)
-                states[name] = correction.state(value, size, moment, count, shared=count is steps)
+                continue
+            moment, count = _select(moments, name, value), _select(steps, name, value)
+            fields = None
+            if isinstance(moment, torch.Tensor) and (
+                count is None or isinstance(count, torch.Tensor) or count > 0
+            ):
+                fields = _moment_fields(network, value, moment, count, betas, shared=count is steps)
+            states[name] = (
+                ParameterState(size, eps=eps, **fields) if fields else ParameterState(size, updated=False)
+            )
     return states
 
 
@@ -134,57 +138,36 @@ def _select(report: Report, name: str, value: torch.Tensor) -> Number | None:
     return report[name] if name in report else report.get(value)
 
 
-@dataclass(frozen=True)
-class _BiasCorrection:
-    """Corrects second moments as Adam does, if an optimizer has `betas`."""
-
-    network: Network
-    betas: tuple[float, float] | None
-    eps: float
-
-    def state(
-        self, value: torch.Tensor, size: Number, moment: Number | None, steps: Number | None, shared: bool
-    ) -> ParameterState:
-        """Return a parameter's state.
-
-        Args:
-            value: the parameter.
-            size: its step size.
-            moment: its second moment; None before the first update.
-            steps: updates done; None if that is not reported.
-            shared: whether `steps` is for all parameters.
-
-        Raises:
-            OptionError: there are `betas` but not `steps`.
-        """
-        if moment is None or (not isinstance(steps, torch.Tensor) and steps is not None and steps <= 0):
-            return ParameterState(size, updated=False)
-        second_moment = at_least_float32(torch.as_tensor(moment))
-        if steps is None:
-            if self.betas is not None:
-                raise OptionError(
-                    "an optimizer with `betas` needs `steps`: its second moments are corrected by them"
-                )
-            return ParameterState(size, second_moment=second_moment, eps=self.eps)
-        axis = self.network.axis
-        per_network = shared and self.network.stacked and getattr(steps, "shape", None) == axis.shape
-        updated: bool | torch.Tensor = True
-        if not per_network:  # numbers `(S,)` for all parameters must not be read: a graph may be recorded
-            steps = broadcast_steps(self.network, value, steps)
-            updated = has_updates(steps)
-            if updated is False:
-                return ParameterState(size, updated=False)
-        first: Number = 1.0
-        second: Number = 1.0
-        if self.betas is not None:
-            first, second = (_one_minus_power(beta, steps, second_moment) for beta in self.betas)
-        if isinstance(steps, torch.Tensor):
-            # Elements without an update have no value: NaN.
-            second = torch.where(steps > 0, second if self.betas else torch.ones_like(steps), torch.nan)
-            second = axis.expand(second, second_moment) if per_network else second
-        return ParameterState(
-            size, updated=updated, second_moment=second_moment / second, correction=first, eps=self.eps
-        )
+def _moment_fields(
+    network: Network,
+    value: torch.Tensor,
+    moment: torch.Tensor,
+    steps: Number | None,
+    betas: tuple[float, float] | None,
+    shared: bool,
+) -> dict[str, Any] | None:
+    """Return fields of `ParameterState`, bias-corrected if there are `betas`; None before the first update."""
+    moment = at_least_float32(moment)
+    if steps is None:
+        if betas is not None:
+            raise OptionError(
+                "an optimizer with `betas` needs `steps`: its second moments are corrected by them"
+            )
+        return {"second_moment": moment}
+    axis = network.axis
+    updated: bool | torch.Tensor = True
+    per_network = shared and network.stacked and getattr(steps, "shape", None) == axis.shape
+    if not per_network:  # numbers `(S,)` for all parameters must not be read: a graph may be recorded
+        steps = broadcast_steps(network, value, steps)
+        updated = has_updates(steps)
+        if updated is False:
+            return None
+    first, second = (1.0, 1.0) if betas is None else (_one_minus_power(beta, steps, moment) for beta in betas)
+    if isinstance(steps, torch.Tensor):
+        # Elements without an update have no value: NaN.
+        second = torch.where(steps > 0, second if betas else torch.ones_like(steps), torch.nan)
+        second = axis.expand(second, moment) if per_network else second
+    return {"updated": updated, "second_moment": moment / second, "correction": first}
 
 
 def _one_minus_power(beta: float, steps: Number, like: torch.Tensor) -> torch.Tensor:

@@ -23,13 +23,7 @@ Reduce = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch, and the function that gives the mean loss of any number of its samples.
-
-    Attributes:
-        loss_fn: from outputs `(B, ...)` and targets `(B, ...)` to their mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-    """
+    """A batch, and the function that gives the mean loss of any number of its samples."""
 
     loss_fn: LossFunction
     inputs: torch.Tensor
@@ -48,16 +42,10 @@ class Batch:
 def sample_gradients(
     network: Network, leaves: Tensors, rest: Tensors, batch: Batch, reduce: Reduce
 ) -> Tensors:
-    """Return what `reduce` makes of each sample's gradient, `(B, ...)` by parameter.
+    """Return what `reduce` makes of each sample's gradients by `leaves`, `(B, ...)` by parameter.
 
-    By `torch.func.vmap`, or a loop over samples where that fails, as in recurrent layers.
-
-    Args:
-        network: one network's architecture.
-        leaves: parameters to differentiate by.
-        rest: the other parameters, and buffers.
-        batch: of one network.
-        reduce: from one sample's gradient of a parameter.
+    By `torch.func.vmap`, or a loop over samples where that fails, as in recurrent layers. Other parameters and buffers
+    are in `rest`.
     """
     if not is_recurrent(network.module):
         try:
@@ -100,13 +88,7 @@ def _looped_gradients(
 
 
 def gradients_apart(network: Network, state: Tensors, batch: Batch, outputs: torch.Tensor) -> Tensors | None:
-    """Return gradients of a few samples' mean loss when they run apart from their batch.
-
-    Args:
-        network: one network's architecture.
-        state: its parameters and buffers.
-        batch: the few samples.
-        outputs: of the whole batch, whose first samples these are.
+    """Return gradients of a few samples' mean loss when they run apart from the batch that `outputs` are of.
 
     Returns:
         gradients by trained parameter; None if the network draws at random or cannot take so few samples.

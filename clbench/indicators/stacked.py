@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from clbench.errors import OptionError
 
 Tensors = dict[str, torch.Tensor]
 Method = Literal["loop", "vmap"]
-Value = TypeVar("Value", torch.Tensor, Tensors)
+Value = TypeVar("Value", bound=torch.Tensor | Tensors)
 Result = TypeVar("Result")
 
 ALIGNMENT = 64  # bytes: where PyTorch begins a tensor on a CPU
@@ -80,10 +80,10 @@ def module_and_stacks(model: Model) -> tuple[nn.Module, Tensors]:
 
 @dataclass(frozen=True)
 class Axis:
-    """The axis of S networks in tensors of theirs, and how a function of one network is mapped over it.
+    """The first axis of S networks' tensors, and how a function of one network is mapped over it.
 
     Attributes:
-        count: S; None for one network without such an axis.
+        count: S; None for one network, whose tensors do not have this axis.
         batched: whether all are computed at once.
     """
 
@@ -104,10 +104,6 @@ class Axis:
             return mapped
         return stack([function(*(row(value, index) for value in values)) for index in range(self.count)])
 
-    def first(self, value: Value) -> Value:
-        """Return the first network's tensors."""
-        return value if self.count is None else row(value, 0)
-
     def flat(self, value: torch.Tensor) -> torch.Tensor:
         """Return a parameter-shaped tensor as `(n,)`, or `(S, n)`."""
         return value.reshape(*self.shape, -1)
@@ -116,26 +112,31 @@ class Axis:
         """Return a number per network in a shape that broadcasts over a parameter-shaped tensor."""
         return numbers.reshape(self.shape + (1,) * (value.ndim - len(self.shape)))
 
+    def first(self, value: Value) -> Value:
+        """Return the first network's tensors."""
+        return value if self.count is None else row(value, 0)
+
 
 def row(value: Value, index: int) -> Value:
     """Return one network's tensors of stacked ones.
 
-    The last bit of some kernels depends on where in memory a tensor begins. A row that does not begin where a tensor
-    of its own would is copied.
+    The last bit of some kernels depends on where in memory a tensor begins: a row that does not begin as a separate
+    tensor would is copied.
     """
     if isinstance(value, dict):
-        return {name: row(stacked, index) for name, stacked in value.items()}
+        return cast(Value, {name: row(stacked, index) for name, stacked in value.items()})
     selected = value[index]
-    aligned = value.device.type != "cpu" or selected.data_ptr() % ALIGNMENT == 0
-    return selected if aligned else selected.clone()
+    aligned = selected.device.type != "cpu" or selected.data_ptr() % ALIGNMENT == 0
+    return cast(Value, selected if aligned else selected.clone())
 
 
 def stack(results: Sequence[Result]) -> Result:
     """Stack S networks' tensors, or dictionaries of tensors."""
     first = results[0]
     if isinstance(first, dict):
-        return {name: stack([result[name] for result in results]) for name in first}  # type: ignore[index, return-value]
-    return torch.stack(list(results))  # type: ignore[arg-type, return-value]
+        pairs = ((name, [cast(Tensors, result)[name] for result in results]) for name in first)
+        return cast(Result, {name: stack(values) for name, values in pairs})
+    return cast(Result, torch.stack(cast(list[torch.Tensor], list(results))))
 
 
 def cloned(tensors: Mapping[str, torch.Tensor]) -> Tensors:

@@ -47,11 +47,9 @@ def effective_step_size(
     Source: Baveja et al., arXiv 2509.19698: "mean" is the text's, "rms" the published code's.
 
     Args:
-        model: a module, or `Stacked` ones.
         optimizer: of `torch.optim`, one of those above on the model's parameters; a custom one
             (`ReportsSecondMoments`); or a list of several, each of some of the parameters.
         reduction: "rms" or "mean".
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         step size (that of plain gradient descent), per layer and for the whole network: scalars, or `(S,)`.
@@ -94,9 +92,7 @@ def aggregated_step_size(
     several optimizers train a layer, it has the value of its first parameter.
 
     Args:
-        model: a module, or `Stacked` ones.
         optimizer: as for `effective_step_size`; `v_hat` here is what that calls `v_hat`, `v`, `sum` and `u^2`.
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         step size, per layer and for the whole network: scalars, or `(S,)`.
@@ -149,7 +145,8 @@ def _normalizing(
 
     def divided(step: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
         eps = [numbers[name] for name in names if name in numbers] or list(numbers.values())
-        return step / (root + (eps[0] if len(set(eps)) == 1 else sum(eps) / len(eps)))
+        step = step / (root + (eps[0] if len(set(eps)) == 1 else sum(eps) / len(eps)))
+        return step
 
     return divided
 
@@ -206,7 +203,7 @@ def _alpha_of_elements(
 
 
 def _differs(state: ParameterState) -> bool:
-    """Tell whether a parameter's elements have been updated at different steps."""
+    """Return whether a parameter's elements have been updated at different steps."""
     return isinstance(state.updated, torch.Tensor)
 
 
@@ -230,7 +227,8 @@ def _per_network(network: Network, number: Number, like: torch.Tensor) -> torch.
 
 def _mean_where(counted: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Return the mean of those elements that count, for each network."""
-    return torch.where(counted, values, 0).sum(dim=-1) / counted.sum(dim=-1)
+    mean: torch.Tensor = torch.where(counted, values, 0).sum(dim=-1) / counted.sum(dim=-1)
+    return mean
 
 
 def _mean(values: Sequence[torch.Tensor], counted: Sequence[bool | torch.Tensor]) -> torch.Tensor:

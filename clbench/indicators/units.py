@@ -7,10 +7,12 @@ import torch
 
 from clbench.errors import OptionError, UndefinedError
 from clbench.indicators.borrowing import borrowed, keep_random_states
-from clbench.indicators.hidden import HiddenCall, LayerCall, hidden_calls, layer_calls, layer_paths, unit_rows
+from clbench.indicators.calls import find_tensors, watched
+from clbench.indicators.hidden import LayerCall, hidden_units, layer_paths
 from clbench.indicators.hooks import check_can_be_borrowed
 from clbench.indicators.kernels import plain_kernels
 from clbench.indicators.layers import WHOLE, LayerChoice, group_parameters
+from clbench.indicators.module_kinds import outer_paths
 from clbench.indicators.networks import Measures, Network, at_least_float32, check_tensors
 from clbench.indicators.stacked import Axis, Model, Tensors, cloned
 
@@ -27,11 +29,6 @@ def unit_sign_entropy(model: Model | Network, inputs: torch.Tensor, layers: Laye
     Source: Lewandowski et al., "Directions of Curvature as an Explanation for Loss of Plasticity", 2023;
     Baveja et al., arXiv 2509.19698.
 
-    Args:
-        model: a module, or `Stacked` ones.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        layers: which modules are a layer, see `layer_parameters`.
-
     Returns:
         nats in [0, ln 2], per hidden layer and for the units of all: scalars, or `(S,)`. A dead or constant
         unit has 0.
@@ -39,7 +36,8 @@ def unit_sign_entropy(model: Model | Network, inputs: torch.Tensor, layers: Laye
 
     def entropy(values: torch.Tensor) -> torch.Tensor:
         share = (values > 0).to(values.dtype).mean(dim=0)
-        return torch.special.entr(share) + torch.special.entr(1 - share)
+        entropies: torch.Tensor = torch.special.entr(share) + torch.special.entr(1 - share)
+        return entropies
 
     return measure_units(
         model, inputs, lambda units: _means(entropy, units.before, units.rest_before), layers
@@ -54,11 +52,6 @@ def dormant_units(model: Model | Network, inputs: torch.Tensor, layers: LayerCho
 
     Source: the strict sense of Lyle et al., "Understanding Plasticity in Neural Networks", 2023, and Dohare et al.,
     Nature 2024. Sokar et al. (2023) also count units far below their layer's mean.
-
-    Args:
-        model: a module, or `Stacked` ones.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        layers: which modules are a layer, see `layer_parameters`.
 
     Returns:
         share in [0, 1], per hidden layer and for the units of all: scalars, or `(S,)`; 1 for a dead layer.
@@ -116,88 +109,64 @@ def measure_units(
     check_tensors(inputs=inputs)
     if inputs.ndim < 1 + network.stacked or not inputs.numel():
         raise OptionError(f"inputs {tuple(inputs.shape)} hold no batch: there is nothing to measure on")
-    axis, names = network.axis, _layer_names(network)
-    state = {**network.parameters, **network.buffers}
-
-    def run(state: Tensors, x: torch.Tensor) -> list[LayerCall]:
-        if x.is_floating_point():
-            x = x.detach().requires_grad_()
-        with borrowed(network.module, state), layer_calls(network.module) as calls:
-            network.inner(x.clone())
-        return calls
-
-    def trace(state: Tensors, x: torch.Tensor) -> tuple[list[LayerCall], list[HiddenCall]]:
-        """Run with a graph, which tells which calls are hidden."""
-        copies = cloned(state)
-        for name in network.trained:
-            copies[name].requires_grad_()
-        calls = run(copies, x)
-        return calls, hidden_calls(network.module, calls)
+    names = _layer_names(network)
 
     def measure(state: Tensors, x: torch.Tensor) -> Measures:
-        return _detached(reduce(_collect(network, *trace(state, x), names)))
+        copies, calls = cloned(state), list[LayerCall]()
+        for name in network.trained:  # the graph tells which layers are hidden
+            copies[name].requires_grad_()
+        if x.is_floating_point():
+            x = x.detach().requires_grad_()
+
+        def note(path: str, given: torch.Tensor, output: object) -> object:
+            if outputs := list(find_tensors(output)):
+                calls.append(LayerCall(path, given, outputs))
+            return output
+
+        paths = layer_paths(network.module)
+        with borrowed(network.module, copies), watched(network.module, paths, note):
+            network.inner(x.clone())
+        return reduce(_collect(network, calls, names))
 
     with torch.enable_grad(), keep_random_states(inputs.device), plain_kernels(network.module):
-        if axis.batched:
-            _, hidden = trace(axis.first(state), axis.first(inputs))
-            try:
-                return _detached(
-                    axis.each(
-                        lambda state, x: reduce(_collect(network, run(state, x), hidden, names)),
-                        cloned(state),
-                        inputs,
-                    )
-                )
-            except Exception:  # whatever a model may say to tensors within `vmap`
-                pass  # one by one
-        return Axis(axis.count).each(measure, state, inputs)
+        looped = Axis(network.axis.count)  # the graph of a mapped pass does not tell what is hidden
+        return looped.each(measure, {**network.parameters, **network.buffers}, inputs)
 
 
-def _collect(
-    network: Network, calls: Sequence[LayerCall], hidden: Sequence[HiddenCall], names: Mapping[str, str]
-) -> Units:
+def _collect(network: Network, calls: Sequence[LayerCall], names: Mapping[str, str]) -> Units:
     """Collect hidden units by layer and module."""
+    hidden = hidden_units(network.module, calls)
     if not hidden:
-        silent = [path for path in layer_paths(network.module) if all(call.path != path for call in calls)]
+        called = {call.path for call in calls}
+        silent = [path for path in layer_paths(network.module) if path not in called]
         never = f" ({', '.join(silent)}: never called as a module)" if silent else ""
         raise UndefinedError(f"the model has no hidden layer{never}: its units cannot be measured")
     modules: dict[str, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-    for call in hidden:
-        values, receiver = calls[call.values], calls[call.activations]
-        for path, value, rows in zip(
-            (values.path, receiver.path),
-            (values.returned_copy, receiver.given_copy),
-            modules.setdefault(call.path, ([], [])),
-            strict=True,
+    for units in hidden:
+        for rows, values in zip(
+            modules.setdefault(units.path, ([], [])), (units.before, units.after), strict=True
         ):
-            flat = at_least_float32(unit_rows(network.module.get_submodule(path), value))
-            if len(flat) and (not rows or rows[0].shape[-1] == flat.shape[-1]):
-                rows.append(flat)
+            if len(values) and (not rows or rows[0].shape[-1] == values.shape[-1]):
+                rows.append(at_least_float32(values))
     modules = {path: rows for path, rows in modules.items() if all(rows)}  # others received no sample
-    units = Units(last=at_least_float32(torch.cat(list(modules.values())[-1][1])))
+    collected = Units(last=torch.cat(list(modules.values())[-1][1]))
     for path, (before, after) in modules.items():
         layer = names.get(path)
-        (units.before.setdefault(layer, []) if layer else units.rest_before).append(torch.cat(before))
-        (units.after.setdefault(layer, []) if layer else units.rest_after).append(torch.cat(after))
-    return units
+        (collected.before.setdefault(layer, []) if layer else collected.rest_before).append(torch.cat(before))
+        (collected.after.setdefault(layer, []) if layer else collected.rest_after).append(torch.cat(after))
+    return collected
 
 
 def _layer_names(network: Network) -> dict[str, str]:
     """Return the layer that each module belongs to, frozen ones too."""
     parameters = [name for name, value in network.module.named_parameters() if value.numel()]
-    watched = set(layer_paths(network.module))
+    paths = set(layer_paths(network.module))
     layer_names: dict[str, str] = {}
     for layer, names in group_parameters(network.module, parameters, network.choice).items():
-        for path in names:
-            while path and path not in watched:
-                path = path.rpartition(".")[0]  # noqa: PLW2901 - from a parameter up to its module
-            if path:
+        for name in names:
+            if path := next((path for path in reversed(outer_paths(name)) if path in paths), None):
                 layer_names.setdefault(path, layer)
     return layer_names
-
-
-def _detached(measures: Measures) -> Measures:
-    return {name: value.detach() for name, value in measures.items()}
 
 
 def _means(
