@@ -48,11 +48,6 @@ def ancestors(node: Node | None, until: Container[Node] = ()) -> Iterator[Node]:
             waiting += [source for source, _ in current.next_functions]
 
 
-def version(value: torch.Tensor) -> int:
-    """Return how many times a tensor was written to in place; 0 where that is not counted."""
-    return 0 if value.is_inference() else int(getattr(value, "_version", 0))
-
-
 @contextlib.contextmanager
 def undefined_if_it_fails(what: str) -> Iterator[None]:
     """Turn PyTorch's errors into an `UndefinedError` that says what could not be computed."""

@@ -15,7 +15,7 @@ from clbench.indicators.stacked import Tensors
 
 
 def tolerance(value: torch.Tensor) -> float:
-    """Return the relative difference that rounding explains between numbers of this type."""
+    """Return the relative difference that rounding may cause between numbers of this type."""
     return {torch.float64: 1e-6, torch.float32: 2e-3}.get(value.dtype, 3e-2)
 
 

@@ -18,7 +18,6 @@ from torch import nn
 from torch.utils.checkpoint import CheckpointFunction
 
 from clbench.errors import TouchedError
-from clbench.indicators.autograd import version
 from clbench.indicators.copies import Copies
 from clbench.indicators.hooks import FLAGS, HOOKS, global_hooks_off, keep_pytorchs
 from clbench.indicators.stacked import Model, module_and_stacks
@@ -29,13 +28,9 @@ LOCK = threading.RLock()
 
 @contextlib.contextmanager
 def borrowed(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Lend a module other tensors while the context lasts, for forward and for backward passes.
+    """Lend a module other parameters and buffers, by their first names, for forward and backward passes.
 
-    Its user's hooks do not fire, and PyTorch's modules do nothing in place.
-
-    Args:
-        model: the module; shared modules and tied tensors stay so.
-        state: a tensor for each parameter and buffer, by its first name; any others are ignored.
+    Its user's hooks do not fire, and PyTorch's modules do nothing in place. Shared modules and tied tensors stay so.
     """
     modules = list(model.modules())
     replacements: dict[int, object] = {id(module): module for module in modules}
@@ -67,9 +62,7 @@ def _copy_attributes(module: nn.Module, copies: Copies) -> dict[str, Any]:
     attributes = vars(module)
     copied = dict(attributes)
     for kind in ("_parameters", "_buffers"):
-        copied[kind] = {
-            name: None if value is None else copies.get(value) for name, value in attributes[kind].items()
-        }
+        copied[kind] = {name: copies.get(value) for name, value in attributes[kind].items()}
     for value in copied["_parameters"].values():
         if value is not None:
             value._is_param = True  # what makes `isinstance(value, nn.Parameter)` true
@@ -100,13 +93,13 @@ def _has_inplace(module: nn.Module) -> bool:
 @contextlib.contextmanager
 def _reentrant_checkpoints_off() -> Iterator[None]:
     """Run functions checkpointed in the older, reentrant way directly, which `torch.autograd.grad` cannot."""
-    name, held = "apply", vars(CheckpointFunction).get("apply")
+    held = vars(CheckpointFunction).get("apply")
     CheckpointFunction.apply = staticmethod(lambda function, preserve, *inputs: function(*inputs))
     try:
         yield
     finally:
         if held is None:
-            delattr(CheckpointFunction, name)
+            del CheckpointFunction.apply
         else:
             CheckpointFunction.apply = held
 
@@ -115,17 +108,14 @@ def _reentrant_checkpoints_off() -> Iterator[None]:
 def keep_random_states(device: torch.device) -> Iterator[None]:
     """Restore random states afterwards: PyTorch's on the CPU and on `device`, Python's and NumPy's."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one, which a model may draw from
-    capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-    devices: list[int] = []
-    if device.type != "cpu" and not capturing:
-        index = torch.get_device_module(device).current_device() if device.index is None else device.index
-        devices = [index]
     # A pass that is being captured draws from a state that its graph manages.
-    forked = torch.random.fork_rng(
-        devices=devices, enabled=not capturing, device_type=device.type if devices else "cuda"
-    )
+    capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+    devices, kind = [], "cuda"
+    if device.type != "cpu" and not capturing:
+        kind, index = device.type, device.index
+        devices = [torch.get_device_module(device).current_device() if index is None else index]
     try:
-        with forked:
+        with torch.random.fork_rng(devices=devices, enabled=not capturing, device_type=kind):
             yield
     finally:
         random.setstate(python)
@@ -134,10 +124,10 @@ def keep_random_states(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(what: str, model: Model) -> Iterator[None]:
-    """Raise if a network's parameters, buffers or modes were changed meanwhile, even if another error was raised.
+    """Raise if parameters, buffers or modes are changed while the context lasts, even if another error is raised.
 
-    Objects and their versions are compared, which every write raises but those through `.data`, and no numbers: this
-    costs next to nothing.
+    Tensors' identities and versions are compared, not their numbers: that costs next to nothing, and detects every
+    write but those through `.data`.
 
     Args:
         what: the measurement, for the error's text.
@@ -170,4 +160,9 @@ def _fingerprint(model: Model) -> dict[str, object]:
         for name, value in values.items()
         if value is not None
     }
-    return {**modes, **{name: (id(value), version(value)) for name, value in tensors.items()}}
+    return {**modes, **{name: (id(value), _version(value)) for name, value in tensors.items()}}
+
+
+def _version(value: torch.Tensor) -> int:
+    """Return how many times a tensor was written to in place; 0 where PyTorch does not count, or tell."""
+    return 0 if value.is_inference() else int(getattr(value, "_version", 0))

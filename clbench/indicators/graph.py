@@ -16,7 +16,7 @@ from clbench.indicators.batch_checks import (
 )
 from clbench.indicators.borrowing import borrowed, keep_random_states
 from clbench.indicators.calls import Calls, plain_linear_layers, recorded
-from clbench.indicators.kernels import RefuseUnmappable, plain_kernels
+from clbench.indicators.kernels import plain_kernels, unmappable_refused
 from clbench.indicators.networks import Network, at_least_float32
 from clbench.indicators.samples import Batch, Reduce, gradients_apart, sample_gradients
 from clbench.indicators.stacked import Axis, Tensors, cloned
@@ -146,7 +146,7 @@ class Graph:
                 outputs = _check_output(self._network.inner(inputs.clone()))
             return outputs, {name: calls[name][0][0] for name in probes}
 
-        with RefuseUnmappable():
+        with unmappable_refused():
             outputs, inner = self.axis.each(run, self._leaves, self._constants, self._batch.inputs, probes)
         return outputs, inner, probes
 

@@ -1,7 +1,6 @@
 """Which layers are hidden, by the graph of a forward pass: their pre-activations, and the activations made of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -43,21 +42,6 @@ class LayerCall:
         self.received, self.returned = given.detach().clone(), self.output.detach().clone()
 
 
-@dataclass(frozen=True)
-class HiddenUnits:
-    """A hidden layer's units in one of its calls.
-
-    Attributes:
-        path: the layer's module.
-        before: pre-activations, `(N, units)`.
-        after: activations, `(N, units)`.
-    """
-
-    path: str
-    before: torch.Tensor
-    after: torch.Tensor
-
-
 def layer_paths(model: nn.Module) -> list[str]:
     """Return the layers and normalisations of a model: modules that compute with parameters they own."""
     paths: dict[str, None] = {}
@@ -78,12 +62,15 @@ def layer_paths(model: nn.Module) -> list[str]:
     return list(paths)
 
 
-def hidden_units(model: nn.Module, calls: Sequence[LayerCall]) -> list[HiddenUnits]:
-    """Return the units of hidden layers, in the order of their calls: those whose output another layer receives.
+def hidden_units(
+    model: nn.Module, calls: Sequence[LayerCall]
+) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Return hidden layers' calls: the layer's path, its pre-activations and its activations, `(N, units)` each.
 
-    Autograd's graph is followed from a layer's input back to the layers whose outputs it was computed from. Where it is
-    cut, as by `detach` or in a recomputed block, that is the layer called last. A normalisation that receives the very
-    output of one layer gives that layer's pre-activations; any other receives activations, as a layer does.
+    Hidden are layers whose output another layer receives. Autograd's graph is followed from a layer's input back to the
+    layers whose outputs it was computed from. Where it is cut, as by `detach` or in a recomputed block, that is the
+    layer called last. A normalisation that receives the very output of one layer gives that layer's pre-activations;
+    any other receives activations, as a layer does.
     """
     made_by: dict[Node, int] = {}  # the layer's call, by autograd's nodes
     values: dict[int, LayerCall] = {}  # the call that returns pre-activations, by the layer's call
@@ -113,7 +100,7 @@ def hidden_units(model: nn.Module, calls: Sequence[LayerCall]) -> list[HiddenUni
         return _unit_rows(model.get_submodule(call.path), values)
 
     return [
-        HiddenUnits(calls[index].path, rows(source, source.returned), rows(receiver, receiver.received))
+        (calls[index].path, rows(source, source.returned), rows(receiver, receiver.received))
         for index, receiver in sorted(activations.items())
         for source in [values[index]]
     ]

@@ -46,11 +46,7 @@ def global_hooks_off() -> Iterator[None]:
 
 
 def check_can_be_borrowed(model: nn.Module) -> None:
-    """Raise unless a module computes the same without its user's hooks.
-
-    Raises:
-        UndefinedError: it is scripted, or a forward hook may change what it computes.
-    """
+    """Raise `UndefinedError` if a module is scripted, or a user's forward hook may change what it computes."""
     for path, module in model.named_modules():
         where = f"'{path}' ({type(module).__name__})" if path else type(module).__name__
         if isinstance(module, torch.jit.ScriptModule):
@@ -144,15 +140,7 @@ def _calls_for_nothing(steps: Sequence[dis.Instruction]) -> bool:
 def _may_write(
     steps: Sequence[dis.Instruction], index: int, receiver: set[str], given: set[str], module: set[str]
 ) -> bool:
-    """Return whether an instruction may write to an argument of a hook.
-
-    Args:
-        steps: the hook's instructions.
-        index: of the instruction.
-        receiver: name of the object whose method the hook is, if it is one.
-        given: names of the other arguments.
-        module: name of the first of them.
-    """
+    """Return whether an instruction may write to one of the arguments `given`; those are `module` and the rest."""
     step = steps[index]
     if step.opname in ("LOAD_ATTR", "LOAD_METHOD"):  # such as `mul_`
         return bool(re.search(r"[a-z0-9]_$", str(step.argval)))

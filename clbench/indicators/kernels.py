@@ -12,10 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
-Arguments = tuple[Any, ...]
-KeywordArguments = Mapping[str, Any]
+Function = Callable[..., Any]
+
 WEIGHT_NORM = getattr(torch, "_weight_norm", None)  # private; a PyTorch without it needs no replacement
-PADDING_ARGUMENT = {F.embedding: 2, F.embedding_bag: 10, torch.embedding: 2}
 
 
 @contextlib.contextmanager
@@ -29,7 +28,7 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
         if is_recurrent(model):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         if any(_normalises_weights(module) for module in model.modules()):
-            stack.enter_context(_DefinedWeightNorm())
+            stack.enter_context(Replaced({WEIGHT_NORM: _defined_weight_norm}))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # of `vmap`
         yield
@@ -40,42 +39,46 @@ def is_recurrent(model: nn.Module) -> bool:
     return any(isinstance(module, nn.RNNBase) for module in model.modules())
 
 
-class RefuseUnmappable(TorchFunctionMode):
-    """Refuse what `torch.vmap` maps wrongly: the gradient of an embedding with a padding index after the first."""
+class Replaced(TorchFunctionMode):
+    """Calls other functions instead of some of PyTorch's."""
+
+    def __init__(self, replacements: Mapping[Any, Function]) -> None:
+        super().__init__()
+        self._replacements = replacements
 
     def __torch_function__(
         self,
-        function: Callable[..., object],
+        function: Function,
         types: Sequence[type],
-        args: Arguments = (),
-        kwargs: KeywordArguments | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        """Return what the function returns, or raise."""
-        position = PADDING_ARGUMENT.get(function)
-        if position is not None:
-            padding = args[position] if len(args) > position else (kwargs or {}).get("padding_idx")
-            if padding is not None and (padding >= 0 or function is not torch.embedding):
+        """Call the function, or its replacement."""
+        return self._replacements.get(function, function)(*args, **(kwargs or {}))
+
+
+def unmappable_refused() -> Replaced:
+    """Refuse what `torch.vmap` maps wrongly: the gradient of an embedding with a padding index after the first."""
+
+    def checked(function: Function, position: int) -> Function:
+        def call(*args: object, **kwargs: object) -> object:
+            padding = args[position] if len(args) > position else kwargs.get("padding_idx")
+            if isinstance(padding, int) and (padding >= 0 or function is not torch.embedding):
                 raise NotImplementedError("torch.vmap maps embeddings with a padding index wrongly")
-        return function(*args, **(kwargs or {}))
+            return function(*args, **kwargs)
+
+        return call
+
+    embeddings: dict[Any, int] = {F.embedding: 2, F.embedding_bag: 10, torch.embedding: 2}
+    return Replaced({function: checked(function, position) for function, position in embeddings.items()})
 
 
-class _DefinedWeightNorm(TorchFunctionMode):
+def _defined_weight_norm(direction: torch.Tensor, size: torch.Tensor, dim: int = 0) -> torch.Tensor:
     """Normalise weights by the formula: the second derivative of `torch._weight_norm` is wrong.
 
     `torch.autograd.gradgradcheck` shows that, in PyTorch 2.14 at least.
     """
-
-    def __torch_function__(
-        self,
-        function: Callable[..., object],
-        types: Sequence[type],
-        args: Arguments = (),
-        kwargs: KeywordArguments | None = None,
-    ) -> object:
-        if function is WEIGHT_NORM:
-            direction, size, dim = (*args, 0)[:3]
-            return direction * (size / torch.norm_except_dim(direction, 2, dim))
-        return function(*args, **(kwargs or {}))
+    return direction * (size / torch.norm_except_dim(direction, 2, dim))
 
 
 def _normalises_weights(module: nn.Module) -> bool:

@@ -52,16 +52,7 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def group_parameters(
     model: nn.Module, parameters: Sequence[str], layers: LayerChoice
 ) -> dict[str, list[str]]:
-    """Return the names of the given parameters by layer, see `layer_parameters`.
-
-    Args:
-        model: any module.
-        parameters: names.
-        layers: what is a layer.
-
-    Raises:
-        OptionError: `layers` is invalid, or a name or pattern matches frozen parameters only.
-    """
+    """Return the names of the given parameters by layer, see `layer_parameters`."""
     check_layer_choice(layers)
     names = name_layers(model)
     if layers is None or isinstance(layers, int):

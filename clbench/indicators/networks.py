@@ -117,7 +117,6 @@ class Network:
 
 
 def _check_parameters(parameters: Mapping[str, torch.Tensor]) -> None:
-    """Raise unless these can be measured."""
     for name, value in parameters.items():
         if is_lazy(value):
             raise UndefinedError(f"'{name}' has no value yet: run a batch through the model first")
@@ -145,7 +144,7 @@ def total(values: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def at_least_float32(value: torch.Tensor) -> torch.Tensor:
-    """Return half-precision numbers as float32: their squares would vanish or overflow."""
+    """Return a tensor, half-precision numbers as float32: their squares would vanish or overflow."""
     return value.to(dtype_at_least_float32(value))
 
 

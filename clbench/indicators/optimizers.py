@@ -8,21 +8,17 @@ import torch
 from clbench.errors import OptionError
 from clbench.indicators.networks import Network, Penalty, total
 from clbench.indicators.parameter_state import ParameterState, class_name, groups_by_id
-from clbench.indicators.reported import ReportsSecondMoments, StackedAdamLike, reported_states
+from clbench.indicators.reported import ReportsSecondMoments, reported_states
 from clbench.indicators.stacked import Model, Tensors
 from clbench.indicators.torch_optimizers import DECOUPLED, KNOWN, known_states
 
-SingleOptimizer: TypeAlias = torch.optim.Optimizer | StackedAdamLike | ReportsSecondMoments
+SingleOptimizer: TypeAlias = torch.optim.Optimizer | ReportsSecondMoments
 Optimizer: TypeAlias = SingleOptimizer | Sequence[SingleOptimizer]
 """What trains a model: an optimizer, or several, each some of the parameters."""
 
 
 def list_optimizers(optimizer: Optimizer) -> list[SingleOptimizer]:
-    """Return a list of one optimizer or several.
-
-    Raises:
-        OptionError: there are none.
-    """
+    """Return a list of one optimizer or several."""
     if isinstance(optimizer, list | tuple):
         if not optimizer:
             raise OptionError(
@@ -33,11 +29,7 @@ def list_optimizers(optimizer: Optimizer) -> list[SingleOptimizer]:
 
 
 def parameter_states(model: Model | Network, optimizer: Optimizer) -> dict[str, ParameterState]:
-    """Return each trained parameter's state in its optimizer.
-
-    Raises:
-        OptionError: an optimizer is unknown, or not exactly one trains a parameter of the model.
-    """
+    """Return each trained parameter's state in its optimizer; exactly one must train it."""
     network = Network.of(model)
     states: dict[str, ParameterState] = {}
     for single in list_optimizers(optimizer):

@@ -67,11 +67,7 @@ def has_updates(steps: Number) -> bool | torch.Tensor:
 
 
 def broadcast_steps(network: Network, value: torch.Tensor, steps: Number) -> Number:
-    """Return a parameter's number of updates as a float, or shaped like the parameter.
-
-    Raises:
-        OptionError: shapes do not fit.
-    """
+    """Return a parameter's number of updates as a float, or shaped like the parameter."""
     if not isinstance(steps, torch.Tensor) or steps.numel() == 1:
         return float(steps)
     if steps.shape == network.axis.shape:

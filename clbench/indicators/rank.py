@@ -1,5 +1,7 @@
 """Effective ranks: of the empirical Fisher matrix, and of hidden features."""
 
+from collections.abc import Sequence
+
 import torch
 
 from clbench.errors import OptionError
@@ -7,7 +9,7 @@ from clbench.indicators.derivatives import Derivatives
 from clbench.indicators.layers import WHOLE, LayerChoice
 from clbench.indicators.networks import LossFunction, Measures, Network
 from clbench.indicators.stacked import Model
-from clbench.indicators.units import Units, measure_units
+from clbench.indicators.units import ModuleUnits, measure_units
 
 
 def hessian_rank(
@@ -64,9 +66,10 @@ def feature_rank(model: Model | Network, inputs: torch.Tensor, layers: LayerChoi
         1 where all activations are zero.
     """
 
-    def ranks(units: Units) -> Measures:
-        layers = {layer: _effective_rank(values[-1]) for layer, values in units.after.items()}
-        return {**layers, WHOLE: _effective_rank(units.last)}
+    def ranks(units: Sequence[ModuleUnits]) -> Measures:
+        last = {module.layer: module.after for module in units if module.layer is not None}
+        layers = {layer: _effective_rank(values) for layer, values in last.items()}
+        return {**layers, WHOLE: _effective_rank(units[-1].after)}
 
     return measure_units(model, inputs, ranks, layers)
 

@@ -24,15 +24,15 @@ Report: TypeAlias = Number | Mapping[object, Number] | None
 class ReportsSecondMoments(Protocol):
     """A custom optimizer that reports what it divides gradients by.
 
-    `second_moments` is all that it must have. The others may be left out; each of the first three is a method
-    without arguments or an attribute.
+    Only `second_moments` is required. Each of the first three is an attribute, or a method without arguments.
 
     Attributes:
         second_moments: by parameter (the tensor, or its name), shaped like it: that whose root divides the
             gradient. A parameter that has none yet has had no update. None instead of a dictionary: this
             optimizer has no second moment, as SGD.
         step_sizes: eta, one for all or by parameter. For stacked networks also a tensor `(L, S)`, layers in the
-            model's order. Without it "lr" in `param_groups`.
+            model's order and a last row for parameters in no layer; an attribute `names`, parameters' names by
+            layer, gives other layers than those of `layer_parameters`. Without it "lr" in `param_groups`.
         steps: updates done, one for all or by parameter, each a number or a tensor that broadcasts to the
             parameter; `(S,)` for stacked networks. Elements without an update are left out. Without it every
             parameter that has a second moment has been updated.
@@ -54,27 +54,6 @@ class ReportsSecondMoments(Protocol):
 
     @property
     def second_moments(self) -> object: ...
-
-
-class StackedAdamLike(Protocol):
-    """A custom Adam over stacked parameters that `ReportsSecondMoments`: a step size for each layer and network.
-
-    Attributes:
-        step_sizes: `(L, S)`, layers in the model's order, and a last row for parameters in no layer. An attribute
-            `names`, parameters' names by layer, gives other layers than those of `layer_parameters`.
-        second_moments: `(S, ...)` by parameter, not bias-corrected.
-        betas: decay of the first and second moment.
-        eps: added to the root of the second moment.
-        steps: updates done; from the first one on it may be a tensor `(S,)`, one per network.
-    """
-
-    step_sizes: torch.Tensor
-    second_moments: dict[str, torch.Tensor]
-    betas: tuple[float, float]
-    eps: float
-
-    @property
-    def steps(self) -> int | torch.Tensor: ...
 
 
 def reported_states(network: Network, optimizer: object) -> dict[str, ParameterState]:

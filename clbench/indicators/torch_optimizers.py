@@ -24,17 +24,7 @@ Reader: TypeAlias = Callable[[Group, State, torch.Tensor, Number], dict[str, Any
 def known_states(
     network: Network, optimizer: torch.optim.Optimizer, moments: Sequence[str], read: Reader
 ) -> dict[str, ParameterState]:
-    """Return the states of those of a network's parameters that one of PyTorch's optimizers trains.
-
-    Args:
-        network: what is trained.
-        optimizer: one of `KNOWN`.
-        moments: names of the second moment, of which a state has the first; none for an optimizer without one.
-        read: reads its states.
-
-    Returns:
-        states by parameter.
-    """
+    """Return the states of those of a network's parameters that one of `KNOWN` trains."""
     groups, states = groups_by_id(optimizer), {}
     for name, value in network.trained.items():
         if (group := groups.get(id(value))) is None:
@@ -111,7 +101,7 @@ KNOWN: Mapping[tuple[type[torch.optim.Optimizer], ...], tuple[Sequence[str], Rea
         _named("SGD", "Muon"): ((), _adam),
     }
 )
-"""Names of each optimizer's second moment, and how its states are read."""
+"""Names of each optimizer's second moment, the first that a state has, none if it has none; and how it is read."""
 
 DECOUPLED = _named("AdamW", "Muon", "Adafactor")
 """Optimizers that decay weights apart from the gradient, unless a group says otherwise."""

@@ -1,7 +1,7 @@
 """Measures of hidden units on a batch: the entropy of their signs, and the share that is dormant."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -34,14 +34,12 @@ def unit_sign_entropy(model: Model | Network, inputs: torch.Tensor, layers: Laye
         unit has 0.
     """
 
-    def entropy(values: torch.Tensor) -> torch.Tensor:
-        share = (values > 0).to(values.dtype).mean(dim=0)
+    def entropy(module: ModuleUnits) -> torch.Tensor:
+        share = (module.before > 0).to(module.before.dtype).mean(dim=0)
         entropies: torch.Tensor = torch.special.entr(share) + torch.special.entr(1 - share)
         return entropies
 
-    return measure_units(
-        model, inputs, lambda units: _means(entropy, units.before, units.rest_before), layers
-    )
+    return _unit_means(model, inputs, entropy, layers)
 
 
 def dormant_units(model: Model | Network, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
@@ -57,46 +55,40 @@ def dormant_units(model: Model | Network, inputs: torch.Tensor, layers: LayerCho
         share in [0, 1], per hidden layer and for the units of all: scalars, or `(S,)`; 1 for a dead layer.
     """
 
-    def silent(values: torch.Tensor) -> torch.Tensor:
-        return (values == 0).all(dim=0).to(values.dtype)
+    def dormant(module: ModuleUnits) -> torch.Tensor:
+        return (module.after == 0).all(dim=0).to(module.after.dtype)
 
-    return measure_units(model, inputs, lambda units: _means(silent, units.after, units.rest_after), layers)
+    return _unit_means(model, inputs, dormant, layers)
 
 
 @dataclass(frozen=True)
-class Units:
-    """Values of one network's hidden units on a batch, `(N, units)` per module.
-
-    N is B times a convolution's or a sequence's positions, and times the module's calls.
+class ModuleUnits:
+    """A hidden module's units on a batch.
 
     Attributes:
-        last: activations of the last hidden module.
-        before: pre-activations of a layer's modules.
-        after: activations of a layer's modules.
-        rest_before: pre-activations of modules that belong to no layer.
-        rest_after: activations of modules that belong to no layer.
+        layer: that it belongs to, if any.
+        before: pre-activations, `(N, units)`; N is B times a convolution's or a sequence's positions, and times calls.
+        after: activations, `(N, units)`.
     """
 
-    last: torch.Tensor
-    before: dict[str, list[torch.Tensor]] = field(default_factory=dict)
-    after: dict[str, list[torch.Tensor]] = field(default_factory=dict)
-    rest_before: list[torch.Tensor] = field(default_factory=list)
-    rest_after: list[torch.Tensor] = field(default_factory=list)
+    layer: str | None
+    before: torch.Tensor
+    after: torch.Tensor
 
 
 def measure_units(
     model: Model | Network,
     inputs: torch.Tensor,
-    reduce: Callable[[Units], Measures],
+    reduce: Callable[[Sequence[ModuleUnits]], Measures],
     layers: LayerChoice = None,
 ) -> Measures:
-    """Run the model, and reduce its hidden layers' pre-activations and activations, network by network.
+    """Run the model, and reduce each network's hidden modules to scalars; frozen ones count as well.
 
     Args:
-        model: a module, or `Stacked` ones, or a `Network`.
+        model: a module, or `Stacked` ones.
         inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        reduce: from one network's units to scalars.
-        layers: see `layer_parameters`; frozen layers count as well.
+        reduce: from one network's modules, in the order of their first calls, to scalars.
+        layers: see `layer_parameters`.
 
     Returns:
         scalars, or `(S,)`.
@@ -109,7 +101,7 @@ def measure_units(
     check_tensors(inputs=inputs)
     if inputs.ndim < 1 + network.stacked or not inputs.numel():
         raise OptionError(f"inputs {tuple(inputs.shape)} hold no batch: there is nothing to measure on")
-    names = _layer_names(network)
+    module_layers = _module_layers(network)
 
     def measure(state: Tensors, x: torch.Tensor) -> Measures:
         copies, calls = cloned(state), list[LayerCall]()
@@ -126,15 +118,15 @@ def measure_units(
         paths = layer_paths(network.module)
         with borrowed(network.module, copies), watched(network.module, paths, note):
             network.inner(x.clone())
-        return reduce(_collect(network, calls, names))
+        return reduce(_collect(network, calls, module_layers))
 
     with torch.enable_grad(), keep_random_states(inputs.device), plain_kernels(network.module):
         looped = Axis(network.axis.count)  # the graph of a mapped pass does not tell what is hidden
         return looped.each(measure, {**network.parameters, **network.buffers}, inputs)
 
 
-def _collect(network: Network, calls: Sequence[LayerCall], names: Mapping[str, str]) -> Units:
-    """Collect hidden units by layer and module."""
+def _collect(network: Network, calls: Sequence[LayerCall], layers: Mapping[str, str]) -> list[ModuleUnits]:
+    """Join the calls of each hidden module."""
     hidden = hidden_units(network.module, calls)
     if not hidden:
         called = {call.path for call in calls}
@@ -142,22 +134,18 @@ def _collect(network: Network, calls: Sequence[LayerCall], names: Mapping[str, s
         never = f" ({', '.join(silent)}: never called as a module)" if silent else ""
         raise UndefinedError(f"the model has no hidden layer{never}: its units cannot be measured")
     modules: dict[str, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-    for units in hidden:
-        for rows, values in zip(
-            modules.setdefault(units.path, ([], [])), (units.before, units.after), strict=True
-        ):
+    for path, *units in hidden:
+        for rows, values in zip(modules.setdefault(path, ([], [])), units, strict=True):
             if len(values) and (not rows or rows[0].shape[-1] == values.shape[-1]):
                 rows.append(at_least_float32(values))
-    modules = {path: rows for path, rows in modules.items() if all(rows)}  # others received no sample
-    collected = Units(last=torch.cat(list(modules.values())[-1][1]))
-    for path, (before, after) in modules.items():
-        layer = names.get(path)
-        (collected.before.setdefault(layer, []) if layer else collected.rest_before).append(torch.cat(before))
-        (collected.after.setdefault(layer, []) if layer else collected.rest_after).append(torch.cat(after))
-    return collected
+    return [
+        ModuleUnits(layers.get(path), torch.cat(before), torch.cat(after))
+        for path, (before, after) in modules.items()
+        if before and after  # others received no sample
+    ]
 
 
-def _layer_names(network: Network) -> dict[str, str]:
+def _module_layers(network: Network) -> dict[str, str]:
     """Return the layer that each module belongs to, frozen ones too."""
     parameters = [name for name, value in network.module.named_parameters() if value.numel()]
     paths = set(layer_paths(network.module))
@@ -169,12 +157,22 @@ def _layer_names(network: Network) -> dict[str, str]:
     return layer_names
 
 
-def _means(
-    measure: Callable[[torch.Tensor], torch.Tensor],
-    layers: Mapping[str, Sequence[torch.Tensor]],
-    rest: Sequence[torch.Tensor],
+def _unit_means(
+    model: Model | Network,
+    inputs: torch.Tensor,
+    measure: Callable[[ModuleUnits], torch.Tensor],
+    choice: LayerChoice,
 ) -> Measures:
-    """Return means over units of a measure of each unit, by layer and in all."""
-    joined = {layer: torch.cat([measure(value) for value in values]) for layer, values in layers.items()}
-    whole = torch.cat([*joined.values(), *(measure(value) for value in rest)])
-    return {**{layer: value.mean() for layer, value in joined.items()}, WHOLE: whole.mean()}
+    """Return means over units, by layer and in all, of a measure `(units,)` of each module."""
+
+    def means(units: Sequence[ModuleUnits]) -> Measures:
+        values = [measure(module) for module in units]
+        layers: dict[str, list[torch.Tensor]] = {}
+        for module, value in zip(units, values, strict=True):
+            if module.layer is not None:
+                layers.setdefault(module.layer, []).append(value)
+        return {layer: torch.cat(own).mean() for layer, own in layers.items()} | {
+            WHOLE: torch.cat(values).mean()
+        }
+
+    return measure_units(model, inputs, means, choice)
