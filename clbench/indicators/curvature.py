@@ -1,6 +1,7 @@
 """Curvature: the Hessian's top eigenvalue by power iteration."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -9,7 +10,7 @@ from clbench.indicators.derivatives import Derivatives, dot
 from clbench.indicators.layers import LayerChoice
 from clbench.indicators.networks import LossFunction, Measures, Network, Penalty, total
 from clbench.indicators.optimizers import Optimizer
-from clbench.indicators.stacked import Axis, Model, Tensors, cloned, stack
+from clbench.indicators.stacked import Model, Tensors, cloned, stack
 from clbench.indicators.step_size import aggregated_step_size
 from clbench.machine import seen
 
@@ -107,7 +108,7 @@ class PowerIteration:
         ]
         vectors = stack(draws) if network.stacked else draws[0]
         self._start = {
-            block: _normalised(network.axis, {name: vectors[name] for name in names})
+            block: network.axis.each(_normalised, {name: vectors[name] for name in names})
             for block, names in self.names.items()
         }
         # They keep their place in memory: an update can be replayed.
@@ -115,21 +116,17 @@ class PowerIteration:
 
     def update(self, derivatives: Derivatives) -> Measures:
         """Take one product per block; return Rayleigh quotients at the vectors before it."""
-        axis, quotients = derivatives.network.axis, {}
-        products = derivatives.products(self.names, self.vectors)
-        for block, vectors in self.vectors.items():
-            product = products[block]
-            quotients[block] = total([axis.each(dot, vectors[name], product[name]) for name in vectors])
-            norm = total([axis.each(dot, value, value) for value in product.values()]).sqrt()
-            usable = torch.isfinite(norm) & (norm > 0)
-            # Reading a number saves a pass over memory, where the host need not wait for it.
-            every = seen(norm.device.type) and bool(usable.all())
-            for name, value in product.items():
-                vector = value / axis.expand(norm, value)
-                if not every:
-                    vector = torch.where(axis.expand(usable, value), vector, self._start[block][name])
-                vectors[name].copy_(vector)
-        return quotients
+        axis = derivatives.graph_axis
+        quotients: list[Measures] = []
+        # Reading a number saves a pass over memory, where the host need not wait for it.
+        readable = not axis.batched and seen(derivatives.network.device.type)
+        for index, products in enumerate(derivatives.products(self.names, self.vectors)):
+            quotients.append({})
+            for block, product in products.items():
+                vector, start = (derivatives.select(of[block], index) for of in (self.vectors, self._start))
+                quotients[index][block], moved = axis.each(partial(_step, readable), vector, product, start)
+                derivatives.store(moved, self.vectors[block], index)
+        return derivatives.join(quotients)
 
     def converge(self, derivatives: Derivatives, iterations: int, tolerance: float) -> Measures:
         """Take products until each quotient moves by no more than `tolerance` of it, at most `iterations`.
@@ -162,6 +159,16 @@ class PowerIteration:
                 vector.copy_(state[block][name])
 
 
+def _step(readable: bool, vector: Tensors, product: Tensors, start: Tensors) -> tuple[torch.Tensor, Tensors]:
+    """Return one network's Rayleigh quotient, and its next vector."""
+    quotient = total([dot(vector[name], value) for name, value in product.items()])
+    norm = total([dot(value, value) for value in product.values()]).sqrt()
+    usable = torch.isfinite(norm) & (norm > 0)
+    if readable:
+        return quotient, {name: value / norm for name, value in product.items()} if usable else start
+    return quotient, {name: torch.where(usable, value / norm, start[name]) for name, value in product.items()}
+
+
 def seeded_generators(network: Network, seeds: Sequence[int] | None) -> list[torch.Generator]:
     """Return a random generator per network, on the CPU whatever its device; by default of seeds 0, 1, ..."""
     chosen = range(network.count) if seeds is None else seeds
@@ -177,8 +184,7 @@ def _draw(like: Tensors, generator: torch.Generator) -> Tensors:
     }
 
 
-def _normalised(axis: Axis, vectors: Tensors) -> Tensors:
-    """Return each network's vector over its norm."""
-    squares = [axis.each(lambda own: own.square().sum(), value) for value in vectors.values()]
-    norm = total(squares).sqrt()
-    return {name: (value / axis.expand(norm, value)).to(value) for name, value in vectors.items()}
+def _normalised(vectors: Tensors) -> Tensors:
+    """Return one network's vector over its norm."""
+    norm = total([value.square().sum() for value in vectors.values()]).sqrt()
+    return {name: (value / norm).to(value) for name, value in vectors.items()}

@@ -14,7 +14,7 @@ from clbench.indicators.graph import Graph
 from clbench.indicators.hooks import check_can_be_borrowed
 from clbench.indicators.networks import LossFunction, Measures, Network, Penalty, at_least_float32
 from clbench.indicators.samples import Batch
-from clbench.indicators.stacked import Axis, Model, Result, Tensors, cloned, row, stack
+from clbench.indicators.stacked import Axis, Model, Result, Tensors, Value, cloned, row, stack
 
 
 class Derivatives:
@@ -59,7 +59,7 @@ class Derivatives:
     @cached_property
     def data_gradients(self) -> Tensors:
         """Gradients of the data loss, by parameter."""
-        return self._collect(lambda graph, index: graph.gradients)
+        return self._collect(lambda graph: graph.gradients)
 
     @cached_property
     def gradients(self) -> Tensors:
@@ -76,7 +76,7 @@ class Derivatives:
         """Return sigma^2 = (1/B) sum_i ||g_i||^2 - ||g_bar||^2 of the data loss."""
         if self.batch_size == 1:
             return {layer: torch.zeros_like(value) for layer, value in self.gradient_squares().items()}
-        squares = self._collect(lambda graph, index: graph.sample_squares())
+        squares = self._collect(lambda graph: graph.sample_squares())
         return self.network.sum_by_layer(
             {
                 name: (squares[name] - self._axis.each(dot, value, value)).clamp_min(0)
@@ -86,60 +86,79 @@ class Derivatives:
 
     def grams(self) -> Measures:
         """Return the matrices of inner products <g_i, g_j> of the data loss, `(B, B)` or `(S, B, B)`."""
-        return self.network.sum_by_layer(self._collect(lambda graph, index: graph.grams()))
+        return self.network.sum_by_layer(self._collect(lambda graph: graph.grams()))
 
     def slopes(self, direction: Tensors) -> torch.Tensor:
         """Return <g_i, u> of the data loss for a direction u, `(B,)` or `(S, B)`."""
-        return self._collect(lambda graph, index: graph.slopes(self._select(direction, index)))
+        return self.join(
+            [graph.slopes(self.select(direction, index)) for index, graph in enumerate(self._graphs)]
+        )
 
     def products(
         self, blocks: Mapping[str, Sequence[str]], vectors: Mapping[str, Tensors]
-    ) -> dict[str, Tensors]:
-        """Return H v, penalty included, for blocks of the Hessian: parameters' names, and v, by block."""
+    ) -> list[dict[str, Tensors]]:
+        """Return H v, penalty included, by graph and block of the Hessian.
 
-        def multiply(graph: Graph, index: int) -> dict[str, Tensors]:
+        Args:
+            blocks: names of parameters, by block.
+            vectors: v, by block.
+
+        Returns:
+            products; `join` makes one of those of several graphs.
+        """
+        products = []
+        for index, graph in enumerate(self._graphs):
             with graph.lent():
-                return {
-                    block: graph.product(names, self._select(vectors[block], index))
-                    for block, names in blocks.items()
-                }
+                products.append(
+                    {
+                        block: graph.product(names, self.select(vectors[block], index))
+                        for block, names in blocks.items()
+                    }
+                )
+        for block, names in blocks.items():
+            for name, added in self._penalty_products(names, vectors[block]).items():
+                for index, of_graph in enumerate(products):
+                    of_graph[block][name] = of_graph[block][name] + self.select(added, index)
+        return products
 
-        products = self._collect(multiply)
-        return {block: self._add_penalty(products[block], vectors[block]) for block in blocks}
-
-    def _add_penalty(self, products: Tensors, vector: Tensors) -> Tensors:
-        curved = [name for name in products if name in self._penalty and self._penalty[name].requires_grad]
+    def _penalty_products(self, names: Sequence[str], vector: Tensors) -> Tensors:
+        """Return the penalty's share of H v, of parameters for which it has one."""
+        curved = [name for name in names if name in self._penalty and self._penalty[name].requires_grad]
         if not curved:
-            return products
-        added = torch.autograd.grad(
+            return {}
+        found = torch.autograd.grad(
             [self._penalty[name] for name in curved],
-            [self._leaves[name] for name in products],
+            [self._leaves[name] for name in names],
             [vector[name] for name in curved],
             retain_graph=True,
             allow_unused=True,
         )
-        return {
-            name: value if more is None else value + more
-            for (name, value), more in zip(products.items(), added, strict=True)
-        }
+        return {name: value for name, value in zip(names, found, strict=True) if value is not None}
 
     def lent(self) -> contextlib.AbstractContextManager[None]:
         """Lend the module its tensors once for many products; with several graphs, each needs it in turn."""
         return self._graphs[0].lent() if len(self._graphs) == 1 else contextlib.nullcontext()
 
     @property
-    def _together(self) -> bool:
-        """Whether one graph has all networks."""
-        return self._graphs[0].axis == self._axis
+    def graph_axis(self) -> Axis:
+        """The axis of networks in each graph: the network's if one graph has all, none if each has one."""
+        return self._graphs[0].axis
 
-    def _collect(self, function: Callable[[Graph, int], Result]) -> Result:
-        """Return the graphs' results in the network's layout."""
-        results = [function(graph, index) for index, graph in enumerate(self._graphs)]
-        return results[0] if self._together else stack(results)
-
-    def _select(self, tensors: Tensors, index: int) -> Tensors:
+    def select(self, values: Value, index: int) -> Value:
         """Return a graph's share of tensors in the network's layout."""
-        return tensors if self._together else row(tensors, index)
+        return values if self.graph_axis == self._axis else row(values, index)
+
+    def store(self, share: Tensors, values: Tensors, index: int) -> None:
+        """Copy a graph's share into tensors in the network's layout."""
+        for name, value in share.items():
+            (values[name] if self.graph_axis == self._axis else values[name][index]).copy_(value)
+
+    def join(self, shares: Sequence[Result]) -> Result:
+        """Return the graphs' shares, tensors or dictionaries of them, in the network's layout."""
+        return shares[0] if self.graph_axis == self._axis else stack(shares)
+
+    def _collect(self, function: Callable[[Graph], Result]) -> Result:
+        return self.join([function(graph) for graph in self._graphs])
 
 
 def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -83,7 +83,9 @@ def _top_directions(
         ]
 
     for _ in range(iterations):
-        products = [derivatives.products({"": names}, {"": vector})[""] for vector in shaped()]
+        products = [
+            derivatives.join(derivatives.products({"": names}, {"": vector}))[""] for vector in shaped()
+        ]
         columns = [torch.cat([axis.flat(product[name]) for name in names], dim=-1) for product in products]
         basis = torch.linalg.qr(torch.stack(columns, dim=-1)).Q
     return shaped()

@@ -185,7 +185,7 @@ def hessian_vector_products_are_right(name, subject, alone):
     ones = {key: torch.ones_like(value) for key, value in derivatives.network.trained.items()}
     everything = blocks(name) if len(alone) == 1 else {WHOLE: blocks(name)[WHOLE]}
     vectors = {block: {key: ones[key] for key in names} for block, names in everything.items()}
-    products = derivatives.products(everything, vectors)
+    products = derivatives.join(derivatives.products(everything, vectors))
     for block, names in everything.items():
         for place in range(len(alone)):
             wanted = hessian_product(name, SEEDS[place], tuple(names))
