@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from clbench import registration
-from clbench.evaluation.pool import Pool, use_pool
+from clbench.engine.pool import Pool, use_pool
 from tests import forking, processes
 from tests.cases import small_networks
 from tests.inline import in_this_process

@@ -1,6 +1,6 @@
 """Worker processes that are forked from one that has imported PyTorch, which else takes each of them seconds.
 
-What runs in them, their pipes, session, exit codes and signals are those of `python -m clbench.evaluation.worker`,
+What runs in them, their pipes, session, exit codes and signals are those of `python -m clbench.engine.worker`,
 which the tests of the command lines start.
 """
 
@@ -15,7 +15,7 @@ from multiprocessing.reduction import DupFd
 
 from tests.processes import MARK
 
-LOADED = ["clbench.evaluation.jobs", "clbench.envs.single", "agents.perlayer", "pytest"]
+LOADED = ["clbench.engine.execution", "clbench.envs.single", "agents.perlayer", "pytest"]
 _lock = threading.Lock()
 _workers = []  # those that may be running
 
@@ -98,6 +98,6 @@ def _work(ends, environment, folder):
     os.chdir(folder)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    from clbench.evaluation.worker import main
+    from clbench.engine.worker import main
 
     main()

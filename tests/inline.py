@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from clbench.evaluation.jobs import Job, run_jobs
-from clbench.evaluation.pool import use_pool
+from clbench.engine.events import from_json, to_json
+from clbench.engine.execution import run_jobs
+from clbench.engine.job import Job
+from clbench.engine.pool import use_pool
 from clbench.results import RunFolder
-from clbench.specs import plain
 
 
 class InThisProcess:
@@ -25,16 +26,15 @@ class InThisProcess:
     def __init__(self, groups, workers):
         self._groups, self._stopping = groups, False
 
-    def messages(self):
+    def events(self):
         for group in self._groups:
             if self._stopping:
                 return
             indices = list(group)
             # Without `data`: a worker maps the data, this process has it.
-            jobs = [Job.from_json(_through_json(plain(replace(job, data="")))) for job in group.values()]
-            for message in _made(run_jobs(jobs, stop=lambda: self._stopping), jobs[0].threads):
-                place, content = _through_json(message)
-                yield indices[place], content
+            jobs = [Job.from_json(_through_json(replace(job, data="").to_json())) for job in group.values()]
+            for place, event in _made(run_jobs(jobs, stop=lambda: self._stopping), jobs[0].config.threads):
+                yield indices[place], from_json(_through_json(to_json(event)))
 
     def stop(self):
         self._stopping = True
@@ -50,7 +50,7 @@ def _through_json(what):
 def _made(messages, threads):
     """The messages; only while one is made is this process like a worker."""
     for kind in (np.float32, np.float64):
-        np.finfo(kind)  # see `clbench.evaluation.worker`
+        np.finfo(kind)  # see `clbench.engine.worker`
     with contextlib.closing(messages):
         while True:
             before = torch.get_num_threads()

@@ -42,7 +42,7 @@ def worker_processes(parent):
     found = set()
     for process in descendants(parent):
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if "clbench.evaluation.worker" in process.cmdline():
+            if "clbench.engine.worker" in process.cmdline():
                 found.add(process.pid)
     return found
 
