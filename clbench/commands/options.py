@@ -59,9 +59,7 @@ def settings(flag: str, help: str) -> Callable[[Any], Any]:
     return click.option(flag, multiple=True, metavar="NAME=VALUE", help=help)
 
 
-PROTOCOL = text(
-    "--protocol", f"{', '.join(PROTOCOLS)} (default: quick)", "NAME", default="quick"
-)
+PROTOCOL = text("--protocol", f"{', '.join(PROTOCOLS)} (default: quick)", "NAME", default="quick")
 SEEDS = click.option(
     "--seeds",
     type=Seeds(),

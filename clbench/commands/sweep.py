@@ -51,9 +51,7 @@ def shard(text: str | None) -> tuple[int, int] | None:
         "DIR|URL",
         default="results",
     ),
-    click.option(
-        "--dry-run", is_flag=True, help="print what would run and how long it takes; start nothing"
-    ),
+    click.option("--dry-run", is_flag=True, help="print what would run and how long it takes; start nothing"),
     click.option("--report", is_flag=True, help="rank what is complete; run nothing"),
     shared.text("--shard", "run only every N-th cell of the file, from the I-th", "I/N"),
     shared.whole("--workers", "processes at a time (default: one per core, or 1 on an accelerator)"),

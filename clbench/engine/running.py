@@ -3,21 +3,24 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from clbench.engine.manifests import code
 from clbench.engine.progress import Progress, RunFailure, RunProgress
 from clbench.engine.run import Run
 from clbench.engine.store import RunStore, manifest_of, split_by_status
-from clbench.engine.manifests import code
+
+Store = TypeVar("Store", bound=RunStore)
+StoreIn = TypeVar("StoreIn", bound=RunStore, contravariant=True)
 
 
-class Executor(Protocol):
+class Executor(Protocol[StoreIn]):
     """Something that carries out runs: `clbench.engine.local.LocalPool`, `clbench.engine.ray.RayCluster`."""
 
     def workers_for(self, runs: Sequence[Run]) -> int:
         """Return how many processes run jobs at a time."""
 
-    def __call__(self, runs: Sequence[Run], store: RunStore, progress: Progress) -> None:
+    def __call__(self, runs: Sequence[Run], store: StoreIn, progress: Progress) -> None:
         """Carry out runs, each in its folder, and report how each gets on and ends.
 
         Raises:
@@ -27,8 +30,8 @@ class Executor(Protocol):
 
 def run_missing(
     runs: Sequence[Run],
-    store: RunStore,
-    executor: Executor,
+    store: Store,
+    executor: Executor[Store],
     show: Callable[[Iterable[RunProgress]], Progress],
     notes: Iterable[str] = (),
 ) -> Mapping[str, RunFailure]:

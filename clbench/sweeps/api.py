@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clbench.engine.keyed_store import KeyedStore
 from clbench.engine.local import LocalPool
 from clbench.engine.progress import RunFailure
 from clbench.engine.ray import RayCluster
@@ -25,8 +26,6 @@ from clbench.tracking import check_trackers
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from clbench.engine.keyed_store import KeyedStore
 
 LAUNCHERS = ("local", "ray")
 
@@ -109,8 +108,8 @@ def sweep(
 def run_cells(
     sweep: Sweep,
     runs: Sequence[Run],
-    store: "KeyedStore",
-    executor: Executor,
+    store: KeyedStore,
+    executor: Executor[KeyedStore],
     log: str | Sequence[str] | None,
     *,
     shown: bool,
@@ -128,7 +127,7 @@ def choose_executor(
     ray_address: str | None,
     out: str | Path,
     accept_changes: bool,
-) -> Executor:
+) -> Executor[KeyedStore]:
     """Return what carries out the runs.
 
     Raises:
@@ -143,7 +142,9 @@ def choose_executor(
     if ray_address is not None:
         raise OptionError(f"the address {ray_address} is Ray's: choose the launcher ray")
     if is_url(out):
-        raise OptionError(f"'{out}' is for the launcher ray: on this machine runs are carried out in a folder")
+        raise OptionError(
+            f"'{out}' is for the launcher ray: on this machine runs are carried out in a folder"
+        )
     return LocalPool(workers=workers, options=options)
 
 

@@ -77,7 +77,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
             run = _run(settings)
         except UsageError as error:
             raise type(error)(f"{where}, {label}: {error}") from error
-        key = run.config.key
+        key = run.key
         if key in runs:
             repeated.append(f"{label} ({where})")
             continue
@@ -91,9 +91,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
 
 def _run(settings: Settings) -> Run:
     def table(name: str) -> dict[str, Any]:
-        return {
-            key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{name}.")
-        }
+        return {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{name}.")}
 
     request = Request(
         agents=[settings["agent"]],
@@ -119,7 +117,7 @@ def _run(settings: Settings) -> Run:
 def key_of(settings: Mapping[str, Any]) -> str:
     """Return the key that a run with these settings has in any sweep; errors do not name the cell."""
     ((_, flat),) = settings_of({"name": "alone", "cell": [settings]}).cells
-    return _run(flat).config.key
+    return _run(flat).key
 
 
 def _renamed(run: Run, name: str | None) -> Run:

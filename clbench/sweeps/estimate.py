@@ -71,7 +71,9 @@ def estimate_left(runs: Sequence[Run], store: RunStore, workers: int, measure: b
     rates |= measured
     if unknown := _agents(key for key in kinds if key not in rates):
         why = (
-            "whose steps cannot be measured" if measure else "of which nothing is finished: --dry-run measures"
+            "whose steps cannot be measured"
+            if measure
+            else "of which nothing is finished: --dry-run measures"
         )
         basis.append(f"not counting {unknown}, {why}")
     work = sum(run.total_steps / rates[kind(run)] for run in left if kind(run) in rates)

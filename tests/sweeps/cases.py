@@ -52,6 +52,12 @@ def write_toml(path, settings, tables):
     return path.name
 
 
+def finished_tasks(folder):
+    """Return how many tasks a run folder has."""
+    table = folder / "tasks.csv"
+    return len(table.read_text(encoding="utf-8").splitlines()) - 1 if table.exists() else 0
+
+
 def frame(results):
     """Return all of a sweep's tasks with what was varied, without times and the folders above."""
     runs = results.runs[["run", "status", "arguments.step_size"]]

@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 
 from tests.processes import descendants, wait_until
+from tests.sweeps.cases import finished_tasks
 
 
 def start():
@@ -16,12 +17,6 @@ def start():
     config = {f"health_check_{name}": value for name, value in health.items()}
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": config}
     return Cluster(initialize_head=True, head_node_args=head)
-
-
-def finished_tasks(folder):
-    """Return how many tasks a run folder has."""
-    table = folder / "tasks.csv"
-    return len(table.read_text(encoding="utf-8").splitlines()) - 1 if table.exists() else 0
 
 
 def holder(node):

@@ -55,7 +55,9 @@ def test_counts_rate_and_time_left(clock):
     monitor.take(0, Glimpse(task=1, steps=10, accuracy=0.25))
     run = progress.runs["one"]
     assert (run.state, run.steps, run.task, run.num_tasks, run.accuracy) == ("running", 20, 1, 2, 0.25)
-    assert progress.steps_per_second == 5  # 2 seeds x 5 steps in 2 s; those of an earlier session do not count
+    assert (
+        progress.steps_per_second == 5
+    )  # 2 seeds x 5 steps in 2 s; those of an earlier session do not count
     assert progress.seconds_left == (20 + 40) / 5
     assert progress.summary.split(" · ")[:5] == ["1 done", "1 running", "1 waiting", "0 failed", "5 steps/s"]
     assert "0:00:12" in progress.summary

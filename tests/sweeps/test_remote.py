@@ -5,10 +5,10 @@ import itertools
 import pytest
 
 import clbench
-from clbench.errors import OptionError
-from clbench.results import RunFolder
 from clbench.engine.ray import RayCluster
 from clbench.engine.remote import RemoteFolder
+from clbench.errors import OptionError
+from clbench.results import RunFolder
 from tests.sweeps.cases import TINY
 
 
@@ -81,7 +81,10 @@ def test_an_interrupted_copy_can_be_resumed_from(tmp_path, url, monkeypatch):
             remote.put(mine)
         except ConnectionError:
             files_there = texts(tmp_path / f"there-{stop}" / "a-1")
-            assert files_there["run.json"] == "running" or files_there["tasks.csv"] + files_there["curves.png"] == "2c"
+            assert (
+                files_there["run.json"] == "running"
+                or files_there["tasks.csv"] + files_there["curves.png"] == "2c"
+            )
             assert files_there["run.json"] == "complete" or files_there["state/job-0/1.state"] == "s1"
         else:
             break

@@ -27,7 +27,7 @@ from clbench.sweeps.estimate import estimate_left
 from clbench.sweeps.store import create_folder
 from tests.inline import InThisProcess
 from tests.processes import ends, wait_until, worker_processes
-from tests.sweeps.cases import FAILING, GRID, LONGER, STEPS, TINY, frame, write_toml
+from tests.sweeps.cases import FAILING, GRID, LONGER, STEPS, TINY, finished_tasks, frame, write_toml
 
 SWEEP = {**TINY, "grid": [GRID]}
 
@@ -225,15 +225,13 @@ def test_interrupted_and_completed_by_a_second_call(tmp_path, launch, monkeypatc
     )
     call = (file, "--out", "cut", "--quiet")
     process = launch("clbench.sweep", *call, cwd=tmp_path)
-    tables = lambda: tmp_path.glob("cut/tiny/*/tasks.csv")
-    wait_until(
-        lambda: any(path.read_text(encoding="utf-8").count("\n") > 1 for path in tables()), process=process
-    )
+    wait_until(lambda: any(map(finished_tasks, tmp_path.glob("cut/tiny/*/"))), process=process)
     workers = worker_processes(process.pid)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1].endswith(f" clbench sweep {' '.join(call)}")
+    (line,) = err.splitlines()
+    assert line.endswith(f" clbench sweep {' '.join(call)}")
     assert workers
     assert all(ends(pid) for pid in workers)
     (run,) = clbench.load_results(tmp_path / "cut").stored
@@ -248,20 +246,39 @@ def test_interrupted_and_completed_by_a_second_call(tmp_path, launch, monkeypatc
     assert len(whole.tasks) == 10
 
 
+ALL_IMAGES = {
+    **{"name": "all", "protocol": "standard", "source": "embedded", "seeds": 1, "num_tasks": 1},
+    **{"epochs_per_task": 1, "batch_size": 2500, "indicators": "none", "device": "cpu"},
+    "cell": [{"agent": "agents.vanilla"}],
+}
+
+
 def test_a_run_on_all_images_is_found_again(tmp_path, inline):
-    """Its key is of what was asked for; how many images there are is not known before they are loaded."""
-    what = {
-        "name": "all",
-        "cell": [{"agent": "agents.vanilla"}],
-        **{"protocol": "standard", "source": "embedded", "seeds": 1, "num_tasks": 1, "epochs_per_task": 1},
-        **{"batch_size": 2500, "indicators": "none", "device": "cpu"},
-    }
-    first = clbench.sweep(what, out=tmp_path)
+    """Its key is of what was requested; how many images there are is not known before they are loaded."""
+    first = clbench.sweep(ALL_IMAGES, out=tmp_path)
     assert first.results.runs["num_samples"].tolist() == [5000]
     assert list(first.ranking["agent"]) == ["agents.vanilla"]
     before = times(first.folder)
-    clbench.sweep(what, out=tmp_path)
+    clbench.sweep(ALL_IMAGES, out=tmp_path)
     assert times(first.folder) == before
+
+
+def test_a_run_whose_figures_cannot_be_drawn_fails_in_its_folder(tmp_path, inline, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("no figures")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clbench.engine.session.draw", fail)
+        done = clbench.sweep(ALL_IMAGES, out=tmp_path)
+    assert "no figures" in done.failures["agents.vanilla"]
+    (run,) = done.results.stored
+    assert run.manifest.status == "failed"
+    (log,) = done.folder.glob("*/failures.log")
+    assert log.parent == run.folder.path
+    again = clbench.sweep(ALL_IMAGES, out=tmp_path)  # nothing is left but the figures
+    assert again.failures == {}
+    assert set(again.results.runs["status"]) == {"complete"}
+    assert not log.exists()
 
 
 def test_never_more_processes_than_cores_of_one_thread_each(monkeypatch):
