@@ -11,16 +11,16 @@ from clbench.engine.run import Run
 from clbench.engine.store import RunStore, manifest_of, split_by_status
 
 Store = TypeVar("Store", bound=RunStore)
-StoreIn = TypeVar("StoreIn", bound=RunStore, contravariant=True)
+Store_contra = TypeVar("Store_contra", bound=RunStore, contravariant=True)
 
 
-class Executor(Protocol[StoreIn]):
+class Executor(Protocol[Store_contra]):
     """Something that carries out runs: `clbench.engine.local.LocalPool`, `clbench.engine.ray.RayCluster`."""
 
     def workers_for(self, runs: Sequence[Run]) -> int:
         """Return how many processes run jobs at a time."""
 
-    def __call__(self, runs: Sequence[Run], store: StoreIn, progress: Progress) -> None:
+    def __call__(self, runs: Sequence[Run], store: Store_contra, progress: Progress) -> None:
         """Carry out runs, each in its folder, and report how each gets on and ends.
 
         Raises:
