@@ -8,7 +8,7 @@ import pytest
 import agents.l2
 from clbench.engine.keyed_store import folder_name
 from clbench.errors import LoadError, OptionError, UnknownNameError
-from clbench.sweeps.cells import key_of, read_sweep
+from clbench.sweeps.cells import read_sweep
 from tests.sweeps.cases import STEPS, TINY
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sweep.toml"
@@ -22,11 +22,7 @@ class Agent(l2.Agent):
 
 
 def keys(source):
-    return {run.label: run.config.key for run in read_sweep(source).runs}
-
-
-def labels(source):
-    return [run.label for run in read_sweep(source).runs]
+    return {run.label: run.key for run in read_sweep(source).runs}
 
 
 def test_the_example():
@@ -39,34 +35,16 @@ def test_the_example():
     assert sweep.source == EXAMPLE.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("settings", "key"),
-    [
-        ({}, "e0746680"),
-        ({"protocol": "standard", "source": "embedded"}, "da457b24"),
-        (
-            {
-                "env": "PermutedMNIST-v0",
-                "seeds": [3, 5],
-                "indicators": "all",
-                "indicators_every": 7,
-                "device": "cpu",
-            },
-            "3ac75a44",
-        ),
-        (
-            {
-                "agent": "agents.l2",
-                "options": {"relabel_fraction": 0.5},
-                "arguments": {"strength": 0.1},
-                "indicators": "sharpness",
-            },
-            "5cbad28c",
-        ),
-    ],
-)
-def test_sweeps_of_earlier_versions_are_found_by_their_keys(settings, key):
-    assert key_of({"agent": "agents.vanilla", **settings}) == key
+def test_sweeps_of_earlier_versions_are_found_by_their_keys():
+    vanilla, l2 = {"agent": "agents.vanilla"}, {"agent": "agents.l2", "arguments": {"strength": 0.1}}
+    cells = [
+        vanilla,
+        {**vanilla, "protocol": "standard", "source": "embedded"},
+        {**vanilla, "env": "PermutedMNIST-v0", "seeds": [3, 5], "indicators": "all", "indicators_every": 7},
+        {**l2, "options": {"relabel_fraction": 0.5}, "indicators": "sharpness"},
+    ]
+    sweep = read_sweep({"name": "earlier", "cell": cells})
+    assert [run.key for run in sweep.runs] == ["e0746680", "da457b24", "3ac75a44", "5cbad28c"]
 
 
 def test_a_key_covers_what_is_run_but_not_where():
@@ -134,8 +112,8 @@ def test_an_agent_whose_file_is_broken(tmp_path):
 def test_a_label_has_the_length_of_a_long_list():
     settings = [{"agent": "agents.vanilla", "seeds": seeds} for seeds in ([3], [5, 6, 7, 8, 9])]
     source = {"name": "long", "cell": settings}
-    assert labels(source) == ["agents.vanilla seeds=[3]", "agents.vanilla seeds=(5)"]
-    assert [key_of(cell) for cell in settings] == list(keys(source).values())
+    assert list(keys(source)) == ["agents.vanilla seeds=[3]", "agents.vanilla seeds=(5)"]
+    assert [key for cell in settings for key in keys({"cell": [cell]}).values()] == list(keys(source).values())
 
 
 def test_cells_that_look_the_same_are_told_apart(tmp_path):

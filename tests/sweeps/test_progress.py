@@ -55,12 +55,16 @@ def test_counts_rate_and_time_left(clock):
     monitor.take(0, Glimpse(task=1, steps=10, accuracy=0.25))
     run = progress.runs["one"]
     assert (run.state, run.steps, run.task, run.num_tasks, run.accuracy) == ("running", 20, 1, 2, 0.25)
-    assert (
-        progress.steps_per_second == 5
-    )  # 2 seeds x 5 steps in 2 s; those of an earlier session do not count
+    assert (run.seconds, run.steps_per_second, run.seconds_left) == (0, 0, None)  # since it started
+    # 2 seeds x 5 steps in 2 s; those of an earlier session do not count.
+    assert progress.steps_per_second == 5
     assert progress.seconds_left == (20 + 40) / 5
     assert progress.summary.split(" · ")[:5] == ["1 done", "1 running", "1 waiting", "0 failed", "5 steps/s"]
     assert "0:00:12" in progress.summary
+    clock[0] += 2
+    monitor.take(0, Glimpse(task=1, steps=15, accuracy=0.25))
+    run = progress.runs["one"]
+    assert (run.seconds, run.steps_per_second, run.seconds_left) == (2, 10, 1)
     progress.set_state("one", "waiting")  # its worker was lost
     assert progress.summary.split(" · ")[:3] == ["1 done", "2 waiting", "0 failed"]
     monitor.show()
@@ -69,16 +73,6 @@ def test_counts_rate_and_time_left(clock):
     assert progress.failures == {"two": RunFailure("why", "trace")}
     assert progress.summary.split(" · ")[:3] == ["2 done", "1 failed", "5 steps/s"]
     assert "0:00:00" in progress.summary
-
-
-def test_the_rate_of_a_run_is_that_of_this_session(clock):
-    progress = Progress(three())
-    monitor = RunMonitor("one", [JOB], 1, MagicMock(), MagicMock(), progress, {0: Earlier((), 5, "")})
-    monitor.take(0, Started())
-    clock[0] += 2
-    monitor.take(0, Glimpse(task=1, steps=10, accuracy=0.25))
-    run = progress.runs["one"]
-    assert (run.seconds, run.steps_per_second, run.seconds_left) == (2, 5, 4)
 
 
 def test_few_runs_have_a_line_for_each_task_and_at_the_end(capsys):
