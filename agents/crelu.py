@@ -1,29 +1,18 @@
 """Concatenated ReLU: no unit can fall silent for good."""
 
-from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import nn
-
-from clbench.agent import AgentSpec
-
 from .learner import Learner
-from .networks import crelu
+from .networks import Architecture, crelu
 
 
 class Agent(Learner):
     """Activation `[relu(x), relu(-x)]`; the next layer takes twice the inputs.
 
-    Source: Abbas et al., "Loss of Plasticity in Continual Deep Reinforcement Learning", 2023; step
+    Source: Shang et al., "Understanding and Improving Convolutional Neural Networks via Concatenated Rectified Linear
+    Units", ICML 2016; Abbas et al., "Loss of Plasticity in Continual Deep Reinforcement Learning", CoLLAs 2023; step
     size 1e-2 as in Baveja et al., arXiv 2509.19698, App. A.
     """
 
-    def __init__(
-        self, spec: AgentSpec, seeds: Sequence[int], step_size: float = 1e-2, **scheduling: Any
-    ) -> None:
-        super().__init__(spec, seeds, step_size, **scheduling)
+    step_size = 1e-2
 
-    def make_network(self, generator: torch.Generator) -> nn.Module:
-        """Return the backbone with CReLU for ReLU."""
-        return self.make_mlp(generator, activation=crelu, expansion=2)
+    def architecture(self) -> Architecture:
+        return self.mlp(activation=crelu, expansion=2)

@@ -1,9 +1,7 @@
-"""Deep linear: no activation at all, yet no convex problem either."""
-
-import torch
-from torch import nn
+"""Deep linear: no activation at all, yet not a convex problem either."""
 
 from .learner import Learner
+from .networks import Architecture, identity
 
 
 class Agent(Learner):
@@ -13,6 +11,5 @@ class Agent(Learner):
     Features", 2024, on deep linear networks keeping trainability.
     """
 
-    def make_network(self, generator: torch.Generator) -> nn.Module:
-        """Return the backbone without activations."""
-        return self.make_mlp(generator, activation=nn.Identity())
+    def architecture(self) -> Architecture:
+        return self.mlp(activation=identity)

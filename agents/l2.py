@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
-from .adam import Tensors
-from .regularized import RegularizedLearner
+from .arguments import NON_NEGATIVE
+from .learner import Learner
+from .tensors import Tensors
 
 
-class Agent(RegularizedLearner):
+class Agent(Learner):
     """Adds strength * theta to the gradient before Adam's moments (coupled, as Adam's weight_decay).
 
     That is the gradient of the penalty strength/2 * ||theta||^2 over all parameters, biases too.
@@ -16,12 +17,16 @@ class Agent(RegularizedLearner):
     Source: Baveja et al., arXiv 2509.19698, App. A; `torch.optim.Adam(weight_decay=strength)`.
     """
 
+    RANGES = {"strength": NON_NEGATIVE}
+    strength = 1e-3
+
     def penalty(self, parameters: Tensors) -> torch.Tensor:
         """Return strength/2 * ||theta||^2 of each seed, `(S,)`."""
         squares = [value.square().flatten(1).sum(dim=1) for value in parameters.values()]
         return self.strength / 2 * torch.stack(squares).sum(dim=0)
 
-    @torch.no_grad()
-    def penalty_gradients(self) -> Sequence[torch.Tensor]:
+    def penalty_gradients(self) -> Sequence[torch.Tensor] | None:
         """Return strength * theta."""
-        return [self.strength * value for value in self.parameters.values()]
+        if type(self).penalty is not Agent.penalty:
+            return super().penalty_gradients()
+        return [self.strength * value.detach() for value in self.parameters.values()]

@@ -1,229 +1,226 @@
-"""The vectorised learner that all agents here build on: S networks trained in lockstep."""
+"""The learner that all others derive from: S networks trained in lockstep."""
 
-import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
-from torch.func import stack_module_state
+from torch.nn import functional as F
 
-from clbench.agent import AgentSpec
-from clbench.errors import OptionError, UnknownNameError, did_you_mean
-from clbench.indicators import LayerChoice, Stacked, layer_parameters
-from clbench.scheduling import SCHEDULERS, Constants, PerLayerScheduler
+from clbench.agent import AgentSpec, MemberSpec
+from clbench.errors import OptionError
+from clbench.indicators import Stacked, layer_parameters
+from clbench.scheduling import SCHEDULERS, PerLayerScheduler
 
-from .adam import StackedAdam, Tensors
-from .networks import MLP
-from .stack import Stack
+from .adam import StackedAdam
+from .arguments import CONSTANTS, POSITIVE, TakesArguments
+from .networks import MLP, Architecture
+from .optimizer import Gradient, StackedOptimizer
+from .population import Population
+from .tensors import Tensors, cloned, copy_into
 
 
-class Learner:
+class Learner(TakesArguments):
     """Trains one network per seed on stacked parameters: mean cross-entropy, Adam.
 
-    Each seed's arithmetic is its own: training S seeds together or apart gives the same numbers.
-    Subclasses say what they add by `make_network`, `penalty` (and `penalty_gradients`, where that is quicker) and
-    `begin_task`.
+    Each seed's arithmetic is independent of the others': training S seeds together or apart gives the same numbers.
+    A subclass overrides what its method changes: `architecture`, `penalty`, `make_optimizer`, `begin_task`, `update`,
+    and `initial_state` for tensors that it needs. Checkpoints, lockstep, replay and schedulers work for all.
+
+    The constructor only specifies a learner. Its networks are built when they are first used, unless `together` has
+    built them with those of others.
 
     Args:
         spec: the stream to learn on.
         seeds: one per network; a seed decides its network's initial weights.
-        step_size: Adam's, for all layers and seeds; a scheduler starts from it.
-        scheduler: "none", or a name in `clbench.scheduling.SCHEDULERS`.
-        layers: what has a step size of its own, see `clbench.indicators.layer_parameters`.
-        **constants: the scheduler's, those of `clbench.scheduling.Constants`.
+        **arguments: see `TakesArguments`.
 
     Attributes:
-        model: gives the architecture; its own weights are not used after the start.
-        parameters: `(S, ...)` tensors by name.
-        buffers: ditto.
-        networks: both together, for those who measure.
-        optimizer: `StackedAdam` on the parameters.
-        scheduler: of its step sizes, or None.
+        step_size: the optimizer's, for all layers and seeds; a scheduler starts from it.
+        generators: one per seed, on the CPU, to draw weights from.
+        networks: parameters and buffers, `(S, ...)` by name.
+        parameters: those of `networks`.
+        state: what `initial_state` returned; changed in place.
+        optimizer: of the parameters.
+        scheduler: of the optimizer's step sizes, or None.
 
     Source: Baveja et al., arXiv 2509.19698, App. A.
     """
 
     vectorized = True
+    RANGES = {"step_size": POSITIVE}
+    step_size = 1e-3
 
-    keyword_arguments = {item.name: item.default for item in dataclasses.fields(Constants)}
+    def __init__(self, spec: AgentSpec, seeds: Sequence[int], **arguments: object) -> None:
+        super().__init__(**arguments)
+        self.spec, self.seeds = spec, tuple(seeds)
+        self.generators = [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
 
-    def __init__(
-        self,
-        spec: AgentSpec,
-        seeds: Sequence[int],
-        step_size: float = 1e-3,
-        scheduler: str = "none",
-        layers: LayerChoice = None,
-        **constants: Any,
-    ) -> None:
-        for name in constants:
-            if name not in self.keyword_arguments:
-                raise UnknownNameError(f"no argument '{name}'.{did_you_mean(name, self.keyword_arguments)}")
-        self.check_arguments({"step_size": step_size, "scheduler": scheduler, **constants})
-        self.spec, self.seeds, self.step_size, self.layers = spec, tuple(seeds), step_size, layers
-        self._scheduler, self._constants = scheduler, constants
-        self._generators = [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
-        self.initialise()
+    def architecture(self) -> Architecture:
+        """Return the specification of the networks; learners with equal ones can share a stack."""
+        return self.mlp()
 
-    @classmethod
-    def check_arguments(cls, arguments: Mapping[str, Any]) -> None:
-        """Raise unless a learner can be made with these; called before anything is started, too.
-
-        Raises:
-            UsageError: a name is unknown, or a value not possible.
-        """
-        step_size, scheduler = arguments.get("step_size", 1.0), arguments.get("scheduler", "none")
-        if not 0 < step_size < math.inf:
-            raise OptionError(f"step_size={step_size} must be above 0 and finite")
-        kinds = ("none", *SCHEDULERS)
-        if scheduler not in kinds:
-            hint = did_you_mean(str(scheduler), kinds)
-            raise UnknownNameError(f"no scheduler '{scheduler}'.{hint} There are: {', '.join(kinds)}.")
-        constants = {name: value for name, value in arguments.items() if name in cls.keyword_arguments}
-        Constants(**constants)
-        for name, value in constants.items():
-            if scheduler == "none" and value != cls.keyword_arguments[name]:
-                raise OptionError(
-                    f"{name}={value} has no effect without a scheduler: choose one, such as per-layer"
-                )
-
-    def make_network(self, generator: torch.Generator) -> nn.Module:
-        """Return one seed's network, its weights drawn from `generator`."""
-        return self.make_mlp(generator)
-
-    def make_mlp(self, generator: torch.Generator, **changes: Any) -> MLP:
-        """Return the backbone for the stream, with what `MLP` is told beside its size."""
-        size = math.prod(self.spec.input_shape)
-        return MLP(size, self.spec.num_classes, generator=generator, **changes)
+    def mlp(self, **options: Hashable) -> Architecture:
+        """Return the backbone for the stream, with `options` of `MLP`."""
+        sizes = (math.prod(self.spec.input_shape), self.spec.num_classes)
+        return Architecture(MLP, sizes, frozenset(options.items()))
 
     def penalty(self, parameters: Tensors) -> torch.Tensor | None:
-        """Return what is added to each seed's loss, `(S,)` and differentiable; None for nothing."""
+        """Return what is added to each seed's loss, `(S,)` and differentiable, or None."""
         return None
 
-    def initialise(self) -> None:
-        """Start over: new weights, drawn further on from each seed's generator, and a new optimizer."""
-        networks = [self.make_network(generator) for generator in self._generators]
-        drawn = stack_module_state(networks)
-        if not hasattr(self, "optimizer"):
-            self.model = networks[0]  # for its architecture: `functional_call` brings the weights
-            parameters, buffers = (
-                {n: value.detach().to(self.spec.device) for n, value in one.items()} for one in drawn
-            )
-            parameters = {name: value.requires_grad_() for name, value in parameters.items()}
-            layers = layer_parameters(self.model, self.layers)
-            self.settle(parameters, buffers, StackedAdam(parameters, self.step_size, layers=layers))
-            return
-        with torch.no_grad():
-            for own, new in zip((self.parameters, self.buffers), drawn, strict=True):
-                for name, value in own.items():
-                    value.copy_(new[name])
-        self.optimizer.restart(self.step_size)
-        self.settle(self.parameters, self.buffers, self.optimizer)
-
-    def settle(self, parameters: Tensors, buffers: Tensors, optimizer: StackedAdam) -> None:
-        """Take these for one's own from here on, with a new scheduler."""
-        self.parameters, self.buffers, self.optimizer = parameters, buffers, optimizer
-        self.networks = Stacked(self.model, parameters, buffers)
-        self.scheduler = self._make_scheduler()
-
-    def _make_scheduler(self) -> PerLayerScheduler | None:
-        if self._scheduler == "none":
+    def penalty_gradients(self) -> Sequence[torch.Tensor] | None:
+        """Return the penalty's gradient for each parameter, `(S, ...)`, or None: by autograd unless overridden."""
+        penalty, parameters = self.penalty(self.parameters), list(self.parameters.values())
+        if penalty is None:
             return None
-        return SCHEDULERS[self._scheduler](
+        return torch.autograd.grad(penalty.sum(), parameters, allow_unused=True, materialize_grads=True)
+
+    def initial_state(self, parameters: Tensors) -> Tensors:
+        """Return tensors `(S, ...)` that the method needs by name, for new parameters."""
+        return {}
+
+    def make_optimizer(self) -> StackedOptimizer:
+        """Return a new optimizer of the parameters."""
+        layers = layer_parameters(self.networks.model, self.layers)
+        return StackedAdam(self.parameters, self.step_size, layers=layers)
+
+    def make_scheduler(self) -> PerLayerScheduler | None:
+        """Return a new scheduler of the optimizer's step sizes, if one was asked for."""
+        kind = self.arguments["scheduler"]
+        if kind == "none":
+            return None
+        return SCHEDULERS[kind](
             self.networks,
             self.optimizer,
             penalty=self.penalty,
             steps_per_task=self.spec.steps_per_task,
             seeds=self.seeds,
             layers=self.layers,
-            **self._constants,
+            **{name: self.arguments[name] for name in CONSTANTS},
         )
 
+    @classmethod
+    def together(cls, spec: AgentSpec, members: Sequence[MemberSpec]) -> "tuple[Population, list[Learner]]":
+        """Build several learners as one.
+
+        Args:
+            spec: the stream to learn on.
+            members: what to build.
+
+        Returns:
+            what acts and learns for all of them, and each one, to be measured and saved.
+
+        Raises:
+            OptionError: one can only run alone.
+        """
+        learners: list[Learner] = [each.agent(spec, each.seeds, **each.arguments) for each in members]
+        for kind, is_built in ((type(learner), "population" in vars(learner)) for learner in learners):
+            if is_built or (kind.act, kind.learn) != (Learner.act, Learner.learn):
+                what = "its constructor uses its networks" if is_built else "it overrides act or learn"
+                raise OptionError(f"{kind.__module__} can only run alone: {what}")
+        population = Population(learners)
+        for learner in learners:
+            learner.population = population
+        return population, learners
+
+    @cached_property
+    def population(self) -> Population:
+        return Population([self])
+
+    @cached_property
+    def networks(self) -> Stacked:
+        return self.population.networks[self]
+
+    @property
+    def parameters(self) -> Tensors:
+        return self.networks.parameters
+
+    @property
+    def state(self) -> Tensors:
+        return self.population.states[self]
+
+    @cached_property
+    def optimizer(self) -> StackedOptimizer:
+        return self.make_optimizer()
+
+    @cached_property
+    def scheduler(self) -> PerLayerScheduler | None:
+        return self.make_scheduler()
+
     def begin_task(self, task: int) -> None:
-        """Tell the scheduler; the decisions of the last task are forgotten."""
+        """Begin a task: the scheduler forgets its decisions in the last one."""
         if self.scheduler is not None:
             self.scheduler.begin_task()
             self.scheduler.decisions.clear()
 
-    @cached_property
-    def _stack(self) -> Stack:
-        return Stack([self])
-
-    @classmethod
-    def together(cls, learners: Sequence["Learner"]) -> Stack:
-        """Return what acts and learns for several new learners at once.
-
-        Raises:
-            OptionError: one acts or learns in a way of its own.
-        """
-        for learner in learners:
-            if any(
-                getattr(type(learner), name) is not getattr(Learner, name)
-                for name in ("act", "learn", "forward")
-            ):
-                raise OptionError(f"{type(learner).__module__} acts or learns in a way of its own")
-        return Stack(learners)
-
     def act(self, obs: torch.Tensor) -> torch.Tensor:
         """Return logits `(S, B, C)` for inputs `(S, B, D)`, and keep them to learn from."""
-        return self._stack.act(obs)
+        return self.population.act(obs)
 
     def learn(self, targets: torch.Tensor) -> torch.Tensor:
         """Take one step on the batch last predicted; return its mean cross-entropy `(S,)`."""
-        return self._stack.learn(targets)
+        return self.population.learn(targets)
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return logits `(S, B, C)` of the S networks for their inputs `(S, B, D)`."""
-        return self._stack.forward(inputs)
+    def update(self, gradients: list[Gradient], inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """Take one step.
+
+        Args:
+            gradients: of the mean cross-entropy, for each parameter; changed in place.
+            inputs: the batch, `(S, B, D)`.
+            targets: `(S, B)`.
+        """
+        for gradient, penalty in zip(gradients, self.penalty_gradients() or (), strict=False):
+            with torch.no_grad():
+                for each, added in zip(gradient, penalty, strict=True):
+                    each.add_(added)
+        if self.scheduler is not None:
+            self.scheduler.step(F.cross_entropy, inputs, targets)
+        self.optimizer.step(gradients)
+
+    def reset(self) -> None:
+        """Start over with new weights, drawn further on from each seed's generator."""
+        _, parameters, buffers = self.architecture().build(self.generators)
+        copy_into(self.parameters, parameters)
+        copy_into(self.networks.buffers, buffers)
+        copy_into(self.state, self.initial_state(self.parameters))
+        self.optimizer.reset()
+        self.scheduler = self.make_scheduler()
 
     def kind_of_step(self) -> Hashable:
-        """Tell which of the steps that are replayed the next one is like."""
+        """Return which of the recorded steps the next one is like."""
         return None if self.scheduler is None else self.scheduler.kind_of_step()
 
     def replayed(self) -> None:
-        """Take note of a step whose operations were replayed."""
+        """Count a step whose operations were replayed."""
         if self.scheduler is not None:
             self.scheduler.replayed()
 
-    def penalty_gradients(self) -> Sequence[torch.Tensor] | None:
-        """Return the penalty's gradient for each parameter, `(S, ...)`; None without a penalty.
-
-        By autograd; a learner that knows them in closed form may say so.
-        """
-        penalty, parameters = self.penalty(self.parameters), list(self.parameters.values())
-        if penalty is None:
-            return None
-        return torch.autograd.grad(penalty.sum(), parameters, allow_unused=True, materialize_grads=True)
-
-    def __init_subclass__(cls, **named: Any) -> None:
-        super().__init_subclass__(**named)
-        if "penalty" in vars(cls) and "penalty_gradients" not in vars(cls):
-            cls.penalty_gradients = Learner.penalty_gradients  # type: ignore[method-assign]  # not another penalty's
-
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of weights, buffers, optimizer, scheduler and generator states."""
+        """Return copies of all that training depends on."""
         return {
-            "parameters": {name: value.detach().clone() for name, value in self.parameters.items()},
-            "buffers": {name: value.clone() for name, value in self.buffers.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "generators": [generator.get_state() for generator in self._generators],
+            "parameters": cloned(self.parameters),
+            "buffers": cloned(self.networks.buffers),
+            "state": cloned(self.state),
+            "optimizer": cloned(self.optimizer.tensors),
+            "scheduler": self.scheduler and self.scheduler.state_dict(),
+            "generators": [generator.get_state() for generator in self.generators],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
-        with torch.no_grad():
-            for name, value in self.parameters.items():
-                value.copy_(state["parameters"][name])
-            for name, value in self.buffers.items():
-                value.copy_(state["buffers"][name])
+        """Restore what `state_dict` returned.
+
+        Raises:
+            OptionError: it is of a learner with another scheduler.
+        """
         if (self.scheduler is None) != (state["scheduler"] is None):
             raise OptionError("the state is of a learner with another scheduler")
+        copy_into(self.parameters, state["parameters"])
+        copy_into(self.networks.buffers, state["buffers"])
+        copy_into(self.state, state["state"])
+        self.optimizer.restore(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for generator, generator_state in zip(self._generators, state["generators"], strict=True):
+        for generator, generator_state in zip(self.generators, state["generators"], strict=True):
             generator.set_state(generator_state)

@@ -1,10 +1,14 @@
-"""The backbone: a multilayer perceptron with a choice of activation."""
+"""The backbone, a multilayer perceptron, and how networks are specified before they are built."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.func import stack_module_state
 from torch.nn import functional as F
+
+from .tensors import Tensors
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
@@ -12,17 +16,47 @@ DTYPE = torch.float32
 """Of new networks, whatever PyTorch's default is."""
 
 
-def crelu(x: torch.Tensor) -> torch.Tensor:
-    """Return `[relu(x), relu(-x)]`, twice as wide.
+@dataclass(frozen=True)
+class Architecture:
+    """A specification of networks: those of equal ones differ in their weights only.
 
-    Source: Shang et al., "Understanding and Improving Convolutional Neural Networks via Concatenated
-    Rectified Linear Units", ICML 2016; against loss of plasticity: Abbas et al., CoLLAs 2023.
+    `factory` is called with `arguments`, with `options`, and with `generator`, to draw weights from.
     """
+
+    factory: Callable[..., nn.Module]
+    arguments: tuple[Hashable, ...] = ()
+    options: frozenset[tuple[str, Hashable]] = frozenset()
+
+    def build(self, generators: Sequence[torch.Generator]) -> tuple[nn.Module, Tensors, Tensors]:
+        """Build a network with each generator; return one, and the `(S, ...)` parameters and buffers of all."""
+        options = dict(self.options)
+        networks = [self.factory(*self.arguments, generator=each, **options) for each in generators]
+        parameters, buffers = stack_module_state(networks)
+        return networks[0], {name: value.detach() for name, value in parameters.items()}, buffers
+
+
+def identity(x: torch.Tensor) -> torch.Tensor:
+    """Return the input itself."""
+    return x
+
+
+def crelu(x: torch.Tensor) -> torch.Tensor:
+    """Return `[relu(x), relu(-x)]`, twice as wide."""
     return torch.cat([F.relu(x), F.relu(-x)], dim=-1)
 
 
+@dataclass(frozen=True)
+class LeakyReLU:
+    """max(x, 0) + slope min(x, 0); equals others of the same slope."""
+
+    slope: float
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return F.leaky_relu(x, self.slope)
+
+
 def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """Return a layer whose values are still to be set: its own come from the global random state, put back here."""
+    """Return a layer whose weights are still to be drawn, without a trace in the global random state."""
     with torch.random.fork_rng(devices=[]):
         return nn.Linear(inputs, outputs, device="cpu", dtype=DTYPE)
 
@@ -39,8 +73,8 @@ class MLP(nn.Module):
         hidden: widths of the hidden layers.
         activation: applied after each hidden layer.
         expansion: how many times wider the activation makes its input.
-        normalize: whether a batch normalisation, `norm1` of `fc1`, comes before each activation.
-        generator: where weights are drawn from; a CPU generator.
+        norm: a normalisation before each activation, such as `nn.BatchNorm1d`; that of `fc1` is `norm1`.
+        generator: a CPU generator to draw weights from.
 
     >>> MLP(784, 10)(torch.zeros(2, 784)).shape
     torch.Size([2, 10])
@@ -53,19 +87,19 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (256, 256),
         activation: Activation = F.relu,
         expansion: int = 1,
-        normalize: bool = False,
+        norm: Callable[..., nn.Module] | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.activation = activation
-        self.hidden_layers = [
-            (f"fc{index + 1}", *([f"norm{index + 1}"] if normalize else [])) for index in range(len(hidden))
-        ]
+        self.hidden_layers: list[list[str]] = []
         width = input_size
-        for names, size in zip(self.hidden_layers, hidden, strict=True):
-            self.add_module(names[0], _linear(width, size))
-            for name in names[1:]:
-                self.add_module(name, nn.BatchNorm1d(size, device="cpu", dtype=DTYPE))
+        for number, size in enumerate(hidden, start=1):
+            self.hidden_layers.append([f"fc{number}"])
+            self.add_module(f"fc{number}", _linear(width, size))
+            if norm is not None:
+                self.hidden_layers[-1].append(f"norm{number}")
+                self.add_module(f"norm{number}", norm(size, device="cpu", dtype=DTYPE))
             width = size * expansion
         self.out = _linear(width, num_classes)
         for module in self.modules():

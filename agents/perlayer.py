@@ -1,10 +1,5 @@
 """The plain learner with the per-layer step-size scheduler."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from clbench.agent import AgentSpec
-
 from .learner import Learner
 
 
@@ -14,12 +9,4 @@ class Agent(Learner):
     Source: Baveja et al., arXiv 2509.19698, Alg. 1.
     """
 
-    def __init__(
-        self,
-        spec: AgentSpec,
-        seeds: Sequence[int],
-        step_size: float = 1e-3,
-        scheduler: str = "per-layer",
-        **constants: Any,
-    ) -> None:
-        super().__init__(spec, seeds, step_size, scheduler, **constants)
+    default_scheduler = "per-layer"

@@ -10,7 +10,7 @@ class Agent(Learner):
     def begin_task(self, task: int) -> None:
         """Start over at every task but the first, for which the network is new."""
         if task > 0:
-            self.initialise()
+            self.reset()
         super().begin_task(task)
 
 

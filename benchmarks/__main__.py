@@ -17,7 +17,7 @@ import torch
 import clbench
 from benchmarks import indicators, learners, lockstep, memory, steps
 from benchmarks.measuring import Row
-from clbench.evaluation.pool import ENVIRONMENT
+from clbench.engine.pool import ENVIRONMENT
 from clbench.machine import hardware, versions
 from clbench.places import recorded
 

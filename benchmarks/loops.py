@@ -17,10 +17,9 @@ import clbench
 from agents.learner import Learner
 from agents.vanilla import Agent as Vanilla
 from clbench.data.mnist import FOLDER
-from clbench.meter import Meter
-from clbench.records import Glimpse, Savepoint
-from clbench.replaying import cuda_graph
-from clbench.runner import Lockstep, Part
+from clbench.loop import Loop, Member
+from clbench.loop.replay import cuda_graph
+from clbench.records import Checkpoint, Progress
 
 BATCH = 256
 SIZES = (784, 256, 256, 10)
@@ -126,17 +125,16 @@ def ours(
         agent = kind(envs.agent_spec, roots, **arguments)
         on_cuda = device.startswith("cuda")
         record = functools.partial(cuda_graph, device=envs.device) if on_cuda else None
-        loop = _EveryStep(envs, agent, [Part("ours", agent, tuple(roots))], interval=0.0, record=record)
-        yield from (None for _, event in loop if isinstance(event, (Glimpse, Savepoint)))
+        loop = _EveryStep(envs, agent, [Member("ours", agent, tuple(roots))], interval=0.0, record=record)
+        yield from (None for _, event in loop if isinstance(event, (Progress, Checkpoint)))
 
 
-class _EveryStep(Lockstep):
+class _EveryStep(Loop):
     """Yields after every step; an evaluation does so twice a second, and only then waits to look at the accuracy."""
 
-    def _new_meter(self) -> Meter:
-        meter = super()._new_meter()
-        meter.mean_accuracy = lambda rows: math.nan  # type: ignore[method-assign]
-        return meter
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._meter.mean_accuracy = lambda rows: math.nan  # type: ignore[method-assign]
 
 
 def apart(seeds: int, device: str = "cpu") -> Iterator[None]:

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.loops import bare, ours, products, research
 from benchmarks.measuring import Row, compare, setting, take_turns
-from clbench.evaluation.profiling import operators_of
+from clbench.engine.profiling import operators
 from clbench.machine import threads
 
 
@@ -66,4 +66,6 @@ def operator_shares(device: str, steps: int = 100) -> dict[str, float]:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorder:
             for _ in range(steps):
                 next(loop)
-    return {row["name"]: row["share"] for row in operators_of(recorder, on_device=False, most=12)}
+    rows = operators(recorder, on_device=False)
+    total = sum(seconds for _, _, seconds in rows)
+    return {name: seconds / total for name, _, seconds in rows[:12]}

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from clbench import indicators as indicators
     from clbench.agent import Agent as Agent
     from clbench.agent import AgentSpec as AgentSpec
-    from clbench.data import LabelledData as LabelledData
-    from clbench.data import load_images as load_images
-    from clbench.envs.contract import check_env as check_env
-    from clbench.errors import ClbenchError as ClbenchError
-    from clbench.engine.evaluation import Evaluation as Evaluation
     from clbench.api import evaluate as evaluate
     from clbench.api import resume as resume
+    from clbench.data import LabelledData as LabelledData
+    from clbench.data import load_images as load_images
+    from clbench.engine.evaluation import Evaluation as Evaluation
+    from clbench.envs.contract import check_env as check_env
+    from clbench.errors import ClbenchError as ClbenchError
+    from clbench.recording import record as record
     from clbench.results.loading import load_results as load_results
     from clbench.scheduling import PerLayerScheduler as PerLayerScheduler
     from clbench.specs import PROTOCOLS as PROTOCOLS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from clbench.streams import Stream as Stream
     from clbench.streams import Task as Task
     from clbench.sweeps.api import sweep as sweep
+    from clbench.sweeps.plan import plan_sweep as plan_sweep
 
     __version__: str
 
@@ -46,6 +48,8 @@ _PUBLIC = {
     "indicators": "clbench.indicators",
     "load_images": "clbench.data",
     "load_results": "clbench.results.loading",
+    "plan_sweep": "clbench.sweeps.plan",
+    "record": "clbench.recording",
     "resume": "clbench.api",
     "sweep": "clbench.sweeps.api",
 }

@@ -1,5 +1,6 @@
-"""What an agent must offer, and what it may."""
+"""The protocol of agents, and the facts about a stream that they are constructed with."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,7 +9,7 @@ from clbench.specs import StreamSpec
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """What an agent is told about the stream it will meet; every environment has it as `agent_spec`.
+    """Facts about a stream for the agent that will meet it; every environment has them as `agent_spec`.
 
     Attributes:
         input_shape: shape of one input, such as (784,).
@@ -41,6 +42,31 @@ class AgentSpec:
             device=device,
         )
 
+    def locate(self, seeds: Sequence[int], task: int, step: int) -> str:
+        """Return a step in words, counted from 1, for error messages.
+
+        >>> AgentSpec((784,), 10, 256, num_tasks=15, epochs_per_task=2, steps_per_task=40).locate([7], task=2, step=16)
+        'seed 7, task 3 of 15, step 17 of 40'
+        """
+        roots = list(dict.fromkeys(seeds))
+        who = f"seed {roots[0]}" if len(roots) == 1 else f"seeds {', '.join(map(str, roots))}"
+        return f"{who}, task {task + 1} of {self.num_tasks}, step {step + 1} of {self.steps_per_task}"
+
+
+@dataclass(frozen=True)
+class MemberSpec:
+    """An agent to be built together with others.
+
+    Attributes:
+        agent: its class.
+        seeds: one per network.
+        arguments: for its constructor.
+    """
+
+    agent: type
+    seeds: Sequence[int]
+    arguments: Mapping[str, Any]
+
 
 class Agent(Protocol):
     """An agent: any class with these two methods, constructed as `Agent(spec, seed, **arguments)`.
@@ -65,8 +91,9 @@ class Agent(Protocol):
       Between boundaries, all steps for which `kind_of_step` says the same must do the same operations on the same
       memory, without looking at a value, and `learn` must return a loss. `replayed` is called for what the host does
       in a step. A subclass of an agent that has them opts out by `kind_of_step = None`;
-    - if it is vectorised, `together(agents)`, a class method: from new agents to one that acts and learns for all of
-      them, `(S_1 + S_2 + ..., B, ...)`, while their networks, optimizers and states remain their own.
+    - if it is vectorised, `together(spec, members)`, a class method: builds the agents that `members`, a list of
+      `MemberSpec`, specify. It returns one agent that acts and learns for all of them, `(S_1 + S_2 + ..., B, ...)`, and
+      a list of the agents themselves, each with separate networks, optimizer and `state_dict`.
     """
 
     def act(self, obs: Any) -> Any:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clbench.engine.evaluation import SCORES, Evaluation
 from clbench.engine import local
+from clbench.engine.evaluation import SCORES, Evaluation
 from clbench.engine.reopening import load_evaluation, reopened, run_folders
 from clbench.engine.requests import AgentLike, Request, check_request
 from clbench.engine.run import Run
@@ -21,6 +21,7 @@ from clbench.report.views import progress_display
 from clbench.results import RunFolder
 from clbench.results.files import write_whole
 from clbench.tracking import check_trackers
+
 
 def evaluate(
     agents: AgentLike | Sequence[AgentLike],
@@ -61,8 +62,8 @@ def evaluate(
         workers: processes at a time; by default as many as make the run quickest.
         indicators: names, "all" or "none"; by default those that cost next to nothing.
         indicators_every: measure every so many steps of a task, besides the last.
-        layers: how parameters are grouped into layers, see `clbench.indicators.layer_parameters`; by default as the agent
-            groups them.
+        layers: how parameters are grouped into layers, see `clbench.indicators.layer_parameters`; by default as the
+            agent groups them.
         together: train compatible agents as one batch; results are the same, on a GPU up to rounding.
         profile: write where the time goes into profile.csv.
         log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
@@ -182,9 +183,7 @@ def resume_folder(
     return _run(runs, store, shown, options, together=any(m.batched_runs > 1 for m in manifests))
 
 
-def _run(
-    runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, together: bool
-) -> Evaluation:
+def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, together: bool) -> Evaluation:
     if shown:
         make_console().print(header(runs), soft_wrap=True)
     executor = local.LocalPool(
@@ -205,9 +204,7 @@ def _run(
         )
     if evaluation.scores:
         table = evaluation.summary
-        write_whole(
-            store.path / SCORES, lambda path: table.to_csv(path, index=False, lineterminator="\n")
-        )
+        write_whole(store.path / SCORES, lambda path: table.to_csv(path, index=False, lineterminator="\n"))
     return evaluation
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from clbench.decoding import decode
-from clbench.specs import Layers, Options, StreamSpec, plain
+from clbench.jsondata import UNRECORDED, from_json, to_json
+from clbench.specs import Layers, Options, StreamSpec
 
 KEY_DIGITS = 8
 
@@ -25,16 +25,12 @@ class AgentConfig:
 
     name: str
     arguments: Options = field(default_factory=dict)
-    location: str = ""
+    location: str = field(default="", metadata=UNRECORDED)
 
     @property
     def reference(self) -> str:
         """The reference that `clbench.loading.load_agent` loads the class from."""
         return self.location or self.name
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the agent as JSON data, without its location."""
-        return {"name": self.name, "arguments": plain(self.arguments)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +82,7 @@ class RunConfig:
             "layers": self.layers,
             **({"indicator_sources": self.indicator_sources} if self.indicator_sources else {}),
         }
-        return hashlib.sha256(json.dumps(plain(what), sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+        return hashlib.sha256(json.dumps(to_json(what), sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
     def identity(self) -> dict[str, Any]:
         """Return the config as JSON data without where files are: what must be equal to resume."""
@@ -94,16 +90,17 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return the config as JSON data, without the agent's location."""
-        return {**plain(self), "agent": self.agent.to_json()}
+        data: dict[str, Any] = to_json(self)
+        return data
 
     @classmethod
-    def from_json(cls, data: Any) -> "RunConfig":
+    def from_json(cls, data: Mapping[str, Any]) -> "RunConfig":
         """Return the config that `to_json` returned as `data`.
 
         Raises:
             ValueError: a field is missing or has an impossible value; the text names it.
         """
-        config: RunConfig = decode(cls, data, "config")
+        config: RunConfig = from_json(cls, data, "config")
         for item in fields(StreamSpec):
             if item.name not in data["stream"]:
                 raise ValueError(f"'config.stream.{item.name}' is missing")

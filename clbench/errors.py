@@ -6,77 +6,80 @@ from typing import Any
 
 
 class ClbenchError(Exception):
-    """Base of every error that clbench raises on purpose; its text is one line for people."""
+    """Base of every error that clbench raises on purpose; its text is one line."""
 
 
 class UsageError(ClbenchError, ValueError):
-    """Something asked for cannot be had; nothing was started."""
+    """Invalid request; raised before anything runs."""
 
 
 class UnknownNameError(UsageError, LookupError):
-    """A stream, protocol, agent or option has no such name."""
+    """There is no stream, protocol, agent or option with this name."""
 
 
 class OptionError(UsageError):
-    """An option has a value that is not possible."""
+    """An option has an impossible value."""
 
 
 class RegistrationError(UsageError):
-    """A stream cannot be registered: malformed or taken id, or not a stream."""
+    """A stream cannot be registered: its id is malformed or taken, or it is not a stream."""
 
 
 class DeviceError(UsageError):
-    """A device was asked for that this machine lacks."""
+    """The machine does not have the device."""
 
 
 class OutputError(UsageError):
-    """The output folder cannot be made or written."""
+    """The output folder cannot be created or written."""
 
 
 class UndefinedError(UsageError):
-    """A quantity is not defined for a model, or not in its present mode."""
+    """A quantity is not defined for a model, or not in its current mode."""
 
 
 class TouchedError(ClbenchError, RuntimeError):
-    """Measuring changed a network, which would make a run's results another agent's."""
+    """Measuring changed a network, so that the results would no longer be the agent's."""
 
 
 class StateError(UsageError):
-    """A run's state cannot be kept or taken up: damaged, of another run, or of data that is not kept."""
+    """A checkpoint cannot be saved or restored: it is damaged, from another run, or holds unsupported data."""
 
 
 class ResumeError(UsageError):
-    """A run cannot be gone on with: it is in use, finished, of a changed agent, or no run."""
+    """A run cannot be resumed: it is in use or complete, its agent changed, or it is not a run folder."""
 
 
 class InUseError(ResumeError):
-    """A run's folder is held by another process."""
+    """Another process is using a run's folder."""
 
 
 class SubmissionError(ClbenchError, ValueError):
-    """A submission to the leaderboard is not what it must be."""
+    """A submission to the leaderboard is malformed, or claims something impossible."""
 
 
 class WriteError(ClbenchError):
-    """A file of a run could not be written: the disk is full, for example."""
+    """A file of a run cannot be written: the disk is full, for example."""
 
 
 class DataError(UsageError):
-    """Image files are missing, incomplete or not what they should be."""
+    """Image files or recorded runs are missing, incomplete or damaged."""
 
 
 class LoadError(UsageError):
-    """An agent's or a stream's module cannot be imported, or what it names is no agent."""
+    """The module of an agent or a stream cannot be imported, or the name is not that of an agent."""
 
 
 class PredictionError(ClbenchError, ValueError):
     """Predictions have the wrong shape, dtype or range, or are not finite.
 
-    `placed` tells whether the text says already which seed, task and step; `index` which of those in lockstep.
+    Attributes:
+        row: which of the seeds in lockstep made them; the text then names seed, task and step. None if the predictions
+            of all seeds have the wrong shape or dtype.
     """
 
-    placed = False
-    index: int | None = None
+    def __init__(self, text: str, row: int | None = None) -> None:
+        super().__init__(text)
+        self.row = row
 
 
 class StepOrderError(ClbenchError, RuntimeError):
@@ -84,9 +87,9 @@ class StepOrderError(ClbenchError, RuntimeError):
 
 
 class AgentError(ClbenchError):
-    """An agent raised or answered nonsense during a run; says which seed, task and step.
+    """An agent raised or predicted nonsense during a run; the text names seed, task and step.
 
-    Where `clbench.evaluate` raises it, `evaluation` holds what was finished.
+    `clbench.evaluate` stores what was finished in `evaluation`.
     """
 
     evaluation: Any = None

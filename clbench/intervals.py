@@ -1,8 +1,8 @@
-"""What few seeds tell: means and differences with intervals, and ranks. Pure.
+"""What a few seeds can tell: means and differences with intervals, and ranks. Pure.
 
 Sources: Student, "The probable error of a mean", 1908; Welch, "The generalization of 'Student's' problem when several
 different population variances are involved", 1947; Holm, "A simple sequentially rejective multiple test procedure",
-1979. Why no bootstrap: its percentiles cover 75 % where they say 95 %, with three normal values.
+1979. A bootstrap is not used: with three normal values its 95 % percentile intervals cover 75 %.
 """
 
 import functools
@@ -17,7 +17,7 @@ CONFIDENCE = 0.95
 LEVEL = 0.05
 """How often a table of equal learners may rank one above another."""
 ENOUGH_SEEDS = 10
-"""With fewer, little can be told apart in a table, and it says so."""
+"""With fewer seeds a table can separate little, and says so."""
 ROUNDING = 1e-12
 """Differences below this share of the values themselves are rounding."""
 
@@ -27,12 +27,12 @@ BySeed = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval, Student's t; NaN ends where there is none, as for a single seed.
+    """A mean with its 95 % interval, Student's t; the ends are NaN where there is none, as for a single seed.
 
     Attributes:
         mean: of the values.
         low, high: ends of the interval.
-        n: how many values there are, usually one per seed; of two groups that are not paired, in both; 0 if not said.
+        n: number of values, usually one per seed; of two unpaired groups together; 0 if unknown.
     """
 
     mean: float
@@ -44,59 +44,59 @@ class Estimate:
 def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     """Return the mean of values, one per seed, and Student's 95 % interval of it.
 
-    It covers the mean of all seeds that there could be in 95 % of cases if values are normal, in some 92 % if they are
+    If values are normal, it covers the mean over all possible seeds in 95 % of cases; in some 92 % if they are
     lognormal with sigma 0.5. Its ends may lie where no value can, such as above an accuracy of 1.
 
     >>> estimate([0.4, 0.5, 0.6])
     Estimate(mean=0.5, low=0.25..., high=0.74..., n=3)
     """
-    return _interval(_sample(np.asarray(values, dtype=float)))
+    return _summarize(np.asarray(values, dtype=float)).interval()
 
 
-def difference(one: BySeed, other: BySeed) -> Estimate:
+def difference(first: BySeed, second: BySeed) -> Estimate:
     """Return how much higher the first learner scores, with a 95 % interval.
 
-    On the seeds of `paired_on` it is the mean of their differences seed by seed, with Student's interval: what streams
-    have in common drops out. If there are none it is the difference of their means, with Welch's interval: an
-    approximation, which covers 93 % at worst where the group that spreads more has three values.
+    On the seeds of `paired_on` it is the mean of their differences seed by seed, with Student's interval, so that what
+    the streams have in common cancels. Without such seeds it is the difference of the means, with Welch's interval: an
+    approximation, which covers at least 93 % where the group with the larger spread has three values.
 
     >>> difference({0: 0.5, 1: 0.75}, {0: 0.25, 1: 0.5})
     Estimate(mean=0.25, low=0.25, high=0.25, n=2)
     """
-    return _interval(_contrast(one, other))
+    return _compare(first, second).interval()
 
 
-def paired_on(one: Collection[int], other: Collection[int]) -> tuple[int, ...]:
+def paired_on(first: Collection[int], second: Collection[int]) -> tuple[int, ...]:
     """Return the seeds on which two learners are compared in pairs; none if they are compared as two groups.
 
-    That is all that both have, if there are two at least, or one and a learner has no other.
+    They are all common seeds, if there are at least two, or one that is a learner's only seed.
 
     >>> paired_on([0, 1, 2], [1, 2, 3]), paired_on([0, 1, 2], [2, 3, 4]), paired_on([0], [0, 1])
     ((1, 2), (), (0,))
     """
-    common = tuple(sorted(set(one) & set(other)))
-    return common if len(common) > 1 or min(len(one), len(other)) == 1 else ()
+    common = tuple(sorted(set(first) & set(second)))
+    return common if len(common) > 1 or min(len(first), len(second)) == 1 else ()
 
 
-def how_compared(one: Collection[int], other: Collection[int]) -> str:
-    """Return how the learners that have these seeds are compared, in words.
+def how_compared(first: Collection[int], second: Collection[int]) -> str:
+    """Return in words how learners with these seeds are compared.
 
     >>> how_compared([0, 1, 2], [0, 1, 2]), how_compared([0, 1, 2], [2, 3, 4, 5, 6])
     ('paired, n = 3', 'Welch, n = 3 and 5')
     """
-    common = paired_on(one, other)
-    return f"paired, n = {len(common)}" if common else f"Welch, n = {len(one)} and {len(other)}"
+    common = paired_on(first, second)
+    return f"paired, n = {len(common)}" if common else f"Welch, n = {len(first)} and {len(second)}"
 
 
 def ranks(scores: Mapping[str, BySeed]) -> dict[str, int]:
     """Return each learner's rank: one more than the number of learners that beat it.
 
-    One beats another if a one-sided t test says so at 5 %, with Holm's correction over all ordered pairs: if all
+    A learner beats another if a one-sided t test says so at 5 %, with Holm's correction over all ordered pairs: if all
     learners are equal, at most one table in twenty has a rank other than 1. Tests are paired or Welch's, as in
-    `difference`. Nothing is beaten by learners that have the same values, or with a single seed.
+    `difference`. Learners with equal values do not beat each other, nor do those with a single seed.
 
     Args:
-        scores: by label, more being better.
+        scores: by label; higher is better.
 
     >>> ranks({"a": {0: 0.5, 1: 0.6}, "b": {0: 0.7, 1: 0.8}, "c": {0: 0.1, 1: 0.9}})
     {'a': 2, 'b': 1, 'c': 1}
@@ -104,17 +104,17 @@ def ranks(scores: Mapping[str, BySeed]) -> dict[str, int]:
     from scipy.stats import t
 
     pairs = list(itertools.combinations(scores, 2))
-    found = [_contrast(scores[one], scores[other]) for one, other in pairs]
-    statistics = np.array([own.statistic for own in found])
-    freedom = np.array([own.freedom or 1.0 for own in found])
-    # Of a pair, whether the first beats the second, and whether the second beats the first.
+    contrasts = [_compare(scores[first], scores[second]) for first, second in pairs]
+    statistics = np.array([contrast.statistic for contrast in contrasts])
+    freedom = np.array([contrast.freedom or 1.0 for contrast in contrasts])
+    # For each pair: does the first beat the second, and the second the first?
     p_values = np.concatenate([t.sf(statistics, freedom), t.sf(-statistics, freedom)])
-    first, second = holm(p_values).reshape(2, -1)
-    places = dict.fromkeys(scores, 1)
-    for (one, other), wins, loses in zip(pairs, first, second, strict=True):
-        places[one] += int(loses)
-        places[other] += int(wins)
-    return places
+    wins, losses = holm(p_values).reshape(2, -1)
+    result = dict.fromkeys(scores, 1)
+    for (first, second), won, lost in zip(pairs, wins, losses, strict=True):
+        result[first] += int(lost)
+        result[second] += int(won)
+    return result
 
 
 def holm(p_values: np.ndarray, level: float = LEVEL) -> np.ndarray:
@@ -140,18 +140,18 @@ def why_ties(counts: Collection[int]) -> str:
         return ""
     least, most = min(counts), max(counts)
     if most == 1:
-        return "With one seed nothing can be told apart, and all share rank 1."
+        return "With one seed no two rows can be separated: all share rank 1."
     seeds = f"{least}" if least == most else f"{least} to {most}"
     return (
         f"Rows that share a rank are not shown to be equal: with {seeds} seeds, and {len(counts) * (len(counts) - 1)} "
-        f"ordered pairs to correct for, only differences that are large and nearly the same on every seed are told "
-        f"apart. {ENOUGH_SEEDS} seeds tell much more."
+        "ordered pairs to correct for, only differences that are large and nearly the same on every seed are "
+        f"significant. {ENOUGH_SEEDS} seeds tell much more."
     )
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A mean or a difference of means, its standard error, and degrees of freedom; 0 of them where nothing is known."""
+class _Mean:
+    """A mean or a difference of means, its standard error and degrees of freedom (0 if the error is unknown)."""
 
     mean: float
     error: float
@@ -164,42 +164,41 @@ class _Found:
             return 0.0
         return self.mean / self.error if self.error else math.copysign(math.inf, self.mean)
 
+    def interval(self) -> Estimate:
+        if not self.freedom:
+            return Estimate(self.mean, math.nan, math.nan, self.n)
+        half_width = self.error * _quantile(self.freedom) if self.error else 0.0
+        return Estimate(self.mean, self.mean - half_width, self.mean + half_width, self.n)
 
-def _sample(values: np.ndarray, rounding: float = 0.0) -> _Found:
+
+def _summarize(values: np.ndarray, rounding: float = 0.0) -> _Mean:
     count, mean = len(values), float(values.mean())
     if abs(mean) < rounding:
         mean = 0.0
     if count < 2:
-        return _Found(mean, 0.0, 0.0, count)
+        return _Mean(mean, 0.0, 0.0, count)
     if np.ptp(values) <= rounding:
-        return _Found(mean if rounding else float(values[0]), 0.0, count - 1.0, count)
-    return _Found(mean, float(values.std(ddof=1)) / math.sqrt(count), count - 1.0, count)
+        return _Mean(mean if rounding else float(values[0]), 0.0, count - 1.0, count)
+    return _Mean(mean, float(values.std(ddof=1)) / math.sqrt(count), count - 1.0, count)
 
 
-def _contrast(one: BySeed, other: BySeed) -> _Found:
-    common = paired_on(one, other)
+def _compare(first: BySeed, second: BySeed) -> _Mean:
+    common = paired_on(first, second)
     ours, theirs = (
-        np.array([values[seed] for seed in common or values], dtype=float) for values in (one, other)
+        np.array([values[seed] for seed in common or values], dtype=float) for values in (first, second)
     )
     rounding = ROUNDING * float(max(np.abs(ours).max(), np.abs(theirs).max()))
     if common:
-        return _sample(ours - theirs, rounding)
-    groups = [_sample(values, rounding) for values in (ours, theirs)]
+        return _summarize(ours - theirs, rounding)
+    groups = [_summarize(values, rounding) for values in (ours, theirs)]
     mean, count = groups[0].mean - groups[1].mean, groups[0].n + groups[1].n
     if not all(group.freedom for group in groups):
-        return _Found(mean, 0.0, 0.0, count)
+        return _Mean(mean, 0.0, 0.0, count)
     squares = [group.error**2 for group in groups]
     if sum(squares) == 0:
-        return _Found(mean if abs(mean) > rounding else 0.0, 0.0, count - 2.0, count)
-    parts = sum(square**2 / group.freedom for square, group in zip(squares, groups, strict=True))
-    return _Found(mean, math.sqrt(sum(squares)), sum(squares) ** 2 / parts, count)
-
-
-def _interval(found: _Found) -> Estimate:
-    if not found.freedom:
-        return Estimate(found.mean, math.nan, math.nan, found.n)
-    beyond = found.error * _quantile(found.freedom) if found.error else 0.0
-    return Estimate(found.mean, found.mean - beyond, found.mean + beyond, found.n)
+        return _Mean(mean if abs(mean) > rounding else 0.0, 0.0, count - 2.0, count)
+    shares = sum(square**2 / group.freedom for square, group in zip(squares, groups, strict=True))
+    return _Mean(mean, math.sqrt(sum(squares)), sum(squares) ** 2 / shares, count)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""From what a user types, such as "agents.vanilla" or "file.py:Class", to an agent's class or an indicator."""
+"""Loads agents and indicators by reference, such as "agents.vanilla" or "file.py:Class"."""
 
 import ast
 import hashlib
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import clbench
 from clbench.errors import LoadError, OptionError, UnknownNameError, did_you_mean
 from clbench.places import recorded
 
@@ -21,84 +22,102 @@ BUNDLED = "agents"
 
 
 def load_agent(reference: str) -> type:
-    """Return the agent class that `reference` names.
+    """Return an agent's class.
 
-    A reference is an importable module or a path to a file ending in .py, then perhaps ":Class"; without
-    it the class is `Agent`. "agents.x" means the learners that come with clbench, unless a package
-    called `agents` of your own has an x.
+    Args:
+        reference: an importable module or the path of a file ending in .py, optionally with ":Class"; by default the
+            class is `Agent`. "agents.x" is a learner that comes with clbench, unless another package called `agents`
+            has an x.
 
     Raises:
-        UnknownNameError: nothing is there; the text has the nearest match.
-        LoadError: the module raises when imported, or the class is no agent.
+        UnknownNameError: there is no such module, file or class; the text names the nearest one.
+        LoadError: the module raises when imported, or the class is not an agent.
     """
-    place, name = _split(reference)
-    module = _load(place, reference)
+    location, name = split_reference(reference)
+    module = _load(location, reference, "agent")
     loaded = getattr(module, name, None)
     if loaded is None:
         classes = [key for key, value in vars(module).items() if _is_agent(value)]
         hint = did_you_mean(name, classes) or (f" It has: {', '.join(classes)}." if classes else "")
-        raise UnknownNameError(f"'{place}' has no class '{name}'.{hint}")
+        raise UnknownNameError(f"'{location}' has no class '{name}'.{hint}")
     return check_agent(loaded, reference)
 
 
 def load_indicator(reference: str) -> Callable[[Any], Any]:
-    """Return the function that `reference`, "package.module:function" or "file.py:function", names.
+    """Return the function that `reference` names: "package.module:function" or "file.py:function".
 
     Raises:
-        UnknownNameError: nothing is there; the text has the nearest match.
-        LoadError: the module raises when imported, or what is there is no function.
+        UnknownNameError: there is no such module, file or function; the text names the nearest one.
+        LoadError: the module raises when imported, or what it has by that name is not a function.
     """
-    place, name = _split(reference)
-    module = _load(place, reference, "indicator")
-    loaded = getattr(module, name, None)
+    location, name = split_reference(reference)
+    module = _load(location, reference, "indicator")
+    loaded: Callable[[Any], Any] | None = getattr(module, name, None)
     if loaded is None:
-        raise UnknownNameError(f"'{place}' has no function '{name}'.{did_you_mean(name, vars(module))}")
+        raise UnknownNameError(f"'{location}' has no function '{name}'.{did_you_mean(name, vars(module))}")
     if not callable(loaded) or isinstance(loaded, type):
-        raise LoadError(f"'{reference}' is no indicator: it must be a function")
-    found: Callable[[Any], Any] = loaded
-    return found
+        raise LoadError(f"'{reference}' is not an indicator: it must be a function")
+    return loaded
 
 
-def check_agent(value: Any, reference: str) -> type:
-    """Return `value` if it is an agent class, else raise `LoadError` naming it."""
-    if not _is_agent(value):
-        raise LoadError(f"'{reference}' is no agent: it must be a class with the methods act and learn")
-    assert isinstance(value, type)
+def split_reference(reference: str) -> tuple[str, str]:
+    """Split a reference into module or file, and class; the colon of a drive letter does not count.
+
+    >>> split_reference("my_agent.py:Small"), split_reference("agents.l2")
+    (('my_agent.py', 'Small'), ('agents.l2', 'Agent'))
+    """
+    location, colon, name = reference.rpartition(":")
+    return (location, name) if colon and name.isidentifier() else (reference, DEFAULT_CLASS)
+
+
+def check_agent(value: object, reference: str) -> type:
+    """Return `value` if it is an agent's class.
+
+    Raises:
+        LoadError: it is not.
+    """
+    if not isinstance(value, type) or not _is_agent(value):
+        raise LoadError(f"'{reference}' is not an agent: it must be a class with the methods act and learn")
     return value
 
 
+def _is_agent(value: object) -> bool:
+    return isinstance(value, type) and all(callable(getattr(value, name, None)) for name in ("act", "learn"))
+
+
 def is_vectorized(agent: type) -> bool:
-    """Tell whether an agent trains all its seeds in lockstep."""
+    """Return whether an agent trains all its seeds in lockstep."""
     return bool(getattr(agent, "vectorized", False))
 
 
 def parameters(agent: type) -> dict[str, Any]:
-    """Return the constructor arguments that `--set` may name, with their defaults.
+    """Return the constructor arguments that `--set` accepts, with their defaults.
 
-    Arguments that a class passes on (`**kwargs`) are looked for in the classes it inherits from, then in
-    its attribute `keyword_arguments` (names and defaults), if it has one.
+    Arguments passed on as `**kwargs` are those of the base classes, and then of the class attribute
+    `keyword_arguments` (names and defaults), if there is one.
     """
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for owner in agent.__mro__:
         if "__init__" not in vars(owner) or owner is object:
             continue
         listed = list(inspect.signature(owner.__init__).parameters.values())[1:]  # type: ignore[misc]
         for parameter in listed[2:]:
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                found.setdefault(parameter.name, parameter.default)
+                arguments.setdefault(parameter.name, parameter.default)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in listed):
-            return found
+            return arguments
     for name, default in getattr(agent, "keyword_arguments", {}).items():
-        found.setdefault(name, default)
-    return found
+        arguments.setdefault(name, default)
+    return arguments
 
 
 def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -> None:
-    """Raise unless `agent` can be constructed with `arguments`.
+    """Check that `agent` can be constructed with `arguments`.
 
     Raises:
-        UnknownNameError: an argument is unknown; the text has the nearest one.
-        OptionError: a number was wanted, or an argument without a default is not given.
+        UnknownNameError: an argument is unknown; the text names the nearest one.
+        OptionError: an argument must be a number, or one without a default is missing.
+        LoadError: the constructor does not accept (spec, seed, ...).
     """
     known = parameters(agent)
     for name, value in arguments.items():
@@ -121,7 +140,10 @@ def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Return name and value of "name=value"; the value is JSON if it reads as such, else a string.
+    """Split "name=value"; the value is parsed as JSON, and else is a string.
+
+    Raises:
+        OptionError: the text does not have this form.
 
     >>> parse_setting("step_size=1e-3"), parse_setting("kind=adam")
     (('step_size', 0.001), ('kind', 'adam'))
@@ -136,24 +158,29 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def source_of(agent: type | Callable[..., Any]) -> dict[str, str | None]:
-    """Return where an agent's class, or an indicator's function, is defined, and checksums of the code.
+    """Return where an agent's class or an indicator's function is defined, with SHA-256 of its file and package.
 
-    SHA-256 of that file, and that of its package's files, if any. The file is given as `clbench.places` records it.
+    The file is given as `clbench.places` records it. The package's checksum covers the files next to it, which the
+    agent may use.
     """
     try:
         path = inspect.getsourcefile(agent)
     except (TypeError, OSError):  # a class typed into a notebook or a shell
         path = None
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else None
-    package = _digest_of_package(agent, Path(path).parent) if path else None
-    own = f"{agent.__module__}:{agent.__qualname__}"
-    return {"class": own, "file": path and recorded(path), "sha256": digest, "package_sha256": package}
+    name = f"{agent.__module__}:{agent.__qualname__}"
+    if path is None:
+        return {"class": name, "file": None, "sha256": None, "package_sha256": None}
+    checksum = _sha256(Path(path)) if Path(path).is_file() else None
+    package = getattr(sys.modules.get(agent.__module__), "__package__", None)
+    package_checksum = _folder_sha256(Path(path).parent) if package else None
+    return {"class": name, "file": recorded(path), "sha256": checksum, "package_sha256": package_checksum}
 
 
-def _digest_of_package(agent: type | Callable[..., Any], folder: Path) -> str | None:
-    """Return one SHA-256 over the files beside an agent's, if they are a package: it may be built on them."""
-    if not getattr(sys.modules.get(agent.__module__), "__package__", None):
-        return None
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _folder_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
@@ -161,103 +188,76 @@ def _digest_of_package(agent: type | Callable[..., Any], folder: Path) -> str | 
 
 
 def bundled_agents() -> dict[str, str]:
-    """Return the learners that come with clbench: reference and first line of the module's docstring."""
-    found = {}
-    for path in sorted(_bundled_folder().glob("*.py")):
+    """Return the learners that come with clbench: reference, and first line of the module's docstring."""
+    agents = {}
+    for path in sorted((_bundle() / BUNDLED).glob("*.py")):
         tree = ast.parse(path.read_bytes())
         if any(isinstance(node, ast.ClassDef) and node.name == DEFAULT_CLASS for node in tree.body):
-            found[f"{BUNDLED}.{path.stem}"] = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return found
+            agents[f"{BUNDLED}.{path.stem}"] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return agents
 
 
-def _is_agent(value: Any) -> bool:
-    return isinstance(value, type) and all(callable(getattr(value, name, None)) for name in ("act", "learn"))
+def bundled_file(reference: str) -> Path | None:
+    """Return the file of a learner that comes with clbench, without importing it; None for other references."""
+    package, _, name = split_reference(reference)[0].rpartition(".")
+    path = _bundle() / BUNDLED / f"{name}.py"
+    return path if package == BUNDLED and name.isidentifier() and path.is_file() else None
 
 
-def _split(reference: str) -> tuple[str, str]:
-    """Split off ":Class"; a drive letter's colon is not one."""
-    place, colon, name = reference.rpartition(":")
-    return (place, name) if colon and name.isidentifier() else (reference, DEFAULT_CLASS)
+def _bundle() -> Path:
+    """Return the folder with the learners' package: clbench itself in a wheel, the one around it in a checkout."""
+    package = Path(__file__).parent
+    return package if (package / BUNDLED).is_dir() else package.parent
 
 
-def _load(place: str, reference: str, what: str = "agent") -> ModuleType:
-    return _load_file(place, what) if place.endswith(".py") else _load_module(place, reference, what)
+def _load(location: str, reference: str, what: str) -> ModuleType:
+    return _load_file(location, what) if location.endswith(".py") else _load_module(location, reference, what)
 
 
-def _load_file(place: str, what: str) -> ModuleType:
-    path = Path(place).expanduser().resolve()
+def _load_file(location: str, what: str) -> ModuleType:
+    path = Path(location).expanduser().resolve()
     if not path.is_file():
-        raise UnknownNameError(f"no {what} file '{place}'.{did_you_mean(place, _neighbours(path))}")
+        neighbours = [str(other) for other in path.parent.glob("*.py")]
+        raise UnknownNameError(f"no {what} file '{location}'.{did_you_mean(location, neighbours)}")
     name = f"clbench_agent_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise LoadError(f"'{location}' is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))  # so that the file may import its neighbours
+    sys.path.insert(0, str(path.parent))  # the file may import its neighbours
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise LoadError(f"'{place}' raises {type(error).__name__} when imported: {error}") from error
+        raise _raised(location, error) from error
     finally:
         sys.path.remove(str(path.parent))
     return module
 
 
-def _neighbours(path: Path) -> list[str]:
-    return [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
-
-
-def _load_module(place: str, reference: str, what: str) -> ModuleType:
-    names = [place]
-    if place.partition(".")[0] == BUNDLED:
-        _make_bundled_importable()
-        names.append(f"clbench.{place}")
-    fault: LoadError | None = None
-    for name in names if all(part.isidentifier() for part in place.split(".")) else ():
+def _load_module(location: str, reference: str, what: str) -> ModuleType:
+    names = [location] if all(name.isidentifier() for name in location.split(".")) else []
+    if names and location.partition(".")[0] == BUNDLED:
+        # Another package may have this name: then ours is clbench.agents, in a checkout, too.
+        if str(_bundle()) not in clbench.__path__:
+            clbench.__path__.append(str(_bundle()))
+        names.append(f"clbench.{location}")
+    fault: BaseException | None = None
+    for name in names:
         try:
             return importlib.import_module(name)
         except (Exception, SystemExit) as error:
-            # A missing module other than the one asked for is the agent's own fault.
-            wanted = (
-                isinstance(error, ModuleNotFoundError)
-                and error.name
-                and f"{name}.".startswith(f"{error.name}.")
-            )
-            if not wanted:
-                fault = LoadError(f"'{place}' raises {type(error).__name__} when imported: {error}")
-                fault.__cause__ = error
+            missing = error.name if isinstance(error, ModuleNotFoundError) else None
+            if not missing or not f"{name}.".startswith(f"{missing}."):
+                fault = error  # of a module that exists
     if fault is not None:
-        raise fault
+        raise _raised(location, fault) from fault
     hint = f"{did_you_mean(reference, bundled_agents())} (--list shows all)" if what == "agent" else ""
     raise UnknownNameError(f"no {what} '{reference}'.{hint}")
 
 
-def bundled_file(reference: str) -> Path | None:
-    """Return the file of a learner that comes with clbench, without importing it; None if there is no such one."""
-    package, _, name = reference.partition(":")[0].rpartition(".")
-    path = _bundled_folder() / f"{name}.py"
-    return path if package == BUNDLED and name.isidentifier() and path.is_file() else None
-
-
-def _bundled_folder() -> Path:
-    """The learners' folder: inside clbench when installed from a wheel, beside it in a checkout."""
-    package = Path(__file__).parent
-    return package / BUNDLED if (package / BUNDLED).is_dir() else package.parent / BUNDLED
-
-
-def _make_bundled_importable() -> None:
-    """Let `clbench.agents` be imported in a checkout too, where the folder lies beside the package."""
-    name, folder = f"clbench.{BUNDLED}", _bundled_folder()
-    if name not in sys.modules and folder.parent != Path(__file__).parent:
-        spec = importlib.util.spec_from_file_location(
-            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
+def _raised(location: str, error: BaseException) -> LoadError:
+    return LoadError(f"'{location}' raises {type(error).__name__} when imported: {error}")

@@ -1,12 +1,17 @@
-"""Facts about this machine and installation that a run records; its threads, and waiting for its devices."""
+"""Facts about this machine and installation; threads and devices."""
 
 import contextlib
 import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "torch",
@@ -28,7 +33,7 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let PyTorch use so many CPU threads."""
+    """Let PyTorch use `count` CPU threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -39,17 +44,26 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-SEEN = {"cpu"}
-"""Kinds of device whose numbers the host can look at without waiting; nor could a step be recorded in which it does."""
+_no_reads = ContextVar("no_reads", default=False)
 
 
-def seen(device: str) -> bool:
-    """Tell whether the host may look at a device's numbers at any time; `device` is "cpu", "cuda:1" or the like."""
-    return device.partition(":")[0] in SEEN
+def can_read(device: "torch.device | str") -> bool:
+    """Return whether the host can read numbers on a device without waiting for it; on the CPU, unless `no_reads`."""
+    return str(device).startswith("cpu") and not _no_reads.get()
+
+
+@contextlib.contextmanager
+def no_reads() -> Iterator[None]:
+    """Treat the CPU like a GPU, whose numbers the host does not read in a step that may be recorded."""
+    token = _no_reads.set(True)
+    try:
+        yield
+    finally:
+        _no_reads.reset(token)
 
 
 def wait_for(device: str) -> None:
-    """Return when a device has done what it was given; the CPU always has."""
+    """Wait until a device has finished its work."""
     import torch
 
     if device.startswith("cuda"):
@@ -59,20 +73,18 @@ def wait_for(device: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return versions of Python and of the packages that results may depend on."""
+    """Return the versions of Python and of the packages that results may depend on."""
     import clbench
 
-    found = {"python": platform.python_version(), "clbench": clbench.__version__}
+    installed = {"python": platform.python_version(), "clbench": clbench.__version__}
     for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return installed
 
 
 def hardware(device: str) -> dict[str, str | int]:
-    """Return platform, processor, cores, and the accelerator if `device` is one."""
+    """Return platform, processor and cores, and the GPU if `device` is a CUDA device."""
     facts: dict[str, str | int] = {
         "platform": platform.platform(),
         "processor": _processor(),
@@ -86,7 +98,7 @@ def hardware(device: str) -> dict[str, str | int]:
 
 
 def git_state(folder: Path) -> dict[str, str | bool] | None:
-    """Return commit and cleanness of the repository that `folder` is in, None if in none."""
+    """Return the commit of the Git repository around `folder`, and whether files were changed; None outside of one."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         return {

@@ -1,4 +1,4 @@
-"""What a run yields: records of tasks and indicators, and glimpses in between."""
+"""The events of a run: records of tasks and indicators, progress and checkpoints."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -34,15 +34,15 @@ class TaskRecord:
 
 
 def least_seconds(tasks: Iterable[TaskRecord]) -> float:
-    """Return how long tasks took at least: those of the agent and seed that took longest, one after the other.
+    """Return a lower bound of the wall time of `tasks`: the longest sum over the tasks of one agent and seed.
 
     >>> least_seconds([TaskRecord("a", seed, 0, 8, 0.5, 0.5, 0.1, 2.0 + seed) for seed in (0, 1, 1)])
     6.0
     """
-    of_learners: defaultdict[tuple[str, int], float] = defaultdict(float)
+    sums: defaultdict[tuple[str, int], float] = defaultdict(float)
     for task in tasks:
-        of_learners[task.agent, task.seed] += task.seconds
-    return max(of_learners.values(), default=0.0)
+        sums[task.agent, task.seed] += task.seconds
+    return max(sums.values(), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class IndicatorRecord:
         task: index from 0.
         step: step of the task, counted from 1, on whose batch it was measured, before learning from it.
         layer: a layer's name, or "whole network".
-        indicator: what was measured.
+        indicator: name of the indicator.
         value: finite; of a bound also `inf` where nothing bounds, and NaN where the layer is dead.
     """
 
@@ -70,15 +70,15 @@ class IndicatorRecord:
 
 @dataclass(frozen=True)
 class ProfileRecord:
-    """Where time went in one process; a row of profile.csv.
+    """Time spent in one part of a process; a row of profile.csv.
 
     Attributes:
         agent: the agent's name.
-        seeds: those that the process trained, with blanks.
+        seeds: the seeds that the process trained, separated by spaces.
         kind: "part" of the loop, or "operator" of PyTorch, recorded over a few steps only.
         name: of the part or operator.
-        calls: how many.
-        seconds: wall time of a part; of an operator CPU time, or on a GPU the device's, without what it calls.
+        calls: number of calls.
+        seconds: wall time of a part; CPU time of an operator (on a GPU the device's), without the operators it calls.
         share: of the seconds of its kind.
     """
 
@@ -93,12 +93,12 @@ class ProfileRecord:
 
 @dataclass(frozen=True)
 class Undefined:
-    """An indicator that an agent has no values of, said once.
+    """An indicator that is not defined for an agent, reported once.
 
     Attributes:
         agent: the agent's name.
-        indicator: what could not be measured.
-        reason: why, in one line.
+        indicator: name of the indicator.
+        reason: one line.
     """
 
     agent: str
@@ -107,13 +107,13 @@ class Undefined:
 
 
 @dataclass(frozen=True)
-class Glimpse:
-    """Where a run is, between records.
+class Progress:
+    """How far a run is, between records.
 
     Attributes:
         task: index from 0.
-        steps: lockstep steps done since the start of the run.
-        accuracy: mean over seeds, since the task's start.
+        steps: lockstep steps since the start of the run.
+        accuracy: mean over seeds, since the start of the task.
     """
 
     task: int
@@ -122,11 +122,11 @@ class Glimpse:
 
 
 @dataclass(frozen=True)
-class Savepoint:
-    """All records up to here are out, and the run's state may be kept.
+class Checkpoint:
+    """A moment at which the run's state can be saved: all records so far have been yielded.
 
     Attributes:
-        steps: lockstep steps done since the start of the run.
+        steps: lockstep steps since the start of the run.
         stopped: whether the run ends here because it was asked to.
     """
 

@@ -1,7 +1,7 @@
-"""Stream ids, and what stands behind them: `register`, `make`, `make_vec`.
+"""Registered streams: ids, and `register`, `make`, `make_vec`.
 
-Gymnasium knows every stream from the moment it is registered; ours are once clbench is imported. Importing this
-module is cheap: streams load when used.
+Gymnasium knows every stream from the moment it is registered, and ours once clbench is imported. Importing this module
+is cheap: streams load when used.
 """
 
 import importlib
@@ -10,15 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from clbench.errors import (
-    ClbenchError,
-    LoadError,
-    OptionError,
-    RegistrationError,
-    UnknownNameError,
-    did_you_mean,
-)
-from clbench.specs import StreamSpec, check_choice
+from clbench.checks import check_choice
+from clbench.errors import ClbenchError, LoadError, RegistrationError, UnknownNameError, did_you_mean
+from clbench.specs import StreamSpec
 
 try:
     from gymnasium.envs import registration as gym
@@ -41,7 +35,7 @@ _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.]*-v(0|[1-9]\d*)")
 
 @dataclass(frozen=True)
 class Registration:
-    """A registered stream: its class (or "module:Class"), its defaults, a line about it."""
+    """A registered stream: its class (or "module:Class"), its defaults, and one line about it."""
 
     id: str
     stream: "type[Stream] | str"
@@ -49,7 +43,7 @@ class Registration:
     about: str
 
     def load(self) -> "type[Stream]":
-        """Return the stream's class, importing it if need be."""
+        """Return the stream's class, importing it if necessary."""
         if not isinstance(self.stream, str):
             return self.stream
         module, _, name = self.stream.partition(":")
@@ -61,13 +55,13 @@ STREAMS: dict[str, Registration] = {}
 
 
 def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaults: Any) -> None:
-    """Add a stream to what `make`, `make_vec`, `gymnasium.make` and the command line know.
+    """Add a stream, for `make`, `make_vec`, `gymnasium.make` and the command line.
 
     Args:
-        id: name and version, such as "RotatedMNIST-v0"; Gymnasium knows it as "clbench/RotatedMNIST-v0".
-        stream: a subclass of `clbench.Stream`, or where one is: "module:Class".
-        about: a line for `--list`.
-        **defaults: defaults for this id, overridable at `make`: `num_tasks`, `epochs_per_task`, ...
+        id: name and version, such as "RotatedMNIST-v0"; Gymnasium's id is then "clbench/RotatedMNIST-v0".
+        stream: a subclass of `clbench.Stream`, or its location: "module:Class".
+        about: one line for `--list`.
+        **defaults: defaults for this id, which `make` can override: `num_tasks`, `epochs_per_task`, ...
 
     Raises:
         RegistrationError: the id is malformed or taken, or `stream` is not a stream.
@@ -78,30 +72,34 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
         )
     if id in STREAMS:
         raise RegistrationError(f"the id '{id}' is taken: choose another name or raise the version")
-    if isinstance(stream, str):
-        if not re.fullmatch(r"[\w.]+:\w+", stream):
-            raise RegistrationError(f"malformed stream {stream!r}: it must be 'module:Class'")
-    elif not (
-        isinstance(stream, type)
-        and callable(getattr(stream, "draw_task", None))
-        and hasattr(stream, "load_data")
-    ):
-        raise RegistrationError(f"{stream!r} is not a subclass of clbench.Stream")
-    STREAMS[id] = Registration(id, stream, defaults, about)
-    try:
-        if not isinstance(stream, str):
-            resolve(id)
-    except Exception:
-        del STREAMS[id]
-        raise
-    _register_with_gymnasium(id)
+    entry = Registration(id, stream, defaults, about)
+    if not isinstance(stream, str):
+        from clbench.streams import Stream
+
+        if not (isinstance(stream, type) and issubclass(stream, Stream)):
+            raise RegistrationError(f"{stream!r} is not a subclass of clbench.Stream")
+        _resolve(entry, {})
+    elif not re.fullmatch(r"[\w.]+:\w+", stream):
+        raise RegistrationError(f"malformed stream {stream!r}: it must be 'module:Class'")
+    STREAMS[id] = entry
+    if f"{NAMESPACE}/{id}" not in gym.registry:  # it is when this module is reloaded
+        gym.register(
+            f"{NAMESPACE}/{id}",
+            entry_point=f"{__name__}:make_env",
+            vector_entry_point=f"{__name__}:make_vector_env",
+            kwargs={"id": id},
+            # No wrappers: the environment makes their checks itself.
+            order_enforce=False,
+            disable_env_checker=True,
+        )
 
 
 def lookup(id: str) -> Registration:
-    """Return the registration of `id`; "module:Id" imports the module first, which may register it.
+    """Return the registration of `id`; "module:Id" first imports the module, which may register it.
 
     Raises:
-        UnknownNameError: nothing has that id; the text has the nearest one.
+        UnknownNameError: there is no such id; the text names the nearest one.
+        LoadError: the module cannot be imported.
     """
     module, _, name = id.rpartition(":")
     if module:
@@ -119,39 +117,31 @@ def lookup(id: str) -> Registration:
 
 
 def resolve(id: str, overrides: Mapping[str, Any] | None = None) -> StreamSpec:
-    """Return the spec of a stream with `overrides` applied, each checked.
+    """Return the spec of a stream with `overrides`, each checked.
 
     Raises:
-        UnknownNameError: no such stream, or the stream has no such option.
+        UnknownNameError: there is no such stream, or the stream has no such option.
         OptionError: an override has an impossible value.
     """
-    entry = lookup(id)
-    stream = entry.load()
-    given = {**entry.defaults, **(overrides or {})}
+    return _resolve(lookup(id), overrides or {})
+
+
+def _resolve(entry: Registration, overrides: Mapping[str, Any]) -> StreamSpec:
+    from clbench.data import SOURCES
+
+    stream, given = entry.load(), {**entry.defaults, **overrides}
     known = (*COMMON_OPTIONS, *stream.options)
     for name in given:
         if name not in known:
             raise UnknownNameError(
                 f"stream '{entry.id}' has no option '{name}'.{did_you_mean(name, known)} It has: {', '.join(known)}."
             )
-    options = {**stream.options, **{name: given.pop(name) for name in stream.options if name in given}}
+    options = {name: given.pop(name, default) for name, default in stream.options.items()}
     stream.check_options(options)
     spec = StreamSpec(id=entry.id, options=options, **given)
-    if spec.num_samples is not None and not stream.has_own_data():
-        _check_source_size(spec)
+    if not stream.custom_data and spec.source in SOURCES:
+        spec.resolve(SOURCES[spec.source].size, spec.source)  # refused before anything is downloaded
     return spec
-
-
-def _check_source_size(spec: StreamSpec) -> None:
-    from clbench.data import SOURCES
-
-    source = SOURCES.get(spec.source)
-    if source and spec.num_samples is not None and spec.num_samples > source.size:
-        bigger = " (source='torchvision' has 60,000)" if spec.source == "embedded" else ""
-        raise OptionError(
-            f"num_samples={spec.num_samples:,} is more than the {source.size:,} images "
-            f"of the source '{spec.source}'{bigger}"
-        )
 
 
 def make(id: str, **overrides: Any) -> "StreamEnv":
@@ -159,21 +149,20 @@ def make(id: str, **overrides: Any) -> "StreamEnv":
 
     Args:
         id: registered id, such as "RandomLabelMNIST-v0", or "module:Id" to import a module first.
-        **overrides: `num_tasks`, `epochs_per_task`, `num_samples`, `batch_size`, `source`, `data_dir`,
-            and the stream's own options, such as `relabel_fraction`.
+        **overrides: `num_tasks`, `epochs_per_task`, `num_samples`, `batch_size`, `source`, `data_dir`, and the
+            stream's further options, such as `relabel_fraction`.
 
     Raises:
-        UnknownNameError: no such stream or option; the text has the nearest one.
+        UnknownNameError: there is no such stream or option; the text names the nearest one.
         OptionError: an override has an impossible value.
-        DataError: the images cannot be had.
+        DataError: the images cannot be loaded.
 
     >>> env = make("RandomLabelMNIST-v0", num_tasks=2, epochs_per_task=1)
     >>> obs, info = env.reset(seed=0)
     >>> obs.shape, info["task"], info["boundary"]
     ((256, 784), 0, True)
     """
-    spec = resolve(id, overrides)
-    env: StreamEnv = gym.make(_known_to_gymnasium(spec.id), **overrides)  # type: ignore[assignment]
+    env: StreamEnv = gym.make(_gym_spec(id), **overrides)  # type: ignore[assignment]
     return env
 
 
@@ -182,46 +171,44 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
 
     Args:
         id: as for `make`.
-        num_envs: `S`, how many seeds.
-        device: where observations, targets and rewards live, such as "cuda".
+        num_envs: `S`, the number of seeds.
+        device: of observations, targets and rewards, such as "cuda".
         **overrides: as for `make`.
 
     Raises:
         UnknownNameError, OptionError, DataError: as for `make`.
-        DeviceError: this machine has no such device.
+        DeviceError: this machine does not have the device.
 
     >>> envs = make_vec("RandomLabelMNIST-v0", num_envs=3, num_tasks=2, epochs_per_task=1)
     >>> obs, info = envs.reset(seed=[0, 1, 2])
     >>> obs.shape
     torch.Size([3, 256, 784])
     """
-    spec = resolve(id, overrides)
-    envs: StreamVectorEnv = gym.make_vec(  # type: ignore[assignment]
-        _known_to_gymnasium(spec.id),
-        num_envs=num_envs,
-        vectorization_mode="vector_entry_point",
-        device=device,
-        **overrides,
-    )
+    mode, spec = "vector_entry_point", _gym_spec(id)
+    envs: StreamVectorEnv
+    envs = gym.make_vec(spec, num_envs, mode, device=device, **overrides)  # type: ignore[assignment]
     return envs
 
 
-def _known_to_gymnasium(id: str) -> gym.EnvSpec:
-    # By its spec: given an id, Gymnasium would warn when there is a later version.
-    return gym.registry[f"{NAMESPACE}/{id}"]
+def _gym_spec(id: str) -> gym.EnvSpec:
+    # Given an id instead, Gymnasium would warn if there is a later version.
+    return gym.registry[f"{NAMESPACE}/{lookup(id).id}"]
 
 
-def _register_with_gymnasium(id: str) -> None:
-    if f"{NAMESPACE}/{id}" not in gym.registry:  # it is when this module is reloaded
-        gym.register(
-            f"{NAMESPACE}/{id}",
-            entry_point="clbench.envs.single:StreamEnv",
-            vector_entry_point="clbench.envs.vector:StreamVectorEnv",
-            kwargs={"stream": id},
-            # No wrappers: the environment itself makes the checks that they would make.
-            order_enforce=False,
-            disable_env_checker=True,
-        )
+def make_env(id: str, agent_device: str = "cpu", **overrides: Any) -> "StreamEnv":
+    """Construct a registered stream's environment, for Gymnasium."""
+    from clbench.envs.single import StreamEnv
+
+    entry = lookup(id)
+    return StreamEnv(entry.load(), _resolve(entry, overrides), agent_device)
+
+
+def make_vector_env(id: str, num_envs: int, device: str = "cpu", **overrides: Any) -> "StreamVectorEnv":
+    """Construct a registered stream's environment of several seeds, for Gymnasium."""
+    from clbench.envs.vector import StreamVectorEnv
+
+    entry = lookup(id)
+    return StreamVectorEnv(entry.load(), _resolve(entry, overrides), num_envs, device)
 
 
 register(

@@ -52,7 +52,7 @@ class Score:
     share_lost: Estimate
 
 
-SCORES = tuple(item.name for item in fields(Score) if item.name not in ("agent", "seeds", "share_lost"))
+SCORES = tuple(field.name for field in fields(Score) if field.name not in {"agent", "seeds", "share_lost"})
 """Names of the scores."""
 
 
@@ -65,12 +65,12 @@ def score(
         agent: its name.
         records: of this agent and others.
         num_tasks: tasks in the stream.
-        chance: accuracy of guessing, one over the number of classes; without it `share_lost` is not known.
+        chance: accuracy of guessing, one over the number of classes; without it `share_lost` is NaN.
 
     Examples:
         >>> records = [TaskRecord("a", 0, task, 1, 0.8 - 0.2 * task, 1.0, 0.0, 0.0) for task in range(3)]
         >>> result = score("a", records, 3, chance=0.1)
-        >>> [round(one.mean, 3) for one in (result.average_task_accuracy, result.slope, result.share_lost)]
+        >>> [round(each.mean, 3) for each in (result.average_task_accuracy, result.slope, result.share_lost)]
         [0.6, -0.2, 0.571]
     """
     complete = finished(agent, records, num_tasks)
@@ -78,7 +78,7 @@ def score(
         return None
     values = seed_scores(complete.values())
     lost = share_lost(values["first_task"], values["last_tenth"], chance)
-    estimates = {name: estimate(own) for name, own in values.items()}
+    estimates = {name: estimate(numbers) for name, numbers in values.items()}
     return Score(agent=agent, seeds=len(complete), **estimates, share_lost=lost)
 
 
@@ -89,7 +89,7 @@ def share_lost(first: np.ndarray, last: np.ndarray, chance: float) -> Estimate:
 
     Args:
         first: accuracy of the first task, one per seed.
-        last: mean accuracy of the last 10 % of tasks, ditto.
+        last: mean accuracy of the last 10 % of tasks, one per seed.
         chance: accuracy of guessing.
 
     >>> share_lost(np.array([0.9, 0.7]), np.array([0.1, 0.4]), chance=0.1).mean
@@ -103,16 +103,15 @@ def share_lost(first: np.ndarray, last: np.ndarray, chance: float) -> Estimate:
 
 
 def finished(agent: str, records: Iterable[TaskRecord], num_tasks: int) -> dict[int, list[TaskRecord]]:
-    """Return an agent's records by seed, in the order of tasks, of the seeds that finished all `num_tasks`."""
+    """Return an agent's records by seed, ordered by task, for the seeds that finished all `num_tasks`."""
     seeds: dict[int, dict[int, TaskRecord]] = {}
     for record in records:
         if record.agent == agent:
             seeds.setdefault(record.seed, {})[record.task] = record
-    wanted = range(num_tasks)
     return {
-        seed: [tasks[index] for index in wanted]
+        seed: [tasks[index] for index in range(num_tasks)]
         for seed, tasks in seeds.items()
-        if tasks.keys() == set(wanted)
+        if tasks.keys() == set(range(num_tasks))
     }
 
 
@@ -120,7 +119,7 @@ def seed_scores(seeds: Iterable[Sequence[TaskRecord]]) -> dict[str, np.ndarray]:
     """Return each of `SCORES` as an array with a number per seed, in the order of `seeds`.
 
     Args:
-        seeds: the records of each seed, in the order of tasks; equally many of each, at least one.
+        seeds: each seed's records, ordered by task; the same number of tasks each, at least one.
 
     Examples:
         >>> tasks = [TaskRecord("a", 0, task, 1, 0.8 - 0.2 * task, 1.0, 0.0, 0.0) for task in range(3)]
@@ -142,8 +141,8 @@ def seed_scores(seeds: Iterable[Sequence[TaskRecord]]) -> dict[str, np.ndarray]:
 
 def scores_by_seed(seeds: Mapping[int, Sequence[TaskRecord]]) -> dict[str, dict[int, float]]:
     """Return each of `SCORES` by seed; for `seeds` see `seed_scores`."""
-    found = seed_scores(seeds.values())
-    return {name: dict(zip(seeds, map(float, values), strict=True)) for name, values in found.items()}
+    scores = seed_scores(seeds.values())
+    return {name: dict(zip(seeds, map(float, values), strict=True)) for name, values in scores.items()}
 
 
 def last_tenth(by_task: np.ndarray) -> np.ndarray:
@@ -154,7 +153,7 @@ def last_tenth(by_task: np.ndarray) -> np.ndarray:
 
 
 def _slopes(accuracy: np.ndarray) -> np.ndarray:
-    """Least-squares slope per task of each row; 0 for a single task."""
+    """Return the least-squares slope per task of each row; 0 for a single task."""
     tasks = accuracy.shape[1]
     if tasks == 1:
         return np.zeros(len(accuracy))

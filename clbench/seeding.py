@@ -1,4 +1,4 @@
-"""One root seed gives any number of named, independent random generators."""
+"""Independent random generators by name, from one root seed; and the global random states."""
 
 import random
 import zlib
@@ -11,10 +11,10 @@ from clbench.errors import OptionError
 
 
 def generator(seed: int, *path: str | int) -> np.random.Generator:
-    """Return the generator that belongs to `path` under the root `seed`.
+    """Return the generator of `path` under the root `seed`.
 
-    A pure function: generators with different paths or seeds are independent (NumPy's
-    `SeedSequence` with the path as spawn key), and none depends on how much was drawn from another.
+    A pure function: generators with different paths or seeds are independent (NumPy's `SeedSequence` with the path as
+    spawn key), however much is drawn from each.
 
     Args:
         seed: root seed, 0 or above.
@@ -28,26 +28,31 @@ def generator(seed: int, *path: str | int) -> np.random.Generator:
 
 
 def check_seed(seed: object) -> int:
-    """Return `seed` as an int, or raise `OptionError` if it is not a whole number of 0 or above."""
+    """Return `seed` as an int.
+
+    Raises:
+        OptionError: it is not a whole number of 0 or above.
+    """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise OptionError(f"seed {seed!r} is not a whole number of 0 or above")
     return int(seed)
 
 
 def global_states() -> dict[str, Any]:
-    """Return the states of the process-wide generators that an agent may draw from: Python's, NumPy's, PyTorch's."""
+    """Return the states of the global generators of Python, NumPy and PyTorch, which agents may use."""
     import torch
 
+    cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 (kept for agents, not drawn from)
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": torch.cuda.get_rng_state_all() if cuda else [],
     }
 
 
 def set_global_states(states: Mapping[str, Any]) -> None:
-    """Take up what `global_states` gave; of accelerators, as many as there are."""
+    """Restore the states of `global_states`, on accelerators as far as this machine has them."""
     import torch
 
     random.setstate(states["python"])

@@ -1,7 +1,7 @@
-"""States as bytes: nested data with tensors and arrays, whole or recognisably damaged, and never code.
+"""Nested data with tensors and arrays as bytes: damage is detected, and nothing in it is run when it is read.
 
-A state is a line with the SHA-256 of what follows, then a safetensors file (https://huggingface.co/docs/safetensors):
-its tensors, and one more that holds the nesting as JSON. Reading one runs nothing that it contains.
+The bytes are a line with the SHA-256 of what follows, then a safetensors file (https://huggingface.co/docs/safetensors)
+with the tensors, and one more tensor that holds the nesting as JSON.
 """
 
 import hashlib
@@ -21,13 +21,10 @@ KINDS = "tensors, arrays, numbers, strings, bytes, None, lists, tuples and dicts
 
 
 def to_bytes(data: Any) -> bytes:
-    """Return `data` as bytes that `from_bytes` gives back, with every bit of its numbers.
-
-    Args:
-        data: nested tensors, NumPy arrays and numbers, numbers, strings, bytes, None, lists, tuples and dicts.
+    """Return nested tensors, arrays, numbers, strings, bytes, None, lists, tuples and dicts as bytes, exactly.
 
     Raises:
-        StateError: something else is in it; the text says where.
+        StateError: something else is in `data`; the text says where.
     """
     from safetensors.torch import save
 
@@ -37,23 +34,23 @@ def to_bytes(data: Any) -> bytes:
     try:
         body = save(tensors)
     except Exception as error:
-        raise StateError(f"the state has a tensor that cannot be kept: {error}") from error
+        raise StateError(f"the state has a tensor that cannot be saved: {error}") from error
     return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 def from_bytes(raw: bytes) -> Any:
-    """Return what `to_bytes` was given; tensors are on the CPU.
+    """Return the data that `to_bytes` was given, with tensors on the CPU.
 
     Raises:
-        StateError: the bytes are damaged, or no state.
+        StateError: the bytes are damaged, or `to_bytes` did not make them.
     """
     from safetensors.torch import load
 
     head, newline, body = raw.partition(b"\n")
     if not newline or not head.startswith(MAGIC):
-        raise StateError("this is no state of this version")
+        raise StateError("this is not a state of this version")
     if hashlib.sha256(body).hexdigest().encode() != head[len(MAGIC) :]:
-        raise StateError("the state is damaged: its checksum is another")
+        raise StateError("the state is damaged: its checksum differs")
     try:
         tensors = load(body)
         return _decode(json.loads(bytes(tensors[TREE].numpy())), tensors)
@@ -68,7 +65,7 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
         return [_encode(item, tensors, f"{where}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, torch.Tensor) and value.layout is torch.strided:
         key = str(len(tensors))
-        # A copy: the format knows no views, nor two tensors in one memory.
+        # A copy, since the format has no views, and no tensors that share memory.
         tensors[key] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {TAG: "tensor", "key": key}
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
@@ -86,7 +83,7 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
             for key, item in value.items()
         ]
         return {TAG: "dict", "items": pairs}
-    raise StateError(f"{where} is a {type(value).__name__}: a state may hold {KINDS}")
+    raise StateError(f"{where} is a {type(value).__name__}: a state can hold only {KINDS}")
 
 
 def _decode(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:

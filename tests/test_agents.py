@@ -22,9 +22,10 @@ from agents import (
     vanilla,
     wasserstein,
 )
-from agents.adam import StackedAdam
+from agents.adam import StackedAdam, choose_kernel, public_kernel
 from agents.networks import MLP
 from agents.networks import crelu as crelu_activation
+from agents.population import Population
 from clbench.agent import AgentSpec
 from clbench.errors import OptionError, StepOrderError, UndefinedError, UnknownNameError
 from tests.oracles import plain_mlp, train_plainly, wasserstein_penalty
@@ -162,7 +163,7 @@ def test_batch_normalisation_is_torchs_with_its_running_statistics(float64):
     without = ("fc1.bias", "fc2.bias")
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=0.1)
     check_against_plain(agent, network, adam, without=without)
-    for (name, ours), theirs in zip(agent.buffers.items(), network.buffers(), strict=True):
+    for (name, ours), theirs in zip(agent.networks.buffers.items(), network.buffers(), strict=True):
         # Means hold those biases, too, each way moved by up to a step size at each of twelve steps.
         tolerance = {"rtol": 0, "atol": 2 * 12 * 1e-3} if "mean" in name else TIGHT
         torch.testing.assert_close(ours[0], theirs, **tolerance)
@@ -189,7 +190,7 @@ def test_penalties_and_their_gradients_by_brute_force(module):
         for name, value in start.items()
     }
     if module is wasserstein:
-        agent.initial = {name: value.double() for name, value in agent.initial.items()}
+        agent.population.states[agent] = {name: value.double() for name, value in agent.state.items()}
     penalty = agent.penalty(moved)
     gradients = torch.autograd.grad(penalty.sum(), list(moved.values()))
     for place in range(2):
@@ -211,7 +212,7 @@ def test_wasserstein_gradient_in_closed_form(float64):
     for (name, value), gradient in zip(moved.items(), gradients, strict=True):
         flat = value.detach().flatten()
         ranks = flat.argsort().argsort()
-        expected = 2 * 0.3 * (flat - agent.initial[name][0][ranks])
+        expected = 2 * 0.3 * (flat - agent.state[name][0][ranks])
         torch.testing.assert_close(gradient.flatten(), expected, **TIGHT)
 
 
@@ -275,7 +276,7 @@ def test_reset_is_a_fresh_network_with_fresh_optimizer_state(float64):
     agent.begin_task(1)
     assert agent.optimizer.steps == 0
     assert torch.all(agent.optimizer.step_sizes == torch.tensor(1e-3))
-    for kind in (agent.optimizer.first_moments, agent.optimizer.second_moments):
+    for kind in agent.optimizer.moments.values():
         assert all(not value.any() for value in kind.values())
     for name, value in agent.parameters.items():
         if name.endswith("bias"):
@@ -326,11 +327,11 @@ def test_learners_that_forget_are_what_they_were_in_the_first_task_and_new_in_th
 
 def test_wasserstein_that_forgets_keeps_to_its_new_weights_where_the_old_ones_were_kept():
     agent = reset.Wasserstein(SPEC, [0])
-    places = {name: value.data_ptr() for name, value in agent.initial.items()}
+    places = {name: value.data_ptr() for name, value in agent.state.items()}
     train(agent, 3, seeds=1)
     agent.begin_task(1)
     assert agent.penalty(agent.parameters) == 0
-    assert places == {name: value.data_ptr() for name, value in agent.initial.items()}
+    assert places == {name: value.data_ptr() for name, value in agent.state.items()}
 
 
 def test_initial_weights_are_kaiming_uniform_and_biases_zero():
@@ -362,6 +363,7 @@ def test_batched_path_agrees_with_the_loop(name, float64, monkeypatch):
     expected, _ = train(loop, seeds=2)
     monkeypatch.setattr("clbench.indicators.networks.LOOPED", set())
     batched = LEARNERS[name](SPEC, [0, 1])
+    batched.population = Population([batched], batched=True)
     shown, _ = train(batched, seeds=2)
     for ours, theirs in zip(shown, expected, strict=True):
         torch.testing.assert_close(ours, theirs, **TIGHT)
@@ -443,10 +445,34 @@ def test_reset_puts_the_step_sizes_back():
     assert torch.all(agent.optimizer.step_sizes == torch.tensor(1e-3))
 
 
-@pytest.mark.parametrize("module", [l2, wasserstein])
-def test_strength_must_not_be_negative(module):
-    with pytest.raises(OptionError, match=r"\bstrength=-1\b"):
-        module.Agent(SPEC, [0], strength=-1)
+@pytest.mark.parametrize(
+    ("owner", "name", "value"),
+    [
+        (l2.Agent, "strength", -1),
+        (wasserstein.Agent, "strength", -1),
+        (reset.L2, "strength", -1),
+        (l2.Agent, "strength", float("nan")),
+        (leaky_relu.Agent, "slope", float("inf")),
+        (reset.CReLU, "step_size", 0),
+    ],
+)
+def test_values_outside_their_range_are_refused(owner, name, value):
+    with pytest.raises(OptionError, match=rf"\b{name}={value}\b"):
+        owner(SPEC, [0], **{name: value})
+
+
+def test_arguments_and_their_defaults_are_inherited():
+    assert reset.CReLU.keyword_arguments["step_size"] == crelu.Agent(SPEC, [0]).step_size == 1e-2
+    assert reset.L2(SPEC, [0], strength=0.5).strength == 0.5
+    assert perlayer.Agent.keyword_arguments["scheduler"] == "per-layer"
+    assert "strength" not in vanilla.Agent.keyword_arguments
+
+
+SHAPES = {"fc1.weight": (3, 4, 5), "fc1.bias": (3, 4), "out.weight": (3, 2, 4)}
+
+
+def stacked_tensors(generator, dtype=torch.float32):
+    return {name: torch.randn(shape, generator=generator, dtype=dtype) for name, shape in SHAPES.items()}
 
 
 @pytest.mark.parametrize(
@@ -456,8 +482,7 @@ def test_strength_must_not_be_negative(module):
 def test_stacked_adam_has_a_step_size_for_each_layer_and_seed(dtype, tolerance):
     """Against torch.optim.Adam given the same gradients, with one parameter group per layer and seed."""
     generator = torch.Generator().manual_seed(0)
-    shapes = {"fc1.weight": (3, 4, 5), "fc1.bias": (3, 4), "out.weight": (3, 2, 4)}
-    stacked = {name: torch.randn(shape, generator=generator, dtype=dtype) for name, shape in shapes.items()}
+    stacked = stacked_tensors(generator, dtype)
     plain = {name: [nn.Parameter(value[s].clone()) for s in range(3)] for name, value in stacked.items()}
     sizes = torch.tensor([[1e-3, 1e-2, 5e-2], [2e-3, 3e-2, 1e-1]], dtype=dtype)
     ours = StackedAdam(stacked, 1e-3)
@@ -472,7 +497,7 @@ def test_stacked_adam_has_a_step_size_for_each_layer_and_seed(dtype, tolerance):
         ]
     )
     for step in range(20):
-        gradients = [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes.values()]
+        gradients = list(stacked_tensors(generator, dtype).values())
         for values, gradient in zip(plain.values(), gradients, strict=True):
             for s, value in enumerate(values):
                 value.grad = gradient[s].clone()
@@ -480,6 +505,33 @@ def test_stacked_adam_has_a_step_size_for_each_layer_and_seed(dtype, tolerance):
         ours.step(gradients if step % 2 else [list(gradient) for gradient in gradients])
     for name, values in plain.items():
         torch.testing.assert_close(stacked[name], torch.stack([v.detach() for v in values]), **tolerance)
+
+
+def test_a_pytorch_without_the_private_kernel_gives_the_same_numbers(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    ours = stacked_tensors(generator)
+    theirs = {name: value.clone() for name, value in ours.items()}
+    private = StackedAdam(ours, 1e-2)
+    monkeypatch.setattr("agents.adam.choose_kernel", lambda: public_kernel)
+    public = StackedAdam(theirs, 1e-2)
+    for _ in range(5):
+        gradients = list(stacked_tensors(generator).values())
+        for optimizer in (private, public):
+            optimizer.step(gradients)
+    for own, other in ((ours, theirs), (private.tensors, public.tensors)):
+        for name, value in own.items():
+            assert torch.equal(value, other[name]), name
+
+
+def test_the_kernel_is_chosen_by_a_probe(monkeypatch):
+    def refuse(*_, **__):
+        raise TypeError("other arguments")
+
+    assert choose_kernel.__wrapped__() is torch._fused_adam_
+    monkeypatch.setattr(torch, "_fused_adam_", refuse)
+    assert choose_kernel.__wrapped__() is public_kernel
+    monkeypatch.delattr(torch, "_fused_adam_")
+    assert choose_kernel.__wrapped__() is public_kernel
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import clbench
+
 ROOT = Path(__file__).parent.parent
 
 # For each room of the table in CONTRIBUTING.md, the rooms that it may import; every room may import itself.
@@ -30,6 +32,16 @@ FOR_AGENTS = {
     "clbench.loading",
     "clbench.scheduling",
 }
+# Modules that studies may import from, whole or below; `clbench` itself is no such module, see `is_public`.
+FOR_STUDIES = {
+    "clbench.command_line",
+    "clbench.errors",
+    "clbench.indicators",
+    "clbench.plotting",
+    "clbench.scheduling",
+    "clbench.scoring",
+}
+TIED_TO_THE_ENGINE = "studies/noise_curvature/runs.py"
 LATE = {"torchvision", "matplotlib", "pandas", "mlxtend", "scipy"}
 
 
@@ -100,6 +112,27 @@ def test_agents_use_public_names_only():
     assert forbidden("agents", private) == {}
 
 
+def test_studies_use_public_names_only():
+    """But for one file, which knows how runs are found and started."""
+    public = {"clbench", *(f"clbench.{name}" for name in clbench.__all__)} | FOR_STUDIES
+
+    def private(path):
+        return {
+            name
+            for name in of_package(path, "clbench")
+            if name not in public and ".".join(name.split(".")[:2]) not in FOR_STUDIES
+        }
+
+    assert set(forbidden("studies", private)) == {TIED_TO_THE_ENGINE}
+
+
+def test_clbench_never_imports_studies():
+    """But for the command, which imports the study that a clone has."""
+    found = forbidden("clbench", lambda path: of_package(path, "studies"))
+    assert set(found) == {"clbench/reproduce.py"}
+    assert forbidden("agents", lambda path: of_package(path, "studies")) == {}
+
+
 def test_heavy_modules_load_when_used():
     def early(path):
         return {name.split(".")[0] for name in imports(path, top_level_only=True)} & LATE
@@ -124,10 +157,10 @@ def test_gymnasium_stays_at_the_envs():
     assert not {room_of(ROOT / path) for path in found} & without
 
 
-@pytest.mark.parametrize("folder", ["clbench", "agents"])
-def test_a_file_is_one_idea(folder):
+@pytest.mark.parametrize(("folder", "longest"), [("clbench", 400), ("agents", 400), ("studies", 300)])
+def test_a_file_is_one_idea(folder, longest):
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources(folder)}
-    assert {path: length for path, length in lengths.items() if length > 400} == {}
+    assert {path: length for path, length in lengths.items() if length > longest} == {}
 
 
 def test_the_checks_find_what_they_look_for(tmp_path):

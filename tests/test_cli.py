@@ -298,7 +298,7 @@ def test_another_source_with_all_its_images(tmp_path, monkeypatch, inline, capsy
     images = dataclasses.replace(load_images("embedded"), source="torchvision")
     changed = {**sources.SOURCES, "torchvision": sources.Source(60_000, lambda data_dir: images, "")}
     monkeypatch.setattr(sources, "SOURCES", changed)
-    monkeypatch.setattr(sources, "_loaded", {})
+    monkeypatch.setattr(sources.CACHE, "_data", {})
     short = [
         "--tasks",
         "1",

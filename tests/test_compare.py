@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from clbench.compare import explanation, figure, main
+from clbench.commands.main import main_of
 from clbench.comparing import compare
+from clbench.report.comparison import explanation, figure
 from clbench.results import RunFolder
 from clbench.scoring import score
 from tests.runs import entries, write
@@ -37,7 +38,7 @@ def cells(text):
 
 
 def test_a_table_with_differences_and_what_they_are(two, capsys):
-    assert main([two[0]]) == 0
+    assert main_of("compare", [two[0]]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
     lines = printed.out.splitlines()
@@ -54,7 +55,7 @@ def test_a_table_with_differences_and_what_they_are(two, capsys):
 
 
 def test_entries_of_several_runs_in_one_folder(two, tmp_path, capsys):
-    assert main([str(tmp_path), "--reference", two[1], "--agent", "a", "--score", "slope"]) == 0
+    assert main_of("compare", [str(tmp_path), "--reference", two[1], "--agent", "a", "--score", "slope"]) == 0
     printed = capsys.readouterr().out
     assert "(one)" in printed
     assert re.search(r"^difference\b.*\ba \(two\)", printed, re.MULTILINE)
@@ -64,7 +65,7 @@ def test_entries_of_several_runs_in_one_folder(two, tmp_path, capsys):
 
 def test_one_seed_has_no_interval(tmp_path, capsys):
     write(tmp_path / "one", {"a": {0: A[0]}, "b": {0: B[0]}}, seeds=(0,))
-    assert main([str(tmp_path / "one")]) == 0
+    assert main_of("compare", [str(tmp_path / "one")]) == 0
     printed = capsys.readouterr().out
     assert "[+" not in printed
     *_, difference, last = printed.splitlines()
@@ -77,7 +78,7 @@ def test_groups_without_seeds_in_common_are_compared_by_welchs_interval(tmp_path
     write(tmp_path / "one", {"a": A})
     write(tmp_path / "two", {"b": {seed + 3: levels for seed, levels in B.items()}}, seeds=(3, 4, 5))
     out = tmp_path / "c.csv"
-    assert main([str(tmp_path), "--csv", str(out), "--out", str(tmp_path / "c.svg")]) == 0
+    assert main_of("compare", [str(tmp_path), "--csv", str(out), "--out", str(tmp_path / "c.svg")]) == 0
     printed = capsys.readouterr().out
     assert "Welch, n = 3 and 3" in printed
     assert re.search(r"^difference\b.*\bWelch\b", printed, re.MULTILINE)
@@ -91,9 +92,9 @@ def test_groups_without_seeds_in_common_are_compared_by_welchs_interval(tmp_path
 def test_a_figure_and_a_table_only_if_asked_for(two, tmp_path, capsys, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert main(two) == 0
+    assert main_of("compare", two) == 0
     assert list(Path.cwd().iterdir()) == []
-    assert main([*two, "--out", "c.svg", "--csv", "c.csv"]) == 0
+    assert main_of("compare", [*two, "--out", "c.svg", "--csv", "c.csv"]) == 0
     table, drawing = capsys.readouterr().out.splitlines()[-2:]
     assert "c.csv" in table
     assert "c.svg" in drawing
@@ -114,12 +115,12 @@ def test_mixed_outputs_are_marked(tmp_path, capsys):
     write(tmp_path / "one", {"a": A})
     write(tmp_path / "two", {"b": B}, protocol="paper")
     runs = [str(tmp_path / "one"), str(tmp_path / "two")]
-    assert main(runs) == 2
+    assert main_of("compare", runs) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     for part in (*runs, "protocol quick / paper", "--mix"):
         assert part in line
-    assert main([*runs, "--mix", "--csv", str(tmp_path / "c.csv")]) == 0
+    assert main_of("compare", [*runs, "--mix", "--csv", str(tmp_path / "c.csv")]) == 0
     printed = capsys.readouterr().out
     assert "protocol quick / paper" in printed.partition(" · ")[0]
     with open(tmp_path / "c.csv", newline="") as file:
@@ -161,7 +162,7 @@ def test_a_single_task_has_a_figure():
     ],
 )
 def test_errors_are_one_line(arguments, named, capsys):
-    assert main(arguments) == 2
+    assert main_of("compare", arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("error: ")
@@ -170,7 +171,7 @@ def test_errors_are_one_line(arguments, named, capsys):
 
 
 def test_a_file_that_cannot_be_written(two, tmp_path, capsys):
-    assert main([two[0], "--csv", str(tmp_path / "no" / "c.csv")]) == 1
+    assert main_of("compare", [two[0], "--csv", str(tmp_path / "no" / "c.csv")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert f"'{tmp_path / 'no' / 'c.csv'}'" in line
@@ -179,7 +180,7 @@ def test_a_file_that_cannot_be_written(two, tmp_path, capsys):
 def test_a_damaged_table_is_named(two, capsys):
     path = Path(two[0]) / "tasks.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("0.4,0.2", "zero,0.2", 1), encoding="utf-8")
-    assert main(two) == 2
+    assert main_of("compare", two) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     for part in (f"'{path}'", "line 3", "accuracy 'zero'"):
@@ -189,7 +190,7 @@ def test_a_damaged_table_is_named(two, capsys):
 def test_kept_runs(capsys):
     """Measured once: five agents beside the first; the second run is the first's vanilla again."""
     runs = [str(RESULTS / f"RandomLabelMNIST-v0-quick-{number}") for number in (1, 2, 3)]
-    assert main([*runs, "--reference", "agents.vanilla (RandomLabelMNIST-v0-quick-1)"]) == 0
+    assert main_of("compare", [*runs, "--reference", "agents.vanilla (RandomLabelMNIST-v0-quick-1)"]) == 0
     printed = cells(capsys.readouterr().out)
     assert ["agents.reset", "3", "0.744", "+0.527", "+0.6390", "+0.0341"] in printed
     assert ["agents.vanilla", "3", "0.217", "+0.000", "+0.0000", "+0.0000"] in printed

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.loops import write_idx
 from clbench.data import LabelledData, embedded, load_images, mnist
-from clbench.data.sources import load_once
+from clbench.data.sources import CACHE
 from clbench.errors import DataError, UnknownNameError
 from tests.cases import full_mnist
 from tests.processes import wait_until
@@ -109,7 +109,7 @@ def test_load_once_under_threads():
         time.sleep(0.05)
         return LabelledData(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64), 1)
 
-    threads = [threading.Thread(target=load_once, args=(("test", "threads"), load)) for _ in range(8)]
+    threads = [threading.Thread(target=CACHE.get, args=(("test", "threads"), load)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -23,11 +23,11 @@ from clbench.plotting import indicator_figures
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
 from clbench.results import older as modern
-from clbench.runner import Run
 from clbench.scheduling import PerLayerScheduler
 from clbench.tracking import Trackers
 from tests.cases import SHORT, short_env, short_vec
 from tests.inline import in_this_process
+from tests.loops import Run
 from tests.runs import write
 from tests.test_comparing import A
 
@@ -333,7 +333,7 @@ def test_trackers_get_a_gap(tmp_path, monkeypatch):
 
     class Recorder:
         def __init__(self, run): ...
-        def take(self, finished):
+        def log_task(self, finished):
             seen.append(finished.indicators)
 
         def end(self, status): ...
@@ -347,15 +347,3 @@ def test_trackers_get_a_gap(tmp_path, monkeypatch):
         trackers.take(IndicatorRecord("a", 0, 0, 10, "fc1", name, value))
     trackers.take(TaskRecord("a", 0, 0, 10, 0.5, 0.5, 0.1, 1.0))
     assert seen == [{10: {"combined_bound/fc1": 0.5}}]
-
-
-@pytest.mark.parametrize("long", [True, False])
-def test_kept_tables_of_figures_are_read_as_today(long):
-    bounds = {name: [value for kind, value, _ in OLD if kind == name] for name in modern.BOUNDS}
-    expected = {name: [value for kind, _, value in OLD if kind == name] for name in modern.BOUNDS}
-    wide, wanted = (
-        pd.DataFrame({**one, "rho": [0.0, 1e31][: len(one["noise_bound"])]}) for one in (bounds, expected)
-    )
-    if long:
-        wide, wanted = (one.melt(var_name="indicator") for one in (wide, wanted))
-    pd.testing.assert_frame_equal(modern.modernized_frame(wide), wanted)

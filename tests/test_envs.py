@@ -12,7 +12,7 @@ import torch
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import clbench
-from clbench.envs.predictions import accuracy, as_labels
+from clbench.envs.predictions import Classification
 from clbench.envs.vector import check_device
 from clbench.errors import DeviceError, OptionError, PredictionError, StepOrderError
 from tests.cases import IDS, SHORT, short_env, short_vec
@@ -180,10 +180,10 @@ def test_read_only_predictions_count():
 def test_labels_and_accuracy_of_many_seeds():
     logits = torch.tensor([[[0.0, 2.0], [3.0, 1.0]], [[0.0, float("nan")], [1.0, 0.0]]])
     targets = torch.tensor([[1, 1], [0, 0]])
-    labels, bad = as_labels(logits, targets, 2)
-    assert bad.tolist() == [False, True]
-    assert labels[0].tolist() == [1, 0]
-    assert accuracy(labels, targets)[0] == 0.5
+    accuracy, unusable = Classification(2).score(logits, targets)
+    assert unusable.tolist() == [False, True]
+    assert Classification(2).labels(logits, targets)[0][0].tolist() == [1, 0]
+    assert accuracy[0] == 0.5
 
 
 # Vector face.

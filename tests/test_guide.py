@@ -13,8 +13,8 @@ from clbench import errors, indicators
 from clbench.loading import bundled_agents, load_agent
 from clbench.observing import ALL
 from clbench.registration import STREAMS
-from clbench.reproduce.figures import FIGURES
 from clbench.scheduling import SCHEDULERS, Constants
+from studies.noise_curvature.catalog import FIGURES
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(GUIDE.glob("*.md"))}

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from clbench.config import AgentConfig, RunConfig
-from clbench.decoding import decode
 from clbench.errors import DataError
+from clbench.jsondata import from_json
 from clbench.results import RunFolder, find_runs
 from clbench.results.manifest import CodeSource, Failure, RunManifest, Session, SweepCell, Timing
 from clbench.specs import StreamSpec
@@ -28,7 +28,7 @@ MANIFEST = RunManifest(
     config=CONFIG,
     env="module:RandomLabelMNIST-v0",
     workers=2,
-    agent_source=CodeSource(class_name="agents.l2:Agent", file="agents/l2.py", sha256="ab"),
+    agent_source=CodeSource(class_="agents.l2:Agent", file="agents/l2.py", sha256="ab"),
     command=("python", "-m", "clbench.evaluate"),
     git={"commit": "abc", "dirty": True},
     sweep=SweepCell(name="s", varied=("arguments.step_size",), numbered={"arguments.file": "a (2)"}),
@@ -90,9 +90,9 @@ def test_a_damaged_manifest_is_named(tmp_path, change, named):
 
 
 def test_unknown_fields_are_refused_if_asked():
-    assert decode(AgentConfig, {"name": "a", "x": 1}) == AgentConfig(name="a")
+    assert from_json(AgentConfig, {"name": "a", "x": 1}) == AgentConfig(name="a")
     with pytest.raises(ValueError, match="'x'"):
-        decode(AgentConfig, {"name": "a", "x": 1}, exact=True)
+        from_json(AgentConfig, {"name": "a", "x": 1}, exact=True)
 
 
 def test_paths_of_this_machine_are_restored_only_to_resume(tmp_path):
@@ -127,7 +127,7 @@ def test_a_run_of_several_agents_is_read_as_a_run_of_each(tmp_path):
     assert [run.agent for run in (a, b)] == ["a", "b"]
     assert {record.agent for record in b.read_tasks()} == {"b"}
     assert (b.manifest.jobs, b.manifest.workers, b.manifest.batched_runs) == (3, 2, 2)
-    assert b.manifest.agent_source == CodeSource(class_name="b:Agent", sha256="bb")
+    assert b.manifest.agent_source == CodeSource(class_="b:Agent", sha256="bb")
     assert (a.manifest.failures, b.manifest.failures) == ((), (Failure(seeds=(1,), error="no"),))
     assert (a.manifest.undefined_indicators, b.manifest.undefined_indicators) == ({"sharpness": "why"}, {})
     assert b.manifest.timing == Timing(seconds=4, steps_per_second=2.5)

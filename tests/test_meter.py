@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clbench.meter import LossError, Meter
+from clbench.loop.meter import LossError, Meter
 
 
 def test_losses_on_a_device_are_looked_at_when_the_task_ends():
@@ -10,7 +10,7 @@ def test_losses_on_a_device_are_looked_at_when_the_task_ends():
         meter.add(torch.zeros(2), torch.tensor(loss), final=False)
     with pytest.raises(LossError, match="NaN") as caught:
         meter.check_losses()
-    assert (caught.value.index, caught.value.step) == (0, 2)
+    assert (caught.value.row, caught.value.step) == (0, 2)
 
 
 def test_places_are_kept_apart_and_taken_up_again():

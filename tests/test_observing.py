@@ -12,9 +12,9 @@ from clbench import indicators as measures
 from clbench.errors import TouchedError
 from clbench.observing import ALL, BOUNDS, DEFAULT, INDICATORS, TRAJECTORIES, Observer
 from clbench.records import IndicatorRecord, TaskRecord, Undefined
-from clbench.runner import Run
 from clbench.scheduling import PerLayerScheduler
 from tests.cases import short_env, short_vec
+from tests.loops import Run
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -103,7 +103,7 @@ def test_values_are_those_of_the_public_functions():
         )
 
 
-def test_a_users_own_indicator_is_measured_like_ours(tmp_path):
+def test_a_custom_indicator_is_measured_like_the_built_in_ones(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from clbench import indicators\n"
         "def norm(at): return indicators.weight_norm(at.model)\n"
@@ -210,7 +210,7 @@ def test_long_trajectories_are_thinned_and_keep_their_ends():
     assert steps == sorted(set(steps))
 
 
-def test_bounds_of_an_agent_without_scheduler_are_watched_if_asked():
+def test_bounds_of_an_agent_without_scheduler_are_measured_on_request():
     env = short_vec(1, num_tasks=2, epochs_per_task=30)
     found = observe(env, vanilla.Agent(env.agent_spec, [0]), [0], [BOUNDS])[IndicatorRecord]
     assert [(task, step) for task, step, _ in decisions_of(found, "combined_bound")] == [
@@ -227,7 +227,15 @@ def test_bounds_of_an_agent_without_scheduler_are_watched_if_asked():
     assert decisions_of(plain, "combined_bound", "0")
 
 
-def test_a_learner_that_starts_over_is_watched_on():
+def test_bounds_are_measured_next_to_another_kind_of_scheduler():
+    """A `scheduler` that is not one of ours does not hide the monitor's decisions."""
+    env = short_env(epochs_per_task=30)
+    agent = Plain(env.agent_spec, 0)
+    agent.scheduler = torch.optim.lr_scheduler.ExponentialLR(agent.optimizer, 1.0)
+    assert decisions_of(observe(env, agent, [0], [BOUNDS])[IndicatorRecord], "combined_bound", "0")
+
+
+def test_a_learner_that_starts_over_is_still_monitored():
     env = short_vec(1, epochs_per_task=30)
     found = observe(env, reset.Agent(env.agent_spec, [0]), [0], [BOUNDS])[IndicatorRecord]
     assert {task for task, _, _ in decisions_of(found, "combined_bound")} == {0, 1}
@@ -311,7 +319,7 @@ def test_an_agent_may_have_several_optimizers():
     assert [one.step for one in last if one.indicator == "volatility" and one.layer == "0"] == [38]
 
 
-def test_an_optimizer_that_is_not_known_is_named():
+def test_an_unknown_optimizer_is_named():
     env = short_env(num_tasks=1)
     agent = Plain(env.agent_spec, 0)
     agent.optimizer = torch.optim.Adadelta(agent.model.parameters())
@@ -321,7 +329,7 @@ def test_an_optimizer_that_is_not_known_is_named():
     assert {one.indicator for one in found[IndicatorRecord]} == {"weight_norm"}
 
 
-def test_an_agent_that_shows_nothing_is_said_to():
+def test_an_agent_without_model_and_optimizer_is_reported():
     found = observe(short_env(), Opaque(), [0], ["weight_norm", BOUNDS])
     assert not found[IndicatorRecord]
     assert {one.indicator for one in found[Undefined]} == {"weight_norm", BOUNDS}
@@ -330,7 +338,7 @@ def test_an_agent_that_shows_nothing_is_said_to():
     assert len(found[TaskRecord]) == 2
 
 
-def test_what_is_undefined_is_said_once_and_the_rest_measured():
+def test_undefined_indicators_are_reported_once_and_the_rest_measured():
     env = short_vec(1)
     found = observe(env, batchnorm.Agent(env.agent_spec, [0]), [0], DEFAULT)
     undefined = {one.indicator: one.reason for one in found[Undefined]}
@@ -359,7 +367,7 @@ def test_a_model_that_cannot_be_measured_does_not_end_the_run():
     assert len(found[TaskRecord]) == 2
 
 
-def test_an_agents_own_loss_and_penalty_count():
+def test_an_agents_loss_and_penalty_are_used():
     class Own(Plain):
         def loss_fn(self, outputs, targets):
             return 3 * F.cross_entropy(outputs, targets)
@@ -388,7 +396,7 @@ def test_crelu_is_measured_at_its_true_width():
     assert all(1 <= one.value <= 100 for one in found)
 
 
-def test_a_scheduler_that_never_decides_is_said_to():
+def test_a_scheduler_that_never_decides_is_reported():
     env = short_vec(1)
     found = observe(env, perlayer.Agent(env.agent_spec, [0]), [0], ["weight_norm"])
     (note,) = found[Undefined]
@@ -397,7 +405,7 @@ def test_a_scheduler_that_never_decides_is_said_to():
 
 
 def test_one_seeds_gap_is_not_the_others():
-    """A measurement that is not finite in one network is left out of its shares, and is no dead layer."""
+    """A measurement that is not finite in one network is left out of its shares, and is not a dead layer."""
     env = short_vec(2, num_tasks=1)
     agent = perlayer.Agent(env.agent_spec, [3, 5], every=2)
     observer = Observer(agent, "a", [3, 5], ["weight_norm"], None)

@@ -110,13 +110,25 @@ def test_the_wheel_brings_agents_inside_clbench(tmp_path):
         "import clbench; print(clbench.__file__.startswith(sys.argv[1]));"
         "print(load_agent('agents.vanilla').__module__, len(bundled_agents()) >= 5)"
     )
-    run = subprocess.run(
+
+    def start(*arguments):
         # -S leaves out site-packages' .pth files, and with them an editable installation.
-        [sys.executable, "-S", "-c", script, str(tmp_path / "site"), *site_packages],
-        cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        return subprocess.run(
+            [sys.executable, "-S", "-c", *arguments],
+            cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    folders = [str(tmp_path / "site"), *site_packages]
+    run = start(script, *folders)
     assert run.stdout.split() == ["True", "clbench.agents.vanilla", "True"], run.stderr
+    study = start(
+        "import sys; sys.path[:0] = sys.argv[1:]; from clbench.reproduce import main; sys.exit(main([]))",
+        *folders,
+    )
+    (line,) = study.stderr.splitlines()
+    assert study.returncode == 2
+    assert re.match(r"error: .*\bclone\b", line)

@@ -25,7 +25,7 @@ def test_curves_show_mean_and_band_of_each_agent():
     assert axes.get_xlabel() == "task"
 
 
-def test_many_agents_are_told_apart():
+def test_many_agents_can_be_distinguished():
     names = [f"agent{index}" for index in range(9)]
     figure = curves([record for name in names for record in records(name, 0.9)], names, "", 0.1)
     looks = {
@@ -70,7 +70,7 @@ def scheduled(agent, layers=("fc1", "out")):
     ] + [record for layer in layers for record in measured(agent, "volatility_bound", layer, 1e37)]
 
 
-def test_indicators_stand_beside_accuracy():
+def test_indicators_are_drawn_next_to_accuracy():
     found = measured("a", "feature_rank", "whole network") + measured("b", "feature_rank", "whole network")
     found += measured("a", "feature_rank", "fc1", 100.0)
     tasks = records("a", 0.9, 3) + records("b", 0.6, 3)

@@ -16,10 +16,10 @@ import clbench
 from clbench.evaluation.cli import build_parser
 from clbench.loading import load_agent
 from clbench.records import TaskRecord
-from clbench.runner import Run
 from clbench.state import from_bytes, to_bytes
 from tests import oracles
 from tests.cases import SHORT
+from tests.loops import Run
 
 pytestmark = pytest.mark.docs
 
@@ -225,8 +225,8 @@ def test_the_sweep_file_is_the_one_that_is_shown():
 def test_other_commands_parse(command):
     from clbench.compare import build_parser as compare
     from clbench.leaderboard.cli import build_parser as leaderboard
-    from clbench.reproduce.cli import build_parser as reproduce
     from clbench.sweeping.cli import build_parser as sweep
+    from studies.noise_curvature.cli import build_parser as reproduce
 
     parsers = {
         "clbench.compare ": compare,

@@ -1,4 +1,4 @@
-"""What is recorded of a machine's paths, and that runs go on although it is not the paths themselves."""
+"""Run folders record no paths of the machine, and interrupted runs can still be resumed."""
 
 import csv
 import dataclasses
@@ -35,7 +35,6 @@ from tests.runs import write
 
 ROOT = Path(__file__).parent.parent
 TINY = {
-    "seeds": 1,
     "num_tasks": 2,
     "epochs_per_task": 1,
     "num_samples": 600,
@@ -131,12 +130,13 @@ def machine(tmp_path, monkeypatch):
         ("<b>a</b> </table>", "<b>a</b> </table>"),
         ("PATH=/home/alice/bin:/home/bob/bin", "PATH=DIR:DIR"),
         ('File "{package}", line 3', 'File "clbench/places.py", line 3'),
-        *[(text, text) for text in ("agents/l2.py:Agent", "../images", "~/images", "https://a.org/b/c.py")],
+        # Not paths of a machine.
         *[
             (text, text)
-            for text in ("steps/s", "1 / 2", "and/or", "s3://bucket/runs", "cuda:0", "2026-11-23T13:38:47")
+            for text in ("agents/l2.py:Agent", "../images", "~/images", "https://a.org/b/c.py", "")
         ],
-        *[(text, text) for text in ("$CLBENCH_DATA_DIR/MNIST", "DIR", "", "mine.py:Agent")],
+        *[(text, text) for text in ("steps/s", "1 / 2", "and/or", "s3://bucket/runs", "cuda:0", "DIR")],
+        *[(text, text) for text in ("2026-11-23T13:38:47", "$CLBENCH_DATA_DIR/MNIST", "mine.py:Agent")],
     ],
 )
 def test_the_rule(machine, text, expected):
@@ -223,7 +223,7 @@ def test_names_stay_and_private_texts_can_be_put_back(machine):
 
 @pytest.fixture
 def torchvision(machine, monkeypatch):
-    """A source that reads the folder it is told, else the variable's, as the real one does."""
+    """A source that reads the folder it is given, else the variable's, as the real one does."""
     images = load_images("embedded")
 
     def load(data_dir: str | None) -> LabelledData:
@@ -234,7 +234,7 @@ def torchvision(machine, monkeypatch):
 
     changed = {**sources.SOURCES, "torchvision": sources.Source(5_000, load, "")}
     monkeypatch.setattr(sources, "SOURCES", changed)
-    monkeypatch.setattr(sources, "_loaded", {})
+    monkeypatch.setattr(sources.CACHE, "_data", {})
     return machine
 
 
@@ -242,7 +242,8 @@ def absolute(machine, seeds=1, **arguments):
     """An evaluation with all that may be a path given absolutely."""
     return clbench.evaluate(
         f"{machine}/private/mine.py:Agent",
-        **{**TINY, "seeds": seeds},
+        **TINY,
+        seeds=seeds,
         source="torchvision",
         data_dir=str(machine / "images"),
         arguments={"weights": f"{machine}/private/w.pt", **arguments},
@@ -251,7 +252,7 @@ def absolute(machine, seeds=1, **arguments):
     )
 
 
-def broken_off(machine):
+def interrupt(machine):
     """A run that failed in its second task, since its gate was shut; it is open afterwards."""
     gate = machine / "private" / "gate.txt"
     with pytest.raises(AgentError) as caught:
@@ -306,28 +307,23 @@ def test_files_of_one_name_are_two_agents(machine, inline):
     (machine / "work" / "mine.py").write_text(AGENT, encoding="utf-8")
     shutil.copytree(machine / "private", machine / "other")
     agents = [f"{machine}/{folder}/mine.py" for folder in ("private", "other", "work")]
-    evaluation = clbench.evaluate(agents, **TINY, indicators="none", out=machine / "out")
+    evaluation = clbench.evaluate(agents, **TINY, seeds=1, indicators="none", out=machine / "out")
     assert [agent.name for agent in evaluation.spec.agents] == ["mine.py", "mine.py (2)", "mine.py (3)"]
     assert set(evaluation.tasks["agent"]) == {"mine.py", "mine.py (2)", "mine.py (3)"}
     assert_holds_no_path(evaluation.folder, machine)
 
 
-def test_a_failed_run_holds_no_path_and_goes_on(torchvision, inline):
-    folder = broken_off(torchvision)
+def test_a_failed_run_holds_no_path_and_is_resumed_from_any_working_folder(torchvision, inline, monkeypatch):
+    folder = interrupt(torchvision)
     assert_holds_no_path(folder, torchvision)
     assert "'gate.txt'" in RunFolder(folder).read_run()["failures"][0]["error"]
+    monkeypatch.chdir(torchvision / "private")
     resumed = clbench.resume(folder)
+    assert RunFolder(folder).read_run()["status"] == "complete"
     assert RunFolder(folder).read_run()["resumed"][0]["steps"] == {"0": 6}
     assert resumed.spec.agents[0].arguments["weights"] == f"{torchvision}/private/w.pt"
     assert_holds_no_path(folder, torchvision)
     assert not (folder / "state").exists()
-
-
-def test_a_run_goes_on_from_another_working_folder(torchvision, inline, monkeypatch):
-    folder = broken_off(torchvision)
-    monkeypatch.chdir(torchvision / "private")
-    clbench.resume(folder)
-    assert RunFolder(folder).read_run()["status"] == "complete"
 
 
 def test_a_run_that_can_be_read_has_its_folders(torchvision, inline, monkeypatch):
@@ -346,7 +342,7 @@ def test_a_run_that_can_be_read_has_its_folders(torchvision, inline, monkeypatch
 
 
 def test_folders_that_a_run_kept_and_those_asked_for_are_put_back_once(torchvision, inline):
-    folder = RunFolder(broken_off(torchvision))
+    folder = RunFolder(interrupt(torchvision))
     kept = folder.kept("places")
     asked = RunSpec.from_json(_spec(folder, folder.read_run(), None).to_json())
     asked = dataclasses.replace(asked, stream=dataclasses.replace(asked.stream, data_dir="/elsewhere"))
@@ -364,7 +360,7 @@ def test_folders_that_a_run_kept_and_those_asked_for_are_put_back_once(torchvisi
 @pytest.fixture
 def elsewhere(torchvision, inline):
     """A run that comes to a machine that knows nothing of where it began but its agent's file."""
-    folder = broken_off(torchvision)
+    folder = interrupt(torchvision)
     kept = folder / "state" / "places.json"
     places = json.loads(kept.read_text(encoding="utf-8"))
     places["spec"] = [one for one in places["spec"] if one[0] != ["stream", "data_dir"]]
@@ -373,17 +369,17 @@ def elsewhere(torchvision, inline):
     return folder
 
 
-def test_images_are_found_by_the_option(elsewhere, torchvision, capsys):
-    assert main(["--resume", str(elsewhere), "--data-dir", str(torchvision / "moved"), "--quiet"]) == 0
-    assert_holds_no_path(elsewhere, torchvision)
-
-
-def test_images_are_found_by_the_variable(elsewhere, torchvision, monkeypatch):
-    monkeypatch.setenv(DATA_DIR_VARIABLE, str(torchvision / "moved"))
-    clbench.resume(elsewhere)
+@pytest.mark.parametrize("by_option", [True, False])
+def test_moved_images_are_found_by_the_option_or_the_variable(elsewhere, torchvision, monkeypatch, by_option):
+    moved = str(torchvision / "moved")
+    if not by_option:
+        monkeypatch.setenv(DATA_DIR_VARIABLE, moved)
+    option = ["--data-dir", moved] if by_option else []
+    assert main(["--resume", str(elsewhere), "--quiet", *option]) == 0
     facts = RunFolder(elsewhere).read_run()
     assert facts["status"] == "complete"
-    assert facts["spec"]["stream"]["data_dir"] == f"${DATA_DIR_VARIABLE}"
+    assert facts["spec"]["stream"]["data_dir"] == ("DIR" if by_option else f"${DATA_DIR_VARIABLE}")
+    assert_holds_no_path(elsewhere, torchvision)
 
 
 def test_images_that_nobody_names_are_asked_for_in_one_line(elsewhere, capsys):
@@ -398,7 +394,7 @@ def test_images_that_nobody_names_are_asked_for_in_one_line(elsewhere, capsys):
 
 def test_a_run_of_the_variables_images_wants_the_variable(torchvision, inline, monkeypatch):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(torchvision / "images"))
-    folder = broken_off(torchvision)
+    folder = interrupt(torchvision)
     assert RunFolder(folder).read_run()["spec"]["stream"]["data_dir"] == f"${DATA_DIR_VARIABLE}"
     (folder / "state" / "places.json").write_text(
         json.dumps({"agents": {"mine.py:Agent": f"{torchvision}/private/mine.py:Agent"}}), encoding="utf-8"
@@ -421,7 +417,7 @@ def test_other_images_in_the_folder_are_refused(elsewhere, torchvision, monkeypa
 # Sweeps, submissions, trackers.
 
 
-def test_the_copy_of_a_sweep_keeps_what_is_no_path(machine):
+def test_the_copy_of_a_sweep_keeps_what_is_not_a_path(machine):
     file = machine / "sweep.toml"
     lines = ['name = "a"', "[[cell]]", f'agent = "{machine}/private/mine.py"', 'arguments.gate = "/fc1/x"']
     file.write_text("\n".join(lines), encoding="utf-8")
@@ -435,7 +431,7 @@ def test_a_sweep_holds_no_path(torchvision, inline):
     gate = torchvision / "private" / "gate.txt"
     what = {
         "name": "tiny",
-        **{name: value for name, value in TINY.items() if name != "seeds"},
+        **TINY,
         "seeds": [0],
         "source": "torchvision",
         "data_dir": str(torchvision / "images"),
@@ -465,12 +461,12 @@ def test_a_sweep_holds_no_path(torchvision, inline):
     assert len(kinds) == 2
 
 
-def test_cells_that_differ_in_folders_only_are_told_apart(machine, inline):
+def test_cells_that_differ_only_in_folders_are_distinguished(machine, inline):
     shutil.copytree(machine / "private", machine / "other")
     files = [f"{machine}/{folder}/mine.py" for folder in ("private", "other")]
     what = {
         "name": "apart",
-        **{name: value for name, value in TINY.items() if name != "seeds"},
+        **TINY,
         "seeds": [0],
         "source": "embedded",
         "grid": [{"agent": files, "arguments": {"weights": files}}],
@@ -541,12 +537,11 @@ def test_of_files_of_one_name_the_one_that_was_run_is_submitted(machine, inline,
     other = machine / "other" / "mine.py"
     other.write_text(AGENT.replace("numpy.zeros", "numpy.ones"), encoding="utf-8")
     files = [f"{machine}/private/mine.py", str(other)]
-    settings = {**TINY, "seeds": 2}
-    evaluation = whole(clbench.evaluate(files, **settings, indicators="none", out=machine / "out"))
+    evaluation = whole(clbench.evaluate(files, **TINY, seeds=2, indicators="none", out=machine / "out"))
     cheap(monkeypatch)
     made = submit(evaluation.folder, machine / "board", "a", agent=str(other))
-    assert made.agent["sha256"] == hashlib.sha256(other.read_bytes()).hexdigest()
-    assert made.agent["reference"] == "mine.py"
+    assert made.run.agent_source.sha256 == hashlib.sha256(other.read_bytes()).hexdigest()
+    assert made.agent == "mine.py"
     assert_holds_no_path(machine / "board", machine)
 
 
@@ -570,7 +565,7 @@ def test_a_run_of_an_absolute_path_is_submitted_by_its_file(torchvision, inline,
         submit(evaluation.folder, board, "a", data_dir=images)
     file = f"{torchvision}/private/mine.py:Agent"
     made = submit(evaluation.folder, board, "a", agent=file, data_dir=images)
-    assert made.agent["reference"] == "mine.py:Agent"
+    assert made.agent == "mine.py:Agent"
     assert_holds_no_path(board, torchvision)
 
 
@@ -592,7 +587,8 @@ def test_event_files_do_not_name_the_machine(machine, inline, monkeypatch):
     file = f"{machine}/private/mine.py"
     evaluation = clbench.evaluate(
         file,
-        **{**TINY, "seeds": 2},
+        **TINY,
+        seeds=2,
         arguments={"weights": file},
         indicators="none",
         log="tensorboard",
@@ -624,7 +620,7 @@ ABSOLUTE = re.compile(  # what an option or a key says, but for the guides' exam
 def tracked():
     """The files that git knows in this clone."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("this is no git clone")
+        pytest.skip("not a git clone")
     # The clone may be another user's.
     command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)

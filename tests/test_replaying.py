@@ -6,11 +6,14 @@ import torch
 
 import clbench
 from agents import batchnorm, l2, perlayer, reset, vanilla, wasserstein
+from agents.population import Population
+from clbench.agent import MemberSpec
 from clbench.errors import AgentError
+from clbench.loop import Loop, Member
+from clbench.loop.replay import cuda_graph
+from clbench.machine import no_reads
 from clbench.observing import Observer
-from clbench.records import Glimpse
-from clbench.replaying import cuda_graph
-from clbench.runner import Lockstep, Part
+from clbench.records import Progress
 from tests.recording import record
 
 STREAM = {"num_tasks": 2, "epochs_per_task": 3, "num_samples": 400, "batch_size": 50}
@@ -29,24 +32,32 @@ LEARNERS = {
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(small_networks, monkeypatch):
     """The host looks at nothing, and leaves sorting to PyTorch."""
-    monkeypatch.setattr("clbench.machine.SEEN", set())
     monkeypatch.setattr(wasserstein, "by_rank", wasserstein.by_sorting)
+    with no_reads():
+        yield
+
+
+def alone(env, member):
+    learner = member.agent(env.agent_spec, member.seeds, **member.arguments)
+    return learner, [learner]
 
 
 def outcome(names, record, env_id="RandomLabelMNIST-v0", device="cpu", every=None, indicators=(), kinds=None):
     """Events of a lockstep run of learners, and their states at the end."""
     env = clbench.make_vec(env_id, 2 * len(names), device=device, **STREAM)
-    learners = [LEARNERS[name][0](env.agent_spec, [3, 5], **LEARNERS[name][1]) for name in names]
+    members = [MemberSpec(owner, [3, 5], arguments) for owner, arguments in map(LEARNERS.get, names)]
+    agent, learners = (
+        vanilla.Agent.together(env.agent_spec, members) if len(members) > 1 else alone(env, *members)
+    )
     parts = [
-        Part(
+        Member(
             name, learner, (3, 5), Observer(learner, name, (3, 5), indicators, every) if indicators else None
         )
         for name, learner in zip(names, learners, strict=True)
     ]
-    agent = learners[0] if len(learners) == 1 else type(learners[0]).together(learners)
-    loop = Lockstep(env, agent, parts, interval=1e9, record=record)
+    loop = Loop(env, agent, parts, interval=1e9, record=record)
     events = [
-        (place, vars(event) | {"seconds": 0}) for place, event in loop if not isinstance(event, Glimpse)
+        (place, vars(event) | {"seconds": 0}) for place, event in loop if not isinstance(event, Progress)
     ]
     return events, [learner.state_dict() for learner in learners]
 
@@ -87,6 +98,7 @@ def test_replayed_steps_are_the_steps(name, batched, monkeypatch):
     """Records and final states are those of a run step by step, bit for bit."""
     if batched:
         monkeypatch.setattr("clbench.indicators.networks.LOOPED", set())
+        monkeypatch.setattr("agents.learner.Population", functools.partial(Population, batched=True))
     calls = {}
     ours = outcome([name], counting(calls))
     assert calls["replayed"] > 24  # of 48 steps
@@ -149,18 +161,18 @@ def test_a_run_taken_up_in_the_middle_of_a_task_is_replayed():
     env = clbench.make_vec("RandomLabelMNIST-v0", 1, **STREAM)
     asked = iter([False] * 10 + [True])
     agent = vanilla.Agent(env.agent_spec, [4])
-    part = Part("a", agent, (4,))
-    first = Lockstep(env, agent, [part], stop=lambda: next(asked))
+    part = Member("a", agent, (4,))
+    first = Loop(env, agent, [part], stop=lambda: next(asked))
     events = list(first)
     assert events[-1][1].stopped
     calls = {}
-    rest = Lockstep(env, agent, [part], record=counting(calls))
+    rest = Loop(env, agent, [part], record=counting(calls))
     rest.load_state_dict(first.state_dict())
     found = [vars(event) for _, event in rest if hasattr(event, "loss")]
     assert calls["replayed"] > 20
     other = vanilla.Agent(env.agent_spec, [4])
     whole = [
-        vars(event) for _, event in Lockstep(env, other, [Part("a", other, (4,))]) if hasattr(event, "loss")
+        vars(event) for _, event in Loop(env, other, [Member("a", other, (4,))]) if hasattr(event, "loss")
     ]
     assert [one | {"seconds": 0} for one in found] == [one | {"seconds": 0} for one in whole]
 

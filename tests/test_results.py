@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from clbench.errors import DataError, InUseError, OutputError, WriteError
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, columns, frame
+from tests.test_manifest import MANIFEST
 
 RECORDS = st.lists(
     st.builds(
@@ -121,7 +122,7 @@ def test_an_output_folder_that_is_a_file(tmp_path):
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     folder = RunFolder.create(tmp_path, "r")
-    folder.write_run({"status": "running"})
+    folder.write_manifest(replace(MANIFEST, status="running"))
 
     class Unsaveable:
         def savefig(self, path, format):
@@ -132,52 +133,54 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         folder.write_figure("curves", Unsaveable())
     assert not (folder.path / "curves.png").exists()
     with pytest.raises(TypeError):
-        folder.write_run({"status": object()})
-    assert folder.read_run()["status"] == "running"
+        folder.write_manifest(replace(MANIFEST, env=object()))
+    assert folder.read_manifest().status == "running"
 
 
 def test_files_are_ordinary_files(tmp_path):
     folder = RunFolder.create(tmp_path, "r")
-    folder.write_run({"name": "Zürich"})
+    folder.write_manifest(replace(MANIFEST, env="Zürich"))
     path = folder.path / "run.json"
     assert stat.S_IMODE(path.stat().st_mode) & 0o444
-    assert json.loads(path.read_text(encoding="utf-8")) == {"schema_version": 1, "name": "Zürich"}
+    text = path.read_text(encoding="utf-8")
+    assert "Zürich" in text
+    assert list(json.loads(text))[:3] == ["schema_version", "status", "config"]
 
 
-def test_what_is_kept_beside_the_states_goes_with_them(tmp_path):
+def test_private_files_last_as_long_as_checkpoints(tmp_path):
     folder = RunFolder(tmp_path)
     with folder.in_use():
-        assert folder.kept("a") == {}
-        folder.keep("a", {"b": 1})
-        assert folder.kept("a") == {"b": 1}
-        folder.forget_states()
-    assert folder.kept("a") == {}
+        assert folder.read_private("a") == {}
+        folder.write_private("a", {"b": 1})
+        assert folder.read_private("a") == {"b": 1}
+        folder.delete_checkpoints()
+    assert folder.read_private("a") == {}
 
 
-def test_forgetting_what_is_kept_leaves_states_and_lock(tmp_path):
+def test_deleting_private_files_leaves_checkpoints_and_lock(tmp_path):
     folder = RunFolder(tmp_path)
     with folder.in_use():
-        folder.keep("a", {"b": 1})
-        folder.states(0).save(3, {"x": 1})
-        folder.forget_kept()
-        assert folder.kept("a") == {}
-        assert folder.has_states()
+        folder.write_private("a", {"b": 1})
+        folder.checkpoints(0).save(3, {"x": 1})
+        folder.delete_private()
+        assert folder.read_private("a") == {}
+        assert folder.has_checkpoints()
         with pytest.raises(InUseError, match=re.escape(f"'{tmp_path}'")), RunFolder(tmp_path).in_use():
             pass
 
 
 def test_reading_what_is_no_run(tmp_path):
     with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*run\.json"):
-        RunFolder(tmp_path).read_run()
+        RunFolder(tmp_path).read_manifest()
     (tmp_path / "run.json").write_text('{"schema_version": 99}', encoding="utf-8")
-    with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*\b99\b.*\b1\b"):
-        RunFolder(tmp_path).read_run()
+    with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*\b99\b.*\b2\b"):
+        RunFolder(tmp_path).read_manifest()
 
 
 def test_a_run_json_that_is_no_table(tmp_path):
     (tmp_path / "run.json").write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(f"'{tmp_path}'") + r".*run\.json"):
-        RunFolder(tmp_path).read_run()
+        RunFolder(tmp_path).read_manifest()
 
 
 HEADER = "agent,seed,task,steps,accuracy,final_epoch_accuracy,loss,seconds\n"

@@ -30,13 +30,13 @@ from clbench.evaluation.plan import make_plan
 from clbench.evaluation.pool import Pool, use_pool
 from clbench.evaluation.progress import Silent
 from clbench.observing import DEFINITIONS, Observer
-from clbench.records import Glimpse, Savepoint, TaskRecord
+from clbench.records import Checkpoint, Progress, TaskRecord
 from clbench.results import RunFolder, States
-from clbench.runner import Run
 from clbench.specs import AgentEntry, StreamSpec, plain
 from clbench.state import from_bytes, to_bytes
 from tests.cases import SHORT, short_env, short_vec
 from tests.inline import in_this_process
+from tests.loops import Run
 from tests.processes import ends, heed_interrupts, wait_until, worker_processes
 
 STREAM = StreamSpec("RandomLabelMNIST-v0", num_tasks=12, epochs_per_task=4, num_samples=600, batch_size=100)
@@ -128,7 +128,7 @@ def events(run):
     """What a run yields but for the time it took."""
     found = []
     for event in run:
-        if not isinstance(event, (Glimpse, Savepoint)):
+        if not isinstance(event, (Progress, Checkpoint)):
             values = {key: value for key, value in vars(event).items() if key != "seconds"}
             found.append((type(event).__name__, repr(values)))
     return found
@@ -162,10 +162,10 @@ def test_savepoints_come_after_each_task_and_where_it_stops():
     agent = Reset(env.agent_spec, [0])
     asked = iter([False, False, True])
     run = Run(env, agent, name="a", seeds=[0], interval=1e9, stop=lambda: next(asked))
-    assert list(run) == [Savepoint(3, stopped=True)]
+    assert list(run) == [Checkpoint(3, stopped=True)]
     rest = Run(env, agent, name="a", seeds=[0], interval=1e9)
     rest.load_state_dict(run.state_dict())
-    assert [type(one) for one in rest] == [TaskRecord, Savepoint, TaskRecord, Savepoint]
+    assert [type(one) for one in rest] == [TaskRecord, Checkpoint, TaskRecord, Checkpoint]
 
 
 # Killed.

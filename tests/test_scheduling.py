@@ -1,6 +1,8 @@
 import copy
+import functools
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,6 +20,7 @@ from clbench.scheduling import (
     FullNetworkScheduler,
     NoiseOnlyScheduler,
     PerLayerScheduler,
+    StepSizeMonitor,
     VolatilityOnlyScheduler,
     factors,
 )
@@ -70,6 +73,13 @@ def train(model, optimizer, scheduler, steps, first=0, size=32, loss_fn=F.cross_
 
 def adam(model, **options):
     return torch.optim.Adam(model.parameters(), **{"lr": 0.01, **options})
+
+
+def make_scheduler(kind=PerLayerScheduler, **options):
+    """A small network, Adam, and a scheduler of both."""
+    model = network("mlp")
+    optimizer = adam(model)
+    return model, optimizer, kind(model, optimizer, **options)
 
 
 def brute_force(steps, every, constants, decay=0.0):
@@ -186,31 +196,25 @@ def test_the_learner_and_a_plain_loop_decide_the_same(kind, float64):
             F.cross_entropy(model(inputs[place]), targets[place]).backward()
             scheduler.step(F.cross_entropy, inputs[place], targets[place])
             optimizer.step()
+    exact = ["step", "task", "step_in_task"]
+    close = [
+        "step_size",
+        "effective_step_size",
+        "noise_bound",
+        "combined_bound",
+        "gradient_squares",
+        "factor",
+    ]
     for place, (_, _, scheduler) in enumerate(plain):
         theirs = scheduler.history
-        ours = [frame[frame.network == place] for frame in history]
-        assert sum(map(len, ours)) == len(theirs)
-        for column in ("step", "task", "step_in_task"):
-            assert [value for frame in ours for value in frame[column]] == theirs[column].tolist()
-        for column in (
-            "step_size",
-            "effective_step_size",
-            "noise_bound",
-            "combined_bound",
-            "gradient_squares",
-        ):
-            values = [value for frame in ours for value in frame[column]]
-            assert values == pytest.approx(theirs[column].tolist(), rel=1e-6), column
-        assert [value for frame in ours for value in frame["factor"]] == pytest.approx(
-            theirs["factor"].tolist()
-        )
+        ours = pd.concat([frame[frame.network == place] for frame in history])
+        assert ours[exact].to_numpy().tolist() == theirs[exact].to_numpy().tolist()
+        np.testing.assert_allclose(ours[close], theirs[close], rtol=1e-6)
     assert len({value for frame in history for value in frame["factor"].round(6)}) > 1
 
 
 def test_step_sizes_are_multiplied_exactly_and_layer_by_layer():
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = PerLayerScheduler(model, optimizer, every=2, gamma=0.2, floor=0.0)
+    model, optimizer, scheduler = make_scheduler(every=2, gamma=0.2, floor=0.0)
     train(model, optimizer, scheduler, 30)
     table = scheduler.history
     assert set(table["factor"]) <= {0.99, 1.0}
@@ -258,9 +262,7 @@ def test_a_step_size_may_be_a_tensor():
 
 
 def test_one_controller_for_the_whole_network():
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = FullNetworkScheduler(model, optimizer, every=2, gamma=0.3)
+    model, optimizer, scheduler = make_scheduler(FullNetworkScheduler, every=2, gamma=0.3)
     train(model, optimizer, scheduler, 30)
     assert set(scheduler.history["layer"]) == {"whole network"}
     assert len(optimizer.param_groups) == 1
@@ -269,9 +271,7 @@ def test_one_controller_for_the_whole_network():
 
 
 def test_whole_network_quantities_are_explicit_ones():
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = FullNetworkScheduler(model, optimizer, every=3, adjust=False)
+    model, optimizer, scheduler = make_scheduler(FullNetworkScheduler, every=3, adjust=False)
     train(model, optimizer, scheduler, 2)
     inputs, targets = batch(32, seed=77)
     scheduler.step(F.cross_entropy, inputs, targets)
@@ -287,10 +287,8 @@ def test_whole_network_quantities_are_explicit_ones():
 @pytest.mark.parametrize(
     ("kind", "column"), [(NoiseOnlyScheduler, "noise_bound"), (VolatilityOnlyScheduler, "volatility_bound")]
 )
-def test_variants_obey_their_own_bound(kind, column):
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = kind(model, optimizer, every=2, gamma=0.3, floor=0.0, beta=2000, cool=0.9)
+def test_variants_obey_their_bound(kind, column):
+    model, optimizer, scheduler = make_scheduler(kind, every=2, gamma=0.3, floor=0.0, beta=2000, cool=0.9)
     train(model, optimizer, scheduler, 40)
     table = scheduler.history
     above = table["effective_step_size"] > 0.3 * table[column]
@@ -308,10 +306,8 @@ def test_variants_obey_their_own_bound(kind, column):
     ],
 )
 def test_the_warm_up_window(warmup, fraction, open_steps):
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = PerLayerScheduler(
-        model, optimizer, steps_per_task=10, every=1, gamma=1e6, warmup=warmup, warmup_fraction=fraction
+    model, optimizer, scheduler = make_scheduler(
+        steps_per_task=10, every=1, gamma=1e6, warmup=warmup, warmup_fraction=fraction
     )
     scheduler.begin_task()
     train(model, optimizer, scheduler, 10)
@@ -333,18 +329,14 @@ def test_without_the_length_of_a_task_there_is_no_window():
 
 
 def test_a_task_begins_by_itself_after_its_steps():
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = PerLayerScheduler(model, optimizer, steps_per_task=4, every=2)
+    model, optimizer, scheduler = make_scheduler(steps_per_task=4, every=2)
     train(model, optimizer, scheduler, 10)
     places = scheduler.history[["task", "step_in_task"]].drop_duplicates().to_numpy().tolist()
     assert places == [[0, 2], [0, 4], [1, 2], [1, 4], [2, 2]]
 
 
 def test_the_loss_is_checked_at_every_decision():
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = PerLayerScheduler(model, optimizer, every=2)
+    model, optimizer, scheduler = make_scheduler(every=2)
     train(model, optimizer, scheduler, 3)
     with pytest.raises(OptionError, match=r"\bloss_fn\b.*\breduction='mean'"):
         scheduler.step(torch.nn.CrossEntropyLoss(reduction="sum"), *batch())
@@ -354,9 +346,7 @@ def test_the_loss_is_checked_at_every_decision():
 
 
 def test_it_measures_on_every_kth_call_only():
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = PerLayerScheduler(model, optimizer, every=3)
+    model, optimizer, scheduler = make_scheduler(every=3)
     train(model, optimizer, None, 1)
     assert [scheduler.step(F.cross_entropy, *batch()) for _ in range(7)] == [False, False, True] * 2 + [False]
     assert scheduler.history["step"].unique().tolist() == [3, 6]
@@ -371,17 +361,34 @@ def test_before_the_first_update_nothing_is_decided():
     assert list(scheduler.history.columns[:5]) == ["step", "task", "step_in_task", "layer", "step_size"]
 
 
-def test_training_is_the_same_with_a_scheduler_that_only_measures():
-    ends = []
-    for adjust in (None, False):
+@pytest.mark.parametrize("kind", [StepSizeMonitor, functools.partial(PerLayerScheduler, adjust=False)])
+def test_a_monitor_measures_as_a_scheduler_does_and_changes_nothing(kind):
+    ends, histories = [], []
+    for made in (None, kind, PerLayerScheduler):
         torch.manual_seed(0)
         model = network("mlp")
         optimizer = adam(model)
-        scheduler = None if adjust is None else PerLayerScheduler(model, optimizer, every=1, adjust=False)
+        scheduler = (
+            None if made is None else made(model, optimizer, every=1, gamma=1e9)
+        )  # which nothing is above
         train(model, optimizer, scheduler, 12)
-        assert len(optimizer.param_groups) == 1
+        assert len(optimizer.param_groups) == (3 if made is PerLayerScheduler else 1)
         ends.append([*model.parameters(), torch.rand(1)])
-    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+        histories.append(None if scheduler is None else scheduler.history)
+    for other in ends[1:]:
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(ends[0], other, strict=True))
+    pd.testing.assert_frame_equal(histories[1], histories[2])
+    assert (histories[1]["factor"] == 1).all()
+
+
+def test_a_task_may_be_given_by_its_index_and_earlier_decisions_be_forgotten():
+    for keep_all, tasks in ((True, [0, 5, 6]), (False, [6])):
+        model, optimizer, scheduler = make_scheduler(StepSizeMonitor, every=2, keep_all=keep_all)
+        for first, index in ((0, 0), (4, 5), (8, None)):
+            scheduler.begin_task(index)
+            train(model, optimizer, scheduler, 4, first=first)
+        assert scheduler.history["task"].unique().tolist() == tasks
+        assert scheduler.history["step"].max() == 12
 
 
 def dead_in_front():
@@ -431,19 +438,15 @@ def test_a_dead_network_is_left_alone(kind):
 
 
 def test_a_batch_of_one_has_no_bound():
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = PerLayerScheduler(model, optimizer, every=2)
+    model, optimizer, scheduler = make_scheduler(every=2)
     train(model, optimizer, scheduler, 8, size=1)
     assert (scheduler.history["noise_bound"] == math.inf).all()
     assert (scheduler.history["factor"] == 1).all()
 
 
 def test_without_a_bound_there_is_room_to_warm():
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = VolatilityOnlyScheduler(
-        model, optimizer, steps_per_task=100, every=2, warmup_fraction=1.0, warm=1.5
+    model, optimizer, scheduler = make_scheduler(
+        VolatilityOnlyScheduler, steps_per_task=100, every=2, warmup_fraction=1.0, warm=1.5
     )
     train(model, optimizer, scheduler, 3)  # one decision: no volatility yet
     assert (scheduler.history["volatility_bound"] == math.inf).all()
@@ -451,24 +454,9 @@ def test_without_a_bound_there_is_room_to_warm():
     assert all(group["lr"] == pytest.approx(1.5 * 0.01) for group in optimizer.param_groups)
 
 
-def test_states_of_old_bounds_are_taken_up():
-    """In those of clbench 0.1 a dead layer's bounds are 0, and no bound is the largest number."""
-    model = dead_in_front()
-    optimizer = adam(model)
-    scheduler = PerLayerScheduler(model, optimizer, every=2)
-    train(model, optimizer, scheduler, 10)
-    state, other = scheduler.state_dict(), PerLayerScheduler(model, optimizer, every=2)
-    rows = state["decisions"]["rows"]
-    assert torch.isnan(rows).any()
-    assert torch.isinf(rows).any()
-    old = rows.nan_to_num(nan=0.0, posinf=torch.finfo(rows.dtype).max)
-    other.load_state_dict({**state, "decisions": {**state["decisions"], "rows": old}})
-    pd.testing.assert_frame_equal(other.history, scheduler.history)
-
-
 @pytest.mark.parametrize("kind", SCHEDULERS)
 @pytest.mark.parametrize("volatility", ["window", "ema"])
-def test_state_goes_on_to_the_bit(kind, volatility):
+def test_a_restored_state_continues_to_the_bit(kind, volatility):
     constants = {"every": 2, "gamma": 0.3, "volatility": volatility, "unbiased": True, "warmup_fraction": 0.6}
 
     def made():
@@ -588,9 +576,7 @@ def test_constants_are_checked(constants, text):
 
 
 def test_layers_must_stay_those_of_the_start():
-    model = network("mlp")
-    optimizer = adam(model)
-    scheduler = PerLayerScheduler(model, optimizer, every=2)
+    model, optimizer, scheduler = make_scheduler(every=2)
     train(model, optimizer, scheduler, 3)
     model.fc1.requires_grad_(False)
     with pytest.raises(OptionError, match=r"\bparameters\b.*\bscheduler\b"):
@@ -627,9 +613,7 @@ def test_wrappers_are_seen_through():
 def test_the_cap_binds_where_it_is_lower():
     tables = {}
     for delta in (0.0, 0.05):
-        model = network("mlp")
-        optimizer = adam(model)
-        scheduler = PerLayerScheduler(model, optimizer, every=2, adjust=False, cap_delta=delta, window=4)
+        model, optimizer, scheduler = make_scheduler(every=2, adjust=False, cap_delta=delta, window=4)
         train(model, optimizer, scheduler, 12)
         tables[delta] = scheduler.history
     plain, capped = tables[0.0], tables[0.05]

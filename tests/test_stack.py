@@ -1,4 +1,4 @@
-"""Learners in one stack against the same learners alone."""
+"""Learners built together against the same learners alone."""
 
 import pytest
 import torch
@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 from agents import batchnorm, crelu, deep_linear, l2, leaky_relu, perlayer, reset, vanilla, wasserstein
 from agents.learner import Learner
+from agents.population import Population
+from clbench.agent import MemberSpec
 from clbench.errors import OptionError
 from tests.test_agents import SPEC, TIGHT, batches
 
@@ -13,15 +15,15 @@ from tests.test_agents import SPEC, TIGHT, batches
 class ReLU6(vanilla.Agent):
     """On few inputs, what vanilla does."""
 
-    def make_network(self, generator):
-        return self.make_mlp(generator, activation=F.relu6)
+    def architecture(self):
+        return self.mlp(activation=F.relu6)
 
 
 class Random(vanilla.Agent):
     """Drops inputs at random."""
 
-    def make_network(self, generator):
-        return self.make_mlp(generator, activation=F.dropout)
+    def architecture(self):
+        return self.mlp(activation=F.dropout)
 
 
 MEMBERS = [
@@ -39,7 +41,12 @@ MEMBERS = [
 ]
 
 
-def members():
+def build():
+    """What acts for all, and the learners."""
+    return Learner.together(SPEC, [MemberSpec(owner, [3, 1], arguments) for owner, arguments in MEMBERS])
+
+
+def alone():
     return [owner(SPEC, [3, 1], **arguments) for owner, arguments in MEMBERS]
 
 
@@ -60,36 +67,41 @@ def tensors(tree):
 
 def test_learners_in_a_stack_learn_as_they_do_alone():
     """Losses and states, on a CPU bit for bit."""
-    together = members()
-    losses = train(Learner.together(together), 12, len(together))
-    for place, (alone, stacked) in enumerate(zip(members(), together, strict=True)):
-        assert torch.equal(losses[:, 2 * place : 2 * place + 2], train(alone, 12, 1))
-        for ours, theirs in zip(tensors(stacked.state_dict()), tensors(alone.state_dict()), strict=True):
+    population, learners = build()
+    losses = train(population, 12, len(learners))
+    for index, (single, member) in enumerate(zip(alone(), learners, strict=True)):
+        assert torch.equal(losses[:, 2 * index : 2 * index + 2], train(single, 12, 1))
+        for ours, theirs in zip(tensors(member.state_dict()), tensors(single.state_dict()), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
 
 
 def test_learners_in_a_batched_stack_learn_as_they_do_alone(float64, monkeypatch):
     """As on a GPU, up to rounding."""
     monkeypatch.setattr("clbench.indicators.networks.LOOPED", set())
-    together = members()
-    losses = train(Learner.together(together), 12, len(together))
-    for place, alone in enumerate(members()):
-        torch.testing.assert_close(losses[:, 2 * place : 2 * place + 2], train(alone, 12, 1), **TIGHT)
+    learners, singles = alone(), alone()
+    population = Population(learners, batched=True)
+    for learner in learners:
+        learner.population = population
+    losses = train(population, 12, len(learners))
+    for index, single in enumerate(singles):
+        single.population = Population([single], batched=True)
+        torch.testing.assert_close(losses[:, 2 * index : 2 * index + 2], train(single, 12, 1), **TIGHT)
 
 
-def test_only_networks_that_do_the_same_share_memory():
+def memory(learner):
+    return next(iter(learner.parameters.values())).untyped_storage().data_ptr()
+
+
+def test_only_networks_of_equal_architecture_share_memory():
     """Those of vanilla, l2, reset, perlayer and Wasserstein; not where slopes or activations differ."""
-    together = members()
-    Learner.together(together)
-    memory = [next(iter(learner.parameters.values())).untyped_storage().data_ptr() for learner in together]
-    assert len({memory[place] for place in (0, 2, 4, 5, 7)}) == 1
-    assert len(set(memory)) == 7
+    addresses = [memory(learner) for learner in build()[1]]
+    assert len({addresses[index] for index in (0, 2, 4, 5, 7)}) == 1
+    assert len(set(addresses)) == 7
 
 
 def test_leaky_networks_of_one_slope_share_memory():
-    pair = [leaky_relu.Agent(SPEC, [3], slope=0.3, step_size=rate) for rate in (1e-3, 1e-2)]
-    Learner.together(pair)
-    assert len({one.parameters["fc1.weight"].untyped_storage().data_ptr() for one in pair}) == 1
+    members = [MemberSpec(leaky_relu.Agent, [3], {"slope": 0.3, "step_size": rate}) for rate in (1e-3, 1e-2)]
+    assert len({memory(learner) for learner in Learner.together(SPEC, members)[1]}) == 1
 
 
 def test_a_network_that_draws_at_random_learns():
@@ -99,23 +111,42 @@ def test_a_network_that_draws_at_random_learns():
     assert torch.isfinite(torch.stack(losses)).all()
 
 
-def test_a_state_from_a_stack_goes_on_alone():
-    together = members()
-    stack = Learner.together(together)
-    train(stack, 12, len(together))
-    rest = train(stack, 12, len(together))
-    again = members()
-    stack = Learner.together(again)
-    train(stack, 12, len(again))
-    for place, (alone, stacked) in enumerate(zip(members(), again, strict=True)):
-        alone.load_state_dict(stacked.state_dict())
-        assert torch.equal(train(alone, 12, 1), rest[:, 2 * place : 2 * place + 2])
+def test_a_checkpoint_of_a_stack_resumes_alone():
+    population, learners = build()
+    train(population, 12, len(learners))
+    states = [learner.state_dict() for learner in learners]
+    rest = train(population, 12, len(learners))
+    for index, (single, state) in enumerate(zip(alone(), states, strict=True)):
+        single.load_state_dict(state)
+        assert torch.equal(train(single, 12, 1), rest[:, 2 * index : 2 * index + 2])
 
 
-def test_a_learner_that_learns_in_its_own_way_is_refused():
-    class Own(vanilla.Agent):
-        def learn(self, targets):
-            return super().learn(targets) * 2
+class OwnLearn(vanilla.Agent):
+    def learn(self, targets):
+        return super().learn(targets) * 2
 
+
+class UsesNetworks(vanilla.Agent):
+    def __init__(self, spec, seeds):
+        super().__init__(spec, seeds)
+        self.start = {name: value.detach().clone() for name, value in self.parameters.items()}
+
+
+@pytest.mark.parametrize("owner", [OwnLearn, UsesNetworks])
+def test_a_learner_that_can_only_run_alone_is_refused(owner):
+    train(owner(SPEC, [0, 1]), 12, 1)
     with pytest.raises(OptionError, match=r"\btest_stack\b"):
-        Learner.together([vanilla.Agent(SPEC, [0]), Own(SPEC, [0])])
+        Learner.together(SPEC, [MemberSpec(vanilla.Agent, [0], {}), MemberSpec(owner, [0], {})])
+
+
+def test_a_constructor_may_set_attributes_in_any_order():
+    class Late(vanilla.Agent):
+        def __init__(self, spec, seeds, width=8, **arguments):
+            super().__init__(spec, seeds, **arguments)
+            self.width = width
+
+        def architecture(self):
+            return self.mlp(hidden=(self.width,))
+
+    for learner in (Late(SPEC, [0]), Learner.together(SPEC, [MemberSpec(Late, [0], {})])[1][0]):
+        assert learner.parameters["out.weight"].shape == (1, 10, 8)

@@ -12,19 +12,22 @@ from pathlib import Path
 import pytest
 
 import clbench
+from clbench.config import AgentConfig, RunConfig
 from clbench.errors import SubmissionError
+from clbench.jsondata import from_json
 from clbench.leaderboard import submitting
-from clbench.leaderboard.checking import CHECKSUMS
+from clbench.leaderboard.checking import IMAGES
 from clbench.leaderboard.cli import main
 from clbench.leaderboard.cost import relative_cost
-from clbench.leaderboard.submission import read_entry
+from clbench.leaderboard.submission import Cost, read_entry
 from clbench.leaderboard.submitting import submit
 from clbench.leaderboard.verifying import Verdict
 from clbench.loading import bundled_file, load_agent, source_of
-from clbench.results import RunFolder
-from clbench.specs import PROTOCOLS, AgentEntry, Protocol, RunSpec
+from clbench.results import RunFolder, RunManifest
+from clbench.results.manifest import CodeSource, DataSource, Session
+from clbench.specs import PROTOCOLS, Protocol
 from tests.inline import in_this_process
-from tests.leaderboards import SOURCE, edit, edit_tasks, records, stream_spec, write_submission
+from tests.leaderboards import SOURCE, edit, edit_tasks, records, stream_spec, submission, write_submission
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -89,10 +92,11 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
         == 0
     )
     ours, mine = (read_entry(Path("leaderboard/submissions") / name).submission for name in ("ours", "mine"))
-    assert ours.run["command"] == json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["command"]
-    assert (mine.agent["reference"], mine.agent["class"], mine.tuned) == ("mine.py", "mine:Agent", "by hand")
-    assert str(tmp_path) not in json.dumps(vars(mine), default=dict)
-    assert ours.cost["relative_to_vanilla"] > 0
+    command = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["command"]
+    assert list(ours.run.command) == command
+    assert (mine.agent, mine.run.agent_source.class_, mine.tuned) == ("mine.py", "mine:Agent", "by hand")
+    assert str(tmp_path) not in mine.to_json()
+    assert ours.cost.relative_to_vanilla > 0
     assert main(["check"]) == 0
     capsys.readouterr()
     assert main(["verify", "ours", "--seed", "1", "--tasks", "2"]) == 0
@@ -144,20 +148,14 @@ def test_an_earlier_source_of_a_learner_that_comes_with_clbench_is_repeated(tmp_
     from clbench.leaderboard.submission import Entry
     from clbench.leaderboard.verifying import _reference
 
-    place = write_submission(tmp_path, "earlier")
-    data = read_entry(place).submission
     source = bundled_file("agents.l2").read_text(encoding="utf-8")
     for text in (source, source + "\n# of old\n"):
-        agent = {
-            **data.agent,
-            "reference": "agents.l2",
-            "class": "l2:Agent",
-            "file": "l2.py",
-            "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        }
+        data = submission("earlier", "agents.l2", text, stream_spec())
+        code = replace(data.run.agent_source, class_="l2:Agent", file="l2.py")
+        data = replace(data, run=replace(data.run, agent_source=code))
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
-        found = _reference(Entry(replace(data, agent=agent), (), text), scratch)
+        found = _reference(Entry(data, (), text), scratch)
         if text is source:
             assert found == "agents.l2"
             continue
@@ -178,7 +176,10 @@ def test_code_that_is_repeated_cannot_answer_for_it(tiny, tmp_path, capsys):
     place = write_submission(tmp_path, "leaving")
     source = "import os\nos._exit(0)\n" + SOURCE
     (place / "leaving.py").write_text(source, encoding="utf-8")
-    edit(place, lambda data: data["agent"].update(sha256=hashlib.sha256(source.encode()).hexdigest()))
+    edit(
+        place,
+        lambda data: data["run"]["agent_source"].update(sha256=hashlib.sha256(source.encode()).hexdigest()),
+    )
     assert main(["check", "--folder", str(tmp_path)]) == 0
     assert main(["verify", "leaving", "--folder", str(tmp_path)]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
@@ -188,66 +189,58 @@ def test_code_that_is_repeated_cannot_answer_for_it(tiny, tmp_path, capsys):
 
 
 def test_a_run_gone_on_with_after_a_change_is_not_submitted(tmp_path, cheap):
-    run = made_run(tmp_path, resumed=[{"accepted_changes": ["agents.vanilla"]}])
+    run = made_run(tmp_path, resumed=(Session(accepted_changes=("agents.vanilla",)),))
     with pytest.raises(SubmissionError, match=re.escape(f"'{run}'") + ".*--accept-changes"):
         submit(run, tmp_path, "vanilla")
 
 
 def forge(place):
-    """Say better accuracies, and all scores to match."""
-    from clbench.leaderboard.submission import scores_as_data
-    from clbench.scoring import score
-
+    """Record better accuracies."""
     folder, total = RunFolder(place), 19 * 256
     better = [
         type(one)(**{**vars(one), "accuracy": (round(one.accuracy * total) + 400 + one.seed) / total})
         for one in folder.read_tasks()
     ]
     folder.write_tasks(better)
-    data = json.loads((place / "submission.json").read_text(encoding="utf-8"))
-    found = score("mine.py", better, 2)
-    assert found is not None
-    data["scores"] = scores_as_data(found)
-    (place / "submission.json").write_text(json.dumps(data), encoding="utf-8")
 
 
 def made_run(tmp_path, **changes):
     """A run folder as `evaluate` leaves it, without having run."""
-    spec = RunSpec((AgentEntry("agents.vanilla"),), stream_spec(), "quick", {}, (0, 1, 2))
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    size, checksum = CHECKSUMS["embedded"]
-    facts = {
-        "status": "complete",
-        "spec": spec.to_json(),
-        "agents": {"agents.vanilla": source_of(load_agent("agents.vanilla"))},
-        "command": ["/usr/bin/thing", "/home/me/agents/x.py:Agent"],
-        "started": "now",
-        "versions": {"clbench": "0", "torch": "0"},
-        "hardware": {},
-        "git": None,
-        "data": {"source": "embedded", "size": size, "num_classes": 10, "sha256": checksum},
-    }
-    facts.update(changes)
-    folder.write_run(facts)
+    size, checksum = IMAGES["embedded"]
+    config = RunConfig(
+        agent=AgentConfig(name="agents.vanilla"), stream=stream_spec(), protocol="quick", seeds=(0, 1, 2)
+    )
+    source = from_json(CodeSource, source_of(load_agent("agents.vanilla")))
+    manifest = RunManifest(
+        status="complete",
+        config=config,
+        agent_source=source,
+        command=("/usr/bin/thing", "/home/me/agents/x.py:Agent"),
+        started="now",
+        versions={"clbench": "0", "torch": "0"},
+        data=DataSource(source="embedded", size=size, num_classes=10, sha256=checksum),
+    )
+    folder.write_manifest(replace(manifest, **changes))
     folder.write_tasks(records("agents.vanilla"))
     return folder.path
 
 
 @pytest.fixture
 def cheap(monkeypatch):
-    monkeypatch.setattr(submitting, "relative_cost", lambda *_: {"relative_to_vanilla": 1.0, "rounds": 9})
+    monkeypatch.setattr(submitting, "relative_cost", lambda *_: Cost(relative_to_vanilla=1.0, rounds=9))
 
 
 def test_personal_paths_stay_at_home(tmp_path, cheap):
     made = submit(made_run(tmp_path), tmp_path / "board", "vanilla")
-    assert made.run["command"] == ["thing", "x.py:Agent"]
+    assert made.run.command == ("thing", "x.py:Agent")
 
 
 def test_a_changed_agent_is_not_submitted(tmp_path, cheap):
-    agent = {"class": "agents.vanilla:Agent", "file": "vanilla.py", "sha256": "0" * 64}
+    agent = CodeSource(class_="agents.vanilla:Agent", file="vanilla.py", sha256="0" * 64)
     with pytest.raises(SubmissionError, match=r"^(?!.*--resume).*agents\.vanilla\b"):
-        submit(made_run(tmp_path, agents={"agents.vanilla": agent}), tmp_path, "vanilla")
+        submit(made_run(tmp_path, agent_source=agent), tmp_path, "vanilla")
 
 
 def test_incomplete_and_changed_runs_are_not_submitted(tmp_path, cheap):
@@ -263,7 +256,7 @@ def test_incomplete_and_changed_runs_are_not_submitted(tmp_path, cheap):
         match=rf"agents\.vanilla\b.*python -m clbench\.evaluate --resume {re.escape(str(run))}",
     ):
         submit(run, tmp_path, "vanilla")
-    facts["spec"]["overrides"] = {"num_tasks": 2}
+    facts["config"]["overrides"] = {"num_tasks": 2}
     (run / "run.json").write_text(json.dumps(facts), encoding="utf-8")
     with pytest.raises(SubmissionError, match=re.escape(f"'{run}'") + r".*\bnum_tasks\b"):
         submit(run, tmp_path, "vanilla")
@@ -281,10 +274,10 @@ def test_what_would_not_pass_is_not_written(tmp_path, cheap):
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ({"paper": "ftp://x"}, "--paper 'ftp://x'.*https://"),
-        ({"contact": "=1"}, "--contact '=1'"),
+        ({"paper": "ftp://x"}, "paper 'ftp://x'.*https://"),
+        ({"contact": "=1"}, "contact '=1'"),
         ({"licence": "mine"}, r"licence 'mine'.*\bMIT\b"),
-        ({"tuned": "\n"}, "--tuned"),
+        ({"tuned": "\n"}, "tuned"),
     ],
 )
 def test_words_are_checked_first(tmp_path, words, fault):
@@ -293,7 +286,8 @@ def test_words_are_checked_first(tmp_path, words, fault):
 
 
 def test_cost_is_that_of_the_same_agent_and_of_a_dearer_one(tiny):
-    spec = RunSpec((), stream_spec(), "quick", {}, (0, 1))
+    agent = AgentConfig(name="twice")
+    config = RunConfig(agent=agent, stream=stream_spec(), protocol="quick", seeds=(0, 1))
     vanilla = load_agent("agents.vanilla")
 
     class Twice(vanilla):
@@ -302,7 +296,7 @@ def test_cost_is_that_of_the_same_agent_and_of_a_dearer_one(tiny):
                 super().act(obs)
             return super().act(obs)
 
-    assert relative_cost(spec, Twice, {})["relative_to_vanilla"] > 1.5
+    assert relative_cost(config, Twice).relative_to_vanilla > 1.5
 
 
 def test_verdicts():

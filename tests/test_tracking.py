@@ -255,11 +255,11 @@ def test_through_workers_from_the_command_line(tmp_path, capsys):
     } == pytest.approx({(one.seed, one.task): one.accuracy for one in folder.read_tasks()})
 
 
-# Broken off.
+# Interrupted.
 
 
-def broken_off(out, log, settings, seeds):
-    """Break seed 1 off, after step 5 of its last task; return the folder and who goes on."""
+def interrupt(out, log, settings, seeds):
+    """Interrupt seed 1 after step 5 of its last task; return the folder and the agent to resume with."""
     failing = [True]
 
     def at_step(seed, steps):
@@ -273,8 +273,8 @@ def broken_off(out, log, settings, seeds):
     return caught.value.evaluation.folder, agent
 
 
-def test_going_on_logs_the_rest_and_nothing_twice(results):
-    folder, agent = broken_off(results, list(TRACKERS), TINY, 2)
+def test_a_resumed_run_logs_the_rest_and_nothing_twice(results):
+    folder, agent = interrupt(results, list(TRACKERS), TINY, 2)
     _, before = mlflow_runs(folder)
     assert Counter(run.info.status for run in before.values()) == {"FAILED": 2, "FINISHED": 1}
     # As if it had been killed before the state of task 1 was kept: that task is learned a second time.
@@ -288,15 +288,15 @@ def test_going_on_logs_the_rest_and_nothing_twice(results):
     assert {run.info.status for run in after.values()} == {"FINISHED"}
 
 
-def test_a_tracker_that_comes_later_is_told_what_was_before(tmp_path):
-    folder, agent = broken_off(tmp_path, None, TINIER, [1])
+def test_a_tracker_added_later_is_back_filled(tmp_path):
+    folder, agent = interrupt(tmp_path, None, TINIER, [1])
     evaluation = clbench.resume(folder, agents=[agent], log=["tensorboard"])
     assert_holds("tensorboard", evaluation)
     assert RunFolder(folder).read_run()["log"] == ["tensorboard"]
 
 
-def test_going_on_without_trackers(tmp_path):
-    folder, agent = broken_off(tmp_path, "tensorboard", TINIER, [1])
+def test_resuming_without_trackers(tmp_path):
+    folder, agent = interrupt(tmp_path, "tensorboard", TINIER, [1])
     clbench.resume(folder, agents=[agent], log="none")
     assert ("task_accuracy", 0) in in_tensorboard(folder)[1]
     assert ("task_accuracy", 1) not in in_tensorboard(folder)[1]

@@ -1,4 +1,4 @@
-"""`clbench evaluate AGENT ...`"""
+"""The command `clbench evaluate`."""
 
 import sys
 from pathlib import Path
@@ -56,7 +56,7 @@ ended by SIGTERM, both with checkpoints saved: clbench resume continues
     shared.DEBUG,
 )
 @click.pass_context
-def command(context: click.Context, **options: Any) -> int:
+def command(context: click.Context, /, **options: Any) -> int:
     """Run agents on a non-stationary stream and see whether they keep learning.
 
     AGENT is agents.NAME, package.module[:Class] or path/to/file.py[:Class].

@@ -1,9 +1,9 @@
-"""`clbench list [streams|agents|protocols]`"""
+"""The command `clbench list`."""
 
 import click
 
+from clbench.checks import check_choice
 from clbench.commands import options as shared
-from clbench.specs import check_choice
 
 
 @click.command("list")

@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
 
 
-class Seeds(click.ParamType):
+class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
     """How many seeds, or which."""
 
     name = "N|A,B,..."

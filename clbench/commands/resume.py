@@ -1,4 +1,4 @@
-"""`clbench resume FOLDER`"""
+"""The command `clbench resume`."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`clbench sweep SWEEP.toml`"""
+"""The command `clbench sweep`."""
 
 import re
 import shlex

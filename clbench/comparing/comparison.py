@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from clbench.checks import check_choice
 from clbench.comparing.entries import (
     Entry,
     as_texts,
@@ -17,7 +18,6 @@ from clbench.comparing.entries import (
 from clbench.errors import UsageError
 from clbench.intervals import how_compared, paired_on
 from clbench.scoring import SCORES, Estimate, difference, estimate, scores_by_seed
-from clbench.specs import check_choice
 
 ALWAYS_COMPARED = ("last_tenth", "slope")
 

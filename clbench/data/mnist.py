@@ -26,7 +26,7 @@ MEAN, STD = 0.1307, 0.3081
 
 FOLDER = Path("MNIST", "raw")
 
-# MD5 of the uncompressed files, as distributed by LeCun, Cortes and Burges. torchvision wants all four.
+# MD5 of the uncompressed files, as distributed by LeCun, Cortes and Burges. torchvision needs all four.
 CHECKSUMS = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -41,11 +41,10 @@ WAYS_OUT = (
 
 
 def load(data_dir: str | None = None) -> LabelledData:
-    """Return the training split as `LabelledData` with inputs `(60000, 784)`.
+    """Return the training split, with inputs `(60000, 784)`.
 
-    Files are looked for in `data_dir`, else in the folder that the environment variable
-    CLBENCH_DATA_DIR names, else in the platform's cache folder. Only the last is ever written to:
-    the files are downloaded there once.
+    The files are read from `data_dir`, else from the folder that the environment variable CLBENCH_DATA_DIR names, else
+    from the platform's cache folder, where they are downloaded once. Only the cache folder is ever written to.
 
     Raises:
         DataError: files are missing, cannot be downloaded, or have the wrong content.
@@ -59,7 +58,7 @@ def load(data_dir: str | None = None) -> LabelledData:
                 + ("" if data_dir else f", or unset {DATA_DIR_VARIABLE} to download them once")
             )
         download(root)
-    check_files(root, "put a good copy there, or name another folder" if named else "delete it and run again")
+    check_files(root, "replace it, or name another folder" if named else "delete it and run again")
     from torchvision.datasets import MNIST
 
     split = MNIST(root, train=True, download=False)
@@ -74,24 +73,31 @@ def normalised(pixels: torch.Tensor, labels: torch.Tensor, source: str) -> Label
 
 
 def missing_files(root: Path) -> list[str]:
-    """Return the names of MNIST's files that are not in `root`."""
+    """Return the names of the MNIST files that are missing in `root`."""
     return [name for name in CHECKSUMS if not (root / FOLDER / name).is_file()]
 
 
 def check_files(root: Path, remedy: str) -> None:
-    """Raise `DataError` naming the first file in `root` whose content is not the known one."""
+    """Check the content of the files in `root`.
+
+    Raises:
+        DataError: a file has another content; the text names it and ends with `remedy`.
+    """
     for name, expected in CHECKSUMS.items():
         path = root / FOLDER / name
-        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        if found != expected:
-            raise DataError(f"'{path}' is not MNIST's: its MD5 is {found}, expected {expected}; {remedy}")
+        checksum = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if checksum != expected:
+            raise DataError(f"'{path}' is not MNIST's: its MD5 is {checksum}, expected {expected}; {remedy}")
 
 
 def download(root: Path) -> None:
     """Download MNIST into `root` unless it is there.
 
-    One process at a time; others wait and find it done. Files arrive in a folder of their own and
-    are moved into place one by one when all are checked, so that a kill leaves nothing half-made.
+    One process downloads while others wait. Files arrive in a separate folder, and are moved once all are checked, so
+    that a killed process leaves no incomplete files.
+
+    Raises:
+        DataError: the download failed; the text says what to do instead.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)

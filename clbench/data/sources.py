@@ -1,20 +1,20 @@
-"""Sources by name, and the process's one copy of what was loaded."""
+"""Image sources by name, and the data sets that this process holds."""
 
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from clbench.checks import check_choice
 from clbench.data import embedded, mnist
 from clbench.data.labelled import LabelledData
-from clbench.specs import check_choice
 
 Key = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from: how many there are, and how to get them."""
+    """An image source: its number of images, and the function that loads them from a data folder."""
 
     size: int
     load: Callable[[str | None], LabelledData]
@@ -30,8 +30,42 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
     }
 )
 
-_loaded: dict[Key, LabelledData] = {}
-_lock = threading.RLock()  # a loader may itself load
+
+class DataCache:
+    """Data sets by key, each loaded once, also if several threads ask for it."""
+
+    def __init__(self) -> None:
+        self._data: dict[Key, LabelledData] = {}
+        self._lock = threading.RLock()  # a loader may itself load
+
+    def get(self, key: Key, load: Callable[[], LabelledData]) -> LabelledData:
+        """Return the data of `key`, calling `load` if it is not held yet."""
+        with self._lock:
+            if key not in self._data:
+                self._data[key] = load()
+            return self._data[key]
+
+    def put(self, key: Key, data: LabelledData) -> None:
+        """Hold `data` under `key`: worker processes map the data that their parent loaded."""
+        with self._lock:
+            self._data[key] = data
+
+    def drop(self, data: LabelledData) -> None:
+        """Stop holding `data`, to save memory; the next `get` loads it again."""
+        with self._lock:
+            self._data = {key: held for key, held in self._data.items() if held is not data}
+
+    def __contains__(self, key: Key) -> bool:
+        with self._lock:
+            return key in self._data
+
+
+CACHE = DataCache()
+
+
+def image_key(source: str, data_dir: str | None) -> Key:
+    """Return the key in `CACHE` of a source's images."""
+    return ("images", source, data_dir or "")
 
 
 def load_images(source: str = "embedded", data_dir: str | None = None) -> LabelledData:
@@ -43,38 +77,11 @@ def load_images(source: str = "embedded", data_dir: str | None = None) -> Labell
 
     Raises:
         UnknownNameError: there is no such source.
-        DataError: its images cannot be had; the text says the ways out.
+        DataError: its images cannot be loaded; the text says what to do.
 
     >>> images = load_images("embedded")
     >>> len(images), images.input_shape, images.num_classes
     (5000, (784,), 10)
     """
     check_choice("source", source, SOURCES)
-    return load_once(("images", source, data_dir or ""), lambda: SOURCES[source].load(data_dir))
-
-
-def load_once(key: Key, load: Callable[[], LabelledData]) -> LabelledData:
-    """Return what `load` gave on the first call with `key`."""
-    with _lock:
-        if key not in _loaded:
-            _loaded[key] = load()
-        return _loaded[key]
-
-
-def forget(data: LabelledData) -> None:
-    """Let go of data that this process needs no more; a later call loads it again."""
-    with _lock:
-        for key in [key for key, held in _loaded.items() if held is data]:
-            del _loaded[key]
-
-
-def is_loaded(key: Key) -> bool:
-    """Tell whether `load_once` has data for `key` already."""
-    with _lock:
-        return key in _loaded
-
-
-def remember(key: Key, data: LabelledData) -> None:
-    """Let `load_once` answer `data` for `key`: a worker process maps what its parent loaded."""
-    with _lock:
-        _loaded[key] = data
+    return CACHE.get(image_key(source, data_dir), lambda: SOURCES[source].load(data_dir))

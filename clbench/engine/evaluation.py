@@ -1,15 +1,14 @@
 """An evaluation: the runs of several agents in one group folder, read from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clbench.config import RunConfig
-from clbench.engine.progress import RunFailure
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
-from clbench.results import RunFolder, RunManifest, frame
-from clbench.scoring import Score, score
+from clbench.results import RunManifest, frame
+from clbench.scoring import Score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,4 +93,5 @@ class Evaluation:
                 if name not in row:
                     row |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
             rows.append(row | {"steps_per_second": self.steps_per_second[each.agent]})
-        return pd.DataFrame(rows)
+        table: pd.DataFrame = pd.DataFrame(rows)
+        return table

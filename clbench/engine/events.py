@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from clbench.records import Glimpse, IndicatorRecord, ProfileRecord, TaskRecord, Undefined
+from clbench.records import IndicatorRecord, ProfileRecord, Progress, TaskRecord, Undefined
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Output:
 
 
 Recorded = TaskRecord | IndicatorRecord | Undefined
-Event = Recorded | Glimpse | ProfileRecord | Started | Finished | Stopped | Failed | Note | Output
+Event = Recorded | Progress | ProfileRecord | Started | Finished | Stopped | Failed | Note | Output
 LAST = (Finished, Stopped, Failed)
 
 _KINDS = {
     kind.__name__: kind
     for kind in (
-        *(TaskRecord, IndicatorRecord, Undefined, Glimpse, ProfileRecord),
+        *(TaskRecord, IndicatorRecord, Undefined, Progress, ProfileRecord),
         *(Started, Finished, Stopped, Failed, Note, Output),
     )
 }

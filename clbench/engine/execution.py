@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from clbench.agent import AgentSpec
+from clbench.agent import AgentSpec, MemberSpec
 from clbench.data import LabelledData
-from clbench.data.sources import remember
+from clbench.data.sources import CACHE
 from clbench.engine.checkpointing import Checkpointer, can_resume
 from clbench.engine.events import Event, Failed, Finished, Note, Recorded, Started, Stopped
 from clbench.engine.job import Job
@@ -19,11 +19,11 @@ from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import AgentError, ClbenchError, WriteError
 from clbench.loading import is_vectorized, load_agent
+from clbench.loop import Loop, Member
+from clbench.loop.replay import cuda_graph
 from clbench.observing import Observer
-from clbench.records import Glimpse, Savepoint
-from clbench.registration import STREAMS, register
-from clbench.replaying import cuda_graph
-from clbench.runner import Lockstep, Part
+from clbench.records import Checkpoint, Progress
+from clbench.registration import STREAMS, lookup, register
 from clbench.specs import StreamSpec
 
 Classes = Mapping[str, type]
@@ -73,13 +73,13 @@ def _run_in_lockstep(
         # Of several jobs, records wait for the next checkpoint: after a failure the jobs go back to it.
         pending: list[list[Recorded]] = [[] for _ in jobs]
         for index, event in loop:
-            if isinstance(event, Savepoint):
+            if isinstance(event, Checkpoint):
                 stopped = event.stopped
                 yield from ((index, note) for note in checkpointers[index].save(event.steps))
                 if checkpointers[index].last_step == event.steps:
                     yield from ((index, record) for record in pending[index])
                     pending[index] = []
-            elif isinstance(event, Glimpse):
+            elif isinstance(event, Progress):
                 yield index, event
             else:
                 checkpointers[index].record(event)
@@ -98,21 +98,18 @@ def _run_in_lockstep(
 
 def _build(
     jobs: Sequence[Job], classes: Classes, stop: Callable[[], bool], profile: Profile | None
-) -> tuple[Lockstep, list[Checkpointer]]:
+) -> tuple[Loop, list[Checkpointer]]:
     """Return the jobs' loop, at its start or where it resumes, and what saves their checkpoints."""
     first, config = jobs[0], jobs[0].config
     ensure_registered(config.stream.id, first.modules, first.stream_class)
     if first.data:
         key = STREAMS[config.stream.id].load().data_key(config.stream)
-        remember(key, LabelledData.open(Path(first.data)))
+        CACHE.put(key, LabelledData.open(Path(first.data)))
     owners = [classes.get(job.config.agent.name) or load_agent(job.reference) for job in jobs]
     vectorized = is_vectorized(owners[0]) if first.vectorized is None else first.vectorized
     seeds = sum(len(job.config.seeds) for job in jobs)
     env = environment(config.stream, seeds if vectorized else None, config.device)
-    agents = [
-        _construct(owner, job, env.agent_spec, vectorized) for owner, job in zip(owners, jobs, strict=True)
-    ]
-    agent = agents[0] if len(jobs) == 1 else owners[0].together(agents)  # type: ignore[attr-defined]
+    agent, agents = _build_agents(owners, jobs, env.agent_spec, vectorized)
     observers: list[Any] = [
         Observer(
             agent,
@@ -131,11 +128,11 @@ def _build(
     if profile is not None:
         env, agents = profile.env(env), [profile.agent(agent)]
         agent, observers = agents[0], [observer and profile.observer(observer) for observer in observers]
-    parts = [
-        Part(job.config.agent.name, member, job.config.seeds, observer)
+    members = [
+        Member(job.config.agent.name, member, job.config.seeds, observer)
         for job, member, observer in zip(jobs, agents, observers, strict=True)
     ]
-    loop = Lockstep(env, agent, parts, stop=stop, record=record)
+    loop = Loop(env, agent, members, stop=stop, record=record)
     checkpointers = [
         Checkpointer(job, functools.partial(loop.state_dict, index), can_resume(owner), profile)
         for index, (job, owner) in enumerate(zip(jobs, owners, strict=True))
@@ -168,21 +165,31 @@ def environment(stream: StreamSpec, seeds: int | None, device: str) -> StreamEnv
         seeds: number of seeds that a vectorised agent trains; None for a plain agent's one.
         device: where the learner runs.
     """
-    overrides = {name: value for name, value in stream.to_json().items() if name not in ("id", "options")}
-    overrides.update(stream.options)
+    stream_class = lookup(stream.id).load()
     if seeds is None:
-        return StreamEnv(stream.id, agent_device=device, **overrides)
-    return StreamVectorEnv(stream.id, num_envs=seeds, device=device, **overrides)
+        return StreamEnv(stream_class, stream, device)
+    return StreamVectorEnv(stream_class, stream, seeds, device)
 
 
-def _construct(owner: type, job: Job, spec: AgentSpec, vectorized: bool) -> Any:
-    name, seeds = job.config.agent.name, job.config.seeds
-    first = seeds if vectorized else seeds[0]
+def _build_agents(
+    owners: Sequence[Any], jobs: Sequence[Job], spec: AgentSpec, vectorized: bool
+) -> tuple[Any, list[Any]]:
+    """Return what acts and learns for all jobs, and each job's agent."""
+    configs = [job.config for job in jobs]
+    names = ", ".join(config.agent.name for config in configs)
+    seeds: Any = configs[0].seeds if vectorized else configs[0].seeds[0]
     try:
-        return owner(spec, first, **job.config.agent.arguments)
+        if len(jobs) == 1:
+            agent = owners[0](spec, seeds, **configs[0].agent.arguments)
+            return agent, [agent]
+        members = [
+            MemberSpec(owner, config.seeds, config.agent.arguments)
+            for owner, config in zip(owners, configs, strict=True)
+        ]
+        population, agents = owners[0].together(spec, members)
+        return population, agents
     except ClbenchError as error:
-        raise AgentError(f"{name}: {error}") from error
+        raise AgentError(f"{names}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise AgentError(
-            f"{name} raised {type(error).__name__}: {error} (seed {first}, when constructed)"
-        ) from error
+        where = f"(seed {seeds}, when constructed)"
+        raise AgentError(f"{names} raised {type(error).__name__}: {error} {where}") from error

@@ -37,16 +37,6 @@ class Job:
     checkpoint: str = ""
     profile: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the job as JSON data."""
-        return {**vars(self), "config": self.config.to_json(), "sources": dict(self.sources)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Job":
-        """Return the job that `to_json` gave as JSON data."""
-        config = RunConfig.from_json(data["config"])
-        return cls(**{**data, "config": config, "modules": tuple(data["modules"])})
-
     @property
     def total_steps(self) -> int:
         """Lockstep steps of the whole job."""

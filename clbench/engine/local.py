@@ -18,10 +18,10 @@ from clbench.engine.parallelism import Parallelism, choose_parallelism, split
 from clbench.engine.pool import Batch, InProcess, JobPool, make_pool
 from clbench.engine.progress import Progress
 from clbench.engine.run import Run
-from clbench.engine.store import RunStore
 from clbench.engine.session import Options, RunSession, SharedData, one_line
+from clbench.engine.store import RunStore
 from clbench.errors import InUseError, WriteError
-from clbench.specs import plain
+from clbench.jsondata import to_json
 
 # Networks in a batch. On a CPU nine in lockstep take a quarter less time than apart, more of them little less, and
 # with smaller batches runs finish earlier; elsewhere it is not measured yet.
@@ -55,7 +55,7 @@ def quickest(runs: Sequence[Run], workers: int) -> list[Sequence[Run]]:
     groups: dict[Hashable, list[Run]] = {}
     for index, run in enumerate(runs):
         config, kind = run.config, merge_key(run.agent)
-        key = json.dumps([plain(config.stream), config.device, config.seeds])
+        key = json.dumps([to_json(config.stream), config.device, config.seeds])
         groups.setdefault((kind, key) if kind else index, []).append(run)
     batches, alone = list[Sequence[Run]](), list[Run]()
     for group in groups.values():
@@ -174,9 +174,7 @@ class _Driver:
             if len(sessions) == 1:
                 yield from ({number: job} for number, job in jobs.items())
             else:
-                yield from _in_lockstep(
-                    jobs, {number: self._owners[number][0].run.agent for number in jobs}
-                )
+                yield from _in_lockstep(jobs, {number: self._owners[number][0].run.agent for number in jobs})
 
     def _open(self, run: Run) -> RunSession | None:
         try:

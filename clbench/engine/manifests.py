@@ -11,9 +11,9 @@ from clbench.data import LabelledData
 from clbench.engine.checkpointing import VERSION, records_in
 from clbench.engine.events import Recorded
 from clbench.engine.job import Job
-from clbench.engine.parallelism import Parallelism
 from clbench.engine.run import Run
 from clbench.errors import DataError, ResumeError
+from clbench.jsondata import from_json
 from clbench.loading import source_of
 from clbench.observing import DEFINITIONS
 from clbench.records import TaskRecord, least_seconds
@@ -79,16 +79,19 @@ def _sources(run: Run, data: LabelledData) -> dict[str, Any]:
     return {
         "agent_source": code(run.agent),
         "stream_source": code(run.stream_class),
-        "data": DataSource(
-            source=data.source, size=len(data), num_classes=data.num_classes, sha256=data.checksum
-        ),
+        "data": data_source(data),
     }
+
+
+def data_source(data: LabelledData) -> DataSource:
+    """Return what run.json says of the data that tasks are made from."""
+    return DataSource(source=data.source, size=len(data), num_classes=data.num_classes, sha256=data.checksum)
 
 
 def code(owner: type) -> CodeSource:
     """Return where a class is defined."""
-    source = source_of(owner)
-    return CodeSource(class_name=source.pop("class") or "", **source)
+    source: CodeSource = from_json(CodeSource, source_of(owner))
+    return source
 
 
 def circumstances(device: str) -> dict[str, Any]:
@@ -145,9 +148,7 @@ def resume(run: Run, manifest: RunManifest, folder: RunFolder, data: LabelledDat
     parallelism = replace(run.parallelism, shards=manifest.jobs, threads=config.threads)
     run = replace(run, config=config, parallelism=parallelism)
     now = replace(manifest, config=config, **_sources(run, data))
-    changed = {
-        name for name, checksum in checksums(manifest).items() if checksums(now)[name] != checksum
-    }
+    changed = {name for name, checksum in checksums(manifest).items() if checksums(now)[name] != checksum}
     if not accept:
         _refuse(changed, manifest)
     earlier: dict[int, Earlier] = {}

@@ -10,7 +10,8 @@ from clbench.engine.events import Event, Failed, Note, Output, Recorded, Started
 from clbench.engine.job import Job
 from clbench.engine.manifests import Earlier
 from clbench.engine.progress import Progress, RunProgress, State
-from clbench.records import Glimpse, IndicatorRecord, ProfileRecord, TaskRecord, Undefined
+from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord, Undefined
+from clbench.records import Progress as JobProgress
 from clbench.results import RunFolder
 from clbench.tracking import Trackers
 
@@ -81,7 +82,7 @@ class RunMonitor:
             self.write()
         elif isinstance(event, Started):
             self._started = self._started or self._last_event
-        elif isinstance(event, Glimpse):
+        elif isinstance(event, JobProgress):
             self._steps[index], self._now[index] = event.steps, (event.task, event.accuracy)
         elif isinstance(event, Failed):
             self.failures.append((job, event))
@@ -147,9 +148,7 @@ class RunMonitor:
 
     @property
     def _total_steps(self) -> int:
-        return sum(
-            len(job.config.seeds) * steps for job, steps in zip(self._jobs, self._steps, strict=True)
-        )
+        return sum(len(job.config.seeds) * steps for job, steps in zip(self._jobs, self._steps, strict=True))
 
     def rate(self) -> float | None:
         """Return updates of single seeds' learners per second of wall time; None if no task is finished.

@@ -57,7 +57,7 @@ class DriverContext:
 
 @dataclass(frozen=True)
 class RunMessage:
-    """A run on its way to a node: its classes by name, since the class of an agent's file is known to one process only."""
+    """A run on its way to a node: its classes by name, as a class of an agent's file is known to one process only."""
 
     config: RunConfig
     label: str
@@ -126,7 +126,9 @@ def _folder_here(store: KeyedStore, run: Run, progress: Progress) -> Iterator[Ke
     """Yield the store that the run is carried out in: the shared folder, or of one at a URL, a copy on this node."""
     if store.remote is None:
         if not store.path.is_dir():
-            progress.note(f"{run.label}: the node is {platform.node()}")  # its name is shown, and not recorded
+            progress.note(
+                f"{run.label}: the node is {platform.node()}"
+            )  # its name is shown, and not recorded
             raise OutputError(f"a node has no '{store.path}': share it, or let out be a URL")
         yield store
         return

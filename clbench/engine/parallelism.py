@@ -55,7 +55,8 @@ def choose_parallelism(
             return max(1.05 * work / cores, longest)
         jobs = vectorized * candidate.shards + plain * seeds
         waves = -(-jobs // candidate.workers)
-        return max(work / candidate.workers, waves * longest) / candidate.threads**0.75
+        seconds: float = max(work / candidate.workers, waves * longest) / candidate.threads**0.75
+        return seconds
 
     candidates = []
     for shards in range(1, seeds + 1 if vectorized else 2):

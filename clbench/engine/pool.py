@@ -16,6 +16,7 @@ from typing import IO, Protocol
 from clbench.engine.events import LAST, Event, Failed, Note, Output, from_json
 from clbench.engine.execution import Classes, run_jobs
 from clbench.engine.job import Job
+from clbench.jsondata import to_json
 
 Batch = Mapping[int, Job]
 """Jobs that run in lockstep, by number."""
@@ -140,7 +141,7 @@ class Pool:
     def _launch(self, batch: Batch) -> None:
         first, jobs = next(iter(batch)), list(batch.values())
         process = self._running[first] = self._start(jobs[0].config.threads)
-        _write(process, json.dumps({"jobs": [job.to_json() for job in jobs], "path": sys.path}))
+        _write(process, json.dumps({"jobs": to_json(jobs), "path": sys.path}))
         listener = threading.Thread(target=self._listen, args=(batch, process), daemon=True)
         self._listeners.append(listener)
         listener.start()
@@ -180,7 +181,9 @@ class Pool:
                     stream.close()
         for number, job in unfinished.items():
             cause = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            error = f"{job}: the worker process {cause}{' (out of memory?)' if code == -signal.SIGKILL else ''}"
+            error = (
+                f"{job}: the worker process {cause}{' (out of memory?)' if code == -signal.SIGKILL else ''}"
+            )
             alone = len(batch) == 1
             self._inbox.put((number, Failed(error) if alone else Note(f"{error}; retrying it alone")))
         self._inbox.put(_Exited(numbers[0], unfinished if len(batch) > 1 else {}))

@@ -23,7 +23,8 @@ WINDOW = range(20, 40)
 OPERATORS = 20
 """How many operators are listed, those that took the most time."""
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Profile:
@@ -118,7 +119,7 @@ class Profile:
             if self._device.startswith("cuda"):
                 kinds.append(torch.profiler.ProfilerActivity.CUDA)
             self._recorder = torch.profiler.profile(activities=kinds)
-            self._recorder.__enter__()
+            self._recorder.start()
         elif self._step == WINDOW.stop:
             self.close()
         self._step += 1
@@ -127,7 +128,7 @@ class Profile:
         """End the window, if it is open."""
         if self._recorder is None:
             return
-        self._recorder.__exit__(None, None, None)
+        self._recorder.stop()
         self._operators = operators(self._recorder, on_device=self._device.startswith("cuda"))
         self._recorder = None
         self._excluded = time.perf_counter() - self._opened

@@ -54,7 +54,9 @@ class RemoteFolder:
                 for name in sorted(names, key=_order):
                     if checkpoints or not name.startswith(f"{STATE}/"):
                         (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                        with contextlib.suppress(FileNotFoundError):  # an old checkpoint has just been deleted
+                        with contextlib.suppress(
+                            FileNotFoundError
+                        ):  # an old checkpoint has just been deleted
                             write_whole(copy / name, self._reader(f"{folder}/{name}"))
                 for name, path in _files_of(copy):
                     if name not in names:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from clbench.checks import check_count
 from clbench.engine.evaluation import Evaluation, Failure
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.progress import RunFailure
@@ -13,7 +14,7 @@ from clbench.loading import check_agent, load_agent
 from clbench.places import DATA_DIR_VARIABLE, folder_of
 from clbench.results import RunFolder, RunManifest
 from clbench.scoring import score
-from clbench.specs import StreamSpec, check_count
+from clbench.specs import StreamSpec
 
 
 def run_folders(folder: Path) -> list[RunFolder]:
@@ -32,9 +33,7 @@ def run_folders(folder: Path) -> list[RunFolder]:
     return sorted(started, key=lambda run_folder: manifests[run_folder][0].position)
 
 
-def reopened(
-    manifest: RunManifest, agents: Sequence[type], workers: int | None, data_dir: str | None
-) -> Run:
+def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None, data_dir: str | None) -> Run:
     """Return the run that a manifest describes.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from clbench.checks import check_choice, check_count, split_names
 from clbench.config import AgentConfig, RunConfig
 from clbench.engine.parallelism import choose_parallelism
 from clbench.engine.run import Run
@@ -18,7 +19,6 @@ from clbench.indicators.layers import LayerChoice, check_layer_choice
 from clbench.loading import (
     check_agent,
     check_arguments,
-    is_vectorized,
     load_agent,
     load_indicator,
     parameters,
@@ -29,7 +29,8 @@ from clbench.observing import ALL, DEFAULT
 from clbench.places import recorded
 from clbench.registration import lookup, resolve
 from clbench.seeding import check_seed
-from clbench.specs import Layers, Protocol, StreamSpec, check_choice, check_count, names_in, protocol
+from clbench.specs import PROTOCOLS, Layers, Protocol, StreamSpec, protocol
+from clbench.streams import Stream
 
 AgentLike = str | type
 
@@ -68,7 +69,7 @@ def check_request(request: Request) -> list[Run]:
     rules = protocol(request.protocol)
     overrides = {name: value for name, value in request.overrides.items() if value is not None}
     stream_class = lookup(request.env).load()
-    settings = protocol_settings(rules, stream_class.has_own_data(), overrides)
+    settings = protocol_settings(rules, stream_class.custom_data, overrides)
     by_protocol, stream = resolve(request.env, settings), resolve(request.env, {**settings, **overrides})
     shared: dict[str, Any] = {
         "stream": stream,
@@ -121,6 +122,18 @@ def protocol_settings(rules: Protocol, own_data: bool, overrides: Mapping[str, A
     return settings
 
 
+def closest_protocol(stream_class: type[Stream], stream: StreamSpec) -> tuple[str, dict[str, Any]]:
+    """Return the protocol that a resolved stream differs from least, and the settings in which it does."""
+    given = {name: value for name, value in stream.to_json().items() if name not in ("id", "options")}
+    given |= stream.options
+    candidates: dict[str, dict[str, Any]] = {}
+    for name, rules in PROTOCOLS.items():
+        settings = protocol_settings(rules, stream_class.custom_data, given)
+        candidates[name] = _changes(resolve(stream.id, settings), stream, given)
+    name = min(candidates, key=lambda candidate: len(candidates[candidate]))
+    return name, candidates[name]
+
+
 def _changes(by_protocol: StreamSpec, stream: StreamSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the overrides that change the protocol; where files are does not."""
 
@@ -149,24 +162,26 @@ def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return names of indicators: those listed, "all", "none", or for None those that cost next to nothing.
 
-    A name with a colon refers to a custom function, which is loaded.
+    A name with a colon refers to a custom function, which is loaded; "all" stands for all others.
 
     >>> check_indicators("sharpness,feature_rank")
     ('sharpness', 'feature_rank')
     """
     if wanted is None:
         return DEFAULT
-    names = names_in(wanted)
-    if names in (["all"], ["none"]):
-        return ALL if names == ["all"] else ()
+    names = split_names(wanted)
+    if names == ["none"]:
+        return ()
+    chosen: list[str] = []
     for name in names:
         if ":" in name:
             load_indicator(name)
-            continue
-        check_choice("indicator", name, dict.fromkeys((*ALL, "all", "none")))
-        if name in ("all", "none"):
-            raise OptionError(f"indicators: '{name}' cannot be combined with others")
-    return tuple(dict.fromkeys(names))
+        elif name == "none":
+            raise OptionError("indicators: 'none' cannot be combined with others")
+        else:
+            check_choice("indicator", name, dict.fromkeys((*ALL, "all", "none")))
+        chosen += ALL if name == "all" else [name]
+    return tuple(dict.fromkeys(chosen))
 
 
 def indicator_sources(names: Sequence[str]) -> dict[str, str | None]:
@@ -196,7 +211,7 @@ def check_layers(wanted: LayerChoice) -> Layers:
 
 
 def _parse_layers(text: str) -> Layers:
-    names = names_in(text)
+    names = split_names(text)
     if len(names) == 1 and names[0].isdecimal():
         return int(names[0])
     if not any("=" in name for name in names):
@@ -257,9 +272,7 @@ def _checked_arguments(name: str, owner: type, given: Mapping[str, Any]) -> dict
 def _new_name(name: str, taken: Collection[str]) -> str:
     """Return a name that no other agent has: files of the same name may be in several folders."""
     numbered = (f"{name} ({number})" for number in itertools.count(2))
-    return next(
-        candidate for candidate in itertools.chain([name], numbered) if candidate not in taken
-    )
+    return next(candidate for candidate in itertools.chain([name], numbered) if candidate not in taken)
 
 
 def _is_plain(value: object) -> bool:

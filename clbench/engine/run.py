@@ -2,9 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import dataclass, field, replace
 
 from clbench.config import RunConfig
 from clbench.data import LabelledData
@@ -41,7 +39,7 @@ class Run:
     agent: type
     label: str
     env: str
-    parallelism: Parallelism = Parallelism()
+    parallelism: Parallelism = field(default_factory=Parallelism)
     profile: bool = False
     log: tuple[str, ...] = ()
     sweep: SweepCell | None = None
@@ -86,9 +84,9 @@ class Run:
         stream = self.config.stream
         if stream.num_samples is not None:
             return stream
-        stream_class = self.stream_class
-        size = len(load_data(self)) if stream_class.has_own_data() else SOURCES[stream.source].size
-        return stream_class.resolve(stream, size)
+        if self.stream_class.custom_data:
+            return self.resolved().config.stream
+        return stream.resolve(SOURCES[stream.source].size, stream.source)
 
     @property
     def total_steps(self) -> int:
@@ -105,9 +103,9 @@ class Run:
         config = replace(self.config, threads=parallelism.threads)
         return replace(self, config=config, parallelism=parallelism)
 
-    def resolved(self, data: LabelledData) -> "Run":
-        """Return the run with its stream resolved for its data."""
-        stream = self.stream_class.resolve(self.config.stream, len(data))
+    def resolved(self) -> "Run":
+        """Return the run with its stream resolved for its data, which is loaded."""
+        stream = self.stream_class.resolve(self.config.stream)
         return replace(self, config=replace(self.config, stream=stream), requested_key=self.key)
 
     def jobs(self, data: str = "", sources: Mapping[str, str | None] | None = None) -> list[Job]:
@@ -143,7 +141,7 @@ class Run:
 
 def load_data(run: Run) -> LabelledData:
     """Return the data of a run's stream, on the CPU."""
-    return run.stream_class.shared_data(run.config.stream, torch.device("cpu"))
+    return run.stream_class.shared_data(run.config.stream)
 
 
 def importable(owner: type) -> bool:

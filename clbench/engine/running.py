@@ -10,8 +10,8 @@ from clbench.engine.progress import Progress, RunFailure, RunProgress
 from clbench.engine.run import Run
 from clbench.engine.store import RunStore, manifest_of, split_by_status
 
-Store = TypeVar("Store", bound=RunStore)
 Store_contra = TypeVar("Store_contra", bound=RunStore, contravariant=True)
+AnyStore = TypeVar("AnyStore", bound=RunStore)
 
 
 class Executor(Protocol[Store_contra]):
@@ -30,8 +30,8 @@ class Executor(Protocol[Store_contra]):
 
 def run_missing(
     runs: Sequence[Run],
-    store: Store,
-    executor: Executor[Store],
+    store: AnyStore,
+    executor: Executor[AnyStore],
     show: Callable[[Iterable[RunProgress]], Progress],
     notes: Iterable[str] = (),
 ) -> Mapping[str, RunFailure]:

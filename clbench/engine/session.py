@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clbench.config import RunConfig
 from clbench.data import LabelledData
-from clbench.data.sources import forget, is_loaded
+from clbench.data.sources import CACHE
 from clbench.engine.events import LAST, Event, Stopped
 from clbench.engine.job import Job
 from clbench.engine.manifests import Start, jobs, new_manifest, resume
@@ -57,7 +57,7 @@ class SharedData:
 
     def load(self, run: Run) -> LabelledData:
         """Return the data of a run's stream."""
-        loaded = is_loaded(run.stream_class.data_key(run.config.stream))
+        loaded = run.stream_class.data_key(run.config.stream) in CACHE
         data = load_data(run)
         if not loaded and data not in self._temporary:
             self._temporary.append(data)
@@ -75,7 +75,7 @@ class SharedData:
     def close(self) -> None:
         """Free all data that was loaded for the runs."""
         for data in self._temporary:
-            forget(data)
+            CACHE.drop(data)
 
 
 class RunSession:
@@ -140,7 +140,7 @@ class RunSession:
             ResumeError: something has changed since the run started.
         """
         data = shared.load(run)  # before there is a folder: what cannot start leaves none
-        run, folder = run.resolved(data), store.create(run)
+        run, folder = run.resolved(), store.create(run)
         with contextlib.ExitStack() as stack:
             stack.enter_context(folder.in_use(options.patience))
             manifest = stored_manifest(folder)
@@ -181,7 +181,9 @@ class RunSession:
         if self.run.profile:
             folder.write_profile(monitor.profile)
         if self._options.draw:
-            draw(folder, monitor.tasks, monitor.indicators, [config.agent.name], describe(config), self._chance)
+            draw(
+                folder, monitor.tasks, monitor.indicators, [config.agent.name], describe(config), self._chance
+            )
 
     def _record(self, error: BaseException | None) -> None:
         monitor = self._monitor

@@ -25,6 +25,11 @@ class RunStore(Protocol):
         """Return a run's folder, creating it if there is none."""
 
 
+def resume_command(folder: Path) -> str:
+    """Return the command that resumes what is unfinished in a folder."""
+    return f"clbench resume {shlex.quote(str(folder))}"
+
+
 class GroupStore:
     """A new folder for the runs of an evaluation, created with the first of them; a single run has it to itself.
 
@@ -55,7 +60,7 @@ class GroupStore:
     def resume_command(self) -> str:
         """The command that resumes the runs; "" if none has started."""
         started = any(folder.has_run() for folder in self._folders.values())
-        return f"clbench resume {shlex.quote(str(self.path))}" if started else ""
+        return resume_command(self.path) if started else ""
 
     def find(self, run: Run) -> RunFolder | None:
         """Return a run's folder, None before it is created."""

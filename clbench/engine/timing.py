@@ -21,7 +21,8 @@ def step_times(
     env = environment(stream, len(seeds) if vectorized else None, device)
     agent: Any = owner(env.agent_spec, seeds if vectorized else seeds[0], **arguments)
     begin_task = getattr(agent, "begin_task", lambda task: None)
-    obs, info = env.reset(seed=list(seeds) if vectorized else seeds[0])
+    roots: Any = list(seeds) if vectorized else seeds[0]
+    obs, info = env.reset(seed=roots)
     while True:
         started = time.perf_counter()
         for _ in range(STEPS):

@@ -1,5 +1,5 @@
-"""A worker process: it reads a batch of jobs as a line of JSON from standard input and writes events as lines of JSON to
-standard output.
+"""A worker process: it reads a batch of jobs as a line of JSON from standard input and writes events as lines of JSON
+to standard output.
 
 A second line asks it to stop after the step in progress. When standard input closes, its parent is gone, and it exits.
 """
@@ -42,8 +42,9 @@ def main() -> None:
     from clbench.engine.events import to_json
     from clbench.engine.execution import run_jobs
     from clbench.engine.job import Job
+    from clbench.jsondata import from_json
 
-    jobs = [Job.from_json(job) for job in request["jobs"]]
+    jobs = from_json(list[Job], request["jobs"], "jobs")
     torch.set_num_threads(jobs[0].config.threads)
     for index, event in run_jobs(jobs, stop=stop.is_set):
         print(json.dumps([index, to_json(event)]), file=events, flush=True)

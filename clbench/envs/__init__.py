@@ -1,1 +1,1 @@
-"""The Gymnasium face of streams: `single` over NumPy arrays, `vector` over torch tensors."""
+"""Streams as Gymnasium environments: `single` over NumPy arrays, `vector` over torch tensors."""

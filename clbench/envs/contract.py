@@ -1,4 +1,4 @@
-"""The contract that every environment keeps, as a check that a stream's author can run."""
+"""The contract that every environment keeps, as a check that the author of a stream can run."""
 
 import copy
 import hashlib
@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from clbench.agent import AgentSpec
+from clbench.envs.single import StreamEnv
+from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import ContractError
 from clbench.seeding import generator
 
-Predict = Callable[[int], np.ndarray]
+Predict = Callable[[], np.ndarray]
 Env = gymnasium.Env[Any, Any]
 Trace = list[tuple[str, str]]
 
@@ -26,49 +29,49 @@ Trace = list[tuple[str, str]]
 def check_env(env: Env, seed: int = 0) -> None:
     """Check that an environment keeps the contract; raise at the first clause it breaks.
 
-    The whole stream is walked several times: make it short, with few images and epochs and at least two tasks.
+    The whole stream is run several times: make it short, with few images and epochs and at least two tasks.
 
-    Clauses: Gymnasium's own `check_env` passes without a warning; spaces are a finite float32 Box and a
-    MultiDiscrete; inputs come first and targets only after the prediction; the reward is the share of
-    right predictions; tasks, epochs and steps count up without a gap and `boundary` marks each new task;
-    the stream ends after the last task, and nothing but `reset` is possible then; what was handed out
-    is never changed; the same seed gives the same bits whatever is predicted and whatever the global
-    random state is, which is left alone; another seed gives another stream; copies go on where the original
-    stood; seeds in lockstep are the single streams.
+    Clauses: Gymnasium's `check_env` passes without a warning; spaces are a finite float32 Box and a MultiDiscrete;
+    inputs come first, and targets only after the prediction; the reward is the accuracy; tasks, epochs and steps count
+    up without gaps, and `boundary` marks each new task; the stream ends after the last task, and only `reset` is
+    possible then; returned arrays never change afterwards; the same seed gives the same bits whatever is predicted and
+    whatever the global random state is, which stays as it is; another seed gives another stream; copies continue from
+    the original's position; seeds in lockstep are the single streams.
 
     Args:
-        env: from `clbench.make`, perhaps wrapped.
-        seed: root seed to walk with.
+        env: from `clbench.make`, possibly wrapped.
+        seed: root seed.
 
     Raises:
-        ContractError: names the clause and what was found.
+        ContractError: a clause is broken; the text names it and what was observed.
 
     >>> from clbench import make
     >>> check_env(make("PermutedMNIST-v0", num_tasks=2, epochs_per_task=2, num_samples=600))
     """
+    ours = env.unwrapped
+    if not isinstance(ours, StreamEnv):
+        raise ContractError(f"{ours} is not a stream's environment: pass one from clbench.make")
     _check_gymnasium(env)
     _check_spaces(env)
-    _check_order(env)
-    labels = generator(seed, "predictions")
-    num_classes = env.unwrapped.agent_spec.num_classes  # type: ignore[attr-defined]
-    zeros = _zeros(env)
-    constant = _walk(env, seed, lambda step: zeros)
+    _check_order(env, ours)
+    spec, zeros, labels = ours.agent_spec, _zeros(env), generator(seed, "predictions")
+    constant = _walk(env, spec, seed, lambda: zeros)
     with _other_global_state():
-        varied = _walk(env, seed, lambda step: labels.integers(num_classes, size=len(zeros)))
+        varied = _walk(env, spec, seed, lambda: labels.integers(spec.num_classes, size=len(zeros)))
     _require(constant == varied, "the same seed gives the same stream", _first_difference(constant, varied))
-    other = _walk(env, seed + 1, lambda step: zeros)
+    other = _walk(env, spec, seed + 1, lambda: zeros)
     _require(constant != other, "another seed gives another stream", f"seeds {seed} and {seed + 1} are equal")
     _check_copies(env, seed)
-    _check_lockstep(env, seed, constant)
+    _check_lockstep(ours, seed, constant)
 
 
 def _zeros(env: Env) -> np.ndarray:
     return np.zeros(env.action_space.shape or (), dtype=np.int64)
 
 
-def _require(kept: bool, clause: str, found: str) -> None:
+def _require(kept: bool, clause: str, observed: str) -> None:
     if not kept:
-        raise ContractError(f"contract broken: {clause}; {found}")
+        raise ContractError(f"contract broken: {clause}; {observed}")
 
 
 def _check_gymnasium(env: Env) -> None:
@@ -85,27 +88,21 @@ def _check_gymnasium(env: Env) -> None:
 
 
 def _check_spaces(env: Env) -> None:
-    box, labels, clause = (
-        env.observation_space,
-        env.action_space,
-        "spaces are a finite float32 Box and a MultiDiscrete",
-    )
-    _require(isinstance(box, spaces.Box) and box.dtype == np.float32, clause, f"observations lie in {box}")
-    _require(
-        isinstance(labels, spaces.MultiDiscrete) and labels.nvec.ndim == 1, clause, f"predictions in {labels}"
-    )
-    assert isinstance(box, spaces.Box)
-    assert isinstance(labels, spaces.MultiDiscrete)
+    box, labels = env.observation_space, env.action_space
+    clause = "spaces are a finite float32 Box and a MultiDiscrete"
+    if not isinstance(box, spaces.Box) or box.dtype != np.float32:
+        raise ContractError(f"contract broken: {clause}; observations lie in {box}")
+    if not isinstance(labels, spaces.MultiDiscrete) or labels.nvec.ndim != 1:
+        raise ContractError(f"contract broken: {clause}; predictions lie in {labels}")
     finite = bool(np.isfinite(box.low).all() and np.isfinite(box.high).all())
     _require(finite, clause, "the Box is not bounded")
-    _require(
-        len(labels.nvec) == box.shape[0], clause, f"{box.shape[0]} inputs but {len(labels.nvec)} predictions"
-    )
+    inputs, predictions = box.shape[0], len(labels.nvec)
+    _require(inputs == predictions, clause, f"{inputs} inputs but {predictions} predictions")
 
 
-def _check_order(env: Env) -> None:
+def _check_order(env: Env, ours: StreamEnv) -> None:
     fresh = copy.deepcopy(env)
-    fresh.unwrapped.__init__(**env.unwrapped.spec.kwargs)  # type: ignore[misc, union-attr]
+    StreamEnv.__init__(fresh.unwrapped, ours.stream_class, ours.stream_spec)  # type: ignore[arg-type]
     _require_raises(fresh, "step is refused before reset")
 
 
@@ -117,60 +114,54 @@ def _require_raises(env: Env, clause: str) -> None:
     raise ContractError(f"contract broken: {clause}; it was not")
 
 
-def _walk(env: Env, seed: int, predict: Predict) -> Trace:
-    """Walk the whole stream, checking each step; return a digest of each observation and its targets."""
-    facts = env.unwrapped.agent_spec  # type: ignore[attr-defined]
+def _walk(env: Env, spec: AgentSpec, seed: int, predict: Predict) -> Trace:
+    """Run the whole stream, checking each step; return a digest of each observation and its targets."""
     before = _global_state()
     obs, info = env.reset(seed=seed)
     _require("targets" not in info, "targets come only after the prediction", "reset reveals some")
     _require(info.get("boundary") is True, "boundary marks each new task", "reset does not set it")
     trace: Trace = []
-    handed_out: deque[tuple[np.ndarray, str]] = deque(maxlen=8)  # the latest: a stream may be long
-    total = facts.num_tasks * facts.steps_per_task
+    returned: deque[tuple[np.ndarray, str]] = deque(maxlen=8)  # the latest: a stream may be long
+    total = spec.num_tasks * spec.steps_per_task
     for step in range(total):
-        _check_place(facts, info, step)
+        _check_position(spec, info, step)
         _require(obs in env.observation_space, "observations lie in their space", f"step {step}'s does not")
-        shown, predictions = _digest(obs), predict(step)
-        handed_out.append((obs, shown))
+        shown, predictions = _digest(obs), predict()
+        returned.append((obs, shown))
         obs, reward, terminated, truncated, info = env.step(predictions)
-        targets = info.get("targets")
-        good = (
-            isinstance(targets, np.ndarray)
-            and targets.dtype == np.int64
-            and targets.shape == predictions.shape
-        )
-        _require(good, "targets are int64, one for each input", f"step {step} reveals {targets!r}")
-        assert isinstance(targets, np.ndarray)
-        inside = bool((targets >= 0).all() and (targets < facts.num_classes).all())
-        _require(inside, "targets are classes", f"step {step} has one outside [0, {facts.num_classes})")
-        right = float((predictions == targets).mean())
-        close = abs(float(reward) - right) < 1e-6
-        _require(
-            close, "the reward is the share of right predictions", f"{reward} at step {step}, not {right}"
-        )
-        last = step + 1 == total
-        _require(
-            terminated == last and not truncated,
-            "the stream ends after the last task",
-            f"not so at step {step}",
-        )
-        handed_out.append((targets, _digest(targets)))
+        targets = _check_targets(info.get("targets"), predictions.shape, spec.num_classes, step)
+        accuracy = float((predictions == targets).mean())
+        close = abs(float(reward) - accuracy) < 1e-6
+        _require(close, "the reward is the accuracy", f"{reward} at step {step}, not {accuracy}")
+        ends = terminated == (step + 1 == total) and not truncated
+        _require(ends, "the stream ends after the last task", f"not so at step {step}")
+        returned.append((targets, _digest(targets)))
         trace.append((shown, _digest(targets)))
-        changed = sum(_digest(array) != digest for array, digest in handed_out)
-        _require(
-            changed == 0, "what was handed out is never changed", f"{changed} arrays were by step {step}"
-        )
+        changed = sum(_digest(array) != digest for array, digest in returned)
+        _require(changed == 0, "returned arrays never change", f"{changed} arrays did by step {step}")
     _require_raises(env, "step is refused after the end")
     _require(_global_state() == before, "the global random state is left alone", "the stream draws from it")
     return trace
 
 
-def _check_place(facts: Any, info: dict[str, Any], step: int) -> None:
-    task, within = divmod(step, facts.steps_per_task)
-    epoch = within * facts.epochs_per_task // facts.steps_per_task
+def _check_targets(targets: object, shape: tuple[int, ...], num_classes: int, step: int) -> np.ndarray:
+    if not isinstance(targets, np.ndarray) or targets.dtype != np.int64 or targets.shape != shape:
+        raise ContractError(
+            f"contract broken: targets are int64, one for each input; step {step} reveals {targets!r}"
+        )
+    inside = bool((targets >= 0).all() and (targets < num_classes).all())
+    _require(inside, "targets are classes", f"step {step} has one outside [0, {num_classes})")
+    return targets
+
+
+def _check_position(spec: AgentSpec, info: dict[str, Any], step: int) -> None:
+    task, within = divmod(step, spec.steps_per_task)
+    epoch = within * spec.epochs_per_task // spec.steps_per_task
     expected = {"task": task, "epoch": epoch, "step_in_task": within, "boundary": within == 0}
-    found = {key: info.get(key) for key in expected}
-    _require(found == expected, "tasks, epochs and steps count up", f"expected {expected}, info has {found}")
+    actual = {key: info.get(key) for key in expected}
+    _require(
+        actual == expected, "tasks, epochs and steps count up", f"expected {expected}, info has {actual}"
+    )
 
 
 def _check_copies(env: Env, seed: int) -> None:
@@ -182,23 +173,20 @@ def _check_copies(env: Env, seed: int) -> None:
     for name, twin in copies.items():
         twin_obs, _, _, _, twin_info = twin.step(zeros)
         same = np.array_equal(obs, twin_obs) and np.array_equal(info["targets"], twin_info["targets"])
-        _require(same, "copies go on where the original stood", f"{name} does not")
+        _require(same, "copies continue from the original's position", f"{name} does not")
 
 
-def _check_lockstep(env: Env, seed: int, expected: Trace) -> None:
-    from clbench.envs.vector import StreamVectorEnv
-
-    assert env.unwrapped.spec is not None
-    vector = StreamVectorEnv(num_envs=2, **env.unwrapped.spec.kwargs)
+def _check_lockstep(ours: StreamEnv, seed: int, expected: Trace) -> None:
+    vector = StreamVectorEnv(ours.stream_class, ours.stream_spec, num_envs=2)
     obs, _ = vector.reset(seed=[seed + 1, seed])
-    found: Trace = []
+    actions = torch.zeros(vector.action_space.shape or (), dtype=torch.int64, device="cpu")
+    trace: Trace = []
     for _ in expected:
         shown = _digest(obs[1].numpy())
-        actions = torch.zeros(vector.action_space.shape or (), dtype=torch.int64, device="cpu")
         obs, _, _, _, info = vector.step(actions)
-        found.append((shown, _digest(info["targets"][1].numpy())))
+        trace.append((shown, _digest(info["targets"][1].numpy())))
     _require(
-        found == expected, "seeds in lockstep are the single streams", _first_difference(expected, found)
+        trace == expected, "seeds in lockstep are the single streams", _first_difference(expected, trace)
     )
 
 
@@ -206,8 +194,9 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def _first_difference(one: Trace, other: Trace) -> str:
-    step = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), -1)
+def _first_difference(first: Trace, second: Trace) -> str:
+    pairs = enumerate(zip(first, second, strict=False))
+    step = next((index for index, (one, other) in pairs if one != other), -1)
     return f"they differ first at step {step}"
 
 

@@ -21,7 +21,7 @@ from clbench.indicators.networks import (
 from clbench.indicators.optimizers import Optimizer
 from clbench.indicators.passes import Pass
 from clbench.indicators.step_size import aggregated_step_size
-from clbench.machine import seen
+from clbench.machine import can_read
 
 ITERATIONS = 100
 TOLERANCE = 1e-6
@@ -151,7 +151,7 @@ class PowerIteration:
                 quotients.append(total(pieces))
                 norm = total([part.square(value) for value in product.values()]).sqrt()
                 usable = torch.isfinite(norm) & (norm > 0)
-                if part.many or not seen(norm.device.type):
+                if part.many or not can_read(norm.device):
                     new = {
                         name: torch.where(_over(usable, value), value / _over(norm, value), start[name])
                         for name, value in product.items()

@@ -16,7 +16,7 @@ from clbench.indicators.kernels import Mappable
 from clbench.indicators.networks import LossFunction, Network, Tensors, cloned, row, wide
 from clbench.indicators.samples import Reduce, Samples
 from clbench.indicators.watching import Call, Calls, check_per_sample, plain_linear_layers, watched
-from clbench.machine import seen
+from clbench.machine import can_read
 
 
 class Part:
@@ -101,7 +101,7 @@ class Part:
                 )
             self._outputs = outputs.detach()
             losses = self._losses(loss_fn, outputs)
-            if closed is None or seen(self.inputs.device.type):
+            if closed is None or can_read(self.inputs.device):
                 out, wanted = (outputs[0], self.targets[0]) if self.many else (outputs, self.targets)
                 check_mean(loss_fn, out.detach(), wanted, samples=8 if closed is None else 2)
             places = [*self.leaves.values(), *(self._calls[name].returned for name in self.linear)]
@@ -118,7 +118,7 @@ class Part:
         self._outer = {name: wide(value.detach()) * self.batch_size for name, value in outer}
         self._inner = {name: wide(self._calls[name].given.detach()) for name in self.linear}
         self._calls = {}  # they hold the graph
-        if closed is None or seen(self.inputs.device.type):
+        if closed is None or can_read(self.inputs.device):
             self.linear = [
                 name for name in self.linear if agrees(name, self.data, self._outer[name], self._inner[name])
             ]

@@ -1,19 +1,19 @@
-"""The leaderboard to look at: tables in `leaderboard/README.md` and a page of its own."""
+"""The leaderboard's tables, in `leaderboard/README.md`, and its web page."""
 
 import base64
 import hashlib
 import html
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 
 from clbench.errors import SubmissionError
 from clbench.intervals import why_ties
-from clbench.leaderboard.checking import SUBMISSIONS
-from clbench.leaderboard.ranking import Row
-from clbench.results.files import write_whole
+from clbench.leaderboard.ranking import Board, Row
+from clbench.leaderboard.submission import DATA, SUBMISSIONS, TASKS
+from clbench.results.files import write_text_whole
 from clbench.scoring import Estimate
 
 README, PAGE = "README.md", "index.html"
@@ -23,61 +23,44 @@ BEGIN, END = (
 )
 NEW_README = f"# Leaderboard\n\n{BEGIN}\n{END}\n"
 COLUMNS = ("rank", "submission", "n", "average task accuracy", "last 10 %", "slope", "cost", "links")
+UNVERIFIED = "unverified"
 
 
 def build(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Write table and page into `folder`; return their paths.
+    """Write tables and page into `folder`.
+
+    Returns:
+        The files that were written.
 
     Raises:
-        SubmissionError: the README lacks the markers that the table goes between.
+        SubmissionError: the README lacks the markers that the tables go between.
         WriteError: the folder cannot be written.
     """
     readme = folder / README
     text = readme.read_text(encoding="utf-8") if readme.exists() else NEW_README
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise SubmissionError(f"'{readme}' must have the line {BEGIN} once, and after it the line {END} once")
-    head, _, rest = text.partition(BEGIN)
-    text = f"{head}{BEGIN}\n\n{tables(rows)}\n{END}{rest.partition(END)[2]}"
+        raise SubmissionError(f"'{readme}' must have the line {BEGIN} once, and the line {END} once after it")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    contents = {
+        readme: f"{before}{BEGIN}\n\n{tables(rows)}\n{END}{after}",
+        folder / PAGE: page(rows),
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(readme, lambda path: path.write_text(text, encoding="utf-8"))
-    write_whole(folder / PAGE, lambda path: path.write_text(page(rows), encoding="utf-8"))
-    return [readme, folder / PAGE]
+    for path, content in contents.items():
+        write_text_whole(path, content)
+    return list(contents)
 
 
-def tables(rows: Sequence[Row]) -> str:
-    """Return a Markdown table for each stream, protocol and track."""
-    parts = []
-    for (stream, protocol, track), board in groupby(rows, key=lambda row: row.board):
-        own = list(board)
-        parts.append(f"### {stream}, {protocol}, {track}\n")
-        parts.append("| " + " | ".join(COLUMNS) + " |")
-        parts.append("|" + "---|" * len(COLUMNS))
-        parts += [f"| {' | '.join(_cells(row))} |" for row in own]
-        parts.append("")
-        if text := why_ties([row.seeds for row in own]):
-            parts.append(f"{text}\n")
-    return "\n".join(parts) if parts else "No submissions yet.\n"
+def _boards(rows: Sequence[Row]) -> Iterator[tuple[Board, list[Row], str]]:
+    """Yield each board with its rows, and why they tie if they do."""
+    for board, group in groupby(rows, key=lambda row: row.board):
+        members = list(group)
+        yield board, members, why_ties([row.seeds for row in members])
 
 
-def _cells(row: Row) -> list[str]:
-    data = row.entry.submission
-    name = f"[{data.name}]({data.code})" if data.code else data.name
-    links = [
-        f"[source]({SUBMISSIONS}/{data.name}/{data.agent['file']})",
-        f"[data]({SUBMISSIONS}/{data.name})",
-    ]
-    if data.paper:
-        links.append(f"[paper]({data.paper})")
-    return [
-        str(row.rank),
-        name,
-        str(row.seeds),
-        interval(row.score("average_task_accuracy")),
-        f"{row.score('last_tenth').mean:.3f}",
-        f"{row.score('slope').mean:+.4f}",
-        f"{data.cost['relative_to_vanilla']:.2f}",
-        " ".join(links),
-    ]
+def _cost(row: Row) -> str:
+    cost = row.entry.submission.cost
+    return f"{cost.relative_to_vanilla:.2f}" if cost else "-"
 
 
 def interval(estimate: Estimate) -> str:
@@ -89,100 +72,143 @@ def interval(estimate: Estimate) -> str:
     return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
+def tables(rows: Sequence[Row]) -> str:
+    """Return a Markdown table for each stream, protocol and track."""
+    lines = []
+    for board, members, ties in _boards(rows):
+        lines.append(f"### {', '.join(board)}\n")
+        lines.append("| " + " | ".join(COLUMNS) + " |")
+        lines.append("|" + "---|" * len(COLUMNS))
+        lines += [f"| {' | '.join(_cells(row))} |" for row in members]
+        lines.append("")
+        if ties:
+            lines.append(f"{ties}\n")
+    return "\n".join(lines) if lines else "No submissions yet.\n"
+
+
+def _cells(row: Row) -> list[str]:
+    data = row.entry.submission
+    name = f"[{data.name}]({data.code})" if data.code else data.name
+    folder = f"{SUBMISSIONS}/{data.name}"
+    links = [f"[source]({folder}/{data.file})", f"[data]({folder})"]
+    if data.paper:
+        links.append(f"[paper]({data.paper})")
+    return [
+        str(row.rank),
+        name if data.verifiable else f"{name} ({UNVERIFIED})",
+        str(row.seeds),
+        interval(row.score("average_task_accuracy")),
+        f"{row.score('last_tenth').mean:.3f}",
+        f"{row.score('slope').mean:+.4f}",
+        _cost(row),
+        " ".join(links),
+    ]
+
+
 def page(rows: Sequence[Row]) -> str:
-    """Return the page: one HTML file that asks for nothing else."""
+    """Return the page: one HTML file that loads nothing else."""
     templates = files("clbench.leaderboard") / "templates"
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    boards = list(dict.fromkeys(row.board for row in rows))
-    choices = [list(dict.fromkeys(board[index] for board in boards)) for index in range(3)]
-    filled = {
+    streams, protocols, tracks = (
+        (
+            "".join(f'<option value="{_safe(name)}">{_safe(name)}</option>' for name in dict.fromkeys(names))
+            for names in zip(*(row.board for row in rows), strict=True)
+        )
+        if rows
+        else ("", "", "")
+    )
+    values = {
         "POLICY": f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; base-uri 'none'",
         "STYLE": style,
         "SCRIPT": script,
-        "STREAMS": _options(choices[0]),
-        "PROTOCOLS": _options(choices[1]),
-        "TRACKS": _options(choices[2]),
+        "STREAMS": streams,
+        "PROTOCOLS": protocols,
+        "TRACKS": tracks,
         "ROWS": "\n".join(_row(row) for row in rows),
         "COUNT": str(len(rows)),
-        "TIES": "\n".join(_ties(rows)),
+        "TIES": "\n".join(
+            f'<p class="ties" {_attributes(board)}>{_safe(", ".join(board))}: {_safe(ties)}</p>'
+            for board, _, ties in _boards(rows)
+            if ties
+        ),
     }
-    text = (templates / "page.html").read_text(encoding="utf-8")
-    parts = text.split("%%")  # text, name, text, name, ..., text
-    return "".join(filled[part] if index % 2 else part for index, part in enumerate(parts))
-
-
-def _ties(rows: Sequence[Row]) -> list[str]:
-    """Return a paragraph for each stream, protocol and track whose seeds are too few to tell much apart."""
-    found = []
-    for (stream, protocol, track), board in groupby(rows, key=lambda row: row.board):
-        if text := why_ties([row.seeds for row in board]):
-            where = (
-                f'data-stream="{_safe(stream)}" data-protocol="{_safe(protocol)}" data-track="{_safe(track)}"'
-            )
-            found.append(f'<p class="ties" {where}>{_safe(f"{stream}, {protocol}, {track}: {text}")}</p>')
-    return found
+    template = (templates / "page.html").read_text(encoding="utf-8")
+    parts = template.split("%%")  # text, name, text, name, ..., text
+    return "".join(values[part] if index % 2 else part for index, part in enumerate(parts))
 
 
 def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _options(values: Sequence[str]) -> str:
-    return "".join(f'<option value="{_safe(value)}">{_safe(value)}</option>' for value in values)
-
-
 def _safe(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
+def _attributes(board: Board) -> str:
+    names = zip(("stream", "protocol", "track"), board, strict=True)
+    return " ".join(f'data-{name}="{_safe(value)}"' for name, value in names)
+
+
+def _cell(kind: str, value: float | str, content: str) -> str:
+    text = f"{value:.9g}" if isinstance(value, (int, float)) else _safe(value)
+    return f'<td role="cell" class="{kind}" data-value="{text}">{content}</td>'
+
+
 def _row(row: Row) -> str:
-    data = row.entry.submission
-    stream, protocol, track = row.board
+    data, cost = row.entry.submission, row.entry.submission.cost
     average, tenth, slope = (row.score(name) for name in ("average_task_accuracy", "last_tenth", "slope"))
-    own = f"{SUBMISSIONS}/{data.name}"
-    links = [
-        (f"{own}/{data.agent['file']}", "source"),
-        (f"{own}/tasks.csv", "tasks"),
-        (f"{own}/submission.json", "run"),
-    ]
-    links += [(url, what) for url, what in ((data.code, "code"), (data.paper, "paper")) if url]
-    anchors = " ".join(
-        f'<a href="{_safe(url)}" rel="nofollow noopener" aria-label="{_safe(what)} of {_safe(data.name)}">{what}</a>'
-        for url, what in links
-    )
-    arguments = ", ".join(f"{key}={value}" for key, value in data.agent["arguments"].items())
-    about = [("agent", data.agent["reference"]), ("arguments", arguments or "none")]
-    about += [("command", shlex.join(map(str, data.run["command"])))]
-    about += [("seeds", len(data.seeds)), ("licence", data.licence), ("torch", data.run["versions"]["torch"])]
-    about += [(what, text) for what, text in (("tuned", data.tuned), ("contact", data.contact)) if text]
-    details = "".join(f"<dt>{what}</dt><dd>{_safe(text)}</dd>" for what, text in about)
     cells = [
-        ("rank", row.rank, str(row.rank)),
-        ("seeds", row.seeds, str(row.seeds)),
-        ("average", average.mean, f"{_bar(average)}<span>{interval(average)}</span>"),
-        ("tenth", tenth.mean, f"{tenth.mean:.3f}"),
-        ("slope", slope.mean, f"{slope.mean:+.4f}"),
-        ("cost", data.cost["relative_to_vanilla"], f"{data.cost['relative_to_vanilla']:.2f}"),
+        _cell("seeds", row.seeds, str(row.seeds)),
+        _cell("average", average.mean, f"{_bar(average)}<span>{interval(average)}</span>"),
+        _cell("tenth", tenth.mean, f"{tenth.mean:.3f}"),
+        _cell("slope", slope.mean, f"{slope.mean:+.4f}"),
+        _cell("cost", cost.relative_to_vanilla if cost else "", _cost(row)),
+        _cell("curve", row.curve[-1], _curve(row.curve)),
     ]
-    numbers = [
-        f'<td role="cell" class="{kind}" data-value="{value:.9g}">{text}</td>' for kind, value, text in cells
-    ]
+    names = zip(("stream", "protocol", "track"), row.board, strict=True)
+    cells += [_cell(kind, value, _safe(value)) for kind, value in names]
+    head = f'<tr role="row" {_attributes(row.board)}>{_cell("rank", row.rank, str(row.rank))}'
+    summary = _safe(data.name if data.verifiable else f"{data.name} ({UNVERIFIED})")
     name = f'<th role="rowheader" scope="row" data-value="{_safe(data.name)}"><details>'
-    name += f"<summary>{_safe(data.name)}</summary><dl>{details}</dl></details></th>"
-    place = "".join(
-        f'<td role="cell" class="{kind}" data-value="{_safe(value)}">{_safe(value)}</td>'
-        for kind, value in zip(("stream", "protocol", "track"), row.board, strict=True)
+    name += f"<summary>{summary}</summary><dl>{_details(row)}</dl></details></th>"
+    return f'{head}{name}{"".join(cells)}<td role="cell" class="links">{_links(row)}</td></tr>'
+
+
+def _links(row: Row) -> str:
+    data, folder = row.entry.submission, f"{SUBMISSIONS}/{row.entry.name}"
+    links = {
+        "source": f"{folder}/{data.file}",
+        "tasks": f"{folder}/{TASKS}",
+        "run": f"{folder}/{DATA}",
+        "code": data.code,
+        "paper": data.paper,
+    }
+    return " ".join(
+        f'<a href="{_safe(url)}" rel="nofollow noopener" aria-label="{_safe(what)} of {_safe(data.name)}">{what}</a>'
+        for what, url in links.items()
+        if url
     )
-    curve = f'<td role="cell" class="curve" data-value="{row.curve[-1]:.9g}">{_curve(row)}</td>'
-    attributes = (
-        f'data-stream="{_safe(stream)}" data-protocol="{_safe(protocol)}" data-track="{_safe(track)}"'
-    )
-    body = f"{numbers[0]}{name}{''.join(numbers[1:])}{curve}{place}"
-    return f'<tr role="row" {attributes}>{body}<td role="cell" class="links">{anchors}</td></tr>'
+
+
+def _details(row: Row) -> str:
+    data = row.entry.submission
+    arguments = data.run.config.agent.arguments
+    facts = {
+        "agent": data.agent,
+        "arguments": ", ".join(f"{key}={value}" for key, value in arguments.items()) or "none",
+        "command": shlex.join(data.run.command),
+        "seeds": row.seeds,
+        "licence": data.licence,
+        "torch": data.run.versions["torch"],
+        "tuned": data.tuned,
+        "contact": data.contact,
+    }
+    return "".join(f"<dt>{what}</dt><dd>{_safe(text)}</dd>" for what, text in facts.items() if text != "")
 
 
 def _bar(estimate: Estimate) -> str:
-    """Draw mean and interval, cut at 0 and 1, on a line from 0 to 1."""
+    """Draw mean and interval, clipped to 0 and 1, on a line from 0 to 1."""
     ends = (estimate.low, estimate.mean, estimate.high)
     low, mean, high = (100 * min(max(value, 0.0), 1.0) for value in ends)
     return (
@@ -193,13 +219,14 @@ def _bar(estimate: Estimate) -> str:
     )
 
 
-def _curve(row: Row) -> str:
-    """Draw task accuracy over tasks, from 0 to 1."""
-    values = row.curve
-    width = max(1, len(values) - 1)
+def _curve(accuracies: Sequence[float]) -> str:
+    """Draw accuracies over tasks, from 0 to 1."""
+    width, count = max(1, len(accuracies) - 1), len(accuracies)
     points = " ".join(
-        f"{100 * index / width:.1f},{30 - 28 * value:.1f}" for index, value in enumerate(values)
+        f"{100 * index / width:.1f},{30 - 28 * value:.1f}" for index, value in enumerate(accuracies)
     )
-    label = f"task accuracy from {values[0]:.2f} in task 1 to {values[-1]:.2f} in task {len(values)}"
-    chance = '<line class="axis" x1="0" x2="100" y1="30" y2="30"/>'
-    return f'<svg viewBox="0 0 100 31" role="img" aria-label="{label}">{chance}<polyline points="{points}"/></svg>'
+    label = f"task accuracy from {accuracies[0]:.2f} in task 1 to {accuracies[-1]:.2f} in task {count}"
+    axis = '<line class="axis" x1="0" x2="100" y1="30" y2="30"/>'
+    return (
+        f'<svg viewBox="0 0 100 31" role="img" aria-label="{label}">{axis}<polyline points="{points}"/></svg>'
+    )

@@ -1,41 +1,35 @@
-"""What a step costs, relative to vanilla: both in one process, in turns."""
+"""What a step costs relative to vanilla: both are timed in one process, in turns."""
 
 import statistics
-from collections.abc import Mapping
-from typing import Any
 
+from clbench.config import RunConfig
 from clbench.engine.timing import step_times
 from clbench.errors import AgentError
+from clbench.leaderboard.submission import Cost
 from clbench.loading import is_vectorized, load_agent
 from clbench.machine import threads
-from clbench.config import RunConfig
 
 VANILLA = "agents.vanilla"
 ROUNDS = 5
 
 
-def relative_cost(config: RunConfig, owner: type, arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Return the median, over rounds, of an agent's time for 40 steps over vanilla's, and how many rounds.
+def relative_cost(config: RunConfig, agent_class: type) -> Cost:
+    """Return the median, over rounds, of an agent's time for 40 steps divided by vanilla's.
 
-    Both take turns on one thread, so that whatever else the machine does slows both. A vectorised agent is measured
-    with the run's seeds in lockstep, a plain one with one seed, and vanilla alike.
-
-    Args:
-        config: of the run.
-        owner: the agent's class.
-        arguments: it was constructed with.
+    They take turns on one thread, so that whatever else the machine does slows both. A vectorised agent is measured
+    with the run's seeds in lockstep, a plain one with one seed, and vanilla with the same seeds.
 
     Raises:
         AgentError: the agent raised.
     """
-    seeds = config.seeds if is_vectorized(owner) else config.seeds[:1]
+    seeds = config.seeds if is_vectorized(agent_class) else config.seeds[:1]
+    stream, arguments = config.stream, config.agent.arguments
     try:
         with threads(1):
-            own = step_times(config.stream, owner, arguments, seeds, config.device)
-            vanilla = step_times(config.stream, load_agent(VANILLA), {}, seeds, config.device)
-            next(own), next(vanilla)  # warms up
-            ratios = [next(own) / next(vanilla) for _ in range(ROUNDS)]
+            times = step_times(stream, agent_class, arguments, seeds, config.device)
+            vanilla_times = step_times(stream, load_agent(VANILLA), {}, seeds, config.device)
+            next(times), next(vanilla_times)  # warm up
+            ratios = [next(times) / next(vanilla_times) for _ in range(ROUNDS)]
     except Exception as error:
         raise AgentError(f"the agent's cost cannot be measured: {type(error).__name__}: {error}") from error
-    return {"relative_to_vanilla": round(statistics.median(ratios), 3), "rounds": ROUNDS}
-
+    return Cost(relative_to_vanilla=round(statistics.median(ratios), 3), rounds=ROUNDS)

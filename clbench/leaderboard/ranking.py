@@ -1,5 +1,6 @@
 """Rows and ranks of the leaderboard."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,67 +9,67 @@ from clbench.registration import STREAMS
 from clbench.scoring import SCORES, Estimate, ranks
 from clbench.specs import PROTOCOLS
 
+Board = tuple[str, str, str]
+"""What submissions are ranked within: stream, protocol, and "untuned" or "tuned"."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """A submission in its place.
+    """A ranked submission.
 
     Attributes:
         rank: from 1, within stream, protocol and track; shared by entries that cannot be told apart.
         entry: the submission.
+        board: stream, protocol and track.
     """
 
     rank: int
     entry: Entry
+    board: Board
 
     @property
     def seeds(self) -> int:
         """How many seeds it has."""
-        return len(self.entry.submission.seeds)
-
-    @property
-    def board(self) -> tuple[str, str, str]:
-        """Stream, protocol and track."""
-        return board_of(self.entry)
+        return len(self.entry.submission.run.config.seeds)
 
     def score(self, name: str) -> Estimate:
-        """Return one of the submission's scores, as its records give it."""
-        found: Estimate = getattr(self.entry.scores, name)
-        return found
+        """Return one of the scores computed from the submission's records."""
+        estimate: Estimate = getattr(self.entry.scores, name)
+        return estimate
 
     @property
     def curve(self) -> list[float]:
-        """Task accuracy of each task, mean over seeds."""
-        tasks: dict[int, list[float]] = {}
+        """Accuracy of each task, mean over seeds."""
+        tasks = defaultdict[int, list[float]](list)
         for record in self.entry.records:
-            tasks.setdefault(record.task, []).append(record.accuracy)
+            tasks[record.task].append(record.accuracy)
         return [sum(values) / len(values) for _, values in sorted(tasks.items())]
-
-
-def board_of(entry: Entry) -> tuple[str, str, str]:
-    """Return what a submission is ranked within: stream, protocol, and "untuned" or "tuned"."""
-    data = entry.submission
-    return data.stream["id"], data.protocol, "tuned" if data.tuned else "untuned"
 
 
 def rank(entries: Iterable[Entry]) -> list[Row]:
     """Return rows, board by board, best first.
 
-    Ranks are by average task accuracy, see `clbench.scoring.ranks`. Rows are in the order of the means: a rank is good,
-    too, where seeds differ so much that nothing can beat them.
+    Ranks are by average task accuracy, see `clbench.scoring.ranks`. Rows are in the order of the means: where seeds
+    differ so much that nothing can beat an entry, its rank is better than its mean.
     """
-    boards: dict[tuple[str, str, str], list[Entry]] = {}
+    boards = defaultdict[Board, list[Entry]](list)
     for entry in entries:
-        boards.setdefault(board_of(entry), []).append(entry)
+        boards[board_of(entry)].append(entry)
     streams, protocols = list(STREAMS), list(PROTOCOLS)
     order = sorted(
         boards,
         key=lambda board: (streams.index(board[0]), -protocols.index(board[1]), board[2] == "tuned"),
     )
-    return [row for board in order for row in _ranked(boards[board])]
+    return [row for board in order for row in _rank_board(board, boards[board])]
 
 
-def _ranked(entries: Sequence[Entry]) -> list[Row]:
-    places = ranks({entry.name: entry.by_seed[SCORES[0]] for entry in entries})
-    rows = [Row(places[entry.name], entry) for entry in entries]
-    return sorted(rows, key=lambda row: (-row.score("average_task_accuracy").mean, row.rank, row.entry.name))
+def board_of(entry: Entry) -> Board:
+    """Return the board that a submission is ranked on."""
+    config = entry.submission.run.config
+    return config.stream.id, config.protocol, "tuned" if entry.submission.tuned else "untuned"
+
+
+def _rank_board(board: Board, entries: Sequence[Entry]) -> list[Row]:
+    ranked = ranks({entry.name: entry.by_seed[SCORES[0]] for entry in entries})
+    rows = [Row(ranked[entry.name], entry, board) for entry in entries]
+    return sorted(rows, key=lambda row: (-row.score(SCORES[0]).mean, row.rank, row.entry.name))

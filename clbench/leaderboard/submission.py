@@ -1,79 +1,86 @@
-"""A submission as data: what its folder holds, and how that is read without trusting it."""
+"""A submission's folder: submission.json, tasks.csv and the agent's source, read without trusting them."""
 
-import csv
 import functools
-import io
 import json
 import math
-import os
+import re
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from clbench.errors import SubmissionError
-from clbench.leaderboard.texts import check_name
+from clbench.errors import DataError, SubmissionError
+from clbench.jsondata import from_json, to_json
 from clbench.records import TaskRecord
-from clbench.results import columns
-from clbench.scoring import SCORES, Score, finished, score, scores_by_seed
-from clbench.specs import plain
+from clbench.results import RunManifest
+from clbench.results.tables import read_csv, to_csv
+from clbench.scoring import Score, finished, score, scores_by_seed
 
-SUBMISSION_VERSION = 2
-"""Version of submission.json; readers of a later one read all earlier ones. In version 1 the ends of intervals are
-percentiles of a bootstrap, and cover too little; whatever the version, those that are shown are computed from records.
-"""
+SUBMISSION_VERSION = 3
+"""Version of submission.json; earlier ones are still read. Version 3 holds the run's manifest."""
 
+SUBMISSIONS = "submissions"
 DATA, TASKS = "submission.json", "tasks.csv"
 LIMITS = {DATA: 64 << 10, TASKS: 4 << 20}
 SOURCE_LIMIT = 256 << 10
-DEPTH = 8
-PARTS = ("mean", "low", "high")
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Time of a step relative to vanilla's, measured side by side, and in how many rounds."""
+
+    relative_to_vanilla: float
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A row of the leaderboard.
+    """A row of the leaderboard: the content of submission.json.
 
     Attributes:
         schema_version: of this format.
         name: of the folder.
-        agent: "reference", "class", "arguments", "file" and "sha256" of the source.
-        stream: spec of the stream, without where files lie.
-        protocol: its name.
-        seeds: root seeds.
-        scores: name -> "mean", "low", "high"; recomputed at every check.
-        cost: "relative_to_vanilla", time per step measured side by side, and "rounds", how often.
+        run: what was run; the file of `agent_source` is the one in the folder.
+        cost: None for a run recorded by hand.
         tuned: how hyperparameters were tuned on this stream; "" if they were not.
         licence: of the source, an SPDX identifier.
-        paper, code, contact: where to read on and whom to ask; may be "".
-        run: "command", "started", "versions", "hardware", "device", "threads", "git", "data".
+        paper, code, contact: web addresses and whom to ask; may be "".
+        scores: means that versions 1 and 2 state, by name; all that is shown is computed from the records.
     """
 
     schema_version: int
     name: str
-    agent: Mapping[str, Any]
-    stream: Mapping[str, Any]
-    protocol: str
-    seeds: Sequence[int]
-    scores: Mapping[str, Mapping[str, float]]
-    cost: Mapping[str, float]
+    run: RunManifest
+    cost: Cost | None
     tuned: str
     licence: str
     paper: str
     code: str
     contact: str
-    run: Mapping[str, Any]
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def agent(self) -> str:
+        """The agent's name."""
+        return self.run.config.agent.name
+
+    @property
+    def file(self) -> str:
+        """The name of the agent's source file."""
+        return self.run.agent_source.file or ""
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether the run can be repeated: not if it was recorded by hand."""
+        return self.run.recorded == "evaluate"
 
     def to_json(self) -> str:
         """Return the content of submission.json."""
-        return json.dumps(plain(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-KINDS: Mapping[str, type] = {
-    "schema_version": int, "name": str, "agent": dict, "stream": dict, "protocol": str, "seeds": list, "scores": dict,
-    "cost": dict, "tuned": str, "licence": str, "paper": str, "code": str, "contact": str, "run": dict,
-}  # fmt: skip
+        data = {name: value for name, value in to_json(self).items() if name != "scores"}
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -91,188 +98,148 @@ class Entry:
 
     @functools.cached_property
     def scores(self) -> Score:
-        """What the records give, whatever the submission says; ranks and tables are made of it.
+        """The scores computed from the records; ranks and tables are made of them.
 
         Raises:
             SubmissionError: no seed has all tasks.
         """
-        data = self.submission
-        found = score(data.agent["reference"], self.records, data.stream["num_tasks"])
-        if found is None:
+        computed = score(self.submission.agent, self.records, self.submission.run.config.stream.num_tasks)
+        if computed is None:
             raise SubmissionError(f"{TASKS}: no seed has all tasks")
-        return found
+        return computed
 
     @functools.cached_property
     def by_seed(self) -> dict[str, dict[int, float]]:
-        """Each score by seed, as the records give it."""
-        data = self.submission
-        return scores_by_seed(finished(data.agent["reference"], self.records, data.stream["num_tasks"]))
+        """Each score by seed, computed from the records."""
+        num_tasks = self.submission.run.config.stream.num_tasks
+        return scores_by_seed(finished(self.submission.agent, self.records, num_tasks))
 
 
 def read_entry(folder: Path) -> Entry:
-    """Return what a submission's folder holds; its form is checked, what it says is not.
+    """Return what a submission's folder holds; its form is checked, its claims are not.
 
     Raises:
-        SubmissionError: a file is missing, too much, too large, a link, or not in the form that it must have.
+        SubmissionError: a file is missing, unexpected, too large, a link or malformed.
     """
     check_name(folder.name)
-    names = _files(folder)
-    for name in (DATA, TASKS):
-        if name not in names:
-            raise SubmissionError(f"{name} is missing")
-    submission = _submission(_read(folder / DATA))
+    names = _list_files(folder)
+    if not {DATA, TASKS} <= set(names):
+        raise SubmissionError(f"{DATA} or {TASKS} is missing")
+    submission = _parse(_read(folder / DATA))
     if submission.name != folder.name:
-        raise SubmissionError(f"{DATA} says the name {ascii(submission.name)[:60]}, the folder another")
-    file = submission.agent.get("file")
-    if not isinstance(file, str) or set(names) != {DATA, TASKS, file}:
+        raise SubmissionError(f"{DATA} has the name {ascii(submission.name)[:60]}, the folder another")
+    if set(names) != {DATA, TASKS, submission.file}:
         raise SubmissionError(
             f"the folder must hold {DATA}, {TASKS} and the source that it names, nothing else"
         )
-    return Entry(submission, tuple(read_records(_read(folder / TASKS))), _read(folder / file))
+    return Entry(submission, _read_tasks(folder / TASKS), _read(folder / submission.file))
 
 
-def _files(folder: Path) -> list[str]:
-    """Return the names in a folder, all plain files of bearable size."""
+def check_name(name: str) -> str:
+    """Return a submission's name if it consists of lower-case ASCII letters, digits and hyphens.
+
+    Raises:
+        SubmissionError: it does not, or is too long.
+    """
+    if not NAME.fullmatch(name):
+        raise SubmissionError(
+            f"name {ascii(name)[:60]}: use 1 to 48 of a-z, 0-9 and '-', with a letter or digit at both ends"
+        )
+    return name
+
+
+def _list_files(folder: Path) -> list[str]:
+    """Return the names of at most three plain files, none too large."""
     if folder.is_symlink() or not folder.is_dir():
-        raise SubmissionError("this is no folder (links are not followed)")
-    names = []
-    with os.scandir(folder) as listing:
-        for item in listing:
-            names.append(item.name)
-            if len(names) > 3:
-                raise SubmissionError(
-                    f"the folder must hold {DATA}, {TASKS} and one source file, nothing else"
-                )
-            facts = item.stat(follow_symlinks=False)
-            if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
-                raise SubmissionError(
-                    f"{ascii(item.name)[:60]} is no plain file: links and folders are refused"
-                )
-            limit = LIMITS.get(item.name, SOURCE_LIMIT)
-            if facts.st_size > limit:
-                raise SubmissionError(
-                    f"{ascii(item.name)[:60]} has {facts.st_size:,} bytes: at most {limit:,}"
-                )
-    return names
+        raise SubmissionError("it is not a folder (links are not followed)")
+    files = [path for path, _ in zip(folder.iterdir(), range(4), strict=False)]
+    if len(files) > 3:
+        raise SubmissionError(f"the folder must hold {DATA}, {TASKS} and one source file, nothing else")
+    for path in files:
+        shown, facts = ascii(path.name)[:60], path.lstat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+            raise SubmissionError(f"{shown} is not a plain file: links and folders are refused")
+        limit = LIMITS.get(path.name, SOURCE_LIMIT)
+        if facts.st_size > limit:
+            raise SubmissionError(f"{shown} has {facts.st_size:,} bytes: at most {limit:,} are allowed")
+    return [path.name for path in files]
 
 
 def _read(path: Path) -> str:
-    limit = LIMITS.get(path.name, SOURCE_LIMIT)
     try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)[:limit].decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SubmissionError(f"{path.name} cannot be read as UTF-8: {error}") from error
 
 
-def parse(text: str) -> Any:
-    """Return JSON data; duplicate keys, NaN, infinities, deep nesting and endless numbers are refused."""
+def _parse(text: str) -> Submission:
+    """Return submission.json; duplicate keys, NaN, infinities and unknown fields are refused."""
     try:
         data = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_float=_finite
+            text, object_pairs_hook=_unique, parse_constant=_number, parse_float=_number, parse_int=_number
         )
-        _check_depth(data, DEPTH)
-    except SubmissionError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise SubmissionError(f"{DATA} is no JSON: {str(error)[:100]}") from error
+        if not isinstance(data, dict):
+            raise ValueError("it must be an object")
+        version = data["schema_version"]
+        if type(version) is int and version > SUBMISSION_VERSION:
+            raise ValueError(
+                f"schema_version {version}, this clbench knows {SUBMISSION_VERSION}: upgrade clbench"
+            )
+        submission: Submission = from_json(
+            Submission, data if version == SUBMISSION_VERSION else _upgrade(data), exact=True
+        )
+    except RecursionError as error:
+        raise SubmissionError(f"{DATA} is nested too deeply") from error
+    except KeyError as error:
+        raise SubmissionError(f"{DATA} lacks {error}") from error
+    except (TypeError, ValueError) as error:
+        kind = "not JSON: " if isinstance(error, json.JSONDecodeError) else ""
+        raise SubmissionError(f"{DATA}: {kind}{str(error)[:200]}") from error
+    return submission
+
+
+def _upgrade(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of version 3 for those of version 1 or 2."""
+    agent, run = data["agent"], data["run"]
+    config = {
+        "agent": {"name": agent["reference"], "arguments": agent["arguments"]},
+        **{name: data[name] for name in ("stream", "protocol", "seeds")},
+        **{name: run[name] for name in ("device", "threads")},
+    }
+    manifest = {
+        "status": "complete",
+        "config": config,
+        "agent_source": {name: agent[name] for name in ("class", "file", "sha256")},
+        **{name: run[name] for name in ("command", "started", "versions", "hardware", "git", "data")},
+    }
+    names = ("schema_version", "name", "cost", "tuned", "licence", "paper", "code", "contact")
+    scores = {name: score["mean"] for name, score in data["scores"].items()}
+    return {**{name: data[name] for name in names}, "run": manifest, "scores": scores}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        raise ValueError("a key occurs twice in one object")
     return data
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise SubmissionError(f"{DATA} says something twice")
-    return found
+def _number(text: str) -> int | float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text[:20]} is not finite")
+    return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
-def _no_constants(name: str) -> Any:
-    raise SubmissionError(f"{DATA} holds {name}: numbers must be finite")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise SubmissionError(f"{DATA} holds a number that is not finite")
-    return value
-
-
-def _check_depth(data: Any, left: int) -> None:
-    if left == 0:
-        raise SubmissionError(f"{DATA} is nested too deeply")
-    for item in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
-        _check_depth(item, left - 1)
-
-
-def _submission(text: str) -> Submission:
-    data = parse(text)
-    if not isinstance(data, dict):
-        raise SubmissionError(f"{DATA} must be an object")
-    version = data.get("schema_version")
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise SubmissionError(f"{DATA} has no schema_version")
-    if version > SUBMISSION_VERSION:
-        raise SubmissionError(f"schema_version {version} is later than {SUBMISSION_VERSION}: upgrade clbench")
-    known = [item.name for item in fields(Submission)]
-    for name in known:
-        if name not in data:
-            raise SubmissionError(f"{DATA} lacks '{name}'")
-        if type(data[name]) is not KINDS[name]:
-            raise SubmissionError(f"{DATA}: '{name}' must be a {KINDS[name].__name__}")
-    for name in data:
-        if name not in known:
-            raise SubmissionError(f"{DATA} has {ascii(name)[:60]}, which is nothing that it can have")
-    return Submission(**data)
-
-
-def read_records(text: str) -> list[TaskRecord]:
-    """Return the records in tasks.csv, every cell checked.
-
-    Raises:
-        SubmissionError: a header, row or cell is not what it must be; says which line.
-    """
-    rows = csv.reader(io.StringIO(text), strict=True)
-    header, records = columns(TaskRecord), []
+def _read_tasks(path: Path) -> tuple[TaskRecord, ...]:
+    """Return the records; a table that is not to the letter what clbench writes for them is refused."""
+    lines = _read(path).split("\n")
     try:
-        if next(rows, None) != header:
-            raise SubmissionError(f"{TASKS} must begin with {','.join(header)}")
-        for row in rows:
-            where = f"{TASKS}, line {rows.line_num}"
-            if len(row) != len(header):
-                raise SubmissionError(f"{where}: {len(row)} cells instead of {len(header)}")
-            records.append(_record(dict(zip(header, row, strict=True)), where))
-    except csv.Error as error:
-        raise SubmissionError(f"{TASKS} is no table: {error}") from error
-    return records
-
-
-def _record(row: Mapping[str, str], where: str) -> TaskRecord:
-    values: dict[str, Any] = {"agent": row["agent"]}
-    for name in ("seed", "task", "steps"):
-        if not (row[name].isascii() and row[name].isdigit() and len(row[name]) < 12):
-            raise SubmissionError(f"{where}: {name} {ascii(row[name])[:40]} is no whole number")
-        values[name] = int(row[name])
-    for name, most in (
-        ("accuracy", 1.0),
-        ("final_epoch_accuracy", 1.0),
-        ("loss", math.inf),
-        ("seconds", math.inf),
-    ):
-        cell = row[name]
-        if name == "loss" and cell == "":
-            values[name] = math.nan
-            continue
-        try:
-            value = float(cell) if cell.isascii() and len(cell) < 40 and cell.strip() == cell else math.nan
-        except ValueError:
-            value = math.nan
-        if not (0 <= value <= most and math.isfinite(value)):
-            upper = "1" if most == 1 else "any finite number"
-            raise SubmissionError(f"{where}: {name} {ascii(cell)[:40]} is no number from 0 to {upper}")
-        values[name] = value
-    return TaskRecord(**values)
-
-
-def scores_as_data(score: Score) -> dict[str, dict[str, float]]:
-    """Return a score's estimates as they stand in submission.json."""
-    return {name: {part: getattr(getattr(score, name), part) for part in PARTS} for name in SCORES}
+        records = read_csv(path, TaskRecord)
+    except DataError as error:
+        raise SubmissionError(str(error)) from error
+    for number, (line, due) in enumerate(zip_longest(lines, to_csv(records, TaskRecord).split("\n")), 1):
+        if line != due:
+            raise SubmissionError(
+                f"{TASKS}, line {number} is {ascii(line)[:99]}, clbench writes {ascii(due)[:99]}"
+            )
+    return tuple(records)

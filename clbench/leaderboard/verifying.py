@@ -1,4 +1,4 @@
-"""Repeating a part of a submission, in a process of its own."""
+"""Running a part of a submission again, in a separate process."""
 
 import contextlib
 import hashlib
@@ -6,35 +6,35 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
+from clbench.checks import check_count
+from clbench.engine.events import Failed
+from clbench.engine.job import Job
+from clbench.engine.pool import make_pool
 from clbench.envs.vector import check_device
 from clbench.errors import DeviceError, SubmissionError, did_you_mean
-from clbench.evaluation.jobs import Job
-from clbench.evaluation.pool import make_pool
-from clbench.leaderboard.checking import SUBMISSIONS, check_entry
-from clbench.leaderboard.submission import Entry, read_entry
-from clbench.leaderboard.texts import check_name
+from clbench.leaderboard.checking import check_entry
+from clbench.leaderboard.submission import SUBMISSIONS, Entry, check_name, read_entry
 from clbench.loading import bundled_file
+from clbench.records import TaskRecord
 from clbench.registration import lookup
-from clbench.specs import AgentEntry, StreamSpec, check_count
+from clbench.specs import StreamSpec
 
 EARLIER = "clbench_earlier_agents"
 CLOSE = 0.01
-"""How far a repeated accuracy may be from the recorded one: other machines and versions round otherwise."""
+"""How far a repeated accuracy may be from the recorded one: other machines and versions round differently."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a repetition gave.
+    """The result of a repetition.
 
     Attributes:
-        seed: which stream.
+        seed: of the stream.
         recorded: accuracies of the first tasks in the submission.
-        repeated: those found now.
+        repeated: the same when run again.
     """
 
     seed: int
@@ -57,61 +57,68 @@ class Verdict:
 def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str | None = None) -> Verdict:
     """Run the first tasks of one seed of a submission again. This runs the submission's code.
 
-    A learner that comes with clbench is taken from there if its file is the submitted one; else the submitted file
-    is run, with what it imports of clbench as that is now.
+    A bundled learner is taken from clbench if its file is the submitted one; otherwise the submitted file is run, with
+    the current version of whatever it imports from clbench.
+
+    Args:
+        folder: of the leaderboard.
+        name: of the submission.
+        seed: one of the submission's.
+        tasks: how many from the first.
+        data_dir: folder with the images.
+
+    Returns:
+        The recorded and the repeated accuracies.
 
     Raises:
-        SubmissionError: there is no such submission, seed or task, it does not pass its check, or its code fails.
+        SubmissionError: there is no such submission, seed or task, it does not pass its check, it was recorded by hand,
+            or its code fails.
     """
-    place = folder / SUBMISSIONS / check_name(name)
-    if not place.is_dir():
-        there = sorted(path.name for path in place.parent.glob("[!.]*"))
-        raise SubmissionError(f"no submission '{name}' in '{place.parent}'.{did_you_mean(name, there)}")
+    path = folder / SUBMISSIONS / check_name(name)
+    if not path.is_dir():
+        names = sorted(other.name for other in path.parent.glob("[!.]*"))
+        raise SubmissionError(f"no submission '{name}' in '{path.parent}'.{did_you_mean(name, names)}")
     try:
-        entry = read_entry(place)
+        entry = read_entry(path)
         check_entry(entry)
     except SubmissionError as error:
         raise SubmissionError(f"{name}: {error}") from error
-    data = entry.submission
-    if seed not in data.seeds:
-        raise SubmissionError(f"'{name}' has no seed {seed}: it has 0 to {len(data.seeds) - 1}")
-    spec = StreamSpec(**{**data.stream, "data_dir": data_dir})
-    if check_count("tasks", tasks) > spec.num_tasks:
-        raise SubmissionError(f"'{name}' has {spec.num_tasks} tasks, not {tasks}")
+    data, config = entry.submission, entry.submission.run.config
+    if not data.verifiable:
+        raise SubmissionError(f"'{name}' was recorded by hand: there is nothing that clbench can run again")
+    if seed not in config.seeds:
+        raise SubmissionError(f"'{name}' has no seed {seed}: it has 0 to {len(config.seeds) - 1}")
+    stream = replace(config.stream, data_dir=data_dir)
+    if check_count("tasks", tasks) > stream.num_tasks:
+        raise SubmissionError(f"'{name}' has {stream.num_tasks} tasks, not {tasks}")
     with tempfile.TemporaryDirectory(prefix="clbench-verify-", ignore_cleanup_errors=True) as scratch:
-        repeated = _repeat(entry, spec, seed, tasks, Path(scratch))
+        repeated = _repeat(entry, stream, seed, tasks, Path(scratch))
     recorded = [record.accuracy for record in entry.records if record.seed == seed][:tasks]
     return Verdict(seed, tuple(recorded), tuple(repeated))
 
 
-def _repeat(entry: Entry, spec: StreamSpec, seed: int, tasks: int, scratch: Path) -> list[float]:
-    data = entry.submission
-    lookup(spec.id).load().shared_data(spec, torch.device("cpu")).save(scratch)
+def _repeat(entry: Entry, stream: StreamSpec, seed: int, tasks: int, scratch: Path) -> list[float]:
+    config = entry.submission.run.config
+    lookup(stream.id).load().shared_data(stream).save(scratch)
     job = Job(
-        agent=AgentEntry(_reference(entry, scratch), data.agent["arguments"]),
-        vectorized=None,
-        seeds=(seed,),
-        stream=spec,
-        device=_device(data.run["device"]),
-        threads=data.run["threads"],
+        config=replace(config, stream=stream, seeds=(seed,), device=_device(config.device), indicators=()),
+        reference=_reference(entry, scratch),
         data=str(scratch),
     )
-    found: list[float] = []
+    accuracies: list[float] = []
     with _on_path(scratch), contextlib.closing(make_pool([{0: job}], workers=1)) as pool:
-        for _, message in pool.messages():
-            if message["kind"] == "failed":
-                raise SubmissionError(
-                    f"'{entry.name}' cannot be repeated: {' '.join(message['error'].split())}"
-                )
-            if message["kind"] == "task":
-                found.append(float(message["accuracy"]))
-                if len(found) == tasks:
-                    return found
-    raise SubmissionError(f"'{entry.name}' cannot be repeated: it ended after {len(found)} tasks")
+        for _, event in pool.events():
+            if isinstance(event, Failed):
+                raise SubmissionError(f"'{entry.name}' cannot be repeated: {' '.join(event.error.split())}")
+            if isinstance(event, TaskRecord):
+                accuracies.append(event.accuracy)
+                if len(accuracies) == tasks:
+                    return accuracies
+    raise SubmissionError(f"'{entry.name}' cannot be repeated: it ended after {len(accuracies)} tasks")
 
 
 def _device(name: str) -> str:
-    """Return the device that a run was made on if this machine has one like it, else the CPU."""
+    """Return the kind of device that a run was made on if this machine has one, else the CPU."""
     try:
         return str(check_device(name.partition(":")[0]))
     except DeviceError:
@@ -119,27 +126,27 @@ def _device(name: str) -> str:
 
 
 def _reference(entry: Entry, scratch: Path) -> str:
-    """Return what a worker loads the submitted agent by; nothing of it is loaded here.
+    """Return the reference by which a worker loads the submitted agent; nothing of it is loaded here.
 
-    The name of a learner that comes with clbench if that is the same source; of an earlier source of one, a copy among
-    the files that it imports; else a copy of the source.
+    The name of a bundled learner if its source is the submitted one; for another version of a bundled learner, a copy
+    among the files that it imports; otherwise a copy of the source.
     """
-    agent = entry.submission.agent
-    path, name = bundled_file(agent["reference"]), agent["class"].rpartition(":")[2]
-    if path is None:
-        own = scratch / agent["file"]
-        own.write_bytes(entry.source.encode())
-        return f"{own}:{name}"
-    if hashlib.sha256(path.read_bytes()).hexdigest() == agent["sha256"]:
-        return str(agent["reference"])
-    shutil.copytree(path.parent, scratch / EARLIER, ignore=shutil.ignore_patterns("__pycache__"))
-    (scratch / EARLIER / path.name).write_bytes(entry.source.encode())
-    return f"{EARLIER}.{path.stem}:{name}"
+    data, source = entry.submission, entry.submission.run.agent_source
+    bundled, name = bundled_file(data.agent), source.class_.rpartition(":")[2]
+    if bundled is None:
+        copy = scratch / data.file
+        copy.write_bytes(entry.source.encode())
+        return f"{copy}:{name}"
+    if hashlib.sha256(bundled.read_bytes()).hexdigest() == source.sha256:
+        return data.agent
+    shutil.copytree(bundled.parent, scratch / EARLIER, ignore=shutil.ignore_patterns("__pycache__"))
+    (scratch / EARLIER / bundled.name).write_bytes(entry.source.encode())
+    return f"{EARLIER}.{bundled.stem}:{name}"
 
 
 @contextlib.contextmanager
 def _on_path(folder: Path) -> Iterator[None]:
-    """Let workers, which look for modules where this process does, look in `folder`, too."""
+    """Let workers, which search this process's module path, find modules in `folder`."""
     sys.path.append(str(folder))
     try:
         yield

@@ -1,27 +1,33 @@
-"""Indicators over tasks: beside accuracy, step-size trajectories, effective steps against their bounds."""
+"""Indicators over tasks: next to accuracy, step-size trajectories, effective step sizes against their bounds."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clbench.indicators import WHOLE
 from clbench.plotting.curves import draw
-from clbench.plotting.style import legend, look, new_figure, tidy
+from clbench.plotting.style import hide_from, legend, look, new_figure, tidy
 from clbench.records import IndicatorRecord, TaskRecord
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Line = tuple[np.ndarray, np.ndarray]
+"""Times and values."""
+Lines = dict[tuple[str, str, str], Line]
+"""By agent, layer and indicator: times in tasks, and medians over the seeds that have a value, else NaN."""
+
 EFFECTIVE: tuple[str, dict[str, Any]] = ("effective step size", {"color": "#0072B2", "linewidth": 1.8})
 BOUNDS: dict[str, tuple[str, dict[str, Any]]] = {
     "combined_bound": ("combined bound", {"color": "#000000", "linewidth": 1.6}),
     "noise_bound": ("noise bound", {"color": "#009E73", "linestyle": "--", "linewidth": 1.2}),
     "volatility_bound": ("volatility bound", {"color": "#CC79A7", "linestyle": "-.", "linewidth": 1.2}),
 }
-DEAD, GREY = "dead", "dead: no gradient"
+DEAD, DEAD_LABEL = "dead", "dead: no gradient"
 CROSS: dict[str, Any] = {
     "marker": "x",
     "markersize": 6,
@@ -29,8 +35,8 @@ CROSS: dict[str, Any] = {
     "linestyle": "none",
     "zorder": 5,
 }
-# Those of the other two figures, which are recorded along a task.
-ELSEWHERE = {"step_size", "volatility", *BOUNDS}
+DOT: dict[str, Any] = {"marker": ".", "markersize": 3, "linestyle": "none"}
+IN_OTHER_FIGURES = {"step_size", "volatility", *BOUNDS}  # which are recorded along a task
 COLUMNS = 4
 
 
@@ -40,9 +46,9 @@ def indicator_figures(
     agents: Sequence[str],
     title: str,
 ) -> dict[str, "Figure"]:
-    """Return figures by name, those that there are records for.
+    """Return the figures that there are records for, by name.
 
-    "indicators": the whole network at each task's end, beside task accuracy; "step_sizes": trajectories
+    "indicators": the whole network at each task's end, next to task accuracy; "step_sizes": trajectories
     of each layer; "bounds": effective step sizes against the three bounds, layer by layer.
 
     Args:
@@ -51,108 +57,79 @@ def indicator_figures(
         agents: names, in the order of the legend.
         title: what was run.
     """
+    import pandas as pd
+
     figures = {}
-    steps = {record.task: record.steps for record in records}
-    if any(record.indicator not in ELSEWHERE and record.layer == WHOLE for record in indicators):
-        figures["indicators"] = _over_tasks(indicators, records, agents, title)
-    tracked = [
-        agent
-        for agent in agents
-        if any(
-            one.agent == agent and one.indicator == "step_size" and one.task in steps for one in indicators
-        )
-    ]
-    if tracked:
-        lines = _trajectories(indicators, steps)
-        figures["step_sizes"] = _step_sizes(lines, tracked, title)
-        figures["bounds"] = _bounds(lines, tracked, title)
+    measured, tasks = (
+        pd.DataFrame(list(rows), columns=[field.name for field in fields(kind)])
+        for rows, kind in ((indicators, IndicatorRecord), (records, TaskRecord))
+    )
+    at_end = measured[(measured.layer == WHOLE) & ~measured.indicator.isin(IN_OTHER_FIGURES)]
+    if len(at_end):
+        figures["indicators"] = _over_tasks(at_end, tasks, agents, title)
+    lines = _trajectories(measured, dict(zip(tasks.task, tasks.steps, strict=True)))
+    scheduled = [agent for agent in agents if _layers(lines, agent)]
+    if scheduled:
+        figures["step_sizes"] = _step_sizes(lines, scheduled, title)
+        figures["bounds"] = _bounds(lines, scheduled, title)
     return figures
 
 
-def _over_tasks(
-    indicators: Sequence[IndicatorRecord],
-    records: Sequence[TaskRecord],
-    agents: Sequence[str],
-    title: str,
-) -> "Figure":
-    panels: dict[str, dict[str, dict[int, list[float]]]] = {"task accuracy": {}}
-    for record in records:
-        own = panels["task accuracy"].setdefault(record.agent, {})
-        own.setdefault(record.task, []).append(record.accuracy)
-    last: dict[tuple[str, int, int, str], tuple[int, float]] = {}
-    for one in indicators:
-        if one.layer == WHOLE and one.indicator not in ELSEWHERE:
-            key = (one.agent, one.seed, one.task, one.indicator)
-            if key not in last or one.step >= last[key][0]:
-                last[key] = (one.step, one.value)
-    for (agent, _, task, indicator), (_, value) in last.items():
-        panels.setdefault(indicator, {}).setdefault(agent, {}).setdefault(task, []).append(value)
-    rows = -(-len(panels) // COLUMNS)
-    figure = new_figure(3.1 * COLUMNS, 0.5 + 2.1 * rows, f"{title} · at each task's end")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
-    for axes, (name, of_agents) in zip(grid, panels.items(), strict=False):
+def _over_tasks(at_end: "pd.DataFrame", tasks: "pd.DataFrame", agents: Sequence[str], title: str) -> "Figure":
+    last = at_end.sort_values("step", kind="stable").groupby(["agent", "seed", "task", "indicator"]).tail(1)
+    panels = {"task accuracy": tasks.assign(value=tasks.accuracy)}
+    panels |= {name: last[last.indicator == name] for name in at_end.indicator.unique()}
+    figure = new_figure(
+        3.1 * COLUMNS, 0.5 + 2.1 * -(-len(panels) // COLUMNS), f"{title} · at each task's end"
+    )
+    grid = figure.subplots(-(-len(panels) // COLUMNS), COLUMNS, squeeze=False).flatten()
+    for axes, (name, panel) in zip(grid, panels.items(), strict=False):
         for index, agent in enumerate(agents):
-            draw(axes, of_agents.get(agent, {}), index, agent)
-            _cross_out(axes, of_agents.get(agent, {}), panels["task accuracy"].get(agent, {}), index)
+            by_task = panel[panel.agent == agent].groupby("task").value.agg(list).to_dict()
+            draw(axes, by_task, index, agent)
+            if by_task and max(by_task) < tasks[tasks.agent == agent].task.max():
+                end = max(by_task)
+                mark = {"color": look(index)["color"], "label": "not defined from there on", **CROSS}
+                axes.plot([end + 1], [np.mean(by_task[end])], **mark)
         axes.set_title(name.replace("_", " "), fontsize=9, loc="left")
         axes.tick_params(labelsize=8)
         tidy(axes)
-        if name == "task accuracy":
-            axes.set_ylim(0, 1.02)
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
+    grid[0].set_ylim(0, 1.02)
+    hide_from(grid, len(panels))
     for axes in grid[max(0, len(panels) - COLUMNS) : len(panels)]:
         axes.set_xlabel("task", fontsize=8)
     legend(figure)
     return figure
 
 
-def _cross_out(
-    axes: "Axes", values: dict[int, list[float]], tasks: dict[int, list[float]], index: int
-) -> None:
-    """Mark the end of a line that ends before its agent's last task: from there on nothing is defined."""
-    if values and max(values) < max(tasks, default=0):
-        end = max(values)
-        colour = look(index)["color"]
-        axes.plot([end + 1], [np.mean(values[end])], color=colour, label="not defined from there on", **CROSS)
+def _trajectories(measured: "pd.DataFrame", steps: Mapping[int, int]) -> Lines:
+    """Return lines, and as the indicator `DEAD` the share of seeds in which the layer is dead.
 
-
-Lines = dict[tuple[str, str, str], Line]
-
-
-def _trajectories(indicators: Sequence[IndicatorRecord], steps: dict[int, int]) -> Lines:
-    """Return by agent, layer and indicator: times in tasks, and medians over the seeds that have a value, else NaN.
-
-    The indicator `DEAD` is the share of seeds in which the layer is dead.
+    Args:
+        measured: all records.
+        steps: of each finished task.
     """
-    found: dict[tuple[str, str, str], dict[float, list[float]]] = {}
-    for one in indicators:
-        if one.task in steps:
-            time = one.task + one.step / steps[one.task]
-            found.setdefault((one.agent, one.layer, one.indicator), {}).setdefault(time, []).append(one.value)
-    lines = {
-        key: (np.array(sorted(values)), np.array([_median(values[time]) for time in sorted(values)]))
-        for key, values in found.items()
-    }
-    for (agent, layer, indicator), values in found.items():
+    measured = measured[measured.task.isin(steps)]
+    measured = measured.assign(time=measured.task + measured.step / measured.task.map(steps))
+    lines: Lines = {}
+    for key, rows in measured.groupby(["agent", "layer", "indicator"], sort=False):
+        agent, layer, indicator = map(str, key)
+        medians = rows.groupby("time").value.median()
+        lines[agent, layer, indicator] = medians.index.to_numpy(), medians.to_numpy()
         if indicator == "combined_bound":
-            pairs = [(time, bound) for time, own in values.items() for bound in own]
-            lines[agent, layer, DEAD] = dead_shares(*zip(*pairs, strict=True))
+            lines[agent, layer, DEAD] = dead_shares(rows.time.to_numpy(), rows.value.to_numpy())
     return lines
 
 
-def _median(values: Sequence[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.median(known)) if known else float("nan")
+def _layers(lines: Lines, agent: str) -> list[str]:
+    return [layer for name, layer, indicator in lines if name == agent and indicator == "step_size"]
 
 
 def _step_sizes(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
     figure = new_figure(8.5, 0.6 + 2.6 * len(agents), f"{title} · step sizes, median over seeds")
     for axes, agent in zip(figure.subplots(len(agents), 1, squeeze=False).flatten(), agents, strict=True):
-        layers = [layer for name, layer, indicator in lines if name == agent and indicator == "step_size"]
-        for index, layer in enumerate(layers):
-            times, values = lines[agent, layer, "step_size"]
-            axes.plot(times, values, label=layer, linewidth=1.6, **look(index))
+        for index, layer in enumerate(_layers(lines, agent)):
+            axes.plot(*lines[agent, layer, "step_size"], label=layer, linewidth=1.6, **look(index))
         axes.set_title(agent, fontsize=9, loc="left")
         axes.set(ylabel="step size", yscale="log")
         tidy(axes)
@@ -162,29 +139,19 @@ def _step_sizes(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
 
 
 def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
-    layers = {
-        agent: [layer for name, layer, indicator in lines if name == agent and indicator == "step_size"]
-        for agent in agents
-    }
-    columns = max(map(len, layers.values()))
-    figure = new_figure(
-        max(6.0, 3.6 * columns),
-        0.9 + 2.6 * len(agents),
-        f"{title} · effective step size and its bounds, median over seeds",
-    )
+    columns = max(len(_layers(lines, agent)) for agent in agents)
+    title = f"{title} · effective step size and its bounds, median over seeds"
+    figure = new_figure(max(6.0, 3.6 * columns), 0.9 + 2.6 * len(agents), title)
     grid = figure.subplots(len(agents), columns, squeeze=False)
     for row, agent in zip(grid, agents, strict=True):
-        for axes in row[len(layers[agent]) :]:
-            axes.set_axis_off()
-        for axes, layer in zip(row, layers[agent], strict=False):
-            decided = lines[agent, layer, "step_size"][0]
+        hide_from(row, len(_layers(lines, agent)))
+        for axes, layer in zip(row, _layers(lines, agent), strict=False):
+            keys = {name: (agent, layer, name) for name in (*BOUNDS, DEAD)}
+            panel = {name: lines[key] for name, key in keys.items() if key in lines}
             times, values = lines[agent, layer, "effective_step_size"]
-            own = {
-                name: lines[agent, layer, name] for name in (*BOUNDS, DEAD) if (agent, layer, name) in lines
-            }
-            own["effective_step_size"] = times[np.isin(times, decided)], values[np.isin(times, decided)]
+            decided = np.isin(times, lines[agent, layer, "step_size"][0])
+            against_bounds(axes, {**panel, "effective_step_size": (times[decided], values[decided])})
             axes.set_title(f"{agent} · {layer}", fontsize=9, loc="left")
-            against_bounds(axes, own)
             tidy(axes)
     for axes in grid[-1]:
         axes.set_xlabel("tasks done", fontsize=9)
@@ -195,12 +162,12 @@ def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
 def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
     """Draw a layer's effective step size and its bounds over time, logarithmically, and where it is dead.
 
-    A bound that is 0 or `inf` is no level, and left out: nothing may move there, or nothing bounds. Where it is NaN
-    the layer is dead, which is grey, the darker the more seeds it is dead in. A line that ends for good has a cross.
+    A bound of 0 (nothing may move) or `inf` (nothing bounds) has no level and is left out. Where it is NaN the layer is
+    dead, which is grey, the darker the more seeds it is dead in. A line that ends for good has a cross.
 
     Args:
-        axes: to draw on.
-        lines: times and values of "effective_step_size" and `BOUNDS`, and of `DEAD`, those that there are.
+        axes: where to draw.
+        lines: times and values of "effective_step_size", `BOUNDS` and `DEAD`, as far as known.
     """
     shown = []
     for name, (label, style) in {"effective_step_size": EFFECTIVE, **BOUNDS}.items():
@@ -209,18 +176,16 @@ def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
         times, values = lines[name]
         levels = np.where((values > 0) & np.isfinite(values), values, np.nan)
         axes.plot(times, levels, label=label, **style)
-        if name != "volatility_bound":
-            shown.append(levels[np.isfinite(levels)])
         drawable = np.isfinite(levels)
+        if name != "volatility_bound":
+            shown.append(levels[drawable])
         alone = drawable & ~np.append(drawable[1:], False) & ~np.append(False, drawable[:-1])
-        axes.plot(
-            times[alone], levels[alone], color=style["color"], marker=".", markersize=3, linestyle="none"
-        )
+        axes.plot(times[alone], levels[alone], color=style["color"], **DOT)
         if drawable.any() and np.isnan(values[-1]):
             end = np.flatnonzero(drawable)[-1]
             axes.plot(times[end], levels[end], color=style["color"], **CROSS)
     for start, end, share in _spans(*lines.get(DEAD, ((), ()))):
-        axes.axvspan(start, end, color=f"{0.97 - 0.15 * share:.2f}", linewidth=0, zorder=0, label=GREY)
+        axes.axvspan(start, end, color=f"{0.97 - 0.15 * share:.2f}", linewidth=0, zorder=0, label=DEAD_LABEL)
     axes.set_yscale("log")
     drawn = np.concatenate([np.array([]), *shown])
     if len(drawn):
@@ -228,16 +193,14 @@ def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
         axes.set_ylim(drawn.min() / 2, drawn.max() * 10)
 
 
-def dead_shares(times: Sequence[float], bounds: Sequence[float]) -> Line:
-    """Return the times of combined bounds in order, and the share of them that is NaN at each."""
-    found: dict[float, list[bool]] = {}
-    for time, bound in zip(times, bounds, strict=True):
-        found.setdefault(time, []).append(bool(np.isnan(bound)))
-    return np.array(sorted(found)), np.array([np.mean(found[time]) for time in sorted(found)])
+def dead_shares(times: Sequence[float] | np.ndarray, bounds: Sequence[float] | np.ndarray) -> Line:
+    """Return the sorted times of combined bounds, and the share of them that is NaN at each."""
+    unique, index = np.unique(np.asarray(times, dtype=float), return_inverse=True)
+    return unique, np.bincount(index, weights=np.isnan(bounds)) / np.bincount(index)
 
 
 def _spans(times: Sequence[float], shares: Sequence[float]) -> list[tuple[float, float, float]]:
-    """Return from when to when which share above 0 is dead, each time from the time before on."""
+    """Return start, end and share of the spans in which a share above 0 is dead; a span starts at the time before."""
     spans: list[tuple[float, float, float]] = []
     before = float(np.ceil(times[0]) - 1) if len(times) else 0.0
     for time, share in zip(times, shares, strict=True):

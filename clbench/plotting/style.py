@@ -1,27 +1,26 @@
-"""How all figures look."""
+"""What all figures have in common."""
 
 import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; yellow is left out as too pale for lines.
+# Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is left out as too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "--", "-.", ":")
 
 
 def look(index: int) -> dict[str, Any]:
     """Return colour and line style of line number `index`."""
-    return {
-        "color": COLOURS[index % len(COLOURS)],
-        "linestyle": STYLES[index // len(COLOURS) % len(STYLES)],
-    }
+    cycle, colour = divmod(index, len(COLOURS))
+    return {"color": COLOURS[colour], "linestyle": STYLES[cycle % len(STYLES)]}
 
 
 def new_figure(width: float, height: float, title: str) -> "Figure":
-    """Return an empty figure with a title at its left."""
+    """Return an empty figure with its title on the left."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
@@ -29,26 +28,30 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
     return figure
 
 
+def hide_from(axes: Iterable["Axes"], count: int) -> None:
+    """Hide all axes but the first `count`."""
+    for spare in list(axes)[count:]:
+        spare.set_axis_off()
+
+
 def legend(figure: "Figure", columns: int = 4) -> None:
     """Name every line once, below the axes."""
-    lines = {
-        label: handle
-        for axes in figure.axes
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
+    lines: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        lines |= dict(zip(labels, handles, strict=True))
     if lines:
-        figure.legend(
-            list(lines.values()),
-            list(lines),
-            loc="outside lower left",
-            ncols=columns,
-            frameon=False,
-            fontsize=9,
-        )
+        options: dict[str, Any] = {
+            "loc": "outside lower left",
+            "ncols": columns,
+            "frameon": False,
+            "fontsize": 9,
+        }
+        figure.legend(list(lines.values()), list(lines), **options)
 
 
 def tidy(axes: "Axes") -> None:
-    """Count tasks in whole numbers; leave out what is not needed."""
+    """Count tasks in whole numbers, and leave out unneeded lines."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -30,14 +30,14 @@ def plain_table(titles: Sequence[str], numbers: bool = False) -> "Table":
 
     Args:
         titles: of the columns.
-        numbers: whether all columns but the first are aligned at the right and never wrapped; else cells fold.
+        numbers: whether all columns but the first are aligned at the right and never wrapped.
     """
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for index, title in enumerate(titles):
-        if numbers:
-            table.add_column(title, justify="right" if index else "left", no_wrap=True)
+        if numbers and index:
+            table.add_column(title, justify="right", no_wrap=True)
         else:
             table.add_column(title, overflow="fold")
     return table

@@ -14,7 +14,7 @@ from clbench.scoring import Score
 from clbench.specs import PROTOCOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -39,8 +39,9 @@ BOUND_OF = {"noise-only": "noise", "volatility-only": "volatility"}
 def print_report(console: "Console", evaluation: Evaluation) -> None:
     """Print the table of scores, which agents lost the ability to learn, and where the results are."""
     if evaluation.scores:
+        seeds = {config.agent.name: len(config.seeds) for config in evaluation.configs}
         console.print()
-        console.print(score_table(evaluation))
+        console.print(score_table(evaluation.scores, seeds, evaluation.steps_per_second))
         console.print()
     for score in evaluation.scores:
         if text := loss(score):
@@ -89,15 +90,22 @@ def time_shares(evaluation: Evaluation) -> dict[str, list[tuple[str, float]]]:
     }
 
 
-def score_table(evaluation: Evaluation) -> "Table":
-    """Return the table of scores, best first."""
+def score_table(
+    scores: "Sequence[Score]", seeds: "Mapping[str, int]", steps_per_second: "Mapping[str, float]"
+) -> "Table":
+    """Return the table of scores.
+
+    Args:
+        scores: best first.
+        seeds: how many each agent was to have.
+        steps_per_second: of each agent.
+    """
     titles = (
         *("\nagent", "\nn", "average\ntask accuracy", "first\ntask", "last\n10 %", "slope\nper task"),
         "\nsteps/s",
     )
     table = plain_table(titles, numbers=True)
-    seeds = {run.config.agent.name: len(run.config.seeds) for run in evaluation.runs}
-    for score in evaluation.scores:
+    for score in scores:
         wanted = seeds[score.agent]
         table.add_row(
             score.agent + (f" ({score.seeds} of {wanted} seeds)" if score.seeds < wanted else ""),
@@ -106,7 +114,7 @@ def score_table(evaluation: Evaluation) -> "Table":
             f"{score.first_task.mean:.3f}",
             f"{score.last_tenth.mean:.3f}",
             f"{score.slope.mean:+.3f}",
-            f"{evaluation.steps_per_second[score.agent]:,.0f}",
+            f"{steps_per_second[score.agent]:,.0f}",
         )
     return table
 

@@ -34,6 +34,11 @@ def write_whole(path: Path, write: Callable[[Path], object], lasting: bool = Fal
         raise WriteError(f"cannot write '{path}': {error.strerror or error}") from error
 
 
+def write_text_whole(path: Path, text: str, lasting: bool = False) -> None:
+    """Write a text file in UTF-8; see `write_whole`."""
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"), lasting)
+
+
 def _sync(folder: Path) -> None:
     """Wait until the disk has a folder's names, where a folder can be opened for that."""
     with contextlib.suppress(OSError):

@@ -1,7 +1,6 @@
 """A run's folder: run.json, tables, figures, and while it runs the checkpoints of its jobs."""
 
 import contextlib
-import copy
 import json
 import re
 import shutil
@@ -10,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clbench.config import RunConfig
 from clbench.errors import DataError, InUseError, OutputError, WriteError
-from clbench.places import private_in, put_back, recorded, recorded_in
+from clbench.places import recorded, recorded_in
 from clbench.records import SCHEMA_VERSION as OLD_SCHEMA_VERSION
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.checkpoints import Checkpoints
-from clbench.results.files import write_whole
+from clbench.results.files import write_text_whole, write_whole
 from clbench.results.manifest import SCHEMA_VERSION, RunManifest
 from clbench.results.older import convert_indicators, upgrade
 from clbench.results.tables import read_csv, to_csv
@@ -46,6 +46,9 @@ class RunFolder:
     def create(cls, parent: Path, name: str) -> "RunFolder":
         """Create the folder `parent/name-N` with the smallest N above all that exist.
 
+        Returns:
+            The folder, empty.
+
         Raises:
             OutputError: `parent` cannot be written.
         """
@@ -66,10 +69,13 @@ class RunFolder:
             ) from error
 
     def create_runs(self, agents: Sequence[str]) -> list["RunFolder"]:
-        """Return a run folder for each agent: this one for a single agent, else a new folder in this one.
+        """Create a run folder for each agent: this one for a single agent, else a new folder in this one.
 
         Args:
             agents: names, all different.
+
+        Returns:
+            The folders, in the order of the names.
 
         Raises:
             OutputError: this folder cannot be written.
@@ -104,11 +110,12 @@ class RunFolder:
         Raises:
             WriteError: it cannot be written.
         """
-        config = manifest.config
-        private = {"agent": config.agent.location, "config": private_in(config.to_json())}
-        if any(private.values()) and manifest.status != "complete":
+        config, data = manifest.config.to_json(), recorded_in(manifest.to_json())
+        location = manifest.config.agent.location
+        if manifest.status != "complete" and (location or config != data["config"]):
+            private = {"recorded": data["config"], "config": config, "location": location}
             self.write_private(PATHS, private)
-        self._write_json(recorded_in(manifest.to_json()))
+        self._write_json(data)
 
     def read_manifest(self, private_paths: bool = False) -> RunManifest:
         """Return the manifest in run.json.
@@ -125,12 +132,10 @@ class RunFolder:
             names = ", ".join(manifest.config.agent.name for manifest in manifests)
             raise DataError(f"'{self.path}' holds the runs of several agents: {names}")
         manifest, private = manifests[0], self.read_private(PATHS) if private_paths else {}
-        if not private:
+        if private.get("recorded") != manifest.config.to_json():  # there are none, or run.json was edited
             return manifest
-        data = copy.deepcopy(manifest.config.to_json())
-        put_back(data, private["config"])
-        data["agent"]["location"] = private["agent"]
-        return replace(manifest, config=type(manifest.config).from_json(data))
+        private["config"]["agent"]["location"] = private["location"]
+        return replace(manifest, config=RunConfig.from_json(private["config"]))
 
     def read_manifests(self) -> list[RunManifest]:
         """Return the manifest of each agent in run.json: one, or several of a run recorded before schema 2.
@@ -220,7 +225,7 @@ class RunFolder:
         return read_csv(self.path / PROFILE, ProfileRecord) if (self.path / PROFILE).exists() else []
 
     def _write_text(self, name: str, text: str, lasting: bool = False) -> None:
-        write_whole(self.path / name, lambda path: path.write_text(text, encoding="utf-8"), lasting)
+        write_text_whole(self.path / name, text, lasting)
 
     # While it runs: the lock, checkpoints, private files
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from clbench.config import RunConfig
-from clbench.decoding import decode
-from clbench.specs import plain
+from clbench.jsondata import from_json, to_json
 
 SCHEMA_VERSION = 2
 """Version of run.json; `clbench.results.older` reads earlier ones."""
@@ -23,13 +22,13 @@ class CodeSource:
     """Where a class is defined.
 
     Attributes:
-        class_name: "module:Class".
+        class_: "module:Class".
         file: its file, as `clbench.places` records it; None for a class without one, such as a notebook's.
         sha256: of the file.
         package_sha256: of all files of the package that the file is in, if any.
     """
 
-    class_name: str = ""
+    class_: str = ""
     file: str | None = None
     sha256: str | None = None
     package_sha256: str | None = None
@@ -188,7 +187,7 @@ class RunManifest(Circumstances):
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON data, without the agent's location."""
         first = {"schema_version": SCHEMA_VERSION, "status": self.status}
-        return {**first, **plain(self), "config": self.config.to_json()}
+        return {**first, **to_json(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RunManifest":
@@ -197,5 +196,7 @@ class RunManifest(Circumstances):
         Raises:
             ValueError: a field is missing or has an impossible value; the text names it.
         """
-        manifest: RunManifest = decode(cls, {**data, "config": RunConfig.from_json(data.get("config"))})
+        manifest: RunManifest = from_json(
+            cls, {**data, "config": RunConfig.from_json(data.get("config", {}))}
+        )
         return manifest

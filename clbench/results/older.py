@@ -3,13 +3,10 @@
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clbench.records import IndicatorRecord
 from clbench.results.manifest import RunManifest
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NO_BOUND = 1e30
 """A bound above this meant that there was none: it was the largest float32, or the median of that and another."""
@@ -30,7 +27,7 @@ def upgrade(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     known = {item.name for item in fields(RunManifest)}
     shared = {name: value for name, value in data.items() if name in known and value is not None}
     shared["data"] = data.get("data") or {}
-    shared["stream_source"] = _source(data.get("stream"))
+    shared["stream_source"] = data.get("stream") or {}
     if sweep is not None:
         shared["sweep"], batched = (
             {key: value for key, value in sweep.items() if key != "stack"},
@@ -47,17 +44,13 @@ def upgrade(data: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "workers": workers["workers"],
                 "jobs": workers.get("parts", 1),
                 "batched_runs": batched,
-                "agent_source": _source((data.get("agents") or {}).get(name)),
+                "agent_source": (data.get("agents") or {}).get(name, {}),
                 "timing": {**timing, "steps_per_second": timing.get("steps_per_second", {}).get(name)},
                 "failures": [one for one in data.get("failures", ()) if one["agent"] == name],
                 "undefined_indicators": data.get("undefined_indicators", {}).get(name, {}),
             }
         )
     return manifests
-
-
-def _source(source: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"class_name" if key == "class" else key: value for key, value in (source or {}).items()}
 
 
 def convert_indicators(
@@ -95,35 +88,3 @@ def convert_indicators(
 
 def _measurement(record: IndicatorRecord) -> tuple[str, int, int, int, str]:
     return record.agent, record.seed, record.task, record.step, record.layer
-
-
-def modernized_frame(data: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a table of medians of bounds with NaN for dead layers and `inf` for no bound.
-
-    The volatility bounds of dead layers stay. The columns are those of records, or one per indicator. No kept table is
-    of runs with `unbiased=true`.
-    """
-    data = data.copy()
-    for name in BOUNDS:
-        column = "value" if "indicator" in data else name
-        if column in data:
-            rows = data["indicator"] == name if "indicator" in data else data[name].notna()
-            values = data.loc[rows, column]
-            if name in GRADIENT_BOUNDS:
-                values = values.mask(values == 0)
-            data.loc[rows, column] = values.mask(values > NO_BOUND, math.inf)
-    return data
-
-
-# Until the engine is rewritten.
-def definitions_of(facts: Mapping[str, Any]) -> int:
-    """Return `indicator_definitions` of a run.json."""
-    number: int = facts.get("indicator_definitions", 1)
-    return number
-
-
-def modernized(records: Iterable[IndicatorRecord], facts: Mapping[str, Any]) -> list[IndicatorRecord]:
-    """Return indicators as they are recorded today; `facts` is run.json's content."""
-    agents = facts.get("spec", {}).get("agents", ())
-    unbiased = {agent["name"] for agent in agents if agent.get("arguments", {}).get("unbiased")}
-    return convert_indicators(records, definitions_of(facts), unbiased)

@@ -1,5 +1,6 @@
 """The per-layer step-size scheduler and its variants, for any PyTorch loop and for stacked networks."""
 
+from clbench.scheduling.monitor import StepSizeMonitor as StepSizeMonitor
 from clbench.scheduling.rule import Constants as Constants
 from clbench.scheduling.rule import factors as factors
 from clbench.scheduling.schedulers import SCHEDULERS as SCHEDULERS

@@ -1,68 +1,86 @@
-"""What decisions were taken on: a growing table of tensors, kept on the device."""
+"""What was measured at each decision: a growing table of tensors on the device."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
-    "step_size",
-    "effective_step_size",
-    "noise_bound",
-    "volatility_bound",
-    "combined_bound",
-    "sharpness",
-    "normalized_sharpness",
-    "volatility",
-    "gradient_noise",
-    "gradient_squares",
-    "factor",
-)
-BOUNDS = ("noise_bound", "volatility_bound", "combined_bound")
+
+class Decision(NamedTuple):
+    """What was measured at a decision, and the factor that it led to: `(L, S)` each, layers by networks.
+
+    Bounds are `inf` where nothing bounds, and NaN where the layer is dead.
+    """
+
+    step_size: torch.Tensor  # eta as the optimizer has it
+    effective_step_size: torch.Tensor
+    noise_bound: torch.Tensor
+    volatility_bound: torch.Tensor
+    combined_bound: torch.Tensor
+    sharpness: torch.Tensor
+    normalized_sharpness: torch.Tensor
+    volatility: torch.Tensor  # of normalised sharpness
+    gradient_noise: torch.Tensor  # sigma^2
+    gradient_squares: torch.Tensor  # ||g_hat||^2
+    factor: torch.Tensor
+
+
+COLUMNS = Decision._fields
+
+
+class Position(NamedTuple):
+    """When a decision was taken."""
+
+    step: int  # from the start, counted from 1
+    task: int  # from 0
+    step_in_task: int  # from 1
 
 
 class History:
-    """Decisions: where they were taken and, by column, layer and network, numbers `(C, L, S)`.
+    """Decisions: their positions and a table of numbers `(T, C, L, S)`, `C` being the columns of `Decision`.
 
-    Attributes:
+    Args:
         layers: names, `L`.
-        expected: how many decisions there is room for from the start; with more the table moves in memory.
-        places: of each decision: the step from the start, the task, and the step within the task (1-based).
+        expected: how many decisions to make room for from the start; with more the table moves in memory.
     """
 
     def __init__(self, layers: Sequence[str], expected: int = 0) -> None:
-        self.layers, self.expected = list(layers), max(expected, 16)
-        self.places: list[tuple[int, int, int]] = []
+        self.layers, self._expected = list(layers), max(expected, 16)
+        self.positions: list[Position] = []
         self._rows: torch.Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
     @property
-    def room(self) -> int:
-        """How many decisions the table can hold where it is."""
+    def capacity(self) -> int:
+        """How many decisions the table can hold without moving in memory."""
         return 0 if self._rows is None else len(self._rows)
 
-    def append(self, place: tuple[int, int, int], values: Mapping[str, torch.Tensor]) -> None:
-        """Add a decision: for each column, `(L, S)`."""
-        row = torch.stack([values[name].to(values["effective_step_size"]) for name in COLUMNS])
+    def append(self, position: Position, decision: Decision) -> None:
+        """Add a decision."""
+        row = torch.stack([column.to(decision.effective_step_size) for column in decision])
         if self._rows is None:
-            self._rows = row.new_empty((self.expected, *row.shape))
+            self._rows = row.new_empty((self._expected, *row.shape))
             self._next = torch.zeros(1, dtype=torch.int64, device=row.device)
         elif len(self) == len(self._rows):
             self._rows = torch.cat([self._rows, torch.empty_like(self._rows)])
-        # A state may come from another device.
+        # A loaded state may be on another device.
         self._rows, self._next = self._rows.to(row), self._next.to(row.device)
         self._rows.index_copy_(0, self._next, row[None])
         self._next += 1
-        self.places.append(place)
+        self.append_replayed(position)
+
+    def append_replayed(self, position: Position) -> None:
+        """Add a decision whose numbers are already in the table, as a replayed CUDA graph leaves them."""
+        self.positions.append(position)
 
     def table(self) -> torch.Tensor:
         """Return all decisions, `(T, C, L, S)`."""
-        if self._rows is None or not self.places:
+        if self._rows is None or not self.positions:
             return torch.empty((0, len(COLUMNS), len(self.layers), 0), dtype=torch.float32, device="cpu")
         return self._rows[: len(self)]
 
@@ -72,50 +90,32 @@ class History:
 
     def clear(self) -> None:
         """Forget all decisions."""
-        self.places = []
+        self.positions = []
         if self._rows is not None:
             self._next.zero_()
 
     def frame(self, single: bool) -> "pd.DataFrame":
-        """Return a row per decision, network and layer; without the column `network` if there is one only."""
+        """Return a row per decision, network and layer; with `single`, without the column `network`."""
         import pandas as pd
 
-        keys = ["step", "task", "step_in_task", *([] if single else ["network"]), "layer"]
         rows = []
-        for place, decision in zip(self.places, self._lists(), strict=True):
-            for network, of_layers in enumerate(decision):
-                for layer, values in zip(self.layers, of_layers, strict=True):
-                    rows.append((*place, *(() if single else (network,)), layer, *values))
-        return pd.DataFrame(rows, columns=[*keys, *COLUMNS])
-
-    def _lists(self) -> list[list[list[list[float]]]]:
-        """Return numbers by decision, network, layer and column."""
-        lists: list[list[list[list[float]]]] = self.table().permute(0, 3, 2, 1).tolist() if len(self) else []
-        return lists
+        for position, networks in zip(self.positions, self.table().permute(0, 3, 2, 1).tolist(), strict=True):
+            for network, layers in enumerate(networks):
+                for layer, values in zip(self.layers, layers, strict=True):
+                    rows.append((*position, *([] if single else [network]), layer, *values))
+        keys = [*Position._fields, *([] if single else ["network"]), "layer"]
+        frame: pd.DataFrame = pd.DataFrame(rows, columns=[*keys, *COLUMNS])
+        return frame
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of all decisions."""
-        return {"places": list(self.places), "rows": self.table().clone() if self.places else None}
+        return {"positions": list(self.positions), "rows": self.table().clone() if self.positions else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave, also that of clbench 0.1."""
-        self.places, self._rows = [tuple(place) for place in state["places"]], None
+        """Restore the decisions of a `state_dict`."""
+        self.positions, self._rows = [Position(*position) for position in state["positions"]], None
         if state["rows"] is not None:
-            rows = _without_stand_ins(state["rows"])
-            room = rows.new_empty((max(0, self.expected - len(rows)), *rows.shape[1:]))
-            self._rows = torch.cat([rows, room])
+            rows: torch.Tensor = state["rows"]
+            spare = rows.new_empty((max(0, self._expected - len(rows)), *rows.shape[1:]))
+            self._rows = torch.cat([rows, spare])
             self._next = torch.tensor([len(rows)], device=rows.device)
-
-
-def _without_stand_ins(rows: torch.Tensor) -> torch.Tensor:
-    """Return decisions `(T, C, L, S)` with NaN for the bounds of dead layers and `inf` for none.
-
-    In the states of clbench 0.1 these are 0 (that by volatility any number) and the largest one.
-    """
-    rows, most = rows.clone(), min(torch.finfo(kind).max for kind in (rows.dtype, torch.float32))
-    dead = rows[:, COLUMNS.index("gradient_squares")] == 0
-    for name in BOUNDS:
-        bound = rows[:, COLUMNS.index(name)]
-        bound[bound >= most] = torch.inf
-        bound[dead] = torch.nan
-    return rows

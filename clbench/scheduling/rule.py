@@ -1,22 +1,23 @@
-"""The rule: when a layer's step size is cooled, warmed, or left."""
+"""The rule: when a layer's step size is cooled, warmed or left alone."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 
-from clbench.errors import OptionError
+from clbench.errors import OptionError, UnknownNameError, did_you_mean
 from clbench.indicators.bounds import BETA
 from clbench.indicators.networks import check_choice
 from clbench.indicators.volatility import KINDS
 
 WARMUPS = ("every-task", "first-task", "off")
-ROOM = 0.3  # warming needs the effective step to be below this share of the limit
+WARM_BELOW = 0.3  # warming needs the effective step size to be below this share of the limit
 
 
 @dataclass(frozen=True)
 class Constants:
-    """A scheduler's constants; defaults are those of the benchmark.
+    """A scheduler's constants, with the benchmark's defaults.
 
     Attributes:
         every: `K`, steps between decisions.
@@ -24,16 +25,16 @@ class Constants:
         cool: factor of a layer above its limit.
         warm: factor of a layer far below it, in the warm-up window. Alg. 1 of the paper has about 1.001, its
             published code 1.01.
-        floor: effective steps below it are never cooled.
+        floor: layers whose effective step size is below it are never cooled.
         beta: weight of curvature volatility in `alpha~`.
         warmup: "every-task", "first-task" or "off".
-        warmup_fraction: the window, from a task's start, as a share of its steps.
+        warmup_fraction: length of the warm-up window, from a task's start, as a share of its steps.
         volatility: "window" or "ema".
-        window: values that volatility looks back on.
-        decay: of "ema".
-        unbiased: whether the noise within `||g_hat||^2` is taken off.
+        window: how many values volatility looks back on.
+        decay: decay of the moving averages of "ema".
+        unbiased: whether the noise within `||g_hat||^2` is subtracted.
         cap_delta: above 0, bounds are also capped by `clbench.indicators.cantelli_cap` with this probability of
-            failure, on mu and sigma of normalised sharpness as the volatility tracker has them (paper, B.4).
+            failure, from the volatility tracker's mean and deviation of normalised sharpness (paper, B.4).
 
     Source: Baveja et al., arXiv 2509.19698, Alg. 1 and App. A.
 
@@ -72,7 +73,21 @@ class Constants:
                 raise OptionError(f"{name}={value} must be {text}")
 
 
+def make_constants(**values: object) -> Constants:
+    """Return constants, checked.
+
+    Raises:
+        UnknownNameError: a scheduler has no such constant.
+    """
+    names = [field.name for field in fields(Constants)]
+    for name in sorted(values.keys() - names):
+        raise UnknownNameError(f"a scheduler has no constant '{name}'.{did_you_mean(name, names)}")
+    construct: Callable[..., Constants] = Constants  # which checks its values
+    return construct(**values)
+
+
 LEAST, MOST = sys.float_info.min, sys.float_info.max
+# Smallest and largest value, and the same in words.
 RANGES = {
     "every": (1, MOST, "at least 1"),
     "gamma": (LEAST, MOST, "above 0"),
@@ -83,7 +98,7 @@ RANGES = {
     "warmup_fraction": (0, 1, "between 0 and 1"),
     "window": (2, MOST, "at least 2: one value has no deviation"),
     "decay": (LEAST, 1 - 1e-12, "above 0 and below 1"),
-    "cap_delta": (0, 1 - 1e-12, "0, for no cap, or below 1"),
+    "cap_delta": (0, 1 - 1e-12, "0 (no cap), or above 0 and below 1"),
 }
 
 
@@ -94,23 +109,23 @@ def factors(
     gradient_squares: torch.Tensor,
     warming: bool,
 ) -> torch.Tensor:
-    """Return what each step size is multiplied by: `cool`, `warm` or 1, each number by itself.
+    """Return what each step size is multiplied by: `cool`, `warm` or 1, element by element.
 
     cool: `alpha > gamma * bound` and `alpha > floor`. warm: in the warm-up window, `alpha < 0.3 gamma * bound`.
-    Where the gradient is zero (a dead layer), or a measurement is not finite, there is nothing to decide: 1. An
-    infinite bound is one: nothing is above it, and it leaves room to warm.
+    The factor is 1 where the gradient is zero (a dead layer) or a measurement is not finite. An infinite bound
+    counts as a bound: nothing is above it, so it allows warming.
 
     Args:
-        constants: gamma, cool, warm, floor.
+        constants: gamma, cool, warm and floor are used.
         effective: `alpha`, of any shape.
-        bound: the critical step size, `inf` where nothing bounds, NaN where none is defined.
+        bound: the critical step size, `inf` where nothing bounds, NaN where it is undefined.
         gradient_squares: `||g_hat||^2`.
         warming: whether the warm-up window is open.
     """
     limit = constants.gamma * bound
     measured = (gradient_squares > 0) & torch.isfinite(effective) & ~torch.isnan(bound)
     cool = measured & (effective > limit) & (effective > constants.floor)
-    warm = measured & (effective < ROOM * limit) & warming
-    # In float64, so that a Python step size is multiplied by exactly these; Apple's GPUs have none.
-    one = torch.ones_like(effective, dtype=None if effective.device.type == "mps" else torch.float64)
-    return torch.where(cool, constants.cool, torch.where(warm, constants.warm, one))
+    warm = measured & (effective < WARM_BELOW * limit) & warming
+    # In float64, so that a Python step size is multiplied by exactly these numbers; Apple's GPUs lack it.
+    ones = torch.ones_like(effective, dtype=None if effective.device.type == "mps" else torch.float64)
+    return torch.where(cool, constants.cool, torch.where(warm, constants.warm, ones))

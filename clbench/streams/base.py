@@ -1,19 +1,19 @@
-"""What all streams share: position, epoch order, batches, S seeds in lockstep."""
+"""The base of all streams: positions, epoch order, batches, S seeds in lockstep."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from clbench.data import LabelledData, load_images
-from clbench.data.sources import load_once
+from clbench.data.sources import CACHE, Key, image_key
 from clbench.errors import OptionError, StepOrderError
+from clbench.jsondata import to_json
 from clbench.seeding import check_seed, generator
-from clbench.specs import StreamSpec, plain
+from clbench.specs import StreamSpec
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Task:
     """One task of one seed: a fixed labelled data set.
 
     Attributes:
-        rows: `(N,)` int64, which examples of the data; `N` is the spec's num_samples in every task.
-        targets: `(N,)` int64, what to predict for each.
+        rows: `(N,)` int64, row numbers in the data; `N` is the spec's num_samples in every task.
+        targets: `(N,)` int64, what to predict for each row.
         transform: applied to each batch of inputs `(B, *shape)`; must keep shape, dtype and bounds.
     """
 
@@ -42,53 +42,57 @@ class Batch:
 class Stream:
     """A stream of tasks for S seeds in lockstep; subclass it and define `draw_task`.
 
-    Everything random is a pure function of (spec, seed, task, epoch), drawn on the CPU by generators
-    of the stream's own: the same seed gives the same bits on any device, in any company of seeds,
-    whatever the global random state is. So a position is three numbers.
+    Everything random is a pure function of (spec, seed, task, epoch), drawn on the CPU by separate generators: the
+    same seed gives the same bits on any device, together with any other seeds, and whatever the global random state
+    is. So task and step are all that a position consists of.
 
     Args:
-        spec: what to stream.
+        spec: of the stream.
         seeds: one root seed per stream in lockstep.
-        device: where batches are wanted.
+        device: where batches are needed.
 
     Raises:
-        OptionError: the spec asks for more images than there are, or a seed is not one.
+        OptionError: the spec asks for more examples than there are, or a seed is not valid.
     """
 
     options: ClassVar[Mapping[str, Any]] = {}
-    """The options of this kind of stream beside StreamSpec's own, with their defaults."""
+    """The options of this kind of stream besides those of StreamSpec, with their defaults."""
 
     can_replay: ClassVar[bool] = False
-    """Whether a task's transform does the same operations on the device for every batch, without looking at a number
-    or drawing one: on a CUDA device steps are then recorded and replayed. Streams without transforms can say so."""
+    """Whether a task's transform does the same operations on the device for every batch, without reading or drawing a
+    number: on a CUDA device, steps are then recorded and replayed. True for any stream without transforms."""
+
+    custom_data: ClassVar[bool] = False
+    """Whether the class defines `load_data`, so that image sources do not apply; set when it is defined."""
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        cls.custom_data = cls.custom_data or "load_data" in vars(cls)
 
     def __init__(self, spec: StreamSpec, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.data = self.shared_data(spec, self.device)
-        self.spec = self.resolve(spec, len(self.data))
+        self.spec = self.resolve(spec)
+        self.data = self.shared_data(self.spec).to(self.device)
         self.seeds = tuple(check_seed(seed) for seed in seeds)
-        self._rows = [
-            generator(seed, "subsample").permutation(len(self.data))[: self.spec.num_samples]
-            for seed in self.seeds
-        ]
-        self.task = self.step_in_task = 0
-        self._tasks: list[Task] = []
-        # The epoch and the place in it stay where they are in memory: a graph can replay `batch` and `turn`.
-        assert self.spec.num_samples is not None
-        shape = (2, len(self.seeds), self.spec.num_samples)
+        count = self.spec.examples_per_task
+        self._rows = [generator(seed, "subsample").permutation(len(self.data))[:count] for seed in self.seeds]
+        # Tensors keep their memory, so that a CUDA graph can replay `batch` and `advance_on_device`.
+        shape = (2, len(self.seeds), count)
         self._epoch_rows, self._epoch_targets = torch.empty(shape, dtype=torch.int64, device=self.device)
         self._first_window = torch.arange(self.spec.batch_size, device=self.device)
         self._window = self._first_window.clone()
         self.clock = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._load_position(0, 0)
+        self.task, self.step_in_task = 0, 0
+        self._tasks: list[Task] = []
+        self._go_to(0, 0)
 
-    # What a stream's author defines.
+    # For authors of streams to define and use.
 
     def draw_task(self, rng: np.random.Generator, rows: np.ndarray, previous: Task | None) -> Task:
         """Return the next task of one seed.
 
         Args:
-            rng: this task's own generator; draw from nothing else.
+            rng: this task's generator; draw from nothing else.
             rows: `(N,)` the seed's subsample of `self.data`, the same for all its tasks.
             previous: the task before, None for the first.
         """
@@ -104,49 +108,34 @@ class Stream:
         """Raise `OptionError` if a value in `options` is not possible; names are checked already."""
 
     def true_labels(self, rows: np.ndarray) -> np.ndarray:
-        """Return the labels that the data has at `rows`, as a new int64 array."""
+        """Return the labels of the data at `rows`, as a new int64 array."""
         labels: np.ndarray = self.data.labels.cpu().numpy()[rows]
         return labels
 
-    # What the rest of clbench uses.
+    # For the rest of clbench.
 
     @classmethod
-    def has_own_data(cls) -> bool:
-        """Tell whether the class defines `load_data`, so that sources do not concern it."""
-        return cls.load_data.__func__ is not Stream.load_data.__func__  # type: ignore[attr-defined]
+    def data_key(cls, spec: StreamSpec) -> Key:
+        """Return the key in `clbench.data.sources.CACHE` of the data that `load_data` gives."""
+        if not cls.custom_data:
+            return image_key(spec.source, spec.data_dir)
+        return (cls, json.dumps(to_json(spec.options), sort_keys=True), spec.source, spec.data_dir or "")
 
     @classmethod
-    def data_key(cls, spec: StreamSpec) -> tuple[object, ...]:
-        """Name the data that `load_data` gives, so that a process holds it once."""
-        if not cls.has_own_data():
-            return ("images", spec.source, spec.data_dir or "")
-        return (cls, json.dumps(plain(spec.options), sort_keys=True), spec.source, spec.data_dir or "")
+    def shared_data(cls, spec: StreamSpec) -> LabelledData:
+        """Return `load_data(spec)`, loaded on the process's first call only."""
+        return CACHE.get(cls.data_key(spec), lambda: cls.load_data(spec))
 
     @classmethod
-    def shared_data(cls, spec: StreamSpec, device: torch.device) -> LabelledData:
-        """Return `load_data(spec)` on `device`, loaded on the process's first call only."""
-        key = cls.data_key(spec)
-        data = load_once(key, lambda: cls.load_data(spec))
-        return load_once((*key, str(device)), lambda: data.to(device))
-
-    @classmethod
-    def resolve(cls, spec: StreamSpec, available: int) -> StreamSpec:
-        """Return `spec` with `num_samples` settled for data of `available` examples."""
-        wanted = available if spec.num_samples is None else spec.num_samples
-        if wanted > available:
-            raise OptionError(
-                f"num_samples={wanted:,} is more than the {available:,} "
-                + (
-                    "examples of the stream's own data"
-                    if cls.has_own_data()
-                    else f"images of the source '{spec.source}'"
-                )
-            )
-        return dataclasses.replace(spec, num_samples=wanted)
+    def resolve(cls, spec: StreamSpec) -> StreamSpec:
+        """Return the spec with all options and a known `num_samples`."""
+        spec = replace(spec, options={**cls.options, **spec.options})
+        data = cls.shared_data(spec)
+        return spec.resolve(len(data), data.source)
 
     @property
     def done(self) -> bool:
-        """Whether the last batch of the last task lies behind."""
+        """Whether the stream has passed its last batch."""
         return self.task == self.spec.num_tasks
 
     @property
@@ -155,31 +144,34 @@ class Stream:
         return self.step_in_task // self.spec.steps_per_epoch
 
     def batch(self) -> Batch:
-        """Return the batch at the present position, in new memory."""
+        """Return the batch at the present position, in new memory.
+
+        Raises:
+            StepOrderError: the stream has ended.
+        """
         if self.done:
             raise StepOrderError("the stream has ended: no batch is left")
-        rows, targets = (
-            epoch.index_select(1, self._window) for epoch in (self._epoch_rows, self._epoch_targets)
-        )
+        rows = self._epoch_rows.index_select(1, self._window)
+        targets = self._epoch_targets.index_select(1, self._window)
         # index_select copies whole rows: several times faster than indexing.
         inputs = self.data.inputs.index_select(0, rows.flatten()).view(*rows.shape, *self.data.input_shape)
-        transforms = [task.transform for task in self._tasks]
-        if any(transforms):
-            inputs = torch.stack([turn(x) if turn else x for turn, x in zip(transforms, inputs, strict=True)])
+        if any(task.transform for task in self._tasks):
+            pairs = zip(self._tasks, inputs, strict=True)
+            inputs = torch.stack([task.transform(x) if task.transform else x for task, x in pairs])
         return Batch(inputs, targets)
 
     def advance(self) -> None:
-        """Move on to the next batch, epoch or task."""
-        self.turn()
-        self.count()
+        """Move to the next batch, epoch or task."""
+        self.advance_on_device()
+        self.advance_on_host()
 
-    def turn(self) -> None:
-        """Do the device's half of `advance`."""
+    def advance_on_device(self) -> None:
+        """Do the device's half of `advance`, which can be replayed."""
         self._window += self.spec.batch_size
         self.clock += 1
 
-    def count(self) -> None:
-        """Do the host's half of `advance`, once the device's is on its way."""
+    def advance_on_host(self) -> None:
+        """Do the host's half of `advance`, after the device's."""
         self.step_in_task += 1
         if self.step_in_task == self.spec.steps_per_task:
             self.task, self.step_in_task = self.task + 1, 0
@@ -187,71 +179,76 @@ class Stream:
                 return
             self._tasks = self._draw_tasks(self.task, self._tasks)
         if self.step_in_task % self.spec.steps_per_epoch == 0:
-            self._shuffle()
+            self._lay_out_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position, as plain JSON data."""
+        """Return seeds and position, as JSON data."""
         return {"seeds": list(self.seeds), "task": self.task, "step_in_task": self.step_in_task}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the position in `state`: all batches from there on are those it would have given.
+        """Go to the position in `state`, from where the stream continues as it did.
 
         Raises:
-            OptionError: the state is of other seeds, or lies outside this stream.
+            OptionError: the state belongs to other seeds, or lies outside this stream.
         """
         task, step = state["task"], state["step_in_task"]
         if tuple(state["seeds"]) != self.seeds:
-            raise OptionError(f"this state is of seeds {state['seeds']}, this stream of {list(self.seeds)}")
+            raise OptionError(f"the state is of seeds {state['seeds']}, this stream of {list(self.seeds)}")
         inside = 0 <= task < self.spec.num_tasks and 0 <= step < self.spec.steps_per_task
         if not inside and (task, step) != (self.spec.num_tasks, 0):
             raise OptionError(f"task {task}, step {step} lies outside this stream")
-        self._load_position(task, step)
+        self._go_to(task, step)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"spec": self.spec, "device": self.device, **self.state_dict()}
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies share the data, and rebuild everything else from the position.
+        return (_restored, (type(self), self.spec, self.device, self.state_dict()))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        type(self).__init__(self, state["spec"], state["seeds"], state["device"])
-        self.load_state_dict(state)
-
-    def _load_position(self, task: int, step_in_task: int) -> None:
+    def _go_to(self, task: int, step_in_task: int) -> None:
         self.task, self.step_in_task = task, step_in_task
-        tasks: list[Task] | None = None
+        self._tasks = []
         for index in range(min(task + 1, self.spec.num_tasks)):
-            tasks = self._draw_tasks(index, tasks)
-        assert tasks is not None
-        self._tasks = tasks
+            self._tasks = self._draw_tasks(index, self._tasks)
         if not self.done:
-            self._shuffle()
+            self._lay_out_epoch()
 
-    def _draw_tasks(self, index: int, before: Sequence[Task] | None) -> list[Task]:
-        tasks = []
-        for place, seed in enumerate(self.seeds):
-            previous = before[place] if before else None
-            task = self.draw_task(generator(seed, "task", index), self._rows[place], previous)
-            for name in ("rows", "targets"):
-                shape = np.shape(getattr(task, name))
-                if shape != (self.spec.num_samples,):
+    def _draw_tasks(self, index: int, previous: Sequence[Task]) -> list[Task]:
+        count, tasks = self.spec.examples_per_task, []
+        for row, seed in enumerate(self.seeds):
+            rng = generator(seed, "task", index)
+            task = self.draw_task(rng, self._rows[row], previous[row] if previous else None)
+            for name, values in (("rows", task.rows), ("targets", task.targets)):
+                if np.shape(values) != (count,):
                     raise OptionError(
-                        f"{type(self).__name__}.draw_task gave {name} of shape {shape}; "
-                        f"every task has num_samples={self.spec.num_samples} examples"
+                        f"{type(self).__name__}.draw_task gave {name} of shape {np.shape(values)}; "
+                        f"every task has num_samples={count} examples"
                     )
             tasks.append(task)
         return tasks
 
-    def _shuffle(self) -> None:
-        """Lay out the present epoch: rows and targets `(S, N)` in its own random order."""
-        assert self.spec.num_samples is not None
+    def _lay_out_epoch(self) -> None:
+        """Write rows and targets `(S, N)` of the present epoch in its random order."""
+        count = self.spec.examples_per_task
         orders = {
-            seed: generator(seed, "order", self.task, self.epoch).permutation(self.spec.num_samples)
+            seed: generator(seed, "order", self.task, self.epoch).permutation(count)
             for seed in dict.fromkeys(self.seeds)
         }
-        for kind, epoch in (("rows", self._epoch_rows), ("targets", self._epoch_targets)):
-            pinned = self.device.type == "cuda"
-            laid_out = torch.empty(epoch.shape, dtype=torch.int64, device="cpu", pin_memory=pinned)
-            for place, (seed, task) in enumerate(zip(self.seeds, self._tasks, strict=True)):
-                laid_out[place].numpy()[:] = np.asarray(getattr(task, kind))[orders[seed]]
-            epoch.copy_(laid_out, non_blocking=True)  # from pinned memory: nobody waits
+        self._copy(self._epoch_rows, [task.rows for task in self._tasks], orders)
+        self._copy(self._epoch_targets, [task.targets for task in self._tasks], orders)
         start = self.step_in_task % self.spec.steps_per_epoch * self.spec.batch_size
         torch.add(self._first_window, start, out=self._window)
         self.clock.fill_(self.step_in_task)
+
+    def _copy(
+        self, epoch: torch.Tensor, values: Sequence[np.ndarray], orders: Mapping[int, np.ndarray]
+    ) -> None:
+        pinned = self.device.type == "cuda"
+        host = torch.empty(epoch.shape, dtype=epoch.dtype, device="cpu", pin_memory=pinned)
+        for row, (seed, of_seed) in enumerate(zip(self.seeds, values, strict=True)):
+            host[row].numpy()[:] = np.asarray(of_seed)[orders[seed]]
+        epoch.copy_(host, non_blocking=True)  # from pinned memory: the host does not wait
+
+
+def _restored(kind: type[Stream], spec: StreamSpec, device: torch.device, state: Mapping[str, Any]) -> Stream:
+    stream = kind(spec, state["seeds"], device)
+    stream.load_state_dict(state)
+    return stream

@@ -11,7 +11,7 @@ from clbench.streams.base import Stream, Task
 
 @dataclass(frozen=True)
 class FeaturePermutation:
-    """Puts feature `order[j]` at place j of each input, counted over all its dimensions."""
+    """Moves feature `order[j]` of each flattened input to position j."""
 
     order: torch.Tensor
 
@@ -29,7 +29,7 @@ class Permuted(Stream):
     can_replay = True
 
     def draw_task(self, rng: np.random.Generator, rows: np.ndarray, previous: Task | None) -> Task:
-        """Draw one permutation of all features, the first task's too."""
+        """Draw a permutation of all features, for the first task as well."""
         order = torch.from_numpy(rng.permutation(math.prod(self.data.input_shape))).to(self.device)
         targets = previous.targets if previous else self.true_labels(rows)
         return Task(rows, targets, FeaturePermutation(order))

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clbench.engine.keyed_store import KeyedStore
+from clbench.checks import check_choice, check_count
 from clbench.engine.local import LocalPool
 from clbench.engine.progress import RunFailure
 from clbench.engine.ray import RayCluster
@@ -17,7 +17,6 @@ from clbench.engine.session import Options
 from clbench.errors import OptionError
 from clbench.report.views import progress_display
 from clbench.results import Results, load_results
-from clbench.specs import check_choice, check_count
 from clbench.sweeps.cells import Sweep, read_sweep
 from clbench.sweeps.ranking import Selection
 from clbench.sweeps.report import Report, make_report, ranking_frame
@@ -26,6 +25,8 @@ from clbench.tracking import check_trackers
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clbench.engine.keyed_store import KeyedStore
 
 LAUNCHERS = ("local", "ray")
 
@@ -108,8 +109,8 @@ def sweep(
 def run_cells(
     sweep: Sweep,
     runs: Sequence[Run],
-    store: KeyedStore,
-    executor: Executor[KeyedStore],
+    store: "KeyedStore",
+    executor: "Executor[KeyedStore]",
     log: str | Sequence[str] | None,
     *,
     shown: bool,
@@ -127,7 +128,7 @@ def choose_executor(
     ray_address: str | None,
     out: str | Path,
     accept_changes: bool,
-) -> Executor[KeyedStore]:
+) -> "Executor[KeyedStore]":
     """Return what carries out the runs.
 
     Raises:

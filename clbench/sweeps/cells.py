@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clbench.checks import check_choice
 from clbench.data.sources import SOURCES
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
 from clbench.errors import OptionError, UsageError
+from clbench.jsondata import to_json
 from clbench.places import recorded_in
 from clbench.registration import COMMON_OPTIONS
 from clbench.results.manifest import SweepCell
-from clbench.specs import check_choice, plain
 from clbench.sweeps.settings import Settings, SweepRequest, read_settings, settings_of
 
 LISTED = 3
@@ -28,6 +29,7 @@ class Sweep:
     Attributes:
         name: of its folder.
         runs: in the order of the file, each once; their labels say agent and varied settings.
+        keys: of the run of each cell, in the order of the file.
         varied: settings that differ between runs, such as "agent" and "arguments.step_size".
         notes: what the user should know.
         source: the sweep file, or the mapping as JSON, to keep a copy of.
@@ -36,6 +38,7 @@ class Sweep:
 
     name: str
     runs: tuple[Run, ...]
+    keys: tuple[str, ...]
     varied: tuple[str, ...]
     notes: tuple[str, ...]
     source: str
@@ -54,7 +57,7 @@ def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
         UsageError: something does not exist or is not possible; the text names the cell.
     """
     if isinstance(source, Mapping):
-        text = json.dumps(plain(source), indent=2, default=_reference) + "\n"
+        text = json.dumps(to_json(source), indent=2, default=_reference) + "\n"
         return _check(settings_of(source), text)
     path = Path(source)
     return replace(_check(read_settings(path), path.read_text(encoding="utf-8")), path=path)
@@ -65,7 +68,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
     varied = _varied(cells)
     numbers = {name: _numbered(cells, name) for name in varied}
     runs: dict[str, Run] = {}
-    repeated = []
+    keys, repeated = [], []
     for where, settings in request.cells:
         numbered = {
             name: numbers[name][text]
@@ -77,7 +80,8 @@ def _check(request: SweepRequest, source: str) -> Sweep:
             run = _run(settings)
         except UsageError as error:
             raise type(error)(f"{where}, {label}: {error}") from error
-        key = run.key
+        key = run.config.key
+        keys.append(key)
         if key in runs:
             repeated.append(f"{label} ({where})")
             continue
@@ -86,7 +90,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
         cell = SweepCell(name=request.name, varied=varied, numbered=numbered)
         runs[key] = replace(_renamed(run, numbered.get("agent")), label=label, sweep=cell)
     notes = [f"in the file more than once, run once: {', '.join(repeated)}"] if repeated else []
-    return Sweep(request.name, tuple(runs.values()), varied, tuple(notes), source)
+    return Sweep(request.name, tuple(runs.values()), tuple(keys), varied, tuple(notes), source)
 
 
 def _run(settings: Settings) -> Run:
@@ -109,15 +113,9 @@ def _run(settings: Settings) -> Run:
     if run.inline:
         raise OptionError("no other process can import the agent or the stream: put it into a file")
     stream = run.config.stream
-    if not run.stream_class.has_own_data():
+    if not run.stream_class.custom_data:
         check_choice("source", stream.source, SOURCES)
     return run.with_parallelism(Parallelism())
-
-
-def key_of(settings: Mapping[str, Any]) -> str:
-    """Return the key that a run with these settings has in any sweep; errors do not name the cell."""
-    ((_, flat),) = settings_of({"name": "alone", "cell": [settings]}).cells
-    return _run(flat).key
 
 
 def _renamed(run: Run, name: str | None) -> Run:
@@ -138,7 +136,7 @@ def _numbered(cells: Sequence[Settings], name: str) -> dict[str, str]:
     """Return, by a setting's value as JSON, a numbered text for each that would be recorded as an earlier one is."""
     same: dict[str, dict[str, Any]] = {}
     for value in (settings[name] for settings in cells if name in settings):
-        recorded = _json(recorded_in(plain(value), only_here=True))
+        recorded = _json(recorded_in(to_json(value), only_here=True))
         same.setdefault(recorded, {}).setdefault(_json(value), value)
     return {
         text: f"{_brief(value)} ({number})"
@@ -164,11 +162,11 @@ def _brief(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return _json(recorded_in(plain(value), only_here=True)).strip('"')
+    return _json(recorded_in(to_json(value), only_here=True)).strip('"')
 
 
 def _json(value: Any) -> str:
-    return json.dumps(plain(value), default=_reference)
+    return json.dumps(to_json(value), default=_reference)
 
 
 def _reference(value: object) -> str:

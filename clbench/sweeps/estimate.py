@@ -117,7 +117,7 @@ def _measure(run: Run) -> float | None:
     None for an agent that raises: its error is reported when the run is carried out.
     """
     stream = run.config.stream
-    if not run.stream_class.has_own_data():
+    if not run.stream_class.custom_data:
         stream = replace(stream, source="embedded", num_samples=SOURCES["embedded"].size, data_dir=None)
     stream = replace(stream, num_tasks=2 * STEPS)  # so that it does not end
     config = run.jobs()[0].config

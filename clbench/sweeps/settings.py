@@ -59,8 +59,8 @@ def read_settings(path: Path) -> SweepRequest:
 def settings_of(data: Mapping[str, Any]) -> SweepRequest:
     """Return what a mapping of a sweep file's shape asks for.
 
-    Settings at the top apply to all cells; those of a table override them. The lists of a table in `grid` are crossed;
-    a table in `cell` is one cell.
+    Settings at the top apply to all cells; those of a table override them. The lists of a table in `grid` are
+    crossed; a table in `cell` is one cell.
 
     Raises:
         UnknownNameError: there is no such setting; the text has the nearest one.

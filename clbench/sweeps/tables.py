@@ -4,14 +4,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from clbench.engine.keyed_store import KeyedStore, folder_name
+from clbench.engine.keyed_store import KeyedStore
 from clbench.engine.progress import RunFailure, count
 from clbench.engine.run import Run
-from clbench.engine.store import manifest_of
 from clbench.intervals import why_ties
 from clbench.report.console import interval, plain_table
 from clbench.sweeps.cells import Sweep
 from clbench.sweeps.estimate import estimate_left
+from clbench.sweeps.plan import planned_run
 from clbench.sweeps.report import Report
 
 if TYPE_CHECKING:
@@ -36,11 +36,8 @@ def announce(
 def run_table(runs: Sequence[Run], store: KeyedStore) -> "Table":
     """Return a table of runs, how far each is, and its folder."""
     table = plain_table(("cell", "seeds", "state", "folder"))
-    for run in runs:
-        folder, manifest = store.find(run), manifest_of(run, store)
-        state = manifest.status if manifest else "missing"
-        name = folder.path.name if folder else folder_name(run)
-        table.add_row(run.label, str(len(run.config.seeds)), state, name)
+    for run in (planned_run(run, store) for run in runs):
+        table.add_row(run.label, str(run.seeds), run.status, run.folder.name)
     return table
 
 

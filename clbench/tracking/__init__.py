@@ -1,4 +1,4 @@
-"""Experiment trackers as observers of a run: TensorBoard, Weights & Biases, MLflow. None can stop one."""
+"""Experiment trackers that follow a run, and never stop it: TensorBoard, Weights & Biases, MLflow."""
 
 from clbench.tracking.trackers import TRACKERS, Trackers, check_trackers
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from torch.utils.tensorboard import SummaryWriter
 
-from clbench.tracking.tracker import FinishedTask, TrackedRun, flat
+from clbench.tracking.tracker import FinishedTask, TrackedRun, flatten
 
 NAME = re.compile(r"^(events\.out\.tfevents\.\d+\.).*?(\.\d+\.\d+)$")  # time, machine, process, number
 
@@ -15,29 +15,28 @@ NAME = re.compile(r"^(events\.out\.tfevents\.\d+\.).*?(\.\d+\.\d+)$")  # time, m
 class TensorBoard:
     """A folder of event files for each series.
 
-    A later session writes a series anew: an earlier one that was killed may have written a part of a task's values.
+    A later session writes a series from its start: a session that was killed may have written part of a task.
     """
 
     def __init__(self, run: TrackedRun) -> None:
-        self._open: dict[str, SummaryWriter] = {}
+        self._writers: dict[str, SummaryWriter] = {}
         self._folders: dict[str, Path] = {}
         for folder in run.folder.glob("tensorboard/*/seed-*"):
-            _name_no_machine(folder)  # an earlier session may have been killed
+            _remove_machine_name(folder)  # an earlier session may have been killed
         for title, config in run.series.items():
             # An agent's name may be a path.
             folder = run.folder / "tensorboard" / quote(config["agent"], safe="") / f"seed-{config['seed']}"
             shutil.rmtree(folder, ignore_errors=True)
             run.tasks.pop(title, None)
-            self._folders[title] = folder
-            self._open[title] = SummaryWriter(
-                str(folder), purge_step=0
-            )  # a dashboard may show what was there
-            rows = (f"|{name}|{value}|" for name, value in flat(config))
-            self._open[title].add_text("config", "\n".join(["|name|value|", "|-|-|", *rows]))
+            # A dashboard may still show what was there before.
+            writer = SummaryWriter(str(folder), purge_step=0)
+            self._folders[title], self._writers[title] = folder, writer
+            rows = (f"|{name}|{value}|" for name, value in flatten(config))
+            writer.add_text("config", "\n".join(["|name|value|", "|-|-|", *rows]))
 
-    def take(self, finished: FinishedTask) -> None:
+    def log_task(self, finished: FinishedTask) -> None:
         """Write the task's values."""
-        writer = self._open[finished.title]
+        writer = self._writers[finished.title]
         for name, value, step in finished.points():
             writer.add_scalar(name, value, step)
         writer.flush()
@@ -45,16 +44,16 @@ class TensorBoard:
             self._close(finished.title)
 
     def end(self, status: str) -> None:
-        """Close all files, and take the machine's name out of theirs."""
-        for title in list(self._open):
+        """Close all files, and remove the machine's name from theirs."""
+        for title in list(self._writers):
             self._close(title)
 
     def _close(self, title: str) -> None:
-        self._open.pop(title).close()
-        _name_no_machine(self._folders[title])
+        self._writers.pop(title).close()
+        _remove_machine_name(self._folders[title])
 
 
-def _name_no_machine(folder: Path) -> None:
-    """Take the machine's name out of those of closed event files; the writer cannot be told another."""
+def _remove_machine_name(folder: Path) -> None:
+    """Rename closed event files; the writer itself always uses the machine's name."""
     for path in folder.glob("events.out.tfevents.*"):
         path.rename(path.with_name(NAME.sub(r"\1clbench\2", path.name)))

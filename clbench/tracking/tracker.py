@@ -1,4 +1,4 @@
-"""What a tracker is told of a run, and what it must offer."""
+"""What a tracker learns about a run, and what it must offer."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import Any, Protocol
 
 METRICS = {"task_accuracy": "accuracy", "final_accuracy": "final_epoch_accuracy", "loss": "loss"}
-"""Of a task, by the name that trackers show, the field of its record."""
+"""A task's metrics: the name that trackers show, and the field of its record."""
 
 Config = Mapping[str, Any]
+"""Nested tables, as in run.json."""
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run that a tracker begins to follow, or goes on with.
+    """A run that a tracker follows, from its start or after it was resumed.
 
-    A series is one agent's one seed; what users of these tools call a run.
+    A series is one seed of one agent: what users of these tools call a run.
 
     Attributes:
         folder: the run's.
-        config: what run.json says of the run as a whole.
-        series: by title, the same with `agent`, `seed` and `arguments`; of series that are not logged to the end.
-        ids: the tracker's ids, by title; those that it adds are kept for the sessions that go on with the run.
-        tasks: how many it has logged, by title; those that it takes away are handed over again.
-        note: tells people something.
+        config: what run.json says about the run as a whole.
+        series: by title, the same with `agent`, `seed` and `arguments`; only series that are not fully logged.
+        ids: the tracker's ids, by title; those that it adds are saved for later sessions.
+        tasks: number of tasks already logged, by title; a tracker removes an entry to have its tasks logged again.
+        note: shows a note to the user.
     """
 
     folder: Path
@@ -36,15 +37,15 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class FinishedTask:
-    """A task that a series has finished. Each comes once and in order, whatever was broken off in between.
+    """A task that a series has finished. Tasks are logged once and in order, whatever interrupts the run.
 
     Attributes:
         title: the series'.
         task: index from 0.
-        step: steps of the stream up to its end.
-        metrics: of the task, those of `METRICS` that it has.
+        step: steps of the stream up to the task's end.
+        metrics: those of `METRICS` that have a value.
         indicators: by step of the stream, counted from 1, and by "indicator/layer".
-        scores: of the whole stream, with its last task, after which the series is complete; else none.
+        scores: of the whole stream, with its last task, after which the series is complete; empty before.
     """
 
     title: str
@@ -55,33 +56,32 @@ class FinishedTask:
     scores: Mapping[str, float]
 
     def points(self) -> Iterator[tuple[str, float, int]]:
-        """Yield each name, value and step: of metrics and scores the task, of indicators the stream's step."""
-        for values in (self.metrics, self.scores):
-            for name, value in values.items():
-                yield name, value, self.task
+        """Yield name, value and step: for metrics and scores the task, for indicators the stream's step."""
+        for name, value in {**self.metrics, **self.scores}.items():
+            yield name, value, self.task
         for step, measured in self.indicators.items():
             for name, value in measured.items():
                 yield name, value, step
 
 
-def flat(config: Config, above: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(config: Config, prefix: str = "") -> Iterator[tuple[str, object]]:
     """Yield each name and value of nested tables.
 
-    >>> list(flat({"agent": "a", "stream": {"id": "b", "options": {"share": 1.0}}}))
+    >>> list(flatten({"agent": "a", "stream": {"id": "b", "options": {"share": 1.0}}}))
     [('agent', 'a'), ('stream.id', 'b'), ('stream.options.share', 1.0)]
     """
     for name, value in config.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{above}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
-            yield f"{above}{name}", value
+            yield f"{prefix}{name}", value
 
 
 class Tracker(Protocol):
-    """Follows a run; made with a `TrackedRun`. What it raises is told, and the run goes on without it."""
+    """Follows a run; constructed with a `TrackedRun`. If it raises, the run continues without it, and says so."""
 
-    def take(self, finished: FinishedTask) -> None:
-        """Log a task; when this returns, it is not handed over again, in no session."""
+    def log_task(self, finished: FinishedTask) -> None:
+        """Log a task; once this returns, no session logs it again."""
 
     def end(self, status: str) -> None:
-        """The session ends as "complete", "failed" or "interrupted"; and so do series that are not complete."""
+        """End the session, and series that are not complete, as "complete", "failed" or "interrupted"."""

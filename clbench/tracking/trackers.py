@@ -1,18 +1,18 @@
-"""Records to all chosen trackers, each task once; a tracker that fails is dropped, never the run."""
+"""Hands records to all chosen trackers, each task once; a tracker that fails is dropped, never the run."""
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from clbench.checks import check_choice, split_names
 from clbench.errors import OptionError
 from clbench.places import recorded_in
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, RunManifest
 from clbench.scoring import finished, seed_scores
-from clbench.specs import check_choice, names_in
 from clbench.tracking.tracker import METRICS, FinishedTask, TrackedRun, Tracker
 
 TRACKERS = MappingProxyType({"tensorboard": "TensorBoard", "wandb": "WandB", "mlflow": "MLflow"})
@@ -20,13 +20,12 @@ TRACKERS = MappingProxyType({"tensorboard": "TensorBoard", "wandb": "WandB", "ml
 
 
 def check_trackers(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return names of trackers whose packages are installed: those listed; none for None or "none".
+    """Return the names of the trackers listed; none for None or "none".
 
     Raises:
-        UnknownNameError: there is no such tracker.
-        OptionError: its package is missing.
+        OptionError: a tracker's package is not installed.
     """
-    names = names_in(wanted or "none")
+    names = split_names(wanted or "none")
     if names == ["none"]:
         return ()
     for name in names:
@@ -34,28 +33,28 @@ def check_trackers(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
         try:
             _load(name)
         except ImportError as error:
-            raise OptionError(
-                f'{name} cannot be logged to ({error}): pip install "clbench[{name}]"'
-            ) from error
+            raise OptionError(f'{name} is not available ({error}): pip install "clbench[{name}]"') from error
     return tuple(dict.fromkeys(names))
 
 
 def _load(name: str) -> Callable[[TrackedRun], Tracker]:
-    made: Callable[[TrackedRun], Tracker] = getattr(import_module(f"clbench.tracking.{name}"), TRACKERS[name])
-    return made
+    tracker: Callable[[TrackedRun], Tracker] = getattr(
+        import_module(f"clbench.tracking.{name}"), TRACKERS[name]
+    )
+    return tracker
 
 
 class Trackers:
     """Hands every finished task to the trackers.
 
-    What each has logged is kept beside the run's states, so that a later session, which is given all records anew,
-    hands over only the rest.
+    How much each has logged is saved next to the run's checkpoints, so that a later session, which gets all records
+    again, hands over only the rest.
 
     Args:
         names: of the trackers, checked.
         folder: the run's, held by this process.
         manifest: what run.json says.
-        note: tells people something.
+        note: shows a note to the user.
     """
 
     def __init__(
@@ -66,56 +65,56 @@ class Trackers:
         note: Callable[[str], None],
     ) -> None:
         self._folder, self._stream, self._note = folder, manifest.config.stream, note
-        self._open: dict[str, Tracker] = {}
-        self._kept: dict[str, dict[str, Any]] = {}
+        self._trackers: dict[str, Tracker] = {}
+        self._runs: dict[str, TrackedRun] = {}
         self._records: dict[str, list[TaskRecord]] = {}
         self._indicators: dict[tuple[str, int], dict[int, dict[str, float]]] = {}
         for name in names:
-            with self._dropping(name):
+            with self._drop_on_failure(name):
                 config, series = _configs(manifest)
-                kept = self._kept[name] = {"ids": {}, "tasks": {}, **folder.read_private(name)}
-                left = {
-                    title: own
-                    for title, own in series.items()
-                    if kept["tasks"].get(title, 0) < self._stream.num_tasks
+                saved = {"ids": {}, "tasks": {}, **folder.read_private(name)}
+                logged = saved["tasks"]
+                rest = {
+                    title: settings
+                    for title, settings in series.items()
+                    if logged.get(title, 0) < self._stream.num_tasks
                 }
-                run = TrackedRun(folder.path, config, left, kept["ids"], kept["tasks"], note)
-                self._open[name] = _load(name)(run)
-                folder.write_private(name, kept)
+                run = self._runs[name] = TrackedRun(folder.path, config, rest, saved["ids"], logged, note)
+                self._trackers[name] = _load(name)(run)
+                self._save(name)
 
     def take(self, record: TaskRecord | IndicatorRecord) -> None:
-        """Take a record; a task's indicators come before the task."""
-        if not self._open:
+        """Log a record; a task's indicators come before the task."""
+        if not self._trackers:
             return
         title = _title(record.agent, record.seed)
         if isinstance(record, IndicatorRecord):
-            if not math.isfinite(record.value):
-                return  # no bound, or none defined: a gap, since some trackers would show the largest number
-            step = record.task * self._stream.steps_per_task + record.step
-            measured = self._indicators.setdefault((title, record.task), {}).setdefault(step, {})
-            measured[f"{record.indicator}/{record.layer}"] = record.value
+            if math.isfinite(record.value):  # else a gap, since some trackers would show the largest number
+                step = record.task * self._stream.steps_per_task + record.step
+                steps = self._indicators.setdefault((title, record.task), {})
+                steps.setdefault(step, {})[f"{record.indicator}/{record.layer}"] = record.value
             return
         task = self._finished(title, record)
-        for name, tracker in list(self._open.items()):
-            kept = self._kept[name]
-            if record.task >= kept["tasks"].get(title, 0):
-                with self._dropping(name):
-                    tracker.take(task)
-                    kept["tasks"][title] = record.task + 1
-                    self._folder.write_private(name, kept)
+        for name, tracker in list(self._trackers.items()):
+            logged = self._runs[name].tasks
+            if record.task >= logged.get(title, 0):
+                with self._drop_on_failure(name):
+                    tracker.log_task(task)
+                    logged[title] = record.task + 1
+                    self._save(name)
 
     def end(self, status: str) -> None:
         """Tell all trackers how the session ended."""
-        for name, tracker in list(self._open.items()):
-            with self._dropping(name):
+        for name, tracker in list(self._trackers.items()):
+            with self._drop_on_failure(name):
                 tracker.end(status)
 
     def _finished(self, title: str, record: TaskRecord) -> FinishedTask:
         records = self._records.setdefault(title, [])
         records.append(record)
         metrics = {name: getattr(record, field) for name, field in METRICS.items()}
-        whole = finished(record.agent, records, self._stream.num_tasks)
-        scores = seed_scores(whole.values()) if whole else {}
+        complete = finished(record.agent, records, self._stream.num_tasks)
+        scores = seed_scores(complete.values()) if complete else {}
         return FinishedTask(
             title=title,
             task=record.task,
@@ -125,15 +124,18 @@ class Trackers:
             scores={f"score/{name}": float(values[0]) for name, values in scores.items()},
         )
 
+    def _save(self, name: str) -> None:
+        run = self._runs[name]
+        self._folder.write_private(name, {"ids": run.ids, "tasks": run.tasks})
+
     @contextlib.contextmanager
-    def _dropping(self, name: str) -> Iterator[None]:
-        """Drop the tracker if it fails."""
+    def _drop_on_failure(self, name: str) -> Generator[None]:
         try:
             yield
         except Exception as error:
-            self._open.pop(name, None)
-            why = " ".join(f"{type(error).__name__}: {error}".split())
-            self._note(f"{name} failed, and the run goes on without it: {why}")
+            self._trackers.pop(name, None)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self._note(f"{name} failed, and the run continues without it: {reason}")
 
 
 def _title(agent: str, seed: int) -> str:
@@ -141,7 +143,7 @@ def _title(agent: str, seed: int) -> str:
 
 
 def _configs(manifest: RunManifest) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return what run.json says of the run as a whole, and of each series."""
+    """Return what run.json says about the run as a whole, and about each series."""
     data = recorded_in(manifest.to_json())
     config = {name: data["config"][name] for name in ("stream", "protocol", "overrides", "device")}
     config |= {name: data[name] for name in ("data", "versions", "hardware", "git")}

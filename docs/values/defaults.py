@@ -5,10 +5,10 @@ import math
 from inspect import signature
 
 from clbench import PROTOCOLS, indicators
-from clbench.evaluation.report import percent
-from clbench.loading import load_agent
-from clbench.reproduce.figures import FIGURES
+from clbench.loading import load_agent, parameters
+from clbench.report.console import percent
 from clbench.scheduling import Constants
+from studies.noise_curvature.catalog import FIGURES
 from values.base import value
 
 BATCH_SIZE = 256
@@ -17,7 +17,7 @@ BATCH_SIZE = 256
 @value
 def default(agent: str, name: str) -> str:
     """Return a constant of a learner's constructor, as `--set` takes it."""
-    return f"`{name}={short(signature(load_agent(agent)).parameters[name].default)}`"
+    return f"`{name}={short(parameters(load_agent(agent))[name])}`"
 
 
 def short(number: object) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clbench.evaluation.report import percent
-from clbench.reproduce.predicting import predictors
-from clbench.reproduce.statistics import falls_ahead
-from clbench.results.older import modernized_frame
+from clbench.report.console import percent
+from studies.noise_curvature.frames import modernized
+from studies.noise_curvature.predicting import rank_indicators
+from studies.noise_curvature.statistics import falls_ahead
 from values.base import DOCS, LEARNERS, WORDS, between, decimal, value
 
 ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
@@ -82,7 +82,7 @@ def predictor(number: str, indicator: str, digits: int = 2) -> str:
 
 def mostly_dead() -> "pd.Series[bool]":
     """Return which tasks of `predictors.csv` have most layers dead at most decisions: their median bound was 0."""
-    return modernized_frame(file("predictors", "quick"))["combined_bound"].isna() & (
+    return modernized(file("predictors", "quick"))["combined_bound"].isna() & (
         file("predictors", "quick")["combined_bound"].notna()
     )
 
@@ -98,7 +98,9 @@ def predictor_without_dead_tasks(number: str, indicator: str, digits: int = 2) -
     """Return a number of an indicator as if it were not known in those tasks."""
     found = file("predictors", "quick")[["configuration", "run", "seed", "task", ACCURACY, indicator]]
     found = found.assign(**{indicator: found[indicator].mask(mostly_dead())})
-    return decimal(predictors(found, [], resamples=1).set_index("indicator").loc[indicator, number], digits)
+    return decimal(
+        rank_indicators(found, [], resamples=1).set_index("indicator").loc[indicator, number], digits
+    )
 
 
 @value

@@ -1,57 +1,59 @@
 """Values of the runs kept under `docs/results`, and of the leaderboard. Tasks are numbered from 0, as in the files."""
 
 import io
-import json
 import math
 from dataclasses import fields
 from functools import cache
-from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
 from clbench.data import load_images
-from clbench.evaluation.report import loss, percent, table
-from clbench.results import RunFolder, frame
+from clbench.leaderboard.ranking import board_of
+from clbench.leaderboard.submission import read_entry
+from clbench.report.console import percent
+from clbench.report.tables import loss, score_table
+from clbench.results import Results, RunManifest, load_results
 from clbench.scheduling import Constants
 from clbench.scoring import Score, score
-from clbench.specs import RunSpec
 from values.base import DOCS, LEARNERS, WORDS, between, decimal, value
 
 FULL = "full-mnist/RandomLabelMNIST-v0-"
 
 
 @cache
-def kept(run: str) -> tuple[dict[str, Any], RunSpec, pd.DataFrame, pd.DataFrame]:
-    """Return run.json, spec, tasks and indicators of a finished run under `docs/results`."""
-    folder = RunFolder(DOCS / "results" / run)
-    facts = folder.read_run()
-    if facts["status"] != "complete":
-        raise ValueError(f"the run '{run}' is not complete")
-    records = folder.read_indicators()
-    measured = frame(records, type(records[0])) if records else pd.DataFrame()
-    return facts, RunSpec.from_json(facts["spec"]), frame(folder.read_tasks()), measured
+def load(folder: str) -> Results:
+    """Return the runs in a folder under `docs/results`, all complete."""
+    results = load_results(DOCS / "results" / folder)
+    if set(results.runs["status"]) != {"complete"}:
+        raise ValueError(f"the run '{folder}' is not complete")
+    return results
 
 
-def scores_of(run: str) -> list[Score]:
-    """Return the scores of a run's agents, best first."""
-    facts, spec, _, _ = kept(run)
-    records = RunFolder(DOCS / "results" / run).read_tasks()
-    # Older runs do not say how many classes there are.
-    classes = facts["data"].get("num_classes") or load_images(facts["data"]["source"]).num_classes
-    found = [score(agent.name, records, spec.stream.num_tasks, 1 / classes) for agent in spec.agents]
-    return sorted(filter(None, found), key=lambda one: -one.average_task_accuracy.mean)
+def manifest(folder: str) -> RunManifest:
+    """Return what the first run in a folder records."""
+    return load(folder).stored[0].manifest
+
+
+def scores_of(folder: str) -> list[Score]:
+    """Return the scores of the agents in a folder, best first."""
+    computed = []
+    for run in load(folder).stored:
+        data = run.manifest.data
+        # Older runs do not say how many classes there are.
+        chance = 1 / (data.num_classes or load_images(data.source).num_classes)
+        computed.append(score(run.agent, run.read_tasks(), run.manifest.config.stream.num_tasks, chance))
+    return sorted(filter(None, computed), key=lambda one: -one.average_task_accuracy.mean)
 
 
 @value
 def scores(run: str) -> str:
     """Return what the command prints when the run is done: its table, and who has lost accuracy."""
-    facts, spec, _, _ = kept(run)
-    found = scores_of(run)
-    speeds = facts["timing"]["steps_per_second"]
+    found, runs = scores_of(run), load(run).stored
+    speeds = {one.agent: one.manifest.timing.steps_per_second for one in runs}
     console = Console(file=io.StringIO(), width=120, color_system=None)
-    console.print(table(SimpleNamespace(scores=found, spec=spec, steps_per_second=speeds)))
+    seeds = {one.agent: len(one.manifest.config.seeds) for one in runs}
+    console.print(score_table(found, seeds, speeds))
     console.print()
     for one in found:
         if text := loss(one):
@@ -70,28 +72,28 @@ def mean_score(run: str, name: str, digits: int = 3) -> str:
 @value
 def task_accuracy(run: str, task: int | None = None, digits: int = 2) -> str:
     """Return a task's accuracy, mean over seeds, of a run with one agent; without `task` that of each, in a row."""
-    means = kept(run)[2].groupby("task")["accuracy"].mean()
+    means = load(run).tasks.groupby("task")["accuracy"].mean()
     return ", ".join(decimal(one, digits) for one in (means if task is None else means[[task]]))
 
 
 @value
 def minutes(run: str, words: bool = False) -> str:
     """Return how many minutes a run took."""
-    count = round(kept(run)[0]["timing"]["seconds"] / 60)
+    count = round(manifest(run).timing.seconds / 60)
     return WORDS[count] if words else str(count)
 
 
 @value
 def duration(run: str) -> str:
     """Return how long a run took, in minutes and seconds."""
-    whole, rest = divmod(round(kept(run)[0]["timing"]["seconds"]), 60)
+    whole, rest = divmod(round(manifest(run).timing.seconds), 60)
     return f"{whole} minutes and {rest} seconds"
 
 
 @value
 def first_crossing(run: str) -> str:
     """Return the number, from 1, of the first task in which some layer is above its bound."""
-    measured = kept(run)[3]
+    measured = load(run).indicators
     return str(measured[(measured["indicator"] == "rho") & (measured["value"] > 0)]["task"].min() + 1)
 
 
@@ -104,7 +106,7 @@ def accuracy_at_first_crossing(run: str, digits: int = 2) -> str:
 @value
 def seeds_with_gradient_only_in(run: str, layer: str) -> str:
     """Return "two of three": in how many seeds of how many the last task ends with a gradient in that layer alone."""
-    measured = kept(run)[3]
+    measured = load(run).indicators
     last = measured[(measured["task"] == measured["task"].max()) & (measured["indicator"] == "gradient_norm")]
     norms = last.pivot_table(index="seed", columns="layer", values="value").drop(columns="whole network")
     alone = (norms[layer] > 0) & (norms.drop(columns=layer) == 0).all(axis=1)
@@ -114,10 +116,10 @@ def seeds_with_gradient_only_in(run: str, layer: str) -> str:
 @value
 def first_task(name: str) -> str:
     """Return a row, without its outer bars, of the table of single tasks on all images."""
-    facts, spec, tasks, measured = kept(FULL + name)
-    if facts["data"]["size"] != 60_000:
+    config, measured = manifest(FULL + name).config, load(FULL + name).indicators
+    if manifest(FULL + name).data.size != 60_000:
         raise ValueError("it is not of all images")
-    (agent,), (accuracy,) = spec.agents, tasks["accuracy"]
+    agent, (accuracy,) = config.agent, load(FULL + name).tasks["accuracy"]
     defaults = {item.name: item.default for item in fields(Constants)}
     changed = [
         f"`{key}={one}`" for key, one in agent.arguments.items() if key in defaults and one != defaults[key]
@@ -125,7 +127,7 @@ def first_task(name: str) -> str:
     of_fc1 = measured[(measured["layer"] == "fc1") & (measured["indicator"] == "step_size")]["value"]
     (rho,) = measured[measured["indicator"] == "rho"]["value"]
     cells = [
-        f"{LEARNERS[agent.name]}, `{spec.protocol}`",
+        f"{LEARNERS[agent.name]}, `{config.protocol}`",
         ", ".join([str(agent.arguments["scheduler"]), *changed]),
         f"{accuracy:.3f}",
         f"{of_fc1.median():.2e}",
@@ -139,8 +141,8 @@ def bounds_on_all_images() -> pd.DataFrame:
     """Return of each run that learns, and each layer, the medians of its noise bound and of combined / noise bound."""
     rows = []
     for path in sorted((DOCS / "results" / "full-mnist").glob("*-*")):
-        _, spec, _, measured = kept(f"full-mnist/{path.name}")
-        (agent,) = spec.agents
+        folder = f"full-mnist/{path.name}"
+        agent, measured = manifest(folder).config.agent, load(folder).indicators
         if agent.arguments["warm"] != Constants().warm:
             continue  # the one that dies
         bounds = measured.pivot_table(index=["layer", "step"], columns="indicator", values="value")
@@ -171,11 +173,11 @@ def noise_bound_of_last_layer() -> str:
 @value
 def least_score(stream: str, protocol: str) -> str:
     """Return the least average task accuracy of the leaderboard's rows, rounded down to two decimals."""
-    paths = (DOCS.parent / "leaderboard" / "submissions").glob("*/submission.json")
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    found = [
-        row["scores"]["average_task_accuracy"]["mean"]
-        for row in rows
-        if (row["stream"]["id"], row["protocol"]) == (stream, protocol)
+    submissions = (DOCS.parent / "leaderboard" / "submissions").glob("*")
+    entries = [read_entry(path) for path in submissions]
+    means = [
+        entry.scores.average_task_accuracy.mean
+        for entry in entries
+        if board_of(entry)[:2] == (stream, protocol)
     ]
-    return decimal(math.floor(100 * min(found)) / 100, 2)
+    return decimal(math.floor(100 * min(means)) / 100, 2)

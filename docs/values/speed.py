@@ -4,7 +4,7 @@ import json
 from functools import cache
 from typing import Any
 
-from clbench.evaluation.report import percent
+from clbench.report.console import percent
 from values.base import DOCS, decimal, value
 
 

@@ -7,6 +7,7 @@ from unittest.mock import MagicMock
 import pytest
 from rich.console import Console
 
+from clbench import records
 from clbench.config import AgentConfig, RunConfig
 from clbench.engine import progress as module
 from clbench.engine.events import Started
@@ -14,7 +15,6 @@ from clbench.engine.job import Job
 from clbench.engine.manifests import Earlier
 from clbench.engine.monitor import RunMonitor
 from clbench.engine.progress import Progress, RunFailure, RunProgress
-from clbench.records import Glimpse
 from clbench.report import views
 from clbench.report.views import FEW, ROWS, LiveProgress, PlainProgress, progress_display
 from clbench.specs import StreamSpec
@@ -52,7 +52,7 @@ def test_counts_rate_and_time_left(clock):
     assert progress.seconds_left is None
     clock[0] += 2
     monitor.take(0, Started())
-    monitor.take(0, Glimpse(task=1, steps=10, accuracy=0.25))
+    monitor.take(0, records.Progress(task=1, steps=10, accuracy=0.25))
     run = progress.runs["one"]
     assert (run.state, run.steps, run.task, run.num_tasks, run.accuracy) == ("running", 20, 1, 2, 0.25)
     assert (run.seconds, run.steps_per_second, run.seconds_left) == (0, 0, None)  # since it started
@@ -62,7 +62,7 @@ def test_counts_rate_and_time_left(clock):
     assert progress.summary.split(" · ")[:5] == ["1 done", "1 running", "1 waiting", "0 failed", "5 steps/s"]
     assert "0:00:12" in progress.summary
     clock[0] += 2
-    monitor.take(0, Glimpse(task=1, steps=15, accuracy=0.25))
+    monitor.take(0, records.Progress(task=1, steps=15, accuracy=0.25))
     run = progress.runs["one"]
     assert (run.seconds, run.steps_per_second, run.seconds_left) == (2, 10, 1)
     progress.set_state("one", "waiting")  # its worker was lost

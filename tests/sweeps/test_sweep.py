@@ -62,7 +62,8 @@ def test_each_cell_is_a_run_folder(whole):
 
 def test_a_run_gives_what_its_jobs_give_alone(whole):
     run = next(run for run in whole.sweep.runs if run.label == "agents.vanilla step_size=0.01")
-    (job,) = run.resolved(load_data(run)).jobs()
+    load_data(run)
+    (job,) = run.resolved().jobs()
     records = [event for _, event in run_jobs([job]) if isinstance(event, TaskRecord)]
     alone = {(record.seed, record.task): record.accuracy for record in records}
     table = frame(whole.results).query("`arguments.step_size` == 0.01")

@@ -1,0 +1,39 @@
+"""Checks of what users ask for."""
+
+import numbers
+from collections.abc import Collection, Sequence
+
+from clbench.errors import OptionError, UnknownNameError, did_you_mean
+
+
+def check_count(name: str, value: object) -> int:
+    """Return `value` as an int.
+
+    Raises:
+        OptionError: it is not a whole number of 1 or above.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise OptionError(f"{name}={value!r} is not a whole number")
+    if value < 1:
+        raise OptionError(f"{name}={value} is too small: it must be at least 1")
+    return int(value)
+
+
+def check_choice(what: str, name: str, choices: Collection[str]) -> None:
+    """Check that `name` is one of `choices`.
+
+    Raises:
+        UnknownNameError: it is not; the text names the nearest choice.
+    """
+    if name not in choices:
+        known = f" Choose from: {', '.join(choices)}." if choices else ""
+        raise UnknownNameError(f"no {what} '{name}'.{did_you_mean(name, choices)}{known}")
+
+
+def split_names(names: str | Sequence[str]) -> list[str]:
+    """Return names given as a list or as comma-separated text.
+
+    >>> split_names("sharpness, feature_rank")
+    ['sharpness', 'feature_rank']
+    """
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)

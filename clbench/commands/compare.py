@@ -1,0 +1,75 @@
+"""The command `clbench compare`."""
+
+from pathlib import Path
+
+import click
+
+from clbench.commands import options as shared
+from clbench.errors import OptionError
+from clbench.scoring import SCORES
+
+SUFFIXES = (".png", ".pdf", ".svg")
+EPILOG = """\b
+examples:
+  clbench compare results/RandomLabelMNIST-v0-quick-1
+  clbench compare results/*-quick-* --reference agents.vanilla --out comparison.png
+  clbench compare results --agent agents.l2 --agent agents.perlayer --csv comparison.csv
+
+exit codes: 0 done; 1 a file could not be written; 2 nothing to compare
+"""
+
+
+@click.command("compare", epilog=EPILOG)
+@click.argument("runs", nargs=-1, metavar="RUN...")
+@shared.together(
+    shared.text("--agent", "compare only this agent; may be repeated", "NAME", multiple=True),
+    shared.text("--reference", "compare with this entry (default: the first)", "RUN|AGENT"),
+    shared.text("--score", f"{', '.join(SCORES)} (default: {SCORES[0]})", "NAME", default=SCORES[0]),
+    shared.text("--out", f"write a figure ({', '.join(SUFFIXES)})", "FILE"),
+    shared.text("--csv", "write the table, with all intervals", "FILE"),
+    click.option(
+        "--mix", is_flag=True, help="compare runs with different settings, over the tasks they share"
+    ),
+    shared.DEBUG,
+)
+def command(
+    runs: tuple[str, ...],
+    agent: tuple[str, ...],
+    reference: str | None,
+    score: str,
+    out: str | None,
+    csv: str | None,
+    mix: bool,
+    debug: bool,
+) -> None:
+    """Compare agents of one run or several with a reference, seed by seed on the same streams if they share seeds.
+
+    RUN is a run folder, or a folder that contains run folders. Runs of different streams, data or protocols are
+    refused; --mix compares them and marks the output "not the same".
+    """
+    from clbench.comparing import Entry, compare
+    from clbench.report import comparison as report
+    from clbench.report.console import make_console
+    from clbench.results import find_runs
+    from clbench.results.files import write_text_whole, write_whole
+
+    if not runs:
+        raise OptionError("no run given: name at least one run folder")
+    if out is not None and Path(out).suffix not in SUFFIXES:
+        raise OptionError(f"--out '{out}': the name of a figure must end in {', '.join(SUFFIXES)}")
+    comparison = compare([Entry.from_run(run) for run in find_runs(*runs)], reference, score, agent, mix)
+    # Files first, since the reader of what is printed may stop early.
+    if csv is not None:
+        write_text_whole(Path(csv), report.frame(comparison).to_csv(index=False, lineterminator="\n"))
+    if out is not None:
+        kind = Path(out).suffix[1:]
+        write_whole(Path(out), lambda path: report.figure(comparison).savefig(path, format=kind))
+    console = make_console(wide=True)
+    console.print(comparison.title, soft_wrap=True)
+    console.print()
+    console.print(report.table(comparison))
+    console.print()
+    notes = [f"note: {note}" for note in comparison.notes]
+    written = [f"written: {name}" for name in (csv, out) if name is not None]
+    for line in (*report.explanation(comparison), *notes, *written):
+        console.print(line, soft_wrap=True)

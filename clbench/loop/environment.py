@@ -1,0 +1,60 @@
+"""What the loop needs of an environment."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from clbench.agent import AgentSpec
+from clbench.streams import Stream
+
+
+class Environment(Protocol):
+    """A `StreamEnv` or a `StreamVectorEnv`; observations, targets and rewards are the ones of the class."""
+
+    device: torch.device
+    lockstep: bool
+
+    @property
+    def agent_spec(self) -> AgentSpec: ...
+    @property
+    def done(self) -> bool: ...
+    def reset(self, *, seed: Any) -> tuple[Any, dict[str, Any]]: ...
+    def observation(self) -> Any: ...
+    def position(self) -> dict[str, Any]: ...
+    def step(self, action: object) -> tuple[Any, Any, Any, Any, dict[str, Any]]: ...
+    def state_dict(self, rows: slice) -> dict[str, Any]: ...
+    def restore(self, *states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]: ...
+
+
+class ReplayableEnvironment(Environment, Protocol):
+    """A `StreamVectorEnv`, of which steps can be replayed if its stream allows it."""
+
+    @property
+    def can_replay(self) -> bool: ...
+    @property
+    def stream(self) -> Stream: ...
+    def score(self, actions: object, targets: torch.Tensor) -> torch.Tensor: ...
+    def follow_replay(self) -> None: ...
+
+
+class Step(NamedTuple):
+    """A step of a task; `task` and `number` count from 0."""
+
+    task: int
+    number: int
+    is_first: bool
+    is_last: bool
+    in_last_epoch: bool
+
+    @classmethod
+    def at(cls, position: Mapping[str, Any], spec: AgentSpec) -> "Step":
+        """Return the step that answers the observation at a position."""
+        number = position["step_in_task"]
+        return cls(
+            position["task"],
+            number,
+            is_first=position["boundary"],
+            is_last=number + 1 == spec.steps_per_task,
+            in_last_epoch=position["epoch"] + 1 == spec.epochs_per_task,
+        )

@@ -1,0 +1,83 @@
+"""The agents of a loop, and errors that say which of them failed, and where."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from clbench.agent import Agent, AgentSpec
+from clbench.errors import AgentError, PredictionError
+from clbench.loop.environment import Step
+from clbench.loop.meter import LossError
+from clbench.observing import Observer
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the agents that run in lockstep.
+
+    Attributes:
+        name: the agent's name in records.
+        agent: whose state is saved and restored.
+        seeds: root seeds of its streams.
+        observer: measures its indicators.
+    """
+
+    name: str
+    agent: Agent
+    seeds: tuple[int, ...]
+    observer: Observer | None = None
+
+
+class Faults:
+    """Raises errors of agents as `AgentError`s that name agent, seeds, task and step."""
+
+    def __init__(self, spec: AgentSpec, members: Sequence[Member]) -> None:
+        self._spec = spec
+        self._seeds = [seed for member in members for seed in member.seeds]
+        self._names = [member.name for member in members for _ in member.seeds]
+
+    @contextmanager
+    def in_agent(self, step: Step) -> Iterator[None]:
+        """Translate whatever the agent raises."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise AgentError(f"{self._name()} raised {what} ({self._locate(step)})") from error
+
+    @contextmanager
+    def in_predictions(self, step: Step) -> Iterator[None]:
+        """Translate what the environment raises for unusable predictions."""
+        try:
+            yield
+        except PredictionError as error:
+            where = f" ({self._locate(step)})" if error.row is None else ""
+            raise AgentError(f"{self._name(error.row)}: {error}{where}") from error
+
+    @contextmanager
+    def in_losses(self, step: Step) -> Iterator[None]:
+        """Translate what the meter raises for unusable losses."""
+        try:
+            yield
+        except LossError as error:
+            seeds = self._seeds if error.row is None else [self._seeds[error.row]]
+            number = step.number if error.step is None else error.step
+            where = self._spec.locate(seeds, step.task, number)
+            raise AgentError(f"{self._name(error.row)} reported a loss that {error} ({where})") from error
+
+    @contextmanager
+    def in_replay(self, step: Step) -> Iterator[None]:
+        """Translate what is raised while a step is recorded or replayed."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            raise AgentError(
+                f"{self._name()} cannot be replayed: {type(error).__name__}: {error} ({self._locate(step)}). "
+                "Set kind_of_step = None in its class to run it step by step"
+            ) from error
+
+    def _name(self, row: int | None = None) -> str:
+        return ", ".join(dict.fromkeys(self._names)) if row is None else self._names[row]
+
+    def _locate(self, step: Step) -> str:
+        return self._spec.locate(self._seeds, step.task, step.number)

@@ -1,0 +1,120 @@
+"""Sums over a task, kept on the device: correct predictions and losses."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from clbench.records import TaskRecord
+
+
+class LossError(Exception):
+    """A reported loss is unusable; `row` and `step` of the task say which one, where known."""
+
+    def __init__(self, fault: str, row: int | None = None, step: int | None = None) -> None:
+        super().__init__(fault)
+        self.row, self.step = row, step
+
+
+class Meter:
+    """Sums of `seeds` rows over one task; the device's half of `add` can be replayed."""
+
+    SUMS = ("right", "right_finally", "loss", "first_bad", "place")
+    COUNTS = ("steps", "final_steps", "losses")
+
+    def __init__(self, seeds: int, device: str) -> None:
+        # Apple's GPUs have no float64.
+        dtype = torch.float32 if device.startswith("mps") else torch.float64
+        self.right, self.right_finally, self.loss = torch.zeros(3, seeds, dtype=dtype, device=device)
+        self.first_bad = torch.full((seeds,), -1, dtype=torch.int64, device=device)
+        self.place = torch.zeros((), dtype=torch.int64, device=device)
+        self.restart()
+
+    def restart(self) -> None:
+        """Start another task."""
+        for sums in (self.right, self.right_finally, self.loss, self.place):
+            sums.zero_()
+        self.first_bad.fill_(-1)
+        self.steps = self.final_steps = self.losses = 0
+        self.started = time.perf_counter()
+
+    def add(self, reward: float | torch.Tensor, loss: object, final: bool) -> None:
+        """Add a step.
+
+        Args:
+            reward: a number or `(S,)`.
+            loss: a number or `(S,)`; None if the agent reports none.
+            final: whether the step is in the task's last epoch.
+
+        Raises:
+            LossError: the loss is not a number, or has another shape.
+        """
+        self.add_on_device(reward, loss, final)
+        self.add_on_host(loss is not None, final)
+
+    def add_on_device(self, reward: float | torch.Tensor, loss: object, final: bool) -> None:
+        """Do the device's half of `add`."""
+        self.right += reward
+        if final:
+            self.right_finally += reward
+        if loss is not None:
+            losses = self._as_tensor(loss)
+            self.loss += losses
+            bad = ~torch.isfinite(losses) & (self.first_bad < 0)
+            self.first_bad.copy_(torch.where(bad, self.place, self.first_bad))
+        self.place += 1
+
+    def add_on_host(self, reported: bool, final: bool) -> None:
+        """Do the host's half of `add`."""
+        self.steps += 1
+        self.final_steps += final
+        self.losses += reported
+
+    def _as_tensor(self, loss: object) -> torch.Tensor:
+        try:
+            losses = torch.as_tensor(loss, dtype=self.loss.dtype, device=self.loss.device).detach()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise LossError(f"is not a number but {type(loss).__name__}") from error
+        if losses.shape not in ((), self.loss.shape):
+            raise LossError(f"has shape {tuple(losses.shape)}: it must be a number or one for each seed")
+        return losses
+
+    def check_losses(self) -> None:
+        """Read the losses.
+
+        Raises:
+            LossError: one was not finite; it names the first.
+        """
+        for row, step in enumerate(self.first_bad.tolist()):
+            if step >= 0:
+                raise LossError("is NaN or infinite", row, step)
+
+    def state_dict(self, rows: slice) -> dict[str, Any]:
+        """Return copies of the sums of some rows, the counts, and the seconds so far."""
+        sums = {name: getattr(self, name) for name in self.SUMS}
+        copies = {name: (value[rows] if value.ndim else value).clone() for name, value in sums.items()}
+        counts = {name: getattr(self, name) for name in self.COUNTS}
+        return {**copies, **counts, "seconds": time.perf_counter() - self.started}
+
+    def load_state_dict(self, state: Mapping[str, Any], rows: slice) -> None:
+        """Restore the state that `state_dict` returned of the same rows."""
+        for name in self.SUMS:
+            sums = getattr(self, name)
+            (sums[rows] if sums.ndim else sums).copy_(state[name])
+        for name in self.COUNTS:
+            setattr(self, name, state[name])
+        self.started = time.perf_counter() - state["seconds"]
+
+    def mean_accuracy(self, rows: slice) -> float:
+        """Return the accuracy so far, mean over some rows."""
+        return float(self.right[rows].mean() / self.steps)
+
+    def records(self, name: str, seeds: Sequence[int], task: int, rows: slice) -> Iterator[TaskRecord]:
+        """Yield the records of the task, of the seeds in some rows."""
+        right, finally_right, loss = self.right[rows], self.right_finally[rows], self.loss[rows]
+        losses = loss / self.losses if self.losses else torch.full_like(loss, torch.nan)
+        columns = torch.stack([right / self.steps, finally_right / self.final_steps, losses]).tolist()
+        seconds = time.perf_counter() - self.started
+        for seed, accuracy, final_accuracy, mean_loss in zip(seeds, *columns, strict=True):
+            yield TaskRecord(name, seed, task, self.steps, accuracy, final_accuracy, mean_loss, seconds)

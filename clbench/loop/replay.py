@@ -1,0 +1,132 @@
+"""Steps that are recorded once and then replayed: on a GPU as CUDA graphs.
+
+A GPU finishes a step of a small network long before Python has issued the next one; a recorded step is issued at once.
+A recording repeats the same operations on the same memory. So steps of different kinds are recorded separately.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol, cast
+
+import torch
+
+from clbench.agent import Agent
+from clbench.loop.environment import Environment, ReplayableEnvironment, Step
+from clbench.loop.members import Faults
+from clbench.loop.meter import Meter
+from clbench.machine import no_reads
+from clbench.observing import Observer
+
+Record = Callable[[Callable[[], None]], Callable[[], object]]
+"""Records a step, without taking it; returns a function that replays it."""
+
+
+class ReplayableAgent(Protocol):
+    """A vectorised agent whose steps can be replayed; see `clbench.Agent`."""
+
+    def act(self, obs: torch.Tensor) -> torch.Tensor: ...
+    def learn(self, targets: torch.Tensor) -> torch.Tensor: ...
+    def kind_of_step(self) -> Hashable: ...
+    def replayed(self) -> None: ...
+
+
+def cuda_graph(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """Record a step's work on a CUDA device; return a function that repeats it."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.device(device), torch.cuda.graph(graph):
+        step()
+
+    def replay() -> None:
+        with torch.cuda.device(device):
+            graph.replay()
+
+    return replay
+
+
+class Replayer:
+    """Takes steps by replaying them, where possible.
+
+    Args:
+        env: on a stream that can be replayed.
+        agent: of all seeds.
+        meter: sums up the task.
+        observers: of the agents.
+        record: such as `cuda_graph`.
+        faults: raises what goes wrong.
+    """
+
+    def __init__(
+        self,
+        env: ReplayableEnvironment,
+        agent: ReplayableAgent,
+        meter: Meter,
+        observers: Sequence[Observer],
+        record: Record,
+        faults: Faults,
+    ) -> None:
+        self._env, self._agent, self._meter = env, agent, meter
+        self._observers, self._record, self._faults = observers, record, faults
+        self._kinds: dict[Hashable, Callable[[], object] | None] | None = None
+
+    def try_step(self, step: Step) -> bool:
+        """Take the coming step, unless it must be taken in the ordinary way; return whether it was taken.
+
+        Ordinary are the first and the last step of a task, those that an observer looks at, and the first step of each
+        kind, in which memory is allocated. The second of a kind is recorded.
+        """
+        if self._kinds is None:
+            self._kinds = {}
+            return False
+        if step.is_last or any(
+            observer.needs_step(step.number + 1, last=False) for observer in self._observers
+        ):
+            return False
+        with self._faults.in_replay(step):
+            if not self._replay(self._kinds, step.in_last_epoch):
+                return False
+        self._env.follow_replay()
+        self._meter.add_on_host(True, step.in_last_epoch)
+        for observer in self._observers:
+            observer.skip_step()
+        return True
+
+    def end_task(self) -> None:
+        """Forget the recorded steps: the agent may allocate new memory between tasks."""
+        self._kinds = None
+
+    def _replay(self, kinds: dict[Hashable, Callable[[], object] | None], in_last_epoch: bool) -> bool:
+        kind = (self._agent.kind_of_step(), in_last_epoch)
+        if kind not in kinds:
+            kinds[kind] = None
+            return False
+        replay = kinds[kind]
+        if replay is None:
+            with no_reads():  # the host's share of a step is done while recording it
+                replay = kinds[kind] = self._record(lambda: self._take(in_last_epoch))
+        else:
+            self._agent.replayed()
+        replay()
+        return True
+
+    def _take(self, in_last_epoch: bool) -> None:
+        stream = self._env.stream
+        batch = stream.batch()
+        reward = self._env.score(self._agent.act(batch.inputs), batch.targets)
+        self._meter.add_on_device(reward, self._agent.learn(batch.targets), in_last_epoch)
+        stream.advance_on_device()
+
+
+def replayer(
+    env: Environment,
+    agent: Agent,
+    meter: Meter,
+    observers: Sequence[Observer],
+    record: Record | None,
+    faults: Faults,
+) -> Replayer | None:
+    """Return what replays steps, or None if the environment or the agent does not allow it."""
+    if record is None or not env.lockstep or getattr(agent, "kind_of_step", None) is None:
+        return None
+    vector_env = cast(ReplayableEnvironment, env)
+    if not vector_env.can_replay:
+        return None
+    return Replayer(vector_env, cast(ReplayableAgent, agent), meter, observers, record, faults)

@@ -1,0 +1,204 @@
+"""Measures an agent's indicators while it runs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from clbench.errors import ClbenchError, TouchedError
+from clbench.indicators import LayerChoice
+from clbench.indicators.borrowing import untouched
+from clbench.indicators.networks import Network
+from clbench.observing.agents import AgentView, is_monitored, tensors
+from clbench.observing.decisions import Measurement, finite, shares, trajectories
+from clbench.observing.registry import BOUNDS, CURVATURE, Snapshot, find_indicator
+from clbench.records import IndicatorRecord, Undefined
+from clbench.scheduling import StepSizeMonitor
+
+
+class Observer:
+    """Yields an agent's indicator records.
+
+    Args:
+        agent: any; it can be measured if it is a `clbench.observing.agents.MeasurableAgent`. The decisions of its
+            scheduler are recorded.
+        name: its name in records.
+        seeds: one per network.
+        indicators: names in `ALL`, or references to functions.
+        every: measure every so many steps of a task, too; None for the task's last step only.
+        layers: which parameters form a layer, see `clbench.indicators.layer_parameters`; by default the agent's choice.
+    """
+
+    def __init__(
+        self,
+        agent: object,
+        name: str,
+        seeds: Sequence[int],
+        indicators: Sequence[str],
+        every: int | None,
+        layers: LayerChoice = None,
+    ) -> None:
+        self._agent, self._name, self._seeds, self._every = (
+            AgentView(agent, layers),
+            name,
+            tuple(seeds),
+            every,
+        )
+        self._indicators = [indicator for indicator in indicators if indicator != BOUNDS]
+        self._bounds = BOUNDS in indicators
+        self._own_monitor: StepSizeMonitor | None = None  # of an agent without a scheduler
+        self._start = 0  # steps of the scheduler before the task
+        self._measured: set[int] = set()  # steps of the task
+        self._noted_no_decisions = False
+
+    @property
+    def _monitor(self) -> StepSizeMonitor | None:
+        return self._own_monitor if self._bounds else None
+
+    def begin_task(self) -> Iterator[Undefined]:
+        """Yield what is undefined, at the start of a task, before the agent's first step in it."""
+        self._measured = set()
+        scheduler = self._agent.scheduler
+        if scheduler is None and self._bounds:
+            try:
+                scheduler = self._own_monitor = self._current_monitor()
+            except Exception as error:
+                self._bounds = False
+                yield self._undefined(BOUNDS, error)
+            else:
+                scheduler.begin_task()
+        if scheduler is not None:
+            self._start = scheduler.steps
+
+    def needs_step(self, step: int, last: bool) -> bool:
+        """Return whether `observe` would measure at the coming step of a task, counted from 1."""
+        monitor = self._monitor
+        return (monitor is not None and monitor.kind_of_step() is not None) or self._is_due(step, last)
+
+    def _is_due(self, step: int, last: bool) -> bool:
+        return bool(self._indicators and (last or (self._every and step % self._every == 0)))
+
+    def skip_step(self) -> None:
+        """Count a step that did not need to be observed."""
+        if self._monitor is not None:
+            self._monitor.replayed()
+
+    def observe(
+        self, obs: object, targets: object, task: int, step: int, last: bool
+    ) -> Iterator[IndicatorRecord | Undefined]:
+        """Yield what is measured, if it is due, on a batch that the agent has predicted but not yet learned from.
+
+        Args:
+            obs: the batch, as the agent saw it.
+            targets: its targets.
+            task: index from 0.
+            step: step of the task, from 1.
+            last: whether it is the task's last.
+
+        Raises:
+            TouchedError: a measurement changed the network.
+        """
+        monitor = self._monitor
+        if monitor is not None:
+            try:
+                monitor.step(self._agent.loss_fn, *tensors(monitor.network, obs, targets))
+            except TouchedError:
+                raise
+            except Exception as error:
+                self._bounds = False
+                yield self._undefined(BOUNDS, error)
+        if self._is_due(step, last):
+            yield from self._measure(obs, targets, task, step)
+
+    def end_task(self, task: int) -> Iterator[IndicatorRecord | Undefined]:
+        """Yield records of the scheduler's decisions, after the agent's last step in the task."""
+        scheduler = self._agent.scheduler or self._monitor
+        if scheduler is None:
+            return
+        decisions, steps = scheduler.decisions, scheduler.steps - self._start
+        indices = [index for index, at in enumerate(decisions.positions) if at.step > self._start]
+        if indices:
+            for step, layer, name, values in trajectories(decisions, indices, self._start):
+                if name not in self._indicators or step not in self._measured:  # else it is recorded already
+                    yield from self._records(task, (step, layer, name, values))
+            for share in shares(decisions, indices, steps):
+                yield from self._records(task, share)
+        elif not self._noted_no_decisions:
+            self._noted_no_decisions = True
+            reason = f"no decision is taken in a task of {steps} steps with every={scheduler.constants.every}"
+            yield Undefined(self._name, BOUNDS, reason)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the records of the rest of a run depend on."""
+        return {
+            "indicators": list(self._indicators),
+            "bounds": self._bounds,
+            "start": self._start,
+            "measured": sorted(self._measured),
+            "noted_no_decisions": self._noted_no_decisions,
+            "monitor": None if self._own_monitor is None else self._own_monitor.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a `state_dict`, after the agent has restored its state."""
+        self._indicators, self._bounds = list(state["indicators"]), state["bounds"]
+        self._start, self._measured = state["start"], set(state["measured"])
+        self._noted_no_decisions = state["noted_no_decisions"]
+        if state["monitor"] is not None:
+            self._own_monitor = self._current_monitor()
+            self._own_monitor.load_state_dict(state["monitor"])
+
+    def _current_monitor(self) -> StepSizeMonitor:
+        """Return the monitor so far, or a new one if the agent has replaced its network or optimizer."""
+        model, optimizer = self._agent.network()
+        if self._own_monitor is not None and is_monitored(self._own_monitor, model, optimizer):
+            return self._own_monitor
+        return StepSizeMonitor(
+            model,
+            optimizer,
+            penalty=self._agent.penalty,
+            seeds=self._seeds,
+            layers=self._agent.layers,
+            keep_all=False,
+        )
+
+    def _measure(
+        self, obs: object, targets: object, task: int, step: int
+    ) -> Iterator[IndicatorRecord | Undefined]:
+        try:
+            snapshot = self._snapshot(obs, targets)
+        except Exception as error:
+            for indicator in self._indicators:
+                yield self._undefined(indicator, error)
+            self._indicators = []
+            return
+        for indicator in list(self._indicators):
+            try:
+                with untouched(indicator, snapshot.model):
+                    measures = find_indicator(indicator)(snapshot)
+            except TouchedError:
+                raise
+            except Exception as error:  # what cannot be measured must not end a run
+                self._indicators.remove(indicator)
+                yield self._undefined(indicator, error)
+                continue
+            self._measured.add(step)
+            for layer, values in measures.items():
+                yield from self._records(task, (step, layer, indicator, finite(values)))
+
+    def _snapshot(self, obs: object, targets: object) -> Snapshot:
+        agent = self._agent
+        model, optimizer = agent.network()
+        network = Network(model, agent.layers)
+        hessian = any(name in CURVATURE for name in self._indicators)
+        batch = tensors(network, obs, targets)
+        return Snapshot(network, optimizer, agent.loss_fn, agent.penalty, *batch, self._seeds, hessian)
+
+    def _records(self, task: int, measured: Measurement) -> Iterator[IndicatorRecord]:
+        step, layer, indicator, values = measured
+        for seed, value in zip(self._seeds, values, strict=True):
+            if value is not None:
+                yield IndicatorRecord(self._name, seed, task, step, layer, indicator, value)
+
+    def _undefined(self, indicator: str, error: Exception) -> Undefined:
+        text = " ".join(str(error).split())
+        reason = text if isinstance(error, ClbenchError) else f"{type(error).__name__}: {text}"
+        return Undefined(self._name, indicator, reason)

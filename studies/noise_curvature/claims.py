@@ -1,0 +1,178 @@
+"""Claims of the paper: what is measured for each, and the rule that gives the verdict."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from clbench.errors import DataError
+from clbench.scoring import Estimate, estimate, last_tenth
+from studies.noise_curvature.frames import Array
+from studies.noise_curvature.scale import length_name
+
+HOLDS, PARTLY, FAILS, OPEN = "holds", "partly", "does not hold", "not yet measured"
+AT_PAPER = ("paper",)
+"""The protocol with the figures' tasks; at any other, published values cannot be matched."""
+TOLERANCE = 0.05
+"""Largest accepted distance from a published accuracy, which was read off a plot."""
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+NOWHERE = "-"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A claim holds if the whole interval lies between `low` and `high`, and partly if only the mean does.
+
+    Without an interval, as with a single seed, it can hold partly at best.
+
+    >>> rule = Rule(low=0)
+    >>> rule.verdict(Estimate(0.2, 0.1, 0.3)), rule.verdict(Estimate(0.2, -0.1, 0.3)), str(rule)
+    ('holds', 'partly', 'above 0')
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def verdict(self, value: Estimate) -> str:
+        """Return the verdict on an estimate; `low` and `high` themselves are outside."""
+        if not self.low < value.mean < self.high:
+            return FAILS
+        return HOLDS if self.low < value.low and value.high < self.high else PARTLY  # false for NaN
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"above {self.low:g}"
+        return f"below {self.high:g}" if math.isinf(self.low) else f"from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured for a claim: a value, taken over `value.n` seeds or configurations, and a note on it."""
+
+    value: Estimate = UNKNOWN
+    note: str = ""
+
+
+def over_seeds(values: Array, note: str = "") -> Measured:
+    """Return the mean of numbers, one per seed, with its interval over seeds.
+
+    Raises:
+        DataError: no number is finite, because what they describe did not occur.
+    """
+    values = values[np.isfinite(values)]
+    if not len(values):
+        raise DataError("what the claim is about did not occur")
+    return Measured(estimate(values), note)
+
+
+def gain(accuracy: Array, reference: Array) -> Measured:
+    """Return how much more accurate the first learner is in the end, seed by seed; both are `(seeds, tasks)`.
+
+    The note has the difference in the first task: what differs already there is not trainability preserved.
+    """
+    difference = accuracy - reference
+    return over_seeds(last_tenth(difference), f"in the first task {difference[:, 0].mean():.3g}")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A checkable statement of the paper.
+
+    Attributes:
+        name: unique.
+        place: where in the paper.
+        statement: what it says, in our words.
+        quantity: what is measured for it.
+        measure: from the figure's numbers to that; raises `DataError` where it cannot be had.
+        rule: which values make it hold.
+        published: the value in the paper, read off its plots; NaN if it gives none.
+        protocols: those at which it can be judged; none for all.
+    """
+
+    name: str
+    place: str
+    statement: str
+    quantity: str
+    measure: Callable[[pd.DataFrame], Measured]
+    rule: Rule
+    published: float = math.nan
+    protocols: tuple[str, ...] = ()
+
+
+def level_claim(
+    name: str, place: str, statement: str, published: float, accuracy: Callable[[pd.DataFrame], Array]
+) -> Claim:
+    """Return the claim that runs end about as accurate as published; `accuracy` returns `(seeds, tasks)`."""
+    quantity = "accuracy over the last tenth of tasks"
+    rule = Rule(published - TOLERANCE, published + TOLERANCE)
+    return Claim(
+        name,
+        place,
+        statement,
+        quantity,
+        lambda data: over_seeds(last_tenth(accuracy(data))),
+        rule,
+        published,
+        AT_PAPER,
+    )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim with its verdict.
+
+    Attributes:
+        claim: that was judged.
+        measured: for it.
+        verdict: `HOLDS`, `PARTLY`, `FAILS` or `OPEN`.
+        protocol: name of the scale at which it was measured, `NOWHERE` if it was not.
+        data: the file with the figure's numbers.
+    """
+
+    claim: Claim
+    measured: Measured = Measured()
+    verdict: str = OPEN
+    protocol: str = NOWHERE
+    data: str = ""
+
+    @property
+    def row(self) -> dict[str, object]:
+        """The row of claims.csv."""
+        claim, value = self.claim, self.measured.value
+        return {
+            **{"claim": claim.name, "place": claim.place, "statement": claim.statement},
+            **{"published": claim.published, "ours": value.mean, "low": value.low, "high": value.high},
+            **{"count": value.n, "quantity": claim.quantity, "rule": str(claim.rule)},
+            **{
+                "protocol": self.protocol,
+                "verdict": self.verdict,
+                "note": self.measured.note,
+                "data": self.data,
+            },
+        }
+
+
+def judge(claim: Claim, data: pd.DataFrame, protocol: str, file: str, missing: str = "") -> Judgement:
+    """Return a claim measured in a figure's numbers, and judged unless runs of the figure are missing.
+
+    Args:
+        claim: to judge.
+        data: the figure's numbers.
+        protocol: name of the scale that they were made at.
+        file: that they come from.
+        missing: which runs are missing, in words.
+    """
+    verdict = OPEN
+    try:
+        measured = claim.measure(data)
+    except DataError as error:
+        measured = Measured(note=str(error))
+    else:
+        if claim.protocols and length_name(protocol) not in claim.protocols:
+            measured = replace(measured, note=f"judged at {' or '.join(claim.protocols)} only")
+        elif not missing:
+            verdict = claim.rule.verdict(measured.value)
+    note = "; ".join(filter(None, [missing, measured.note]))
+    return Judgement(claim, replace(measured, note=note), verdict, protocol, file)

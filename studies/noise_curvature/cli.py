@@ -1,0 +1,195 @@
+"""The command `clbench reproduce`."""
+
+import shlex
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from clbench import PROTOCOLS, load_images
+from clbench.commands import options as shared
+from clbench.errors import OptionError
+from clbench.report.console import make_console, plain_table
+from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.frames import Key
+from studies.noise_curvature.report import PAGE, count_verdicts, number, with_interval, write_report
+from studies.noise_curvature.runs import Run, distinct, estimate_work, find_runs, run_missing
+from studies.noise_curvature.scale import LENGTHS, Scale, check_name
+from studies.noise_curvature.tables import make_figure
+
+COMMAND = "clbench reproduce"
+EPILOG = f"""\b
+FIGURE: {", ".join(FIGURES)}, or all; list describes them, claims judges what has been made and runs nothing.
+
+\b
+examples:
+  {COMMAND} list
+  {COMMAND} 4-bottom --dry-run
+  {COMMAND} all
+  {COMMAND} all --report
+  {COMMAND} 4-bottom 5 --protocol paper --out docs/reproduction --runs results/reproduction/runs
+
+exit codes: 0 done; 1 a run failed, everything else is done; 2 nothing was started; 130 interrupted by Ctrl-C, 143
+ended by SIGTERM, both with checkpoints saved: the same command continues
+"""
+LIST, CLAIMS, ALL = "list", "claims", "all"
+
+
+@click.command("reproduce", epilog=EPILOG)
+@click.argument("figures", nargs=-1, metavar="FIGURE...")
+@shared.together(
+    shared.PROTOCOL,
+    shared.SEEDS,
+    shared.text(
+        "--out",
+        "where the results are written (default: results/reproduction)",
+        "DIR",
+        default="results/reproduction",
+    ),
+    shared.text("--runs", "folder of the runs (default: runs/ in --out)", "DIR"),
+    shared.text("--indicators", "file.py:function, measured besides all others", "LIST", default=""),
+    shared.SOURCE,
+    shared.DATA_DIR,
+    shared.DEVICE,
+    shared.WORKERS,
+    click.option("--dry-run", is_flag=True, help="print what would run and how long it takes; start nothing"),
+    click.option("--report", is_flag=True, help="run nothing; make figures and report from complete runs"),
+    shared.ACCEPT_CHANGES,
+    shared.settings("--set", f"a length other than the protocol's: {', '.join(LENGTHS)}"),
+    shared.DEBUG,
+)
+def command(figures: tuple[str, ...], debug: bool, **options: Any) -> int:
+    """Reproduce the source paper's figures and judge its claims: run what is missing, draw, write data and report.
+
+    Figures share runs; complete runs are kept, unfinished ones are resumed.
+    """
+    scale, console, out = _scale(options), make_console(wide=True), Path(options["out"])
+    if not figures:
+        raise OptionError(f"name figures: {', '.join(FIGURES)}, or {ALL}, {LIST}, {CLAIMS}")
+    for name in {LIST, CLAIMS} & set(figures):
+        if len(figures) > 1 or options["dry_run"] or options["report"]:
+            raise OptionError(f"{name} runs nothing: it cannot go with a figure, --dry-run or --report")
+    if figures == (LIST,):
+        runs = _find_runs(FIGURES.values(), scale, out)  # checks all of them
+        rows = [(name, len(runs[name]), len(figure.claims), figure.title) for name, figure in FIGURES.items()]
+        console.print(_table(("figure", "runs", "claims", "what it shows"), rows))
+        return 0
+    if figures == (CLAIMS,):
+        _report(console, out, FIGURES.values())
+        return 0
+    for name in figures:
+        check_name("figure", name, (*FIGURES, ALL))
+    chosen = [figure for name, figure in FIGURES.items() if {name, ALL} & set(figures)]
+    try:
+        return _reproduce(console, chosen, scale, out, **options)
+    except KeyboardInterrupt as error:
+        again = shlex.join(sys.argv[1:]).removeprefix("reproduce ")
+        error.args = (f"finished tasks are kept; continue with: {COMMAND} {again}",)
+        raise
+
+
+def _scale(options: dict[str, Any]) -> Scale:
+    changes: dict[str, Any] = {}
+    for setting in options.pop("set"):
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise OptionError(f"--set '{setting}' is not of the form NAME=VALUE")
+        changes[name] = int(value) if value.isdecimal() else value
+    images = {name: options.pop(name) for name in ("source", "data_dir")}
+    changes |= {name: value for name, value in images.items() if value is not None}
+    indicators = tuple(name.strip() for name in options.pop("indicators").split(",") if name.strip())
+    for name in indicators:
+        if ":" not in name:
+            raise OptionError(
+                f"--indicators '{name}': clbench's are measured anyway; give custom ones as file.py:function"
+            )
+    seeds = options.pop("seeds")
+    listed = tuple(seeds) if isinstance(seeds, list) else seeds
+    return Scale(options.pop("protocol"), listed, changes, options.pop("device"), indicators)
+
+
+def _find_runs(figures: Iterable[Figure], scale: Scale, folder: Path) -> dict[str, dict[Key, Run]]:
+    """Return the runs that figures need, by figure and key in it, with their present state."""
+    requests = {figure.name: figure.requests(scale) for figure in figures}
+    runs = find_runs({(name, key): one for name, own in requests.items() for key, one in own.items()}, folder)
+    return {name: {key: runs[name, key] for key in own} for name, own in requests.items()}
+
+
+def _reproduce(
+    console: Console,
+    figures: Collection[Figure],
+    scale: Scale,
+    out: Path,
+    *,
+    runs: str | None,
+    workers: int | None,
+    dry_run: bool,
+    report: bool,
+    accept_changes: bool,
+    **_: object,
+) -> int:
+    """Return the exit code of running what is missing, if wanted, and of making figures and report.
+
+    Raises:
+        OptionError: a report is wanted of runs none of which is complete.
+    """
+    folder = Path(runs) if runs else out / "runs"
+    needed = distinct(run for named in _find_runs(figures, scale, folder).values() for run in named.values())
+    seeds = sum(run.seeds for run in needed)
+    steps, left = estimate_work(needed, folder, workers, measure=dry_run)
+    console.print(f"{len(needed)} runs · {seeds} seeds in all · {steps:,} steps\n{left}", soft_wrap=True)
+    if dry_run:
+        rows = [(run.label, run.seeds, run.status, run.folder.name) for run in needed]
+        console.print(_table(("run", "seeds", "state", "folder"), rows))
+        return 0
+    failures: Mapping[str, str] = {}
+    if not report:
+        if not all(run.is_complete for run in needed):  # without images each of them would fail
+            source = scale.changes.get("source", PROTOCOLS[scale.protocol].source)
+            load_images(source, scale.changes.get("data_dir"))
+        failures = run_missing(needed, folder, workers, accept_changes)
+    present = _find_runs(figures, scale, folder)
+    made = [path for figure in figures for path in make_figure(figure, present[figure.name], scale, out)]
+    for path in made:
+        console.print(f"written: {path}", soft_wrap=True)
+    if made:
+        _report(console, out, figures)
+    elif report:
+        raise OptionError(
+            f"--report: '{folder}' has no finished run of {', '.join(figure.name for figure in figures)}"
+        )
+    for run in needed:
+        if run.label in failures:
+            log = run.folder / "failures.log"
+            print(f"error: {run.label}: {failures[run.label]} ({log})", file=sys.stderr)
+    if failures:
+        text = f"{len(failures)} of {len(needed)} runs failed; the same command tries them again"
+        print(text, file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _report(console: Console, out: Path, figures: Iterable[Figure]) -> None:
+    """Write the report of everything in `out`; show the claims of `figures`."""
+    judgements = write_report(FIGURES.values(), out)
+    names = {claim.name for figure in figures for claim in figure.claims}
+    rows = []
+    for judgement in judgements:
+        claim, value = judgement.claim, judgement.measured.value
+        if claim.name in names:
+            ours = with_interval(value.mean, value.low, value.high)
+            rows.append((claim.name, number(claim.published), ours, judgement.protocol, judgement.verdict))
+    if rows:
+        console.print(_table(("claim", "published", "ours", "protocol", "verdict"), rows))
+    console.print(f"\n{count_verdicts(judgements)}\nwritten: {out / PAGE}", soft_wrap=True)
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    table = plain_table(titles)
+    for row in rows:
+        table.add_row(*map(str, row))
+    return table

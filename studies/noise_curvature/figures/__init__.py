@@ -1,0 +1,1 @@
+"""The paper's figures, and two more on what it leaves open."""

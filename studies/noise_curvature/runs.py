@@ -1,0 +1,121 @@
+"""Which runs exist, and running the rest."""
+
+import json
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import clbench
+
+PROVENANCE = (
+    *("command", "commit", "processor", "cores", "device", "torch", "started"),
+    *("seconds", "processes", "in_lockstep"),
+)
+"""What the report shows of where and when runs were made."""
+
+Request = dict[str, Any]
+"""A run as a `[[cell]]` table of a sweep file asks for it."""
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that figures need, finished or not.
+
+    Attributes:
+        key: short hash of what is run; requests of the same run have the same key.
+        label: agent and settings in words.
+        request: what asks for it.
+        seeds: how many it has.
+        status: "missing", or the status in its run.json.
+        folder: where it is, or will be.
+    """
+
+    key: str
+    label: str
+    request: Request
+    seeds: int
+    status: str
+    folder: Path
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it has been run."""
+        return self.status == "complete"
+
+
+def find_runs(requests: Mapping[Name, Request], folder: Path) -> dict[Name, Run]:
+    """Return the run of each request, with its state in `folder`; start nothing."""
+    plan = clbench.plan_sweep(_sweep(requests.values(), folder), out=folder.parent)
+    return {
+        name: Run(cell.key, cell.label, request, cell.seeds, cell.status, cell.folder)
+        for (name, request), cell in zip(requests.items(), plan.cells, strict=True)
+    }
+
+
+def distinct(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs, each once."""
+    return list({run.key: run for run in runs}.values())
+
+
+def estimate_work(runs: Collection[Run], folder: Path, workers: int | None, measure: bool) -> tuple[int, str]:
+    """Return the steps of all runs, and in words how many are left and how long they take.
+
+    Args:
+        runs: each once.
+        folder: where they are.
+        workers: processes at a time; None for the default.
+        measure: whether to measure the speed of agents of which no run is finished.
+    """
+    sweep = _sweep((run.request for run in runs), folder)
+    plan = clbench.plan_sweep(sweep, out=folder.parent, workers=workers, measure=measure)
+    return sum(cell.steps for cell in plan.cells), str(plan.left)
+
+
+def run_missing(
+    runs: Iterable[Run], folder: Path, workers: int | None, accept_changes: bool
+) -> Mapping[str, str]:
+    """Return why runs failed, by label, after running all that are not finished."""
+    asked = _sweep((run.request for run in runs), folder)
+    result = clbench.sweep(
+        asked, out=folder.parent, workers=workers, accept_changes=accept_changes, progress=True
+    )
+    return result.failures
+
+
+def provenance(run: Run) -> dict[str, Any]:
+    """Return what was run, when, where and how long it took: a row of a figure's table of runs."""
+    results = clbench.load_results(run.folder)
+    manifest = results.stored[0].manifest
+    config, hardware, git = manifest.config, manifest.hardware, manifest.git or {}
+    return {
+        "run": run.folder.name,
+        "agent": config.agent.name,
+        "arguments": json.dumps(dict(config.agent.arguments)),
+        "stream": config.stream.id,
+        "protocol": config.protocol,
+        "changed": json.dumps(dict(config.overrides)),
+        "num_samples": config.stream.num_samples,
+        "source": config.stream.source,
+        "seeds": " ".join(map(str, config.seeds)),
+        "device": config.device,
+        "processor": hardware.get("accelerator") or hardware.get("processor"),
+        "cores": f"{hardware.get('cores', '?')} cores",
+        "started": manifest.started,
+        "seconds": round(float(results.tasks.groupby("seed")["seconds"].sum().max()), 3),
+        "processes": manifest.workers,
+        "in_lockstep": manifest.batched_runs,
+        "command": " ".join(manifest.command),
+        "commit": git.get("commit"),
+        "uncommitted": git.get("dirty"),
+        "torch": manifest.versions.get("torch"),
+        "data_sha256": manifest.data.sha256,
+        "agent_sha256": manifest.agent_source.sha256,
+    }
+
+
+def _sweep(requests: Iterable[Request], folder: Path) -> dict[str, Any]:
+    """Return the sweep whose runs lie in `folder`."""
+    return {"name": folder.absolute().name, "cell": list(requests)}

@@ -1,0 +1,146 @@
+"""A figure's files: its numbers, its drawing, and the runs behind them."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from clbench import PROTOCOLS
+from clbench.errors import DataError, WriteError
+from studies.noise_curvature.claims import Judgement, judge
+from studies.noise_curvature.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
+from studies.noise_curvature.frames import Key, gather, modernized
+from studies.noise_curvature.runs import PROVENANCE, Run, provenance
+from studies.noise_curvature.scale import Scale
+
+CLAIMS = "claims.csv"
+CHECKSUM = {DATA: "csv_sha256", SUMMARY: "summary_sha256"}
+"""Columns of a figure's table of runs: checksums of its numbers when they were written."""
+TEXTS = ("run", "layer", "indicator", "commit", *CHECKSUM.values())
+"""Columns of text, even where it looks like a number."""
+
+
+def make_figure(figure: Figure, runs: Mapping[Key, Run], scale: Scale, out: Path) -> list[Path]:
+    """Return the files of a figure, made in `out`/<scale> from its finished runs; none if no run is finished."""
+    finished = {key: run.folder for key, run in runs.items() if run.is_complete}
+    if not finished:
+        return []
+    data, table = figure.data(gather(figure.by, finished)), runs_table(figure.by, runs)
+    numbers = figure.summary(data) if figure.summary else data
+    title = " · ".join(filter(None, [f"{figure.label}: {figure.title}", scale.summary, missing_runs(table)]))
+    drawing = figure.draw(numbers, title)
+    files = {end: out / scale.name / f"{figure.name}{end}" for end in (DATA, SUMMARY, RUNS, PICTURE)}
+    if not figure.summary:
+        del files[SUMMARY]
+    checksums = {}
+    for end, frame in {DATA: data, SUMMARY: numbers}.items():
+        if end in files:
+            write_frame(files[end], frame)
+            checksums[CHECKSUM[end]] = _sha256(files[end])
+    write_frame(files[RUNS], table.assign(**checksums))
+    write_file(files[PICTURE], lambda path: drawing.savefig(path, format="png"))
+    return list(files.values())
+
+
+def runs_table(by: tuple[str, ...], runs: Mapping[Key, Run]) -> pd.DataFrame:
+    """Return a row per run of a figure: its values of `by`, and for finished runs what was run, when and where."""
+    rows = [
+        dict(zip(by, key, strict=True)) | (provenance(run) if run.is_complete else {})
+        for key, run in runs.items()
+    ]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def missing_runs(table: pd.DataFrame) -> str:
+    """Return how many of a figure's runs are missing, in words; "" if none is."""
+    missing = int(table["run"].isna().sum())
+    return f"{missing} of {len(table)} runs missing" if missing else ""
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file that appears at `path` once it is whole.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise WriteError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def write_frame(path: Path, data: pd.DataFrame) -> None:
+    """Write a CSV file; nine digits of a float."""
+    write_file(
+        path, lambda partial: data.to_csv(partial, index=False, lineterminator="\n", float_format="%.9g")
+    )
+
+
+def scales_in(figures: Iterable[Figure], out: Path) -> list[str]:
+    """Return the names of the scales that any of the figures was made at, in the protocols' order."""
+    names = {path.parent.name for figure in figures for path in out.glob(f"*/{figure.name}{RUNS}")}
+    return sorted(names, key=lambda name: ([*PROTOCOLS, name].index(name), name))
+
+
+def read_frame(figure: Figure, end: str, out: Path, scale: str) -> pd.DataFrame | None:
+    """Return one of a figure's tables as it was written; None if it was not.
+
+    Args:
+        figure: that the table belongs to.
+        end: of the file's name: `DATA`, `SUMMARY` or `RUNS`.
+        out: folder of the reproduction.
+        scale: name of the scale.
+
+    Raises:
+        DataError: the file is damaged, or was changed after it was written.
+    """
+    path = out / scale / f"{figure.name}{end}"
+    if not path.exists():
+        return None
+    remedy = f"make figure {figure.name} again (--report does, of finished runs)"
+    if end in CHECKSUM:
+        runs = read_frame(figure, RUNS, out, scale)
+        if runs is None or _sha256(path) not in set(runs[CHECKSUM[end]]):
+            raise DataError(f"'{path}' is not what was written with {figure.name}{RUNS}; {remedy}")
+    try:
+        data = pd.read_csv(path, dtype=dict.fromkeys((*figure.by, *TEXTS), str))
+    except ValueError as error:
+        raise DataError(f"'{path}' is damaged: {error}; {remedy}") from error
+    checksums = list(CHECKSUM.values()) if figure.summary else [CHECKSUM[DATA]]
+    needed = [*figure.by, "run", *PROVENANCE, *checksums] if end == RUNS else []
+    lost = [name for name in needed if name not in data]
+    if lost:
+        raise DataError(f"'{path}' is damaged: it has no column {', '.join(lost)}; {remedy}")
+    return modernized(data)
+
+
+def read_numbers(figure: Figure, out: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Return a figure's numbers and its table of runs; None if it was not made at this scale."""
+    numbers = read_frame(figure, SUMMARY if figure.summary else DATA, out, scale)
+    runs = read_frame(figure, RUNS, out, scale)
+    return None if numbers is None or runs is None else (numbers, runs)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def judge_claims(figures: Iterable[Figure], out: Path) -> list[Judgement]:
+    """Return all claims, each judged at every scale that it was measured at, from the figures' files."""
+    judgements = []
+    for figure in figures:
+        made = {scale: read_numbers(figure, out, scale) for scale in scales_in([figure], out)}
+        for claim in figure.claims:
+            judged = [
+                judge(claim, tables[0], scale, f"{scale}/{figure.numbers_file}", missing_runs(tables[1]))
+                for scale, tables in made.items()
+                if tables is not None
+            ]
+            judgements += judged or [Judgement(claim)]
+    return judgements
