@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from clbench import jsondata
 from clbench.engine.events import from_json, to_json
 from clbench.engine.execution import run_jobs
 from clbench.engine.job import Job
@@ -32,7 +33,8 @@ class InThisProcess:
                 return
             indices = list(group)
             # Without `data`: a worker maps the data, this process has it.
-            jobs = [Job.from_json(_through_json(replace(job, data="").to_json())) for job in group.values()]
+            data = _through_json(jsondata.to_json([replace(job, data="") for job in group.values()]))
+            jobs = jsondata.from_json(list[Job], data, "jobs")
             for place, event in _made(run_jobs(jobs, stop=lambda: self._stopping), jobs[0].config.threads):
                 yield indices[place], from_json(_through_json(to_json(event)))
 

@@ -14,10 +14,10 @@ from tests.sweeps.cases import STEPS, TINY
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sweep.toml"
 
 AGENT = """
-from agents import l2
-
-class Agent(l2.Agent):
-    def __init__(self, spec, seeds, gate=None, **rest): ...
+class Agent:
+    def __init__(self, spec, seed, gate=None): ...
+    def act(self, obs): ...
+    def learn(self, targets): ...
 """
 
 
