@@ -7,10 +7,11 @@ from typing import Any
 
 from clbench.engine import local
 from clbench.engine.evaluation import SCORES, Evaluation
+from clbench.engine.progress import RunFailure
 from clbench.engine.reopening import load_evaluation, reopened, run_folders
 from clbench.engine.requests import AgentLike, Request, check_request
 from clbench.engine.run import Run
-from clbench.engine.running import run_missing
+from clbench.engine.running import resumable, run_missing
 from clbench.engine.session import Options, describe, draw
 from clbench.engine.store import GroupStore
 from clbench.errors import AgentError, ResumeError
@@ -168,43 +169,45 @@ def resume_folder(
 ) -> Evaluation:
     """Resume what is unfinished in a run folder or a group folder: see `resume`."""
     folders = run_folders(folder)
-    manifests = [run_folder.read_manifest(private_paths=True) for run_folder in folders]
-    left = [manifest.status != "complete" for manifest in manifests]
-    if not any(left):
+    left = {path: manifest for path in folders if (manifest := path.read_manifest(True)).status != "complete"}
+    if not left and (len(folders) == 1 or (folder / SCORES).exists()):
         raise ResumeError(f"'{folder}' is complete: there is nothing to resume")
-    runs = [reopened(manifest, agents, workers, data_dir) for manifest in manifests]
+    runs = [reopened(manifest, agents, workers, data_dir) for manifest in left.values()]
     trackers = None if log is None else check_trackers(log)
     runs = [
         replace(run, profile=profile, log=check_trackers(run.log) if trackers is None else trackers)
         for run in runs
     ]
-    store = GroupStore.existing(folder, dict(zip((run.label for run in runs), folders, strict=True)))
-    options = Options(accept_changes=accept_changes, eager=True, draw=len(runs) == 1)
-    return _run(runs, store, shown, options, together=any(m.batched_runs > 1 for m in manifests))
+    store = GroupStore.existing(folder, dict(zip((run.label for run in runs), left, strict=True)))
+    options = Options(accept_changes=accept_changes, eager=True, draw=len(folders) == 1)
+    together = any(manifest.batched_runs > 1 for manifest in left.values())
+    return _run(runs, store, shown, options, together)
 
 
 def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, together: bool) -> Evaluation:
-    if shown:
-        make_console().print(header(runs), soft_wrap=True)
-    executor = local.LocalPool(
-        workers=runs[0].parallelism.workers,
-        schedule=local.together if together else local.as_requested,
-        options=options,
-    )
-    failures = run_missing(runs, store, executor, progress_display(shown))
-    evaluation = load_evaluation(store.path, failures)
-    if len(runs) > 1:
-        draw(
-            RunFolder(store.path),
-            evaluation.records,
-            evaluation.indicator_records,
-            [config.agent.name for config in evaluation.configs],
-            describe(evaluation.configs[0]),
-            evaluation.chance,
-        )
-    if evaluation.scores:
-        table = evaluation.summary
-        write_whole(store.path / SCORES, lambda path: table.to_csv(path, index=False, lineterminator="\n"))
+    failures: Mapping[str, RunFailure] = {}
+    if runs:
+        if shown:
+            make_console().print(header(runs), soft_wrap=True)
+        schedule = local.together if together else local.as_requested
+        executor = local.LocalPool(workers=runs[0].parallelism.workers, schedule=schedule, options=options)
+        failures = run_missing(runs, store, executor, progress_display(shown))
+    with resumable(store):
+        evaluation = load_evaluation(store.path, failures)
+        if len(evaluation.runs) > 1:
+            draw(
+                RunFolder(store.path),
+                evaluation.records,
+                evaluation.indicator_records,
+                [config.agent.name for config in evaluation.configs],
+                describe(evaluation.configs[0]),
+                evaluation.chance,
+            )
+        if evaluation.scores:
+            table = evaluation.summary
+            write_whole(
+                store.path / SCORES, lambda path: table.to_csv(path, index=False, lineterminator="\n")
+            )
     return evaluation
 
 

@@ -255,7 +255,7 @@ def _load_module(location: str, reference: str, what: str) -> ModuleType:
                 fault = error  # of a module that exists
     if fault is not None:
         raise _raised(location, fault) from fault
-    hint = f"{did_you_mean(reference, bundled_agents())} (--list shows all)" if what == "agent" else ""
+    hint = f"{did_you_mean(reference, bundled_agents())} (clbench list shows all)" if what == "agent" else ""
     raise UnknownNameError(f"no {what} '{reference}'.{hint}")
 
 

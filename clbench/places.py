@@ -10,7 +10,7 @@ import os
 import re
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from clbench.jsondata import JSON
@@ -186,35 +186,3 @@ def _path_pattern() -> re.Pattern[str]:
     ahead = r"(?:(?<![\w./$~-])|(?<=://)|(?<=:///)|(?<=\s-[A-Za-z])|(?<=^-[A-Za-z]))"
     rest = rf"(?:(?<!\.) +(?:{part} +){{0,2}}{part}(?:/{part})+/?)*"
     return re.compile(rf"{ahead}(?P<path>(?:{below}/{part}(?=/{part}))(?:/{part})*/?)(?P<rest>{rest})")
-
-
-# Until the engine is rewritten: `RunFolder.write_manifest` does this.
-Private = list[tuple[list[str | int], str, str]]
-
-
-def private_in(data: JSON) -> Private:
-    """Return the texts in JSON data that are recorded differently: where, what is recorded, and what is not."""
-    return list(_private(data, recorded_in(data), []))
-
-
-def put_back(data: JSON, private: Iterable[tuple[list[str | int], str, str]]) -> None:
-    """Restore the texts that `private_in` returned, unless what was recorded of them was edited."""
-    for (*above, last), shown, hidden in private:
-        at = data
-        with contextlib.suppress(KeyError, IndexError, TypeError):
-            for key in above:
-                at = at[key]
-            if at[last] == shown:
-                at[last] = hidden
-
-
-def _private(data: JSON, shown: JSON, at: list[str | int]) -> Iterator[tuple[list[str | int], str, str]]:
-    if isinstance(data, str):
-        if data != shown:
-            yield at, shown, data
-    elif isinstance(data, Mapping):
-        for key in data:
-            yield from _private(data[key], shown[key], [*at, key])
-    elif isinstance(data, (list, tuple)):
-        for index, value in enumerate(data):
-            yield from _private(value, shown[index], [*at, index])

@@ -1,19 +1,25 @@
 """Fixtures, and what each marker allows."""
 
+import dataclasses
 import functools
 import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from clbench import registration
+from clbench.data import load_images, sources
 from clbench.engine.pool import Pool, use_pool
+from clbench.errors import DataError
+from clbench.places import DATA_DIR_VARIABLE
 from tests import forking, processes
 from tests.cases import small_networks
 from tests.inline import in_this_process
+from tests.paths import AGENT
 
 STRESS_SEED = "CLBENCH_STRESS_SEED"
 MAY_START_PYTHON = {"process", "ray", "browser", "docs", "stress"}
@@ -179,3 +185,33 @@ def streams():
         gymnasium.registry.pop(f"{registration.NAMESPACE}/{id}", None)
     registration.STREAMS.clear()
     registration.STREAMS.update(before)
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Somebody's machine: a home, a working folder in it, images elsewhere; nothing says where those are."""
+    home = tmp_path / "alice smith"
+    for name in ("work/agents", "private", "images/MNIST"):
+        (home / name).mkdir(parents=True)
+    (home / "private" / "mine.py").write_text(AGENT, encoding="utf-8")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
+    monkeypatch.chdir(home / "work")
+    return home
+
+
+@pytest.fixture
+def torchvision(machine, monkeypatch):
+    """A source that reads the folder it is given, else the variable's, as the real one does; on that machine."""
+    images = load_images("embedded")
+
+    def load(data_dir):
+        named = data_dir or os.environ.get(DATA_DIR_VARIABLE)
+        if named is None or not (Path(named) / "MNIST").is_dir():
+            raise DataError(f"no MNIST in '{named}'")
+        return dataclasses.replace(images, source="torchvision")
+
+    changed = {**sources.SOURCES, "torchvision": sources.Source(5_000, load, "")}
+    monkeypatch.setattr(sources, "SOURCES", changed)
+    monkeypatch.setattr(sources.CACHE, "_data", {})
+    return machine

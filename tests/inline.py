@@ -1,8 +1,8 @@
-"""Jobs without processes of their own: what a pool of workers gives, without the seconds that each takes to start.
+"""Jobs in this process: the events of a pool of workers, without the seconds that each worker takes to start.
 
-A job and its messages go through JSON, threads are as many and denormal numbers are flushed to zero as in a worker, so
-that results are the same to the bit; `test_jobs.py` compares them with a real pool's. For tests whose point is not the
-processes.
+Jobs and events go through JSON, threads are as many and denormal numbers are flushed to zero as in a worker, so that
+results are the same to the bit; `tests/engine/test_pool.py` compares them with a real pool's. For tests that are not
+about processes.
 """
 
 import contextlib
@@ -22,21 +22,22 @@ from clbench.results import RunFolder
 
 
 class InThisProcess:
-    """Takes the place of `Pool`: one group of jobs after another. What agents print is printed here."""
+    """Runs one batch of jobs after another, in place of `Pool`. What agents print is printed here."""
 
-    def __init__(self, groups, workers):
-        self._groups, self._stopping = groups, False
+    def __init__(self, batches, workers):
+        self._batches, self._stopping = batches, False
 
     def events(self):
-        for group in self._groups:
+        for batch in self._batches:
             if self._stopping:
                 return
-            indices = list(group)
+            numbers = list(batch)
             # Without `data`: a worker maps the data, this process has it.
-            data = _through_json(jsondata.to_json([replace(job, data="") for job in group.values()]))
-            jobs = jsondata.from_json(list[Job], data, "jobs")
-            for place, event in _made(run_jobs(jobs, stop=lambda: self._stopping), jobs[0].config.threads):
-                yield indices[place], from_json(_through_json(to_json(event)))
+            data = jsondata.to_json([replace(job, data="") for job in batch.values()])
+            jobs = jsondata.from_json(list[Job], json.loads(json.dumps(data)), "jobs")
+            run = run_jobs(jobs, stop=lambda: self._stopping)
+            for index, event in _as_in_a_worker(run, jobs[0].config.threads):
+                yield numbers[index], from_json(json.loads(json.dumps(to_json(event))))
 
     def stop(self):
         self._stopping = True
@@ -45,27 +46,23 @@ class InThisProcess:
         pass
 
 
-def _through_json(what):
-    return json.loads(json.dumps(what))
-
-
-def _made(messages, threads):
-    """The messages; only while one is made is this process like a worker."""
+def _as_in_a_worker(events, threads):
+    """Only while an event is made is this process like a worker."""
     for kind in (np.float32, np.float64):
         np.finfo(kind)  # see `clbench.engine.worker`
-    with contextlib.closing(messages):
+    with contextlib.closing(events):
         while True:
             before = torch.get_num_threads()
             torch.set_num_threads(threads)
             torch.set_flush_denormal(True)
             try:
-                message = next(messages, None)
+                event = next(events, None)
             finally:
                 torch.set_flush_denormal(False)
                 torch.set_num_threads(before)
-            if message is None:
+            if event is None:
                 return
-            yield message
+            yield event
 
 
 @contextlib.contextmanager

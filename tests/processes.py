@@ -29,6 +29,12 @@ def start_python(*arguments, **options):
     return subprocess.Popen([sys.executable, *arguments], preexec_fn=heed_interrupts, **{**pipes, **options})
 
 
+def run_python(*arguments, **options):
+    """Run `python ARGUMENTS` to its end, with options of `subprocess.run`."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, **options)
+
+
 def descendants(pid):
     """Children of a process, and theirs."""
     try:

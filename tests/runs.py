@@ -1,4 +1,6 @@
-"""Run folders made by hand: no training."""
+"""Run folders made by hand, without training, and what is in them."""
+
+import json
 
 from clbench.comparing import Entry
 from clbench.records import TaskRecord
@@ -59,7 +61,24 @@ def records(levels):
 def write(path, levels, **changes):
     """Write a run folder and return it."""
     path.mkdir(parents=True)
+    write_schema_1(path, facts(tuple(levels), **changes))
     folder = RunFolder(path)
-    folder.write_run(facts(tuple(levels), **changes))
     folder.write_tasks(records(levels))
     return folder
+
+
+def write_schema_1(path, data):
+    """Write a run.json of schema 1."""
+    (path / "run.json").write_text(json.dumps({"schema_version": 1, **data}), encoding="utf-8")
+
+
+def manifest_in(path):
+    """The manifest in a run folder."""
+    return RunFolder(path).read_manifest()
+
+
+def edit_json(path, change):
+    """Let `change` edit the JSON data in a file."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), encoding="utf-8")

@@ -4,7 +4,6 @@ import io
 import math
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,19 +15,17 @@ from torch.nn import functional as F
 
 import clbench
 from agents import perlayer
-from clbench.evaluation.report import step_tables
-from clbench.evaluation.resuming import _records
 from clbench.observing import BOUNDS, DEFAULT, DEFINITIONS, Observer
 from clbench.plotting import indicator_figures
 from clbench.records import IndicatorRecord, TaskRecord
-from clbench.results import RunFolder
-from clbench.results import older as modern
+from clbench.report.tables import step_tables
+from clbench.results import RunFolder, find_runs
 from clbench.scheduling import PerLayerScheduler
 from clbench.tracking import Trackers
 from tests.cases import SHORT, short_env, short_vec
 from tests.inline import in_this_process
 from tests.loops import Run
-from tests.runs import write
+from tests.runs import manifests, write
 from tests.test_comparing import A
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -151,11 +148,12 @@ def run(tmp_path_factory):
 
 
 def test_files_hold_inf_and_empty_cells(run):
-    text = (run.folder / "indicators.csv").read_text(encoding="utf-8")
+    paths = [path.folder.path / "indicators.csv" for path in find_runs(run.folder)]
+    text = "".join(path.read_text(encoding="utf-8") for path in paths)
     assert re.search(r",0,combined_bound,$", text, re.MULTILINE)
     assert re.search(r",0,volatility_bound,inf$", text, re.MULTILINE)
     assert not re.search(r"nan|e\+3\d", text)
-    read = pd.read_csv(run.folder / "indicators.csv")
+    read = pd.concat(map(pd.read_csv, paths), ignore_index=True)
     loaded = clbench.load_results(run.folder).indicators.drop(columns="run")
     pd.testing.assert_frame_equal(loaded, read)
     pd.testing.assert_frame_equal(run.indicators, read)
@@ -163,7 +161,7 @@ def test_files_hold_inf_and_empty_cells(run):
     assert len(dead) == 6  # three decisions of two agents
     assert dead.value.isna().all()
     assert (read[read.indicator == "volatility_bound"].value == NONE).any()
-    assert RunFolder(run.folder).read_run()["indicator_definitions"] == DEFINITIONS
+    assert [each.indicator_definitions for each in run.runs] == [DEFINITIONS] * 2
 
 
 def rows_of(table, width=160):
@@ -174,13 +172,13 @@ def rows_of(table, width=160):
 
 
 def test_the_table_says_dead(run):
-    dead, lines = rows_of(step_tables(run)[run.spec.agents[0].name])
+    dead, lines = rows_of(step_tables(run)[run.configs[0].agent.name])
     assert lines[0][-1] == "decisions"
     assert lines[1][-1] == "dead"
     for cells in dead.values():
         assert cells[2:6] == ["dead"] * 4  # three bounds, and decisions above the one in force
         assert cells[6:] == ["100", "%"]
-    half, _ = rows_of(step_tables(run)[run.spec.agents[1].name])
+    half, _ = rows_of(step_tables(run)[run.configs[1].agent.name])
     assert "dead" not in half["0"]
     assert half["0"][-2:] == ["33", "%"]  # one seed of three
     assert half["2"][-2:] == ["0", "%"]
@@ -188,7 +186,7 @@ def test_the_table_says_dead(run):
 
 def test_a_living_networks_table_has_no_word_of_it(run):
     living = [one for one in run.indicator_records if one.seed]  # of the second agent
-    name = run.spec.agents[1].name
+    name = run.configs[1].agent.name
     only = type(run)(**{**vars(run), "indicator_records": tuple(one for one in living if one.agent == name)})
     assert "dead" not in str(rows_of(step_tables(only)[name]))
 
@@ -255,7 +253,8 @@ def test_the_figure_marks_where_a_layer_dies(tmp_path):
 
 
 def test_an_indicator_that_ends_is_crossed_out(run):
-    figure = indicator_figures(run.indicator_records, run.records, [one.name for one in run.spec.agents], "t")
+    names = [config.agent.name for config in run.configs]
+    figure = indicator_figures(run.indicator_records, run.records, names, "t")
     panels = {axes.get_title(loc="left"): axes for axes in figure["indicators"].axes if axes.axison}
     assert [len(crosses(panels[name])) for name in ("task accuracy", "gradient norm", "rho")] == [0, 0, 1]
     ((x, _),) = crosses(panels["rho"])[0]
@@ -299,13 +298,6 @@ def test_old_runs_are_read_as_today(tmp_path, facts, expected):
     folder.write_indicators(recorded())
     np.testing.assert_array_equal([one.value for one in folder.read_indicators()], expected)
     np.testing.assert_array_equal(clbench.load_results(tmp_path).indicators.value, expected)
-    # And so are the states of one that is gone on with.
-    messages = [{"kind": "indicator", **vars(one)} for one in recorded()]
-    state = {"records": [{"kind": "task", "task": 0}, *messages]}
-    kept = _records(state, folder.read_run())
-    assert kept[0] == state["records"][0]
-    np.testing.assert_array_equal([one["value"] for one in kept[1:]], expected)
-    assert [{**one, "value": 0} for one in kept[1:]] == [{**one, "value": 0} for one in messages]
 
 
 def test_what_volatility_remembers_of_a_layer_is_no_bound_on_a_dead_one(tmp_path):
@@ -339,10 +331,8 @@ def test_trackers_get_a_gap(tmp_path, monkeypatch):
         def end(self, status): ...
 
     monkeypatch.setattr("clbench.tracking.trackers._load", lambda name: Recorder)
-    monkeypatch.setattr("clbench.tracking.trackers._configs", lambda spec, facts: ({}, {"a seed 0": {}}))
-
-    spec = SimpleNamespace(stream=SimpleNamespace(num_tasks=2, steps_per_task=10))
-    trackers = Trackers(["recorder"], RunFolder(tmp_path), spec, {}, pytest.fail)
+    (manifest,) = manifests(seeds=(0,))
+    trackers = Trackers(["recorder"], RunFolder(tmp_path), manifest, pytest.fail)
     for name, value in (("noise_bound", DEAD), ("volatility_bound", NONE), ("combined_bound", 0.5)):
         trackers.take(IndicatorRecord("a", 0, 0, 10, "fc1", name, value))
     trackers.take(TaskRecord("a", 0, 0, 10, 0.5, 0.5, 0.1, 1.0))

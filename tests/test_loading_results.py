@@ -10,7 +10,7 @@ import clbench
 from clbench.errors import DataError
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, columns
-from tests.runs import write
+from tests.runs import edit_json, write, write_schema_1
 from tests.test_comparing import A, B
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
@@ -113,12 +113,10 @@ def test_folders_without_a_run(tmp_path, monkeypatch):
 
 def test_damaged_and_later_runs(tmp_path):
     folder = write(tmp_path / "one", {"a": A})
-    facts = folder.read_run()
-    del facts["spec"]["stream"]["num_tasks"]
-    folder.write_run(facts)
+    edit_json(folder.path / "run.json", lambda data: data["spec"]["stream"].pop("num_tasks"))
     with pytest.raises(DataError, match=r"/one'.*run\.json.*num_tasks'"):
         clbench.load_results(tmp_path)
-    folder.write_run({"status": "complete", "spec": "none"})
+    write_schema_1(folder.path, {"status": "complete", "spec": "none"})
     with pytest.raises(DataError, match=r"/one'.*run\.json"):
         clbench.load_results(tmp_path)
     (tmp_path / "one" / "run.json").write_text(json.dumps({"schema_version": 99}), encoding="utf-8")

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +11,14 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import clbench
-from clbench.evaluation.cli import build_parser
+from clbench.commands.main import load
 from clbench.loading import load_agent
 from clbench.records import TaskRecord
 from clbench.state import from_bytes, to_bytes
 from tests import oracles
 from tests.cases import SHORT
 from tests.loops import Run
+from tests.processes import run_python
 
 pytestmark = pytest.mark.docs
 
@@ -32,10 +31,8 @@ SHELL = [
     line.strip()
     for block in re.findall(r"```(?:sh|console)\n(.*?)```", TEXT, re.DOTALL)
     for line in block.splitlines()
-    if "-m clbench." in line
+    if re.search(r"-m clbench\.|^(\$ )?clbench ", line)
 ]
-COMMANDS = [line for line in SHELL if "clbench.evaluate" in line]
-OTHER_COMMANDS = [line for line in SHELL if "clbench.evaluate" not in line]
 
 
 def block(marker):
@@ -83,7 +80,7 @@ def test_the_example_stream_keeps_the_contract(streams, tmp_path):
     path = tmp_path / "my_streams.py"
     path.write_text(code, encoding="utf-8")
     assert "check_env" in code
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
+    done = run_python(str(path))
     assert done.returncode == 0, done.stderr
 
 
@@ -221,61 +218,27 @@ def test_the_sweep_file_is_the_one_that_is_shown():
     assert shown == (ROOT / "examples" / "sweep.toml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", OTHER_COMMANDS)
-def test_other_commands_parse(command):
-    from clbench.compare import build_parser as compare
-    from clbench.leaderboard.cli import build_parser as leaderboard
-    from clbench.sweeping.cli import build_parser as sweep
-    from studies.noise_curvature.cli import build_parser as reproduce
-
-    parsers = {
-        "clbench.compare ": compare,
-        "clbench.leaderboard ": leaderboard,
-        "clbench.reproduce ": reproduce,
-        "clbench.sweep ": sweep,
-    }
-    for name, parser in parsers.items():
-        if name in command:
-            parser().parse_args(shlex.split(command.rpartition(name)[2], comments=True))
-            return
-    pytest.fail(f"no such command: {command}")
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_parse(command):
-    _, _, arguments = command.rpartition("clbench.evaluate ")
-    options = build_parser().parse_args(shlex.split(arguments, comments=True))
-    assert options.agents or options.list or options.resume
-    for agent in options.agents:
-        if agent.startswith("agents."):
-            load_agent(agent)
+@pytest.mark.parametrize("line", SHELL)
+def test_commands_parse(line):
+    _, name, arguments = re.search(r"(-m clbench\.|clbench )(\w+)(.*)", line).groups()
+    arguments = shlex.split(arguments, comments=True)
+    command = load(name)
+    if name == "leaderboard":
+        command = command.commands[arguments.pop(0)]
+    options = command.make_context(name, arguments).params
+    if name == "evaluate":
+        assert options["agents"] or options["list_all"] or options["resume"]
+        for agent in options["agents"]:
+            if agent.startswith("agents."):
+                load_agent(agent)
 
 
 def test_commands_are_shown():
-    assert any("pip install" in command for command in COMMANDS)
-    assert len(COMMANDS) >= 4
+    assert any("pip install" in line for line in SHELL)
+    assert sum("evaluate" in line for line in SHELL) >= 4
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page):
     for target in re.findall(r"\]\((?!http|#)([^)#]+)[#)]", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
-
-
-def test_the_readme_says_how_python_is_run():
-    done = subprocess.run(
-        [sys.executable, "-m", "clbench.evaluate", "--help"], capture_output=True, text=True, check=True
-    )
-    for option in (
-        "--resume",
-        "--accept-changes",
-        "--protocol",
-        "--seeds",
-        "--set",
-        "--data-dir",
-        "--scheduler",
-        "--indicators",
-        "--log",
-    ):
-        assert option in done.stdout
-        assert option in README

@@ -157,16 +157,10 @@ def test_private_files_last_as_long_as_checkpoints(tmp_path):
     assert folder.read_private("a") == {}
 
 
-def test_deleting_private_files_leaves_checkpoints_and_lock(tmp_path):
-    folder = RunFolder(tmp_path)
-    with folder.in_use():
-        folder.write_private("a", {"b": 1})
-        folder.checkpoints(0).save(3, {"x": 1})
-        folder.delete_private()
-        assert folder.read_private("a") == {}
-        assert folder.has_checkpoints()
-        with pytest.raises(InUseError, match=re.escape(f"'{tmp_path}'")), RunFolder(tmp_path).in_use():
-            pass
+def test_a_folder_in_use_is_locked(tmp_path):
+    refused = pytest.raises(InUseError, match=re.escape(f"'{tmp_path}'"))
+    with RunFolder(tmp_path).in_use(), refused, RunFolder(tmp_path).in_use():
+        pass
 
 
 def test_reading_what_is_no_run(tmp_path):

@@ -4,8 +4,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clbench.evaluation.report import loss
 from clbench.records import TaskRecord
+from clbench.report.tables import loss
 from clbench.scoring import estimate, score
 
 ACCURACIES = st.lists(st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12), min_size=1, max_size=4)
@@ -68,10 +68,10 @@ def test_a_seed_that_starts_at_chance_has_nothing_to_lose(first):
 @pytest.mark.parametrize(
     ("levels", "said"),
     [
-        ([[0.9, 0.1], [0.9, 0.3]], "a lost 88 % [-71, 246] of what lay above chance."),
-        ([[0.9, 0.1]], "a lost 100 % of what lay above chance."),
+        ([[0.9, 0.1], [0.9, 0.3]], "a lost 88 % [-71, 246] of its accuracy above chance."),
+        ([[0.9, 0.1]], "a lost 100 % of its accuracy above chance."),
         ([[0.9, 0.9], [0.9, 0.8]], ""),
-        ([[0.9, 0.1], [0.1, 0.1]], "a started at chance: what it lost is not defined."),
+        ([[0.9, 0.1], [0.1, 0.1]], "a started at chance level: what it lost is not defined."),
     ],
 )
 def test_losses_are_said_with_their_interval(levels, said):

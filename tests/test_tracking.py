@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 import clbench
+from clbench.commands.main import main_of
 from clbench.errors import AgentError, OptionError, UnknownNameError
-from clbench.evaluation.cli import main
 from clbench.results import RunFolder
 from clbench.scoring import seed_scores
 from clbench.tracking import TRACKERS, check_trackers
 from tests.cases import SHORT
+from tests.runs import manifest_in
 
 pytestmark = [
     pytest.mark.process,  # W&B starts one
@@ -225,12 +226,13 @@ def test_a_tracker_holds_what_the_tables_do(logged, tracker):
 def test_runs_say_what_they_are_of(logged):
     _, runs = mlflow_runs(logged.folder)
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    (agent,) = logged.spec.agents
+    (config,) = logged.configs
+    agent = config.agent
     own = runs[f"{agent.name} seed 1"].data.params
     wanted = {
         "arguments.step_size": "0.01",
         "stream.id": "RandomLabelMNIST-v0",
-        "versions.torch": RunFolder(logged.folder).read_run()["versions"]["torch"],
+        "versions.torch": manifest_in(logged.folder).versions["torch"],
     }
     assert wanted.items() <= own.items()
     assert runs[logged.folder.name].data.params["protocol"] == "quick"
@@ -244,7 +246,7 @@ def test_runs_say_what_they_are_of(logged):
 def test_through_workers_from_the_command_line(tmp_path, capsys):
     flags = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
     out = ["--out", str(tmp_path), "--quiet", "--indicators", "none"]
-    assert main(["agents.vanilla", *flags, *out, "--seeds", "7,", "--log", "tensorboard"]) == 0
+    assert main_of("evaluate", ["agents.vanilla", *flags, *out, "--seeds", "7,", "--log", "tensorboard"]) == 0
     folder = RunFolder(Path(capsys.readouterr().out.strip()))
     found = in_tensorboard(folder.path)
     assert {
@@ -277,8 +279,8 @@ def test_a_resumed_run_logs_the_rest_and_nothing_twice(results):
     folder, agent = interrupt(results, list(TRACKERS), TINY, 2)
     _, before = mlflow_runs(folder)
     assert Counter(run.info.status for run in before.values()) == {"FAILED": 2, "FINISHED": 1}
-    # As if it had been killed before the state of task 1 was kept: that task is learned a second time.
-    for path in (folder / "state" / "job-1").iterdir():
+    # As if it had been killed before task 1's checkpoint: that task is learned a second time.
+    for path in RunFolder(folder).checkpoints(1).folder.iterdir():
         path.unlink()
     evaluation = clbench.resume(folder, agents=[agent])
     for tracker in TRACKERS:
@@ -292,7 +294,7 @@ def test_a_tracker_added_later_is_back_filled(tmp_path):
     folder, agent = interrupt(tmp_path, None, TINIER, [1])
     evaluation = clbench.resume(folder, agents=[agent], log=["tensorboard"])
     assert_holds("tensorboard", evaluation)
-    assert RunFolder(folder).read_run()["log"] == ["tensorboard"]
+    assert manifest_in(folder).log == ("tensorboard",)
 
 
 def test_resuming_without_trackers(tmp_path):
@@ -317,7 +319,20 @@ def test_a_tracker_that_fails_in_the_middle_does_not_stop_the_run(results, capsy
     assert "MlflowException" in said
     assert "metrics" in said
     assert_holds("tensorboard", evaluation)
-    assert RunFolder(evaluation.folder).read_run()["status"] == "complete"
+    assert manifest_in(evaluation.folder).status == "complete"
+
+
+def test_agents_of_one_evaluation_are_in_one_group(results, inline):
+    agents = ["agents.vanilla", "agents.l2"]
+    made = clbench.evaluate(agents, **TINIER, seeds=1, out=results, log="mlflow,wandb")
+    _, runs = mlflow_runs(made.folder)
+    parents = {f"{made.folder.name}/{agent}" for agent in agents}
+    assert set(runs) == {*parents, *(f"{agent} seed 0" for agent in agents)}
+    assert not list(made.folder.rglob("mlflow.db"))
+    for agent in agents:
+        (records,) = wandb_files(made.folder / agent)
+        (run,) = of_kind(records, "run")
+        assert run.run_group == made.folder.name
 
 
 def test_a_tracker_that_cannot_begin_does_not_stop_the_run(tmp_path, capsys, monkeypatch):
@@ -349,7 +364,9 @@ def test_wandb_without_a_key_works_offline_and_says_so(tmp_path, capsys, monkeyp
 def test_trackers_are_checked_before_anything_starts(tmp_path, monkeypatch, capsys):
     with pytest.raises(UnknownNameError, match="'tensorbord'.*'tensorboard'"):
         clbench.evaluate("agents.vanilla", out=tmp_path / "out", log="wandb, tensorbord")
-    assert main(["agents.vanilla", "--out", str(tmp_path / "out"), "--log", "none,mlflow"]) == 2
+    assert (
+        main_of("evaluate", ["agents.vanilla", "--out", str(tmp_path / "out"), "--log", "none,mlflow"]) == 2
+    )
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     for part in ("'none'", *TRACKERS):

@@ -18,7 +18,7 @@ from clbench.engine.parallelism import Parallelism, choose_parallelism, split
 from clbench.engine.pool import Batch, InProcess, JobPool, make_pool
 from clbench.engine.progress import Progress
 from clbench.engine.run import Run
-from clbench.engine.session import Options, RunSession, SharedData, one_line
+from clbench.engine.session import LockedRun, Options, RunSession, SharedData, lock_run, one_line
 from clbench.engine.store import RunStore
 from clbench.errors import InUseError, WriteError
 from clbench.jsondata import to_json
@@ -146,7 +146,7 @@ class LocalPool:
 
 
 class _Driver:
-    """Opens a run when there is a worker for its first job, and closes it when its last job has ended."""
+    """Starts a run when there is a worker for its first job, and closes it when its last job has ended."""
 
     def __init__(
         self,
@@ -158,15 +158,21 @@ class _Driver:
     ) -> None:
         self._batches, self._store, self._options = batches, store, options
         self._shared, self._progress = shared, progress
+        self._locks = contextlib.ExitStack()
         self._owners: dict[int, tuple[RunSession, int]] = {}  # of each job that has not ended
         self._count = 0  # of jobs that the pool was given
 
     def batches(self) -> Iterator[Batch]:
         """Yield the jobs that are left, by number, in batches that run in lockstep."""
-        opened = ([self._open(run) for run in runs] for runs in self._batches)
-        for sessions in list(opened) if self._options.eager else opened:
+        eager = self._options.eager
+        locked = ([self._lock(run) for run in runs] for runs in self._batches)
+        started = (
+            [session for run in runs if run is not None and (session := self._start(run)) is not None]
+            for runs in (list(locked) if eager else locked)
+        )
+        for sessions in list(started) if eager else started:
             jobs: dict[int, Job] = {}
-            for session in filter(None, sessions):
+            for session in sessions:
                 for index, job in session.left.items():
                     self._owners[self._count] = session, index
                     jobs[self._count] = job
@@ -176,22 +182,25 @@ class _Driver:
             else:
                 yield from _in_lockstep(jobs, {number: self._owners[number][0].run.agent for number in jobs})
 
-    def _open(self, run: Run) -> RunSession | None:
-        try:
-            session = RunSession.open(run, self._store, self._options, self._shared, self._progress)
-            if session is None:
+    def _lock(self, run: Run) -> LockedRun | None:
+        """Lock a run's folder; return None if there is nothing to do, or if that fails."""
+        locked = None
+        with self._reporting(run):
+            locked = lock_run(run, self._store, self._options, self._shared)
+            if locked is None:
                 self._progress.set_state(run.label, "done")
-            elif not session.left:  # it was interrupted after its last step
-                session.close()
             else:
-                return session
-        except InUseError:
-            if self._options.eager:
-                raise
-            self._progress.set_state(run.label, "running elsewhere")
-        except Exception as error:
-            self._fail(run, error)
-        return None
+                self._locks.enter_context(locked.lock)
+        return locked
+
+    def _start(self, locked: LockedRun) -> RunSession | None:
+        """Start a run; return None if no job is left, or if that fails."""
+        session = None
+        with self._reporting(locked.start.run):
+            session = RunSession(locked, self._options, self._progress)
+            if not session.left:  # it was interrupted after its last step
+                session.close()
+        return session if session is not None and session.left else None
 
     def take(self, number: int, event: Event) -> None:
         """Take an event of the pool's job `number`."""
@@ -200,10 +209,8 @@ class _Driver:
         if isinstance(event, LAST) and not isinstance(event, Stopped):
             del self._owners[number]
             if not session.left:
-                try:
+                with self._reporting(session.run):
                     session.close()
-                except Exception as error:
-                    self._fail(session.run, error)
 
     @property
     def is_open(self) -> bool:
@@ -211,17 +218,26 @@ class _Driver:
         return bool(self._owners)
 
     def close(self, error: BaseException | None) -> None:
-        """Close the runs that are still under way."""
-        for session in dict.fromkeys(session for session, _ in self._owners.values()):
-            session.close(error)
+        """Close the runs that are still under way, and release all folders."""
+        with self._locks:
+            for session in dict.fromkeys(session for session, _ in self._owners.values()):
+                session.close(error)
 
-    def _fail(self, run: Run, error: Exception) -> None:
-        if self._options.eager:
-            raise error
-        trace = traceback.format_exc()
-        with contextlib.suppress(WriteError, OSError):
-            self._store.create(run).write_log(f"{one_line(error)}\n\n{trace}")
-        self._progress.fail(run.label, one_line(error), trace)
+    @contextlib.contextmanager
+    def _reporting(self, run: Run) -> Iterator[None]:
+        """Unless runs are eager, report what goes wrong with a run instead of raising it."""
+        try:
+            yield
+        except Exception as error:
+            if self._options.eager:
+                raise
+            if isinstance(error, InUseError):
+                self._progress.set_state(run.label, "running elsewhere")
+                return
+            trace = traceback.format_exc()
+            with contextlib.suppress(WriteError, OSError):
+                self._store.create(run).write_log(f"{one_line(error)}\n\n{trace}")
+            self._progress.fail(run.label, one_line(error), trace)
 
 
 def _in_lockstep(jobs: Mapping[int, Job], agents: Mapping[int, type]) -> list[Batch]:

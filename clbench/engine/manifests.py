@@ -1,6 +1,7 @@
 """What a run's manifest says when it starts, and when it resumes."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,9 +17,10 @@ from clbench.errors import DataError, ResumeError
 from clbench.jsondata import from_json
 from clbench.loading import source_of
 from clbench.observing import DEFINITIONS
-from clbench.records import TaskRecord, least_seconds
+from clbench.records import IndicatorRecord, TaskRecord, least_seconds
 from clbench.results import RunFolder, RunManifest
 from clbench.results.manifest import CodeSource, DataSource, Session
+from clbench.results.older import convert_indicators
 
 ACCEPT = "pass --accept-changes to resume anyway"
 COMMANDS = ("evaluate", "sweep", "reproduce", "resume")
@@ -169,7 +171,7 @@ def resume(run: Run, manifest: RunManifest, folder: RunFolder, data: LabelledDat
         changed |= {f"{name} of job {index}" for name in differing if name != "sources"}
         done = checkpoint["steps"] == job.total_steps
         if "seeds" not in differing and (checkpoint["loop"] is not None or done):
-            records = tuple(records_in(checkpoint))
+            records = _as_of_today(records_in(checkpoint), manifest)
             earlier[index] = Earlier(records, checkpoint["steps"], str(path.resolve()))
     session = Session(
         **circumstances(config.device),
@@ -193,6 +195,15 @@ def resume(run: Run, manifest: RunManifest, folder: RunFolder, data: LabelledDat
         undefined_indicators={},
     )
     return Start(run, now, earlier, _notes(manifest, session))
+
+
+def _as_of_today(records: Sequence[Recorded], manifest: RunManifest) -> tuple[Recorded, ...]:
+    """Return a checkpoint's records with indicators of the definitions of today."""
+    agent = manifest.config.agent
+    measured = [record for record in records if isinstance(record, IndicatorRecord)]
+    unbiased = [agent.name] if agent.arguments.get("unbiased") else []
+    converted = iter(convert_indicators(measured, manifest.indicator_definitions, unbiased))
+    return tuple(next(converted) if isinstance(record, IndicatorRecord) else record for record in records)
 
 
 def _refuse(changed: set[str], manifest: RunManifest) -> None:

@@ -56,7 +56,10 @@ class RunMonitor:
         self._seeds = [seed for job in jobs for seed in job.config.seeds]
         self._order = {seed: index for index, seed in enumerate(self._seeds)}
         self._steps = [0] * len(jobs)  # lockstep steps
-        self._now: dict[int, tuple[int, float]] = {}  # task and accuracy in it, by job
+        self._task: dict[int, int] = {}  # that a job is in
+        self._accuracies: defaultdict[int, dict[int | None, float]] = defaultdict(
+            dict
+        )  # in it, by job and seed
         self._finished: defaultdict[int, list[float]] = defaultdict(list)  # accuracies of seeds, by task
         self._started = self._last_event = 0.0
         for index, job in earlier.items():
@@ -83,7 +86,8 @@ class RunMonitor:
         elif isinstance(event, Started):
             self._started = self._started or self._last_event
         elif isinstance(event, JobProgress):
-            self._steps[index], self._now[index] = event.steps, (event.task, event.accuracy)
+            self._steps[index], self._task[index] = event.steps, event.task
+            self._accuracies[index] = {None: event.accuracy}  # of all its seeds
         elif isinstance(event, Failed):
             self.failures.append((job, event))
         self.show()
@@ -99,13 +103,11 @@ class RunMonitor:
         else:
             self.tasks.append(record)
             self._trackers.take(record)
-            config = self._jobs[index].config
-            accuracies = self._finished[record.task]
-            accuracies.append(record.accuracy)
-            self._now[index] = record.task, record.accuracy
-            if record.seed == config.seeds[-1]:
-                self._steps[index] = (record.task + 1) * config.stream.steps_per_task
-                self._now[index] = record.task, fmean(accuracies[-len(config.seeds) :])
+            self._finished[record.task].append(record.accuracy)
+            self._task[index] = record.task
+            self._accuracies[index].pop(None, None)
+            self._accuracies[index][record.seed] = record.accuracy
+            self._steps[index] = (record.task + 1) * self._jobs[index].config.stream.steps_per_task
 
     @property
     def started(self) -> bool:
@@ -131,15 +133,16 @@ class RunMonitor:
         seconds = seconds if self._started else 0.0
         complete = [task for task, seeds in self._finished.items() if len(seeds) == len(self._seeds)]
         last = self._finished[max(complete)] if complete else [math.nan]
+        accuracies = [value for seeds in self._accuracies.values() for value in seeds.values()]
         state: State = "failed" if self.failures else "running" if self._started else "waiting"
         return RunProgress(
             label=self.label,
             total=len(self._seeds) * self._jobs[0].total_steps,
             state=state,
             steps=self._total_steps,
-            task=min((task for task, _ in self._now.values()), default=0),
+            task=min(self._task.values(), default=0),
             num_tasks=stream.num_tasks,
-            accuracy=fmean(accuracy for _, accuracy in self._now.values()) if self._now else math.nan,
+            accuracy=fmean(accuracies) if accuracies else math.nan,
             tasks_finished=len(complete),
             last_accuracy=fmean(last),
             seconds=seconds,

@@ -21,16 +21,22 @@ def run_folders(folder: Path) -> list[RunFolder]:
     """Return the run folders in a run folder or a group folder, in their order in the group.
 
     Raises:
-        ResumeError: there is none, or its run is not of this version.
+        ResumeError: there is none, or what there is cannot be resumed.
     """
     folders = [RunFolder(path) for path in (folder, *sorted(folder.glob("*/")))]
     started = [run_folder for run_folder in folders if run_folder.has_run()]
     if not started:
         raise ResumeError(f"'{folder}' holds no run: name a folder that clbench evaluate has made")
-    manifests = {run_folder: run_folder.read_manifests() for run_folder in started}
-    if any(len(of_agents) > 1 for of_agents in manifests.values()):
+    if any(run_folder.has_older_run() for run_folder in started):
         raise ResumeError(f"'{folder}' was made by an earlier version of clbench: start a new run")
-    return sorted(started, key=lambda run_folder: manifests[run_folder][0].position)
+    manifests = {run_folder: run_folder.read_manifest() for run_folder in started}
+    if any(manifest.recorded != "evaluate" for manifest in manifests.values()):
+        raise ResumeError(f"'{folder}' was recorded by hand: only its own loop can continue it")
+    if len({manifest.position for manifest in manifests.values()}) < len(manifests):
+        raise ResumeError(
+            f"'{folder}' holds several evaluations: name one of them, such as '{started[0].path}'"
+        )
+    return sorted(started, key=lambda run_folder: manifests[run_folder].position)
 
 
 def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None, data_dir: str | None) -> Run:

@@ -1,7 +1,8 @@
 """`run_missing`: the one way in which runs are carried out."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -56,18 +57,23 @@ def run_missing(
     progress = show(
         replace(run, state="done", steps=run.total) if run.label in done else run for run in started
     )
-    try:
+    with contextlib.closing(progress), resumable(store):
         warnings = [text for run in left for text in run.resume_warnings]
         for text in dict.fromkeys([*notes, *_outdated(complete, store), *warnings]):
             progress.note(text)
         executor(left, store, progress)
+    return progress.failures
+
+
+@contextlib.contextmanager
+def resumable(store: RunStore) -> Iterator[None]:
+    """Let an interruption in the block say how to resume, if any run has started."""
+    try:
+        yield
     except KeyboardInterrupt as error:
         if command := store.resume_command:
             error.args = (f"finished tasks are kept; resume with: {command}",)
         raise
-    finally:
-        progress.close()
-    return progress.failures
 
 
 def _outdated(complete: Iterable[Run], store: RunStore) -> list[str]:

@@ -78,15 +78,58 @@ class SharedData:
             CACHE.drop(data)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LockedRun:
+    """A run that is ready to start, in its locked folder; nothing is written yet.
+
+    Attributes:
+        start: how it starts or resumes.
+        folder: of the run.
+        lock: releases the folder when it is closed.
+        data: folder that workers map the stream's data from, "" for a run of this process.
+        chance: accuracy of guessing.
+    """
+
+    start: Start
+    folder: RunFolder
+    lock: contextlib.ExitStack
+    data: str
+    chance: float
+
+
+def lock_run(run: Run, store: RunStore, options: Options, shared: SharedData) -> LockedRun | None:
+    """Lock a run's folder and check how it starts or resumes; return None if another process has completed it.
+
+    Raises:
+        InUseError: another process has locked the folder.
+        ResumeError: something has changed since the run started.
+    """
+    data = shared.load(run)  # before there is a folder: what cannot start leaves none
+    run, folder = run.resolved(), store.create(run)
+    with contextlib.ExitStack() as lock:
+        lock.enter_context(folder.in_use(options.patience))
+        manifest = stored_manifest(folder)
+        if manifest is not None and manifest.status == "complete":
+            folder.delete_checkpoints()
+            return None
+        if manifest is not None and folder.has_checkpoints():
+            start = resume(run, folder.read_manifest(), folder, data, options.accept_changes)
+        else:
+            start = Start(run, new_manifest(run, data), {})
+        return LockedRun(
+            start=start,
+            folder=folder,
+            data="" if run.inline else str(shared.folder(data)),
+            chance=1 / data.num_classes,
+            lock=lock.pop_all(),
+        )
+
+
 class RunSession:
     """A run under way. Its folder is locked until it is closed.
 
     Args:
-        start: how the run starts or resumes.
-        folder: locked.
-        held: releases the lock.
-        data: folder that workers map the stream's data from, "" for a run of this process.
-        chance: accuracy of guessing.
+        locked: the run.
         options: how it is carried out.
         progress: shows how it gets on.
 
@@ -95,22 +138,14 @@ class RunSession:
         left: jobs that have not ended, by index.
     """
 
-    def __init__(
-        self,
-        start: Start,
-        folder: RunFolder,
-        held: contextlib.ExitStack,
-        data: str,
-        chance: float,
-        options: Options,
-        progress: Progress,
-    ) -> None:
-        self.run, self._manifest, self._folder, self._held = start.run, start.manifest, folder, held
-        self._chance, self._options, self._progress = chance, options, progress
+    def __init__(self, locked: LockedRun, options: Options, progress: Progress) -> None:
+        start, folder = locked.start, locked.folder
+        self.run, self._manifest, self._folder, self._lock = start.run, start.manifest, folder, locked.lock
+        self._chance, self._options, self._progress = locked.chance, options, progress
         self._started = time.perf_counter()
         listed = [
             replace(job, checkpoint=start.earlier[index].checkpoint if index in start.earlier else "")
-            for index, job in enumerate(jobs(self.run, self._manifest, folder, data))
+            for index, job in enumerate(jobs(self.run, self._manifest, folder, locked.data))
         ]
         self.left: dict[int, Job] = {
             index: job
@@ -129,31 +164,6 @@ class RunSession:
             progress.note(text)
         self._monitor.show()
 
-    @classmethod
-    def open(
-        cls, run: Run, store: RunStore, options: Options, shared: SharedData, progress: Progress
-    ) -> "RunSession | None":
-        """Lock a run's folder and start or resume the run; return None if another process has completed it.
-
-        Raises:
-            InUseError: another process has locked the folder.
-            ResumeError: something has changed since the run started.
-        """
-        data = shared.load(run)  # before there is a folder: what cannot start leaves none
-        run, folder = run.resolved(), store.create(run)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(folder.in_use(options.patience))
-            manifest = stored_manifest(folder)
-            if manifest is not None and manifest.status == "complete":
-                folder.delete_checkpoints()
-                return None
-            if manifest is not None and folder.has_checkpoints():
-                start = resume(run, folder.read_manifest(), folder, data, options.accept_changes)
-            else:
-                start = Start(run, new_manifest(run, data), {})
-            place = "" if run.inline else str(shared.folder(data))
-            return cls(start, folder, stack.pop_all(), place, 1 / data.num_classes, options, progress)
-
     def take(self, index: int, event: Event) -> None:
         """Take an event of job number `index`."""
         self._monitor.take(index, event)
@@ -166,11 +176,11 @@ class RunSession:
         Args:
             error: that ended it early.
         """
-        with self._held:
+        with self._lock:
             try:
                 if error is None and not self.left:
                     self._finish()
-            except Exception as raised:
+            except BaseException as raised:
                 error = raised
                 raise
             finally:
@@ -188,10 +198,10 @@ class RunSession:
     def _record(self, error: BaseException | None) -> None:
         monitor = self._monitor
         status: Status = "interrupted"
-        if (isinstance(error, Exception) and monitor.started) or (monitor.failures and not self.left):
+        if isinstance(error, Exception) and monitor.started:
             status = "failed"
-        elif not self.left:
-            status = "complete"
+        elif error is None and not self.left:
+            status = "failed" if monitor.failures else "complete"
         seconds = self._manifest.timing.seconds + time.perf_counter() - self._started
         rate = monitor.rate()
         manifest = replace(

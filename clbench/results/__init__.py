@@ -2,11 +2,9 @@
 
 from clbench.results.checkpoints import Checkpoints
 from clbench.results.folder import LOG, RUN, RunFolder
-from clbench.results.loading import Results, StoredRun, fact, find_runs, load_results
+from clbench.results.loading import Results, StoredRun, find_runs, load_results
 from clbench.results.manifest import RunManifest
 from clbench.results.tables import columns, frame
-
-States = Checkpoints  # until the engine is rewritten
 
 __all__ = [
     "LOG",
@@ -15,10 +13,8 @@ __all__ = [
     "Results",
     "RunFolder",
     "RunManifest",
-    "States",
     "StoredRun",
     "columns",
-    "fact",
     "find_runs",
     "frame",
     "load_results",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from clbench.config import RunConfig
 from clbench.errors import DataError, InUseError, OutputError, WriteError
 from clbench.places import recorded, recorded_in
-from clbench.records import SCHEMA_VERSION as OLD_SCHEMA_VERSION
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.checkpoints import Checkpoints
 from clbench.results.files import write_text_whole, write_whole
@@ -102,6 +101,11 @@ class RunFolder:
         """Tell whether the folder has a run.json; a group folder has none."""
         return (self.path / RUN).is_file()
 
+    def has_older_run(self) -> bool:
+        """Tell whether run.json is of an earlier schema: such a run can be read, not resumed."""
+        version: int = self._read_json()["schema_version"]
+        return version < SCHEMA_VERSION
+
     def write_manifest(self, manifest: RunManifest) -> None:
         """Write run.json, with paths as `clbench.places` records them.
 
@@ -143,7 +147,7 @@ class RunFolder:
         Raises:
             DataError: the folder holds no run, a damaged one, or one of a later version.
         """
-        data = self._read_json(SCHEMA_VERSION)
+        data = self._read_json()
         try:
             manifests = upgrade(data) if data["schema_version"] == 1 else [data]
             return [RunManifest.from_json(manifest) for manifest in manifests]
@@ -156,7 +160,7 @@ class RunFolder:
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         self._write_text(RUN, text, lasting=True)
 
-    def _read_json(self, latest: int) -> dict[str, Any]:
+    def _read_json(self) -> dict[str, Any]:
         try:
             data: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -166,9 +170,9 @@ class RunFolder:
         if not isinstance(data, dict):
             raise DataError(f"'{self.path}' holds no run: {RUN} is not a JSON object")
         version = data.get("schema_version")
-        if not isinstance(version, int) or version > latest:
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise DataError(
-                f"'{self.path}' has schema version {version!r}, this clbench knows {latest}: upgrade clbench"
+                f"'{self.path}' has schema version {version!r}, this clbench knows {SCHEMA_VERSION}: upgrade clbench"
             )
         return data
 
@@ -283,23 +287,10 @@ class RunFolder:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return data
 
-    def delete_private(self) -> None:
-        """Delete all private files; checkpoints and the lock stay."""
-        for path in (self.path / STATE).glob("*.json"):
-            path.unlink(missing_ok=True)
 
-    # Until the engine is rewritten
-
-    def write_run(self, facts: Mapping[str, Any]) -> None:
-        """Write run.json of schema 1."""
-        self._write_json({"schema_version": OLD_SCHEMA_VERSION, **recorded_in(facts)})
-
-    def read_run(self) -> dict[str, Any]:
-        """Return the content of run.json of schema 1."""
-        return self._read_json(OLD_SCHEMA_VERSION)
-
-    has_begun, has_states, states = has_run, has_checkpoints, checkpoints
-    keep, kept, forget_kept, forget_states = write_private, read_private, delete_private, delete_checkpoints
+def group_of(path: Path, agent: str) -> Path:
+    """Return the group folder that an agent's run folder is in; the run's folder if it is in none."""
+    return path.parent if path.name == safe_name(agent) else path
 
 
 def safe_name(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clbench.errors import DataError
 from clbench.records import IndicatorRecord, TaskRecord
-from clbench.results.folder import RUN, RunFolder, safe_name
+from clbench.results.folder import RUN, RunFolder, group_of
 from clbench.results.manifest import RunManifest
 from clbench.results.tables import Record, columns, frame
 
@@ -43,14 +43,14 @@ class StoredRun:
 
     @property
     def agent(self) -> str:
-        """The agent's name."""
         return self.manifest.config.agent.name
 
     @property
     def group(self) -> str:
         """The path of the group folder that the run is in, or of its folder if it is in none."""
         path = self.folder.path
-        return path.parent.as_posix() if path.name == safe_name(self.agent) else self.name
+        group = group_of(path, self.agent)
+        return self.name if group == path else group.as_posix()
 
     def read_tasks(self) -> list[TaskRecord]:
         """Return the run's records; see `RunFolder.read_tasks`."""
@@ -79,7 +79,7 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
         if not paths:
             why = f"no {RUN} in or below it" if parent.is_dir() else "there is no such folder"
             raise DataError(
-                f"'{given}' holds no run: {why}; name a folder that python -m clbench.evaluate created, or one above"
+                f"'{given}' holds no run: {why}; name a folder that clbench evaluate created, or one above"
             )
         groups = []
         for path in paths:
@@ -211,12 +211,3 @@ def _row(run: StoredRun, varied: Iterable[str]) -> dict[str, Any]:
         "started": manifest.started,
         **{name: manifest.setting(name) for name in varied},
     }
-
-
-# Until the engine is rewritten.
-def fact(facts: Mapping[str, Any], *path: str, default: Any = None) -> Any:
-    """Return what run.json's content has at a path of keys."""
-    value: Any = facts
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return default if value is None else value

@@ -15,20 +15,20 @@ BATCH = 1000  # metrics that a server accepts at a time
 
 
 class MLflow:
-    """Runs where MLFLOW_TRACKING_URI says, else in `mlflow.db` next to the run folder, shared by all runs there."""
+    """Runs where MLFLOW_TRACKING_URI says, else in `mlflow.db` next to the group folder, shared by all runs there."""
 
     def __init__(self, run: TrackedRun) -> None:
         logging.getLogger("mlflow.store.db").setLevel(
             logging.WARNING
         )  # it reports each table that it creates
         is_set: Callable[[], bool] = is_tracking_uri_set  # which has no annotations
-        database = f"sqlite:///{(run.folder.resolve().parent / 'mlflow.db').as_posix()}"
+        database = f"sqlite:///{(run.group.resolve().parent / 'mlflow.db').as_posix()}"
         self._client = MlflowClient(None if is_set() else database)
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         self._experiment = (
             experiment.experiment_id if experiment else self._client.create_experiment(EXPERIMENT)
         )
-        self._parent = self._start(run, run.folder.name, run.config, {})
+        self._parent = self._start(run, run.folder.relative_to(run.group.parent).as_posix(), run.config, {})
         nested = {"mlflow.parentRunId": self._parent}
         self._running = {
             title: self._start(run, title, config, nested) for title, config in run.series.items()

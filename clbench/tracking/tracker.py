@@ -20,6 +20,7 @@ class TrackedRun:
 
     Attributes:
         folder: the run's.
+        group: the group folder that the run is in, or the run's folder if it is in none.
         config: what run.json says about the run as a whole.
         series: by title, the same with `agent`, `seed` and `arguments`; only series that are not fully logged.
         ids: the tracker's ids, by title; those that it adds are saved for later sessions.
@@ -28,6 +29,7 @@ class TrackedRun:
     """
 
     folder: Path
+    group: Path
     config: Config
     series: Mapping[str, Config]
     ids: dict[str, str]

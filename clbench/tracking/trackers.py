@@ -12,6 +12,7 @@ from clbench.errors import OptionError
 from clbench.places import recorded_in
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, RunManifest
+from clbench.results.folder import group_of
 from clbench.scoring import finished, seed_scores
 from clbench.tracking.tracker import METRICS, FinishedTask, TrackedRun, Tracker
 
@@ -79,7 +80,9 @@ class Trackers:
                     for title, settings in series.items()
                     if logged.get(title, 0) < self._stream.num_tasks
                 }
-                run = self._runs[name] = TrackedRun(folder.path, config, rest, saved["ids"], logged, note)
+                group = group_of(folder.path, manifest.config.agent.name)
+                run = TrackedRun(folder.path, group, config, rest, saved["ids"], logged, note)
+                self._runs[name] = run
                 self._trackers[name] = _load(name)(run)
                 self._save(name)
 

@@ -1,4 +1,4 @@
-"""Weights & Biases: project "clbench", a group for each run folder, a run for each agent and seed."""
+"""Weights & Biases: project "clbench", a group for each evaluation, a run for each agent and seed."""
 
 import os
 import uuid
@@ -37,7 +37,7 @@ class WandB:
         for title, config in run.series.items():
             self._runs[title] = series = wandb.init(
                 project="clbench",
-                group=run.folder.name,
+                group=run.group.name,
                 name=title,
                 id=run.ids.setdefault(title, uuid.uuid4().hex[:12]),
                 resume="allow",

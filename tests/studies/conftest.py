@@ -14,6 +14,7 @@ from studies.noise_curvature.claims import judge
 from studies.noise_curvature.frames import ACCURACY
 from studies.noise_curvature.runs import find_runs
 from studies.noise_curvature.scale import Scale
+from tests.runs import write_schema_1
 
 
 def rows(values, indicator=ACCURACY, layer=WHOLE, run="a-0", **labels):
@@ -65,7 +66,8 @@ def _finish(run, accuracy):
         "data_dir": None,
         "options": {},
     }
-    kept.write_run(
+    write_schema_1(
+        kept.path,
         {
             "status": "complete",
             "spec": {
@@ -89,7 +91,7 @@ def _finish(run, accuracy):
             "agents": {name: {"sha256": None}},
             "stream": {"sha256": None},
             "data": {"sha256": None},
-        }
+        },
     )
     times = [(seed, task) for seed in seeds for task in tasks]
     kept.write_tasks([TaskRecord(name, s, t, 8, accuracy, 0.5, 0.1, 1.0) for s, t in times])

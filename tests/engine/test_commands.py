@@ -1,27 +1,29 @@
 """The command line: what is printed, what fails and how."""
 
 import dataclasses
+import functools
 import io
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
 
+import clbench
+from clbench.commands.main import COMMANDS, main, main_of
 from clbench.data import load_images, sources
 from clbench.errors import WriteError
-from clbench.evaluation.cli import main
-from clbench.evaluation.jobs import Job
-from clbench.evaluation.progress import Lines, Live, Tally, clock
-from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec
+from clbench.specs import PROTOCOLS
+from tests.engine.agents import PLAIN
 from tests.inline import in_this_process
-from tests.processes import ends, wait_until, worker_processes
-from tests.test_evaluation import PLAIN
+from tests.processes import ends, run_python, wait_until, worker_processes
+from tests.runs import manifest_in
 
+evaluate = functools.partial(main_of, "evaluate")
+FOLDER = "results/RandomLabelMNIST-v0-quick-1"
+CLBENCH = "import sys; from clbench.commands.main import main; sys.argv[0] = 'bin/clbench'; sys.exit(main())"
 SHORT = ["--tasks", "2", "--epochs", "2", "--images", "300", "--batch-size", "100", "--device", "cpu"]
 
 
@@ -34,7 +36,7 @@ def command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        code = main(arguments)
+        code = evaluate(arguments)
         printed = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
 
@@ -49,23 +51,11 @@ def wide_terminal(monkeypatch):
 
 
 @pytest.mark.process
-def test_a_whole_run_from_another_folder(tmp_path, wide_terminal):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "clbench.evaluate",
-            "agents.vanilla",
-            "agents.reset",
-            *SHORT,
-            "--seeds",
-            "0,4",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize("module", ["clbench.evaluate", "clbench evaluate"])
+def test_a_whole_evaluation_from_another_folder(tmp_path, wide_terminal, module):
+    agents = ["agents.vanilla", "agents.reset"]
+    start = ["-m", module] if " " not in module else ["-c", CLBENCH, "evaluate"]
+    done = run_python(*start, *agents, *SHORT, "--seeds", "0,4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
@@ -76,21 +66,19 @@ def test_a_whole_run_from_another_folder(tmp_path, wide_terminal):
         *("2 tasks", "2 epochs", "2 seeds", "300", "embedded", "cpu"),
     ):
         assert part in lines[0]
-    for name in ("agents.vanilla", "agents.reset"):
+    for name in agents:
         assert any(line.split()[:2] == [name, "done"] for line in lines)
     assert "steps/s" in done.stdout
     table = [line.split() for line in lines if line.startswith(("agents.vanilla  2", "agents.reset    2"))]
     assert len(table) == 2
-    folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
-    files = "curves.png  indicators.csv  indicators.png  run.json  tasks.csv"
-    assert lines[-1] == f"{folder.relative_to(tmp_path)}/   {files}"
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert facts["command"][:5] == ["python", "-m", "clbench.evaluate", "agents.vanilla", "agents.reset"]
+    assert lines[-1] == f"{FOLDER}/   curves.png  indicators.png  scores.csv"
+    command = manifest_in(tmp_path / FOLDER / "agents.vanilla").command
+    shown = ("python", "-m", "clbench.evaluate") if " " not in module else ("clbench", "evaluate")
+    assert command[: len(shown) + 2] == (*shown, *agents)
     # The table shows what the file holds.
-    rows = (folder / "tasks.csv").read_text(encoding="utf-8").splitlines()[1:]
-    own = [float(row.split(",")[4]) for row in rows if row.startswith("agents.reset")]
+    rows = pd.read_csv(tmp_path / FOLDER / "agents.reset" / "tasks.csv")
     shown = next(row for row in table if row[0] == "agents.reset")
-    assert float(shown[2]) == pytest.approx(sum(own) / len(own), abs=6e-4)
+    assert float(shown[2]) == pytest.approx(rows.accuracy.mean(), abs=6e-4)
 
 
 @pytest.mark.process
@@ -105,7 +93,7 @@ def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path, wide_terminal, co
     assert lines[at - 1].startswith("agents.perlayer")
     rows = [line.split() for line in lines[at + 2 : at + 5]]
     assert [row[0] for row in rows] == ["fc1", "fc2", "out"]
-    folder = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1"
+    folder = tmp_path / FOLDER
     table = pd.read_csv(folder / "indicators.csv")
     assert list(table.columns) == ["agent", "seed", "task", "step", "layer", "indicator", "value"]
     own = table[(table.agent == "agents.perlayer") & (table.task == 1) & (table.layer == "fc1")]
@@ -117,6 +105,7 @@ def test_a_scheduled_run_shows_step_sizes_and_bounds(tmp_path, wide_terminal, co
         "indicators.csv",
         "indicators.png",
         "run.json",
+        "scores.csv",
         "step_sizes.png",
         "tasks.csv",
     }
@@ -131,10 +120,7 @@ def test_what_cannot_be_measured_is_said_if_it_was_asked_for(tmp_path, command):
     for part in ("agents.batchnorm", "gradient_noise", "hessian_rank", "per-sample gradients"):
         assert part in line
     assert "weight_norm" not in line
-    facts = json.loads(
-        (tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text(encoding="utf-8")
-    )
-    assert set(facts["undefined_indicators"]["agents.batchnorm"]) == {"gradient_noise", "hessian_rank"}
+    assert set(manifest_in(tmp_path / FOLDER).undefined_indicators) == {"gradient_noise", "hessian_rank"}
 
 
 def test_quiet_prints_the_folder_alone(tmp_path, command):
@@ -151,18 +137,11 @@ def test_a_failed_run_exits_with_1_and_keeps_what_is_finished(tmp_path, command)
     assert error.startswith("error: ")
     for part in (
         *("mine.py", "RuntimeError", "out of ideas", "seed 1", "task 2", "step 3"),
-        "results/RandomLabelMNIST-v0-quick-1",
+        FOLDER,
     ):
         assert part in error
     assert "Traceback" not in done.stderr
-    assert (
-        len(
-            (tmp_path / "results/RandomLabelMNIST-v0-quick-1/tasks.csv")
-            .read_text(encoding="utf-8")
-            .splitlines()
-        )
-        == 4
-    )
+    assert len(pd.read_csv(tmp_path / FOLDER / "tasks.csv")) == 3
     debug = command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2", "--debug")
     assert debug.returncode == 1
     assert 'raise RuntimeError("out of ideas")' in debug.stderr
@@ -174,7 +153,7 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path,
     options = ("--tasks", "900", "--epochs", "1", "--seeds", "2", "--device", "cpu")
     scratch = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
     process = launch("clbench.evaluate", "agents.vanilla", *options, cwd=tmp_path, env=scratch)
-    table = tmp_path / "results" / "RandomLabelMNIST-v0-quick-1" / "tasks.csv"
+    table = tmp_path / FOLDER / "tasks.csv"
     wait_until(
         lambda: table.exists() and len(table.read_text(encoding="utf-8").splitlines()) > 3, process=process
     )
@@ -185,9 +164,9 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing_behind(tmp_path,
     assert process.returncode == code
     (line,) = err.splitlines()
     assert line.startswith("interrupted")
-    assert "python -m clbench.evaluate --resume results/RandomLabelMNIST-v0-quick-1" in line
+    assert f"clbench resume {FOLDER}" in line
     assert len(table.read_text(encoding="utf-8").splitlines()) > 3
-    assert json.loads((table.parent / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
+    assert manifest_in(table.parent).status == "interrupted"
     assert not list((tmp_path / "scratch").glob("clbench-*"))
     assert all(ends(pid) for pid in workers)
 
@@ -198,13 +177,14 @@ def test_a_terminal_without_our_characters(tmp_path, monkeypatch, inline, encodi
     monkeypatch.chdir(tmp_path)
     printed = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", printed)
-    assert main(["agents.vanilla", *SHORT, "--seeds", "1"]) == 0
+    assert evaluate(["agents.vanilla", *SHORT, "--seeds", "1"]) == 0
     printed.flush()
     assert b"RandomLabelMNIST-v0" in printed.buffer.getvalue()
 
 
-def test_list_names_all(capsys):
-    assert main(["--list"]) == 0
+@pytest.mark.parametrize("start", [["evaluate", "--list"], ["list"]])
+def test_list_names_all(start, capsys):
+    assert main(start) == 0
     out = capsys.readouterr().out
     for name in (
         *PROTOCOLS,
@@ -216,11 +196,20 @@ def test_list_names_all(capsys):
         assert name in out
 
 
+def test_list_names_some(capsys):
+    assert main(["list", "protocols"]) == 0
+    out = capsys.readouterr().out
+    assert "standard" in out
+    assert "agents.vanilla" not in out
+    assert main(["list", "protocol"]) == 2
+    assert "'protocols'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], ["agents.vanilla", "--list"]),
-        (["agents.vanila"], ["'agents.vanila'", "'agents.vanilla'", "--list"]),
+        ([], ["agents.vanilla", "clbench list"]),
+        (["agents.vanila"], ["'agents.vanila'", "'agents.vanilla'", "clbench list"]),
         (["agents.vanilla", "--env", "PermutdMNIST-v0"], ["'PermutdMNIST-v0'", "'PermutedMNIST-v0'"]),
         (["agents.vanilla", "--protocol", "quik"], ["'quik'", "'quick'"]),
         (["agents.vanilla", "--taks", "3"], ["'--taks'", "'--tasks'"]),
@@ -267,7 +256,7 @@ def test_list_names_all(capsys):
 )
 def test_usage_errors_are_one_line_and_exit_with_2(arguments, named, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert main([*arguments, "--quiet"]) == 2
+    assert evaluate([*arguments, "--quiet"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -277,7 +266,7 @@ def test_usage_errors_are_one_line_and_exit_with_2(arguments, named, capsys, mon
 
 
 def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys):
-    assert main(["agents.vanila", "--debug"]) == 2
+    assert evaluate(["agents.vanila", "--debug"]) == 2
     err = capsys.readouterr().err
     assert "Traceback" in err
     last = err.splitlines()[-1]
@@ -286,32 +275,22 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys):
 
 
 def test_options_may_stand_between_agents(capsys):
-    assert main(["agents.vanilla", "--quiet", "agents.vanilla"]) == 2
+    assert evaluate(["agents.vanilla", "--quiet", "agents.vanilla"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert "'agents.vanilla'" in line
-    assert "--list" not in line  # it is known, but named twice
+    assert "clbench list" not in line  # it is known, but named twice
 
 
 def test_another_source_with_all_its_images(tmp_path, monkeypatch, inline, capsys):
     """Not quiet: how many images there are is known only when they are loaded."""
     images = dataclasses.replace(load_images("embedded"), source="torchvision")
-    changed = {**sources.SOURCES, "torchvision": sources.Source(60_000, lambda data_dir: images, "")}
+    changed = {**sources.SOURCES, "torchvision": sources.Source(60_000, lambda data_dir: images)}
     monkeypatch.setattr(sources, "SOURCES", changed)
     monkeypatch.setattr(sources.CACHE, "_data", {})
-    short = [
-        "--tasks",
-        "1",
-        "--epochs",
-        "1",
-        "--seeds",
-        "1",
-        "--device",
-        "cpu",
-        "--out",
-        str(tmp_path / "a [bold] b"),
-    ]
-    assert main(["agents.vanilla", "--source", "torchvision", *short]) == 0
+    short = ["--tasks", "1", "--epochs", "1", "--seeds", "1", "--device", "cpu"]
+    short += ["--out", str(tmp_path / "a [bold] b")]
+    assert evaluate(["agents.vanilla", "--source", "torchvision", *short]) == 0
     out = capsys.readouterr().out
     first = out.splitlines()[0]
     assert "5,000" in first
@@ -324,98 +303,89 @@ def test_a_full_disk_is_a_failed_run_and_one_line(tmp_path, monkeypatch, inline,
         raise WriteError("cannot write 'tasks.csv': No space left\non device")
 
     monkeypatch.setattr("clbench.results.RunFolder.write_tasks", full)
-    assert main(["agents.vanilla", *SHORT, "--seeds", "1", "--out", str(tmp_path)]) == 1
+    assert evaluate(["agents.vanilla", *SHORT, "--seeds", "1", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "error: cannot write 'tasks.csv': No space left on device\n"
 
 
 def test_a_single_seed_by_its_number(tmp_path, command):
     done = command("agents.vanilla", *SHORT, "--seeds", "7,", "--quiet", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "RandomLabelMNIST-v0-quick-1" / "run.json").read_text(encoding="utf-8"))[
-        "spec"
-    ]["seeds"] == [7]
+    assert manifest_in(tmp_path / "RandomLabelMNIST-v0-quick-1").config.seeds == (7,)
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="this machine has a CUDA device")
 def test_absent_cuda(capsys):
-    assert main(["agents.vanilla", "--device", "cuda"]) == 2
+    assert evaluate(["agents.vanilla", "--device", "cuda"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert "cuda" in line
     assert "mps" not in line  # it is a device, but not here
 
 
-# Progress.
+# `--resume`, and `clbench` as one command.
 
 
-def jobs(parts=((0, 1), (2,))):
-    stream = StreamSpec("A-v0", num_tasks=4, epochs_per_task=5, num_samples=2_560)
-    return [Job(AgentEntry("a"), True, seeds, stream, "cpu", 1) for seeds in parts]
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--resume", "nowhere"], ["'nowhere'"]),
+        (["--resume", "RUN", "--tasks", "3"], ["--tasks", "--resume"]),
+        (["--resume", "RUN", "agents.l2"], ["'agents.l2'", "--resume"]),
+        (["--resume", "RUN", "--set", "a=1"], ["--set", "--resume"]),
+        (["--resume", "RUN", "--workers", "0"], ["workers=0", "1"]),
+        (["agents.l2", "--accept-changes"], ["--accept-changes", "--resume"]),
+    ],
+)
+def test_what_cannot_go_with_resume(command, arguments, named, tmp_path):
+    (tmp_path / "mine.py").write_text(PLAIN, encoding="utf-8")
+    if "RUN" in arguments:
+        assert command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2").returncode == 1
+    done = command(*[FOLDER if argument == "RUN" else argument for argument in arguments])
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert not [part for part in named if part not in line], line
 
 
-def test_tally_counts_steps_of_all_seeds():
-    all_jobs = jobs()
-    tally = Tally("a", all_jobs)
-    assert tally.total == 3 * 50 * 4
-    assert (tally.state, tally.seconds_left) == ("waiting", None)
-    for index in (0, 1):
-        tally.take(index, all_jobs[index], {"kind": "started"})
-    tally.take(0, all_jobs[0], {"kind": "glimpse", "task": 0, "steps": 20, "accuracy": 0.25})
-    assert (tally.steps, tally.task, tally.state, tally.accuracy) == (40, 0, "running", 0.25)
-    tally.take(1, all_jobs[1], {"kind": "task", "task": 0, "seed": 2, "accuracy": 0.75})
-    assert tally.steps == 90
-    assert tally.accuracy == pytest.approx(0.5)  # the mean over jobs
-    for seed, accuracy in ((0, 0.25), (1, 0.5)):
-        tally.take(0, all_jobs[0], {"kind": "task", "task": 0, "seed": seed, "accuracy": accuracy})
-    assert tally.accuracy == pytest.approx(0.5)  # the mean over seeds
-    assert tally.tasks_finished == 1
-    assert tally.task_accuracy(0) == pytest.approx(0.5)
-    time.sleep(0.01)
-    tally.take(0, all_jobs[0], {"kind": "glimpse", "task": 1, "steps": 75, "accuracy": 0.5})
-    assert tally.steps == 200
-    assert tally.task == 0
-    assert tally.seconds_left == pytest.approx(400 / tally.steps_per_second)
-    for index in (0, 1):
-        tally.take(index, all_jobs[index], {"kind": "done"})
-    assert tally.state == "done"
+def test_resume_by_either_command(command, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(PLAIN, encoding="utf-8")
+    assert command("mine.py", "--set", "fail_at=8", *SHORT, "--seeds", "2").returncode == 1
+    again = command("--resume", FOLDER, "--quiet")
+    assert again.returncode == 1  # it fails at the same step again
+    assert again.stdout.strip() == FOLDER
+    assert main(["resume", FOLDER, "--quiet"]) == 1
+    assert capsys.readouterr().out.strip() == FOLDER
 
 
-def test_one_failed_job_fails_the_agent():
-    all_jobs = jobs()
-    tally = Tally("a", all_jobs)
-    tally.take(0, all_jobs[0], {"kind": "started"})
-    tally.take(0, all_jobs[0], {"kind": "failed"})
-    tally.take(1, all_jobs[1], {"kind": "started"})
-    tally.take(1, all_jobs[1], {"kind": "done"})
-    assert tally.state == "failed"
+def test_clbench_names_its_commands_and_version(capsys):
+    for flag in ("--help", "-h"):
+        assert main([flag]) == 0
+        out = capsys.readouterr().out
+        assert not [name for name in COMMANDS if f"  {name} " not in out]
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"clbench {clbench.__version__}\n"
 
 
-@pytest.mark.parametrize("kind", [Lines, Live])
-def test_displays_show_task_accuracy_rate_and_time(kind):
-    import io
-
-    from rich.console import Console
-
-    text = io.StringIO()
-    display = kind(Console(file=text, width=120, force_terminal=kind is Live, highlight=False))
-    all_jobs = jobs(((0,),))
-    tally = Tally("my_agent", all_jobs)
-    display.begin(RunSpec((AgentEntry("a"),), all_jobs[0].stream, "quick", {}, (0,)))
-    display.update(tally)
-    tally.take(0, all_jobs[0], {"kind": "started"})
-    display.update(tally)
-    tally.take(0, all_jobs[0], {"kind": "task", "task": 0, "seed": 0, "accuracy": 0.25})
-    display.update(tally)
-    display.output("my_agent", "a line [with] brackets")
-    tally.take(0, all_jobs[0], {"kind": "done"})
-    display.update(tally)
-    display.close()
-    shown = text.getvalue()
-    for part in ("my_agent", "accuracy 0.25", "steps/s", "done"):
-        assert part in shown
-    if kind is Live:
-        assert "a line [with] brackets" in shown
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["evalute", "agents.vanilla"], ["'evalute'", "'evaluate'"]),
+        (["evaluate", "agents.vanilla", "--taks", "3"], ["'--taks'", "'--tasks'"]),
+        (["resume"], ["FOLDER"]),
+        (["resume", "nowhere"], ["'nowhere'"]),
+        (["resume", "nowhere", "--tasks", "3"], ["'--tasks'"]),
+    ],
+)
+def test_errors_of_clbench_are_one_line(arguments, named, capsys):
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert not [part for part in named if part not in line], line
 
 
-def test_clock():
-    assert clock(3_725) == "1:02:05"
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["evaluate", "resume", "list"])
+def test_each_command_is_a_module(name):
+    done = run_python("-m", f"clbench.{name}", "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"python -m clbench.{name}" in done.stdout

@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from clbench.evaluation import profiling
-from clbench.evaluation.cli import main
-from clbench.evaluation.jobs import Job, run_jobs
-from clbench.evaluation.profiling import LEARN, MEASURE, PREDICT, REST, SAVE, STREAM, WINDOW, Profile
-from clbench.results import RunFolder
-from clbench.specs import AgentEntry, StreamSpec
+from clbench.commands.main import main_of
+from clbench.engine import profiling
+from clbench.engine.events import Failed, Finished
+from clbench.engine.execution import run_jobs
+from clbench.engine.profiling import LEARN, MEASURE, PREDICT, REST, SAVE, STREAM, WINDOW, Profile
+from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
+from clbench.specs import StreamSpec
+from tests.engine.jobs import job
+from tests.runs import manifest_in
 
 pytestmark = pytest.mark.process
 
@@ -44,17 +47,19 @@ def clock(monkeypatch):
     monkeypatch.setattr(profiling, "time", SimpleNamespace(perf_counter=lambda: CLOCK.now))
 
 
-def messages_of(job, agent_class=None):
-    classes = {job.agent.name: agent_class} if agent_class else {}
-    return [message for _, message in run_jobs([job], classes)]
+def events_of(agent, agent_class=None, stream=STREAM_SPEC, **changes):
+    """The events of a job, by default of a profiled one."""
+    classes = {agent: agent_class} if agent_class else {}
+    profiled = job(agent, stream=stream, **{"profile": True, **changes})
+    return [event for _, event in run_jobs([profiled], classes)]
 
 
 def profile_of(agent, agent_class=None, **changes):
-    job = Job(AgentEntry(agent), None, (0,), STREAM_SPEC, "cpu", 1, profile=True, **changes)
-    messages = messages_of(job, agent_class)
-    assert messages[-1] == {"kind": "done"}, messages[-1]
-    (found,) = [message for message in messages if message["kind"] == "profile"]
-    return pd.DataFrame(found["rows"]), messages
+    """The rows of a job's profile, and all its events."""
+    events = events_of(agent, agent_class, **changes)
+    assert events[-1] == Finished(), events[-1]
+    rows = [vars(event) for event in events if isinstance(event, ProfileRecord)]
+    return pd.DataFrame(rows), events
 
 
 def test_time_is_counted_where_it_arises_but_for_the_window(clock):
@@ -76,32 +81,31 @@ def test_operators_are_those_of_the_window():
     assert operators.seconds.is_monotonic_decreasing
 
 
-def test_measuring_is_a_part_of_its_own():
-    rows, messages = profile_of("agents.vanilla", indicators=("gradient_norm",))
+def test_measuring_is_a_separate_part():
+    rows, events = profile_of("agents.vanilla", measure=("gradient_norm",))
     parts = rows[rows.kind == "part"].set_index("name")
     assert parts.seconds[MEASURE] > 0
-    assert any(message["kind"] == "indicator" for message in messages)
+    assert any(isinstance(event, IndicatorRecord) for event in events)
 
 
 def test_a_job_shorter_than_the_window():
     short = StreamSpec("RandomLabelMNIST-v0", num_tasks=1, epochs_per_task=6, num_samples=500, batch_size=100)
     assert WINDOW.start < 30 < WINDOW.stop
-    job = Job(AgentEntry("agents.vanilla"), None, (0,), short, "cpu", 1, profile=True)
-    rows = messages_of(job)[-2]["rows"]
-    assert {row["kind"] for row in rows} == {"part", "operator"}
+    rows, _ = profile_of("agents.vanilla", stream=short)
+    assert set(rows.kind) == {"part", "operator"}
 
 
-def test_what_is_watched_is_otherwise_what_it_was():
+def test_a_timed_agent_is_otherwise_as_it_was():
     inner = Sleeper(None, 0)
-    watched = Profile("cpu").agent(inner)
-    assert watched.spec is None
-    assert not hasattr(watched, "begin_task")
+    timed = Profile("cpu").agent(inner)
+    assert timed.spec is None
+    assert not hasattr(timed, "begin_task")
 
 
 def test_profiling_changes_nothing():
     def accuracies(profile):
-        job = Job(AgentEntry("agents.vanilla"), None, (0,), STREAM_SPEC, "cpu", 1, profile=profile)
-        return [message["accuracy"] for message in messages_of(job) if message["kind"] == "task"]
+        events = events_of("agents.vanilla", profile=profile)
+        return [event.accuracy for event in events if isinstance(event, TaskRecord)]
 
     assert accuracies(True) == accuracies(False)
 
@@ -111,7 +115,7 @@ def test_profile_of_a_run_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["agents.vanilla", "--tasks", "1", "--epochs", "6", "--images", "600", "--batch-size", "100",
              "--seeds", "1", "--device", "cpu"]  # fmt: skip
-    assert main([*flags, "--profile"]) == 0
+    assert main_of("evaluate", [*flags, "--profile"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     for part in (STREAM, PREDICT, LEARN, REST):
         assert re.search(rf"agents\.vanilla\b.* \d+ %[a-z ]* {part}\b", printed)
@@ -121,7 +125,7 @@ def test_profile_of_a_run_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert set(table.seeds) == {"0"}
     assert set(table.kind) == {"part", "operator"}
     assert set(table[table.kind == "part"].name) == {STREAM, PREDICT, LEARN, MEASURE, SAVE, REST}
-    assert RunFolder(folder).read_run()["profile"] is True
+    assert manifest_in(folder).profile
 
 
 def test_a_failure_within_the_window_ends_it():
@@ -133,6 +137,5 @@ def test_a_failure_within_the_window_ends_it():
             if self.steps == WINDOW.start + 5:
                 raise RuntimeError("enough")
 
-    job = Job(AgentEntry("failing"), None, (0,), STREAM_SPEC, "cpu", 1, profile=True)
-    assert messages_of(job, Failing)[-1]["kind"] == "failed"
+    assert isinstance(events_of("failing", Failing)[-1], Failed)
     assert not torch.autograd._profiler_enabled()
