@@ -1,4 +1,4 @@
-"""How runs get on: counted, and shown as a live table or plain lines."""
+"""How several runs get on: counted, and shown as a live table or plain lines."""
 
 import io
 from dataclasses import replace

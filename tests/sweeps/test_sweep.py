@@ -264,7 +264,7 @@ def test_a_run_on_all_images_is_found_again(tmp_path, inline):
     assert times(first.folder) == before
 
 
-def test_a_run_whose_figures_cannot_be_drawn_fails_in_its_folder(tmp_path, inline, monkeypatch):
+def test_a_run_whose_figures_cannot_be_drawn_fails_in_its_folder(tmp_path, inline, monkeypatch, capsys):
     def fail(*arguments):
         raise RuntimeError("no figures")
 
@@ -276,10 +276,12 @@ def test_a_run_whose_figures_cannot_be_drawn_fails_in_its_folder(tmp_path, inlin
     assert run.manifest.status == "failed"
     (log,) = done.folder.glob("*/failures.log")
     assert log.parent == run.folder.path
+    run.folder.write_manifest(replace(run.folder.read_manifest(), versions={"torch": "1.0"}))
     again = clbench.sweep(ALL_IMAGES, out=tmp_path)  # nothing is left but the figures
     assert again.failures == {}
     assert set(again.results.runs["status"]) == {"complete"}
     assert not log.exists()
+    assert re.search(r"^note: agents\.vanilla: .*\btorch was 1\.0\b", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_never_more_processes_than_cores_of_one_thread_each(monkeypatch):
