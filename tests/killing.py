@@ -18,6 +18,7 @@ import torch
 from clbench.engine.events import Finished, Started
 from clbench.engine.execution import run_jobs
 from clbench.engine.job import Job
+from clbench.jsondata import from_json
 from clbench.records import Progress
 from clbench.results import Checkpoints
 
@@ -53,7 +54,7 @@ def timeless(record):
 
 def main():
     torch.set_num_threads(1)
-    job = Job.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    job = from_json(Job, json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     chance = random.Random(int(sys.argv[2]))
     checkpoints = Checkpoints(Path(job.checkpoints))
     for _ in range(2):  # whatever is loaded late is loaded in the first, once for all children

@@ -105,7 +105,7 @@ def lock_run(run: Run, store: RunStore, options: Options, shared: SharedData) ->
         ResumeError: something has changed since the run started.
     """
     data = shared.load(run)  # before there is a folder: what cannot start leaves none
-    run, folder = run.resolved(data), store.create(run)
+    run, folder = run.resolved(), store.create(run)
     with contextlib.ExitStack() as lock:
         lock.enter_context(folder.in_use(options.patience))
         manifest = stored_manifest(folder)

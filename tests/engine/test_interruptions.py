@@ -20,6 +20,7 @@ from clbench.engine.interrupting import SIGNALS, interruptible
 from clbench.engine.pool import Pool, use_pool
 from clbench.engine.requests import Request
 from clbench.errors import AgentError, InUseError, ResumeError, WriteError
+from clbench.jsondata import to_json
 from clbench.results import RunFolder
 from clbench.specs import StreamSpec
 from tests.cases import SHORT
@@ -56,7 +57,7 @@ def test_killed_many_times_at_random_moments(kind, dropout, tmp_path, stress_see
         killed = job("agents.perlayer", seeds=(0, 3), arguments={"every": 5}, vectorized=True, **shared)
     else:
         killed = job(str(dropout), seeds=(3,), vectorized=False, **shared)
-    (tmp_path / "job.json").write_text(json.dumps(killed.to_json()), encoding="utf-8")
+    (tmp_path / "job.json").write_text(json.dumps(to_json(killed)), encoding="utf-8")
     done = run_python("-m", "tests.killing", str(tmp_path / "job.json"), str(stress_seed), cwd=ROOT)
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
