@@ -31,12 +31,13 @@ class TakesArguments:
     keyword_arguments: ClassVar[Mapping[str, Any]]
 
     def __init_subclass__(cls) -> None:
-        for owner in cls.__mro__:
-            cls.RANGES = {**vars(owner).get("RANGES", {}), **cls.RANGES}
+        ranges = [vars(owner).get("RANGES", {}) for owner in reversed(cls.__mro__)]
+        cls.RANGES = {name: allowed for each in ranges for name, allowed in each.items()}
         defaults = {name: getattr(cls, name) for name in cls.RANGES}
         cls.keyword_arguments = {**defaults, "scheduler": cls.default_scheduler, "layers": None, **CONSTANTS}
 
-    def __init__(self, **given: Any) -> None:
+    def take(self, given: Mapping[str, Any]) -> None:
+        """Check arguments, and set attributes to them."""
         self.check_arguments(given)
         self.arguments = {**self.keyword_arguments, **given}
         for name in self.RANGES:

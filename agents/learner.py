@@ -53,7 +53,7 @@ class Learner(TakesArguments):
     step_size = 1e-3
 
     def __init__(self, spec: AgentSpec, seeds: Sequence[int], **arguments: object) -> None:
-        super().__init__(**arguments)
+        self.take(arguments)
         self.spec, self.seeds = spec, tuple(seeds)
         self.generators = [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
 

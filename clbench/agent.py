@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from clbench.specs import StreamSpec
-
 
 @dataclass(frozen=True)
 class AgentSpec:
@@ -28,19 +26,6 @@ class AgentSpec:
     epochs_per_task: int
     steps_per_task: int
     device: str = "cpu"
-
-    @classmethod
-    def of(cls, spec: StreamSpec, input_shape: tuple[int, ...], num_classes: int, device: str) -> "AgentSpec":
-        """Gather the facts about a resolved stream."""
-        return cls(
-            input_shape=input_shape,
-            num_classes=num_classes,
-            batch_size=spec.batch_size,
-            num_tasks=spec.num_tasks,
-            epochs_per_task=spec.epochs_per_task,
-            steps_per_task=spec.steps_per_task,
-            device=device,
-        )
 
     def locate(self, seeds: Sequence[int], task: int, step: int) -> str:
         """Return a step in words, counted from 1, for error messages.

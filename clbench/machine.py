@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "gymnasium",
-    "numpy",
-    "scipy",
-    "pandas",
-    "mlxtend",
-    "matplotlib",
-)
+PACKAGES = ("torch", "torchvision", "gymnasium", "numpy", "scipy", "pandas", "mlxtend", "matplotlib")
 
 
 def cores() -> int:

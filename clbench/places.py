@@ -10,7 +10,7 @@ import os
 import re
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from clbench.jsondata import JSON

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from clbench import jsondata
-from clbench.engine.events import from_json, to_json
+from clbench.engine.events import decode, encode
 from clbench.engine.execution import run_jobs
 from clbench.engine.job import Job
 from clbench.engine.pool import use_pool
+from clbench.jsondata import from_json, to_json
 from clbench.results import RunFolder
 
 
@@ -33,21 +33,19 @@ class InThisProcess:
                 return
             numbers = list(batch)
             # Without `data`: a worker maps the data, this process has it.
-            copies = _through_json(jsondata.to_json([replace(job, data="") for job in batch.values()]))
-            jobs = jsondata.from_json(list[Job], copies)
+            jobs = [
+                from_json(Job, json.loads(json.dumps(to_json(replace(job, data="")))))
+                for job in batch.values()
+            ]
             run = run_jobs(jobs, stop=lambda: self._stopping)
             for index, event in _as_in_a_worker(run, jobs[0].config.threads):
-                yield numbers[index], from_json(_through_json(to_json(event)))
+                yield numbers[index], decode(json.loads(json.dumps(encode(event))))
 
     def stop(self):
         self._stopping = True
 
     def close(self):
         pass
-
-
-def _through_json(data):
-    return json.loads(json.dumps(data))
 
 
 def _as_in_a_worker(events, threads):

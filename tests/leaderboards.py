@@ -8,7 +8,7 @@ import numpy as np
 
 from clbench.config import AgentConfig, RunConfig
 from clbench.leaderboard.checking import IMAGES
-from clbench.leaderboard.submission import DATA, SUBMISSION_VERSION, TASKS, Cost, Submission
+from clbench.leaderboard.submission import DATA, SUBMISSION_VERSION, TASKS, About, Cost, Submission
 from clbench.records import TaskRecord
 from clbench.registration import resolve
 from clbench.results import RunFolder, RunManifest
@@ -48,8 +48,8 @@ def records(agent, level=0.5, seeds=3, spec=None, chance=0):
     ]  # fmt: skip
 
 
-def submission(name, agent, source, spec, protocol="quick", **changes):
-    """What submission.json says of a learner's run, but for `changes`."""
+def submission(name, agent, source, spec, protocol="quick", **about):
+    """What submission.json says of a learner's run."""
     size, checksum = IMAGES[spec.source]
     run = RunManifest(
         status="complete",
@@ -70,19 +70,21 @@ def submission(name, agent, source, spec, protocol="quick", **changes):
         versions={"clbench": "0.1.0", "torch": "2.15.0"},
         hardware={"platform": "Linux", "processor": "none", "cores": 2},
     )
-    words = dict.fromkeys(("tuned", "paper", "code", "contact"), "") | {"licence": "MIT"}
-    cost = Cost(relative_to_vanilla=1.25, rounds=9)
     return Submission(
-        schema_version=SUBMISSION_VERSION, name=name, run=run, cost=cost, **{**words, **changes}
+        schema_version=SUBMISSION_VERSION,
+        name=name,
+        run=run,
+        cost=Cost(relative_to_vanilla=1.25, rounds=9),
+        about=About(**about),
     )
 
 
-def write_submission(folder, name, level=0.5, id="RandomLabelMNIST-v0", protocol="quick", **changes):
-    """Write a submission that passes its check, but for `changes` in submission.json; return its folder."""
+def write_submission(folder, name, level=0.5, id="RandomLabelMNIST-v0", protocol="quick", **about):
+    """Write a submission that passes its check; return its folder."""
     spec = stream_spec(id, protocol)
     agent = f"{name.replace('-', '_')}.py:Agent"
     source = SOURCE.replace("A learner", f"Learner {name}")
-    data = submission(name, agent, source, spec, protocol, **changes)
+    data = submission(name, agent, source, spec, protocol, **about)
     place = Path(folder) / "submissions" / name
     place.mkdir(parents=True)
     RunFolder(place).write_tasks(records(agent, level, spec=spec, chance=sum(name.encode())))

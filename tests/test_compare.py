@@ -156,7 +156,7 @@ def test_a_single_task_has_a_figure():
     ("arguments", "named"),
     [
         ([], ["run", "--help"]),
-        (["nowhere"], ["'nowhere'", "python -m clbench.evaluate"]),
+        (["nowhere"], ["'nowhere'", "clbench evaluate"]),
         (["--mxi"], ["'--mxi'", "'--mix'"]),
         (["nowhere", "--out", "x.jpg"], ["--out 'x.jpg'", ".png", ".pdf", ".svg"]),
     ],

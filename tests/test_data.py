@@ -93,6 +93,24 @@ def test_saved_data_is_mapped_back(tmp_path):
     assert (mapped.num_classes, mapped.source, mapped.checksum) == (2, "mine", data.checksum)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_data_is_copied_to_a_device_once():
+    data = LabelledData(torch.rand(5, 3), torch.arange(5) % 2, 2)
+    device = torch.device("cuda", 0)
+    assert data.to(torch.device("cpu")) is data
+    assert data.to(device).inputs.is_cuda
+    assert data.to(device) is data.to(device)
+
+
+def test_dropped_data_is_loaded_again():
+    data = LabelledData(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64), 1)
+    key = ("test", "dropped")
+    assert CACHE.get(key, lambda: data) is data
+    assert key in CACHE
+    CACHE.drop(data)
+    assert key not in CACHE
+
+
 def test_checksum_sees_every_byte():
     inputs, labels = torch.rand(4, 3), torch.zeros(4, dtype=torch.int64)
     changed = inputs.clone()

@@ -13,8 +13,12 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import clbench
 from clbench.envs.predictions import Classification
+from clbench.envs.single import StreamEnv
 from clbench.envs.vector import check_device
 from clbench.errors import DeviceError, OptionError, PredictionError, StepOrderError
+from clbench.machine import no_reads
+from clbench.specs import StreamSpec
+from clbench.streams.random_label import RandomLabel
 from tests.cases import IDS, SHORT, short_env, short_vec
 
 
@@ -265,15 +269,46 @@ def test_absent_cuda_is_refused():
         short_vec(2, device="cuda")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_vector_on_a_gpu_reports_faults_at_the_tasks_end():
-    envs = short_vec(2, device="cuda")
+def report_at_the_tasks_end(device):
+    envs = short_vec(2, device=device)
     obs, _ = envs.reset(seed=0)
-    assert obs.is_cuda
-    logits = torch.zeros(2, 100, 10, device="cuda")
+    assert obs.device.type == device
+    logits = torch.zeros(2, 100, 10, device=device)
     logits[1] = torch.nan
     envs.step(logits)
     for _ in range(4):
-        envs.step(torch.zeros(2, 100, 10, device="cuda"))
+        envs.step(torch.zeros(2, 100, 10, device=device))
     with pytest.raises(PredictionError, match=r"seed 1\b.*task 1\b.*step 1\b"):
-        envs.step(torch.zeros(2, 100, 10, device="cuda"))
+        envs.step(torch.zeros(2, 100, 10, device=device))
+
+
+def test_faults_that_are_not_read_at_once_are_reported_at_the_tasks_end():
+    with no_reads():
+        report_at_the_tasks_end("cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_vector_on_a_gpu_reports_faults_at_the_tasks_end():
+    report_at_the_tasks_end("cuda")
+
+
+def test_states_of_some_seeds_are_joined():
+    whole, others = short_vec(3), short_vec(3)
+    whole.reset(seed=[4, 5, 6])
+    labels = torch.zeros(3, 100, dtype=torch.int64)
+    for _ in range(2):
+        obs, *_ = whole.step(labels)
+    first, rest = whole.state_dict(slice(0, 1)), whole.state_dict(slice(1, 3))
+    restored, info = others.restore(rest, first)
+    assert torch.equal(restored, obs[[1, 2, 0]])
+    assert info == whole.position()
+    whole.step(labels)
+    with pytest.raises(OptionError, match=r"\bpositions\b"):
+        others.restore(first, whole.state_dict(slice(1, 3)))
+    with pytest.raises(OptionError, match=r"\b2 seeds\b.*\b3\b"):
+        others.restore(rest)
+
+
+def test_options_left_out_of_a_spec_have_their_defaults():
+    spec = StreamSpec("RandomLabelMNIST-v0", num_samples=300, batch_size=100)
+    assert StreamEnv(RandomLabel, spec).stream_spec.options == {"relabel_fraction": 1.0}

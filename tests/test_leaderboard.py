@@ -14,13 +14,13 @@ import scipy.stats
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clbench.commands.main import main_of
 from clbench.data import load_images
 from clbench.errors import SubmissionError, UnknownNameError
 from clbench.leaderboard.building import BEGIN, END, build, page, tables
-from clbench.leaderboard.checking import IMAGES, check_entry, check_words, read_all
-from clbench.leaderboard.cli import main
+from clbench.leaderboard.checking import IMAGES, check_about, check_entry, read_all
 from clbench.leaderboard.ranking import rank
-from clbench.leaderboard.submission import SUBMISSION_VERSION, check_name, read_entry
+from clbench.leaderboard.submission import SUBMISSION_VERSION, About, check_name, read_entry
 from clbench.scoring import estimate
 from tests.cases import full_mnist
 from tests.leaderboards import SOURCE, edit, edit_tasks, write_submission
@@ -83,7 +83,7 @@ SAYINGS = {
     "other name": (set_at("name", value="other"), r"submission\.json.*'other'"),
     "unknown key": (set_at("score", value=1.0), r"submission\.json.*'score'"),
     "forged score": (set_at("scores", value={"slope": 1.0}), r"scores.*slope.*\b1\.0\b"),
-    "missing key": (lambda data: data.pop("licence"), r"submission\.json.*'licence'"),
+    "missing key": (lambda data: data.pop("about"), r"submission\.json.*'about'"),
     "wrong kind": (set_config("seeds", value="0,1,2"), r"submission\.json.*seeds.*\blist\b"),
     "chosen seeds": (set_config("seeds", value=[0, 1, 7]), r"seeds.*\b0, 1, 2\b"),
     "twice a seed": (set_config("seeds", value=[0, 1, 1]), r"seeds.*\b0, 1, 2\b"),
@@ -96,23 +96,23 @@ SAYINGS = {
     "easier labels": (set_config("stream", "options", value={"relabel_fraction": 0.1}), r"'options'.*\b0\.1\b.*\b1\.0"),
     "null beside the stream": (set_config("stream", "extra", value=None), "stream.extra"),
     "other images": (set_at("run", "data", "sha256", value="0" * 64), "run.*'embedded'"),
-    "no licence": (set_at("licence", value=""), r"licence ''.*\bMIT\b"),
-    "own licence": (set_at("licence", value="mine"), r"licence 'mine'.*\bMIT\b"),
+    "no licence": (set_at("about", "licence", value=""), r"licence ''.*\bMIT\b"),
+    "own licence": (set_at("about", "licence", value="mine"), r"licence 'mine'.*\bMIT\b"),
     "free cost": (set_at("cost", "relative_to_vanilla", value=0), r"cost.*\b0\b"),
     "no cost": (set_at("cost", value=None), r"cost.*missing"),
     "huge cost": (set_at("cost", "rounds", value=10**300), r"cost.*\b0\b"),
     "endless cost": (set_at("cost", "rounds", value=10**400), r"submission\.json.*10{10}"),
-    "script in code": (set_at("code", value="javascript:alert(1)"), r"code.*javascript:alert\(1\).*https://"),
-    "quote in paper": (set_at("paper", value='https://a.b/"onload="x'), r"paper.*https://a\.b/.*onload.*https://"),
-    "look-alike host": (set_at("code", value="https://gith\u0443b.com/x"), r"code.*gith\\u0443b\.com"),
-    "punycode host": (set_at("code", value="https://xn--github-2of.com/x"), r"code.*xn--github-2of\.com.*https://"),
-    "credentials": (set_at("code", value="https://me:secret@a.b/"), r"code.*me:secret@a\.b.*https://"),
-    "formula": (set_at("contact", value="=HYPERLINK(0)"), r"contact.*=HYPERLINK\(0\)"),
-    "formula again": (set_at("tuned", value="@SUM(1)"), r"tuned.*@SUM\(1\)"),
-    "full-width formula": (set_at("tuned", value="\uff1d1+1"), r"tuned.*\\uff1d1\+1"),
-    "right to left": (set_at("contact", value=f"me{BIDI}you"), r"contact.*me\\u202eyou"),
-    "zero width": (set_at("tuned", value=f"grid{ZERO_WIDTH} search"), r"tuned.*grid\\u200b"),
-    "long contact": (set_at("contact", value="x" * 201), r"contact.*\b201\b.*\b200\b"),
+    "script in code": (set_at("about", "code", value="javascript:alert(1)"), r"code.*javascript:alert\(1\).*https://"),
+    "quote in paper": (set_at("about", "paper", value='https://a.b/"onload="x'), r"paper.*https://a\.b/.*onload.*https://"),
+    "look-alike host": (set_at("about", "code", value="https://gith\u0443b.com/x"), r"code.*gith\\u0443b\.com"),
+    "punycode host": (set_at("about", "code", value="https://xn--github-2of.com/x"), r"code.*xn--github-2of\.com.*https://"),
+    "credentials": (set_at("about", "code", value="https://me:secret@a.b/"), r"code.*me:secret@a\.b.*https://"),
+    "formula": (set_at("about", "contact", value="=HYPERLINK(0)"), r"contact.*=HYPERLINK\(0\)"),
+    "formula again": (set_at("about", "tuned", value="@SUM(1)"), r"tuned.*@SUM\(1\)"),
+    "full-width formula": (set_at("about", "tuned", value="\uff1d1+1"), r"tuned.*\\uff1d1\+1"),
+    "right to left": (set_at("about", "contact", value=f"me{BIDI}you"), r"contact.*me\\u202eyou"),
+    "zero width": (set_at("about", "tuned", value=f"grid{ZERO_WIDTH} search"), r"tuned.*grid\\u200b"),
+    "long contact": (set_at("about", "contact", value="x" * 201), r"contact.*\b201\b.*\b200\b"),
     "look-alike agent": (set_config("agent", "name", value="\u0430gents.l2"), r"agent.*\\u0430gents\.l2"),
     "path as agent": (set_config("agent", "name", value="../../etc/passwd"), r"agent.*\.\./\.\./etc/passwd"),
     "script as agent": (set_config("agent", "name", value="<script>"), r"agent.*<script>"),
@@ -329,7 +329,7 @@ def test_duplicates_are_refused(tmp_path):
 @example("ogham\u1680space")
 def test_texts_that_pass_are_harmless_in_html_and_tables(text):
     try:
-        check_words("", "", text, "", "MIT")
+        check_about(About(contact=text))
     except SubmissionError:
         return
     assert not text.startswith(("=", "+", "-", "@", "\t", "\r"))
@@ -340,7 +340,7 @@ def test_texts_that_pass_are_harmless_in_html_and_tables(text):
 @given(st.text(alphabet=st.characters(codec="ascii"), max_size=30))
 def test_addresses_that_pass_stay_inside_their_attribute(text):
     try:
-        check_words("", "https://example.org/" + text, "", "", "MIT")
+        check_about(About(code="https://example.org/" + text))
     except SubmissionError:
         return
     assert not set(text) & set("\"'<>`()[]| ")
@@ -433,7 +433,7 @@ def test_whatever_is_said_is_text_on_the_page(tmp_path):
     entry = read_entry(write_submission(tmp_path, "a", 0.5))
     nasty = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     run = replace(entry.submission.run, command=(nasty,))
-    said = replace(entry.submission, contact=nasty, tuned=nasty, run=run)
+    said = replace(entry.submission, about=About(contact=nasty, tuned=nasty), run=run)
     text = page(rank([replace(entry, submission=said)]))
     assert "<script>alert" not in text
     assert "<img" not in text
@@ -455,29 +455,29 @@ def test_the_page_asks_for_nothing(tmp_path):
 
 def test_check_tells_all_faults_and_build_refuses(tmp_path, capsys):
     write_submission(tmp_path, "good", 0.5)
-    edit(write_submission(tmp_path, "bad", 0.6), set_at("licence", value="none"))
+    edit(write_submission(tmp_path, "bad", 0.6), set_at("about", "licence", value="none"))
     (tmp_path / "submissions" / "\xe4").mkdir()
     folder = ["--folder", str(tmp_path)]
-    assert main(["check", *folder]) == 1
+    assert main_of("leaderboard", ["check", *folder]) == 1
     out, err = capsys.readouterr()
     assert re.findall(r"\d+", out) == ["3", "2"]
     assert len(out.splitlines()) == 1
     bad, odd = err.splitlines()
     assert re.match(r"error: bad\b.*licence 'none'.*\bMIT\b", bad)
     assert re.match(r"error: \\xe4\b.*'\\xe4'.*\b48\b", odd)
-    assert main(["build", *folder]) == 1
+    assert main_of("leaderboard", ["build", *folder]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(r"error: bad\b.*licence 'none'", line)
     assert not (tmp_path / "index.html").exists()
     for name in ("bad", "\xe4"):
         shutil.rmtree(tmp_path / "submissions" / name)
-    assert main(["check", *folder]) == 0
-    assert main(["build", *folder]) == 0
+    assert main_of("leaderboard", ["check", *folder]) == 0
+    assert main_of("leaderboard", ["build", *folder]) == 0
     assert (tmp_path / "index.html").exists()
 
 
 def test_no_leaderboard_at_all(tmp_path, capsys):
-    assert main(["check", "--folder", str(tmp_path)]) == 0
+    assert main_of("leaderboard", ["check", "--folder", str(tmp_path)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert re.findall(r"\d+", line) == ["0"]
 
@@ -494,7 +494,7 @@ def test_no_leaderboard_at_all(tmp_path, capsys):
 )
 def test_usage(arguments, named, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
+    assert main_of("leaderboard", arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert not [part for part in named if part not in err], err
@@ -510,7 +510,7 @@ def test_todays_formats_keep_loading(version):
     entry = dict(read_all(HERE / "data" / f"leaderboard-{version}"))["l2"]
     assert not isinstance(entry, Exception), entry
     assert entry.submission.schema_version == version
-    assert entry.submission.licence == "MIT"
+    assert entry.submission.about.licence == "MIT"
     average = rank([entry])[0].score("average_task_accuracy")
     assert (average.mean, average.low) == pytest.approx((0.39217, 0.267), abs=1e-3)
 
@@ -523,5 +523,5 @@ def test_a_run_recorded_by_hand_is_marked_and_not_repeated(tmp_path, capsys):
     rows = rank([checked(place)])
     assert "by-hand (unverified)" in tables(rows)
     assert "by-hand (unverified)" in page(rows)
-    assert main(["verify", "by-hand", "--folder", str(tmp_path)]) == 1
+    assert main_of("leaderboard", ["verify", "by-hand", "--folder", str(tmp_path)]) == 1
     assert "by hand" in capsys.readouterr().err

@@ -104,10 +104,10 @@ def test_a_run_named_twice_is_there_once(tmp_path, monkeypatch):
 
 def test_folders_without_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"'results'(?!.*run\.json).*python -m clbench\.evaluate"):
+    with pytest.raises(DataError, match=r"'results'(?!.*run\.json).*clbench evaluate"):
         clbench.load_results()
     (tmp_path / "results").mkdir()
-    with pytest.raises(DataError, match=r"'results'.*run\.json.*python -m clbench\.evaluate"):
+    with pytest.raises(DataError, match=r"'results'.*run\.json.*clbench evaluate"):
         clbench.load_results("results")
 
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from clbench.envs.single import StreamEnv
-from clbench.errors import AgentError
+from clbench.errors import AgentError, StateError
+from clbench.loop import Loop, Member
 from clbench.records import Checkpoint, Progress, TaskRecord
 from tests.cases import short_env, short_vec
 from tests.loops import Run
@@ -168,3 +169,17 @@ def test_a_wrong_shape_is_placed_too():
 def test_a_failing_vector_agent_names_its_seeds():
     with pytest.raises(AgentError, match=r"^g\b.*seeds 4, 9\b.*task 1\b.*step 3\b"):
         records(short_vec(2), Failing("act", 2, (2, 100)), [4, 9])
+
+
+def test_states_of_other_steps_do_not_go_together():
+    class Stateless(Guesser):
+        def state_dict(self):
+            return {}
+
+    agent = Stateless((2, 100))
+    loop = Loop(short_vec(2), agent, [Member("a", agent, (4,)), Member("b", agent, (9,))])
+    states = [
+        loop.state_dict(index) for _, event in loop if isinstance(event, Checkpoint) for index in (0, 1)
+    ]
+    with pytest.raises(StateError, match=r"\bsteps\b"):
+        loop.load_state_dict(states[0], states[-1])

@@ -1,7 +1,9 @@
 import os
 import subprocess
 
-from clbench.machine import cores, git_state, hardware, versions
+import torch
+
+from clbench.machine import can_read, cores, git_state, hardware, no_reads, versions
 
 
 def test_versions_name_what_results_depend_on():
@@ -26,3 +28,12 @@ def test_git_state(tmp_path):
     (tmp_path / "file").write_text("1", encoding="utf-8")
     subprocess.run([*git, "add", "file"], cwd=tmp_path, check=True)
     assert git_state(tmp_path)["dirty"] is True
+
+
+def test_the_host_reads_from_the_cpu_only():
+    assert can_read("cpu")
+    assert can_read(torch.device("cpu"))
+    assert not can_read("cuda:1")
+    with no_reads():
+        assert not can_read("cpu")
+    assert can_read("cpu")

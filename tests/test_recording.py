@@ -141,13 +141,13 @@ def test_seeds_in_lockstep_are_recorded_as_one_by_one(tmp_path):
     together = clbench.record(clbench.make_vec("RandomLabelMNIST-v0", 2, **SMALL), tmp_path, agent="mine")
     obs, _ = together.reset(seed=3)
     for _ in range(SMALL["num_tasks"] * together.agent_spec.steps_per_task):
-        obs, *_, info = together.step(Constant().act(obs))
+        obs, *_ = together.step(Constant().act(obs))
     apart = make(tmp_path)
     for seed in (3, 4):
         obs, _ = apart.reset(seed=seed)
         done = False
         while not done:
-            obs, _, done, _, info = apart.step([0] * SMALL["batch_size"])
+            obs, _, done, _, _ = apart.step([0] * SMALL["batch_size"])
     assert accuracies(clbench.load_results(together.folder)) == accuracies(clbench.load_results(apart.folder))
     together.close(), apart.close()
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 import clbench
+from clbench.commands.main import main_of
 from clbench.config import AgentConfig, RunConfig
 from clbench.errors import SubmissionError
 from clbench.jsondata import from_json
 from clbench.leaderboard import submitting
 from clbench.leaderboard.checking import IMAGES
-from clbench.leaderboard.cli import main
 from clbench.leaderboard.cost import relative_cost
-from clbench.leaderboard.submission import Cost, read_entry
+from clbench.leaderboard.submission import About, Cost, read_entry
 from clbench.leaderboard.submitting import submit
 from clbench.leaderboard.verifying import Verdict
 from clbench.loading import bundled_file, load_agent, source_of
@@ -68,16 +68,22 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
         )
     flags = ["--code", "https://example.org/code", "--contact", "me", "--licence", "BSD-3-Clause"]
     capsys.readouterr()
-    assert main(["submit", str(run.folder), "--name", "a"]) == 1
+    assert main_of("leaderboard", ["submit", str(run.folder), "--name", "a"]) == 1
     err = capsys.readouterr().err
     for part in (str(run.folder), "--agent", "agents.perlayer", "mine.py"):
         assert part in err
-    assert main(["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer", *flags]) == 0
+    assert (
+        main_of(
+            "leaderboard", ["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer", *flags]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     for part in ("3 seeds", "2 tasks", "perlayer.py", "BSD-3-Clause", "leaderboard/submissions/ours/"):
         assert part in said
     assert (
-        main(
+        main_of(
+            "leaderboard",
             [
                 "submit",
                 str(run.folder),
@@ -87,35 +93,39 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
                 str(tmp_path / "mine.py"),
                 "--tuned",
                 "by hand",
-            ]
+            ],
         )
         == 0
     )
     ours, mine = (read_entry(Path("leaderboard/submissions") / name).submission for name in ("ours", "mine"))
     command = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["command"]
     assert list(ours.run.command) == command
-    assert (mine.agent, mine.run.agent_source.class_, mine.tuned) == ("mine.py", "mine:Agent", "by hand")
+    assert (mine.agent, mine.run.agent_source.class_, mine.about.tuned) == (
+        "mine.py",
+        "mine:Agent",
+        "by hand",
+    )
     assert str(tmp_path) not in mine.to_json()
     assert ours.cost.relative_to_vanilla > 0
-    assert main(["check"]) == 0
+    assert main_of("leaderboard", ["check"]) == 0
     capsys.readouterr()
-    assert main(["verify", "ours", "--seed", "1", "--tasks", "2"]) == 0
+    assert main_of("leaderboard", ["verify", "ours", "--seed", "1", "--tasks", "2"]) == 0
     assert capsys.readouterr().out.rstrip().endswith(": identical")
     Path("mine.py").unlink()  # the attached source is enough
     with in_this_process():
-        assert main(["verify", "mine"]) == 0
+        assert main_of("leaderboard", ["verify", "mine"]) == 0
     assert re.match(r"seed 0, task 1\b.* 0\.\d+.* 0\.\d+", capsys.readouterr().out)
-    assert main(["build"]) == 0
+    assert main_of("leaderboard", ["build"]) == 0
     assert "| 1 | [ours](https://example.org/code) | " in Path("leaderboard/README.md").read_text(
         encoding="utf-8"
     )
     # Forged records pass all that is only read; what is repeated tells.
     place = Path("leaderboard/submissions/mine")
     forge(place)
-    assert main(["check"]) == 0
+    assert main_of("leaderboard", ["check"]) == 0
     capsys.readouterr()
     with in_this_process():
-        assert main(["verify", "mine"]) == 1
+        assert main_of("leaderboard", ["verify", "mine"]) == 1
     assert re.search(r": different\b.* 0\.\d", capsys.readouterr().out)
     for arguments, named in (
         (["verify", "nobody"], ["'nobody'", "'leaderboard/submissions'"]),
@@ -136,11 +146,17 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
             ["'agents.perlayr'", "'agents.perlayer'"],
         ),
     ):
-        assert main(arguments) == 1
+        assert main_of("leaderboard", arguments) == 1
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith("error: ")
         assert not [part for part in named if part not in last], last
-    assert main(["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer", "--replace"]) == 0
+    assert (
+        main_of(
+            "leaderboard",
+            ["submit", str(run.folder), "--name", "ours", "--agent", "agents.perlayer", "--replace"],
+        )
+        == 0
+    )
     assert not list(Path("leaderboard/submissions").glob(".new-*"))
 
 
@@ -180,8 +196,8 @@ def test_code_that_is_repeated_cannot_answer_for_it(tiny, tmp_path, capsys):
         place,
         lambda data: data["run"]["agent_source"].update(sha256=hashlib.sha256(source.encode()).hexdigest()),
     )
-    assert main(["check", "--folder", str(tmp_path)]) == 0
-    assert main(["verify", "leaving", "--folder", str(tmp_path)]) == 1
+    assert main_of("leaderboard", ["check", "--folder", str(tmp_path)]) == 0
+    assert main_of("leaderboard", ["verify", "leaving", "--folder", str(tmp_path)]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert "'leaving'" in last
@@ -282,7 +298,7 @@ def test_what_would_not_pass_is_not_written(tmp_path, cheap):
 )
 def test_words_are_checked_first(tmp_path, words, fault):
     with pytest.raises(SubmissionError, match=fault):
-        submit(tmp_path / "nowhere", tmp_path, "a", **words)
+        submit(tmp_path / "nowhere", tmp_path, "a", About(**words))
 
 
 def test_cost_is_that_of_the_same_agent_and_of_a_dearer_one(tiny):

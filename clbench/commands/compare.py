@@ -54,7 +54,7 @@ def command(
     from clbench.results.files import write_text_whole, write_whole
 
     if not runs:
-        raise OptionError("no run given: name at least one run folder")
+        raise OptionError("no run given: name at least one run folder (--help shows all options)")
     if out is not None and Path(out).suffix not in SUFFIXES:
         raise OptionError(f"--out '{out}': the name of a figure must end in {', '.join(SUFFIXES)}")
     comparison = compare([Entry.from_run(run) for run in find_runs(*runs)], reference, score, agent, mix)

@@ -45,12 +45,10 @@ class Entry:
 
     @property
     def agent(self) -> str:
-        """The agent's name."""
         return self.manifest.config.agent.name
 
     @property
     def num_tasks(self) -> int:
-        """Tasks in the stream."""
         return self.manifest.config.stream.num_tasks
 
 

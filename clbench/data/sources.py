@@ -18,15 +18,12 @@ class Source:
 
     size: int
     load: Callable[[str | None], LabelledData]
-    about: str
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
-        "embedded": Source(
-            embedded.SIZE, embedded.load, "5,000 MNIST images that come with the installation"
-        ),
-        "torchvision": Source(mnist.SIZE, mnist.load, "all 60,000 MNIST training images, downloaded once"),
+        "embedded": Source(embedded.SIZE, embedded.load),
+        "torchvision": Source(mnist.SIZE, mnist.load),
     }
 )
 

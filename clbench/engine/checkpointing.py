@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from clbench.engine.events import Note, Recorded, from_json, to_json
+from clbench.engine.events import Note, Recorded, decode, encode
 from clbench.engine.job import Job
 from clbench.engine.profiling import SAVE, Profile
 from clbench.errors import ClbenchError, WriteError
@@ -66,7 +66,7 @@ class Checkpointer:
 
     def _save(self, checkpoints: Checkpoints, steps: int) -> None:
         loop = None if steps == self._job.total_steps else self._state_dict()
-        records = [to_json(record) for record in self._records]
+        records = [encode(record) for record in self._records]
         checkpoint = {"version": VERSION, "job": self._job.identity(), "records": records}
         checkpoints.save(steps, {**checkpoint, "steps": steps, "loop": loop})
         self.last_step = steps
@@ -74,7 +74,7 @@ class Checkpointer:
 
 def records_in(checkpoint: dict[str, Any]) -> list[Recorded]:
     """Return the records in a checkpoint."""
-    records: list[Recorded] = [from_json(data) for data in checkpoint["records"]]  # type: ignore[misc]
+    records: list[Recorded] = [decode(data) for data in checkpoint["records"]]  # type: ignore[misc]
     return records
 
 

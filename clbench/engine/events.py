@@ -61,17 +61,17 @@ _KINDS = {
 }
 
 
-def to_json(event: Event) -> dict[str, Any]:
-    """Return an event as JSON data; `from_json` is the inverse.
+def encode(event: Event) -> dict[str, Any]:
+    """Return an event as JSON data; `decode` is the inverse.
 
-    >>> to_json(Note("hello")), from_json(to_json(Note("hello")))
+    >>> encode(Note("hello")), decode(encode(Note("hello")))
     ({'event': 'Note', 'text': 'hello'}, Note(text='hello'))
     """
     return {"event": type(event).__name__, **vars(event)}
 
 
-def from_json(data: dict[str, Any]) -> Event:
-    """Return the event that `to_json` gave as JSON data."""
+def decode(data: dict[str, Any]) -> Event:
+    """Return the event that `encode` gave as JSON data."""
     values = dict(data)
     event: Event = _KINDS[values.pop("event")](**values)
     return event

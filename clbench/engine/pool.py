@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-from clbench.engine.events import LAST, Event, Failed, Note, Output, from_json
+from clbench.engine.events import LAST, Event, Failed, Note, Output, decode
 from clbench.engine.execution import Classes, run_jobs
 from clbench.engine.job import Job
 from clbench.jsondata import to_json
@@ -162,7 +162,7 @@ class Pool:
             if not line.endswith("\n"):  # killed in the middle of a line
                 break
             index, data = json.loads(line)
-            event = from_json(data)
+            event = decode(data)
             self._inbox.put((numbers[index], event))
             if isinstance(event, LAST):
                 del unfinished[numbers[index]]

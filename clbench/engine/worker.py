@@ -39,7 +39,7 @@ def main() -> None:
     # Moments of silent units decay into denormal numbers, far below Adam's eps and slow to compute with.
     # Set before any other thread exists, since threads inherit it.
     torch.set_flush_denormal(True)
-    from clbench.engine.events import to_json
+    from clbench.engine.events import encode
     from clbench.engine.execution import run_jobs
     from clbench.engine.job import Job
     from clbench.jsondata import from_json
@@ -47,7 +47,7 @@ def main() -> None:
     jobs = from_json(list[Job], request["jobs"], "jobs")
     torch.set_num_threads(jobs[0].config.threads)
     for index, event in run_jobs(jobs, stop=stop.is_set):
-        print(json.dumps([index, to_json(event)]), file=events, flush=True)
+        print(json.dumps([index, encode(event)]), file=events, flush=True)
 
 
 def _listen(requests: IO[str], stop: threading.Event) -> None:

@@ -40,7 +40,15 @@ class StreamState:
         self.stream_class, self.device = stream_class, device
         self.stream_spec = stream_class.resolve(spec)
         data = stream_class.shared_data(self.stream_spec)
-        self.agent_spec = AgentSpec.of(self.stream_spec, data.input_shape, data.num_classes, agent_device)
+        self.agent_spec = AgentSpec(
+            data.input_shape,
+            data.num_classes,
+            spec.batch_size,
+            spec.num_tasks,
+            spec.epochs_per_task,
+            self.stream_spec.steps_per_task,
+            agent_device,
+        )
         self._scoring = Classification(data.num_classes)
         self._stream: Stream | None = None
         self._batch: Batch | None = None

@@ -1,7 +1,7 @@
-"""`python -m clbench.leaderboard COMMAND`: see `clbench/leaderboard/cli.py`."""
+"""`clbench leaderboard`: see `clbench/commands/leaderboard.py`."""
 
 import sys
 
-from clbench.leaderboard.cli import main
+from clbench.commands.main import main_of
 
-sys.exit(main())
+sys.exit(main_of("leaderboard"))

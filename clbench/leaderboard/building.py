@@ -18,7 +18,7 @@ from clbench.scoring import Estimate
 
 README, PAGE = "README.md", "index.html"
 BEGIN, END = (
-    "<!-- leaderboard: made by `python -m clbench.leaderboard build` -->",
+    "<!-- leaderboard: made by `clbench leaderboard build` -->",
     "<!-- leaderboard: end -->",
 )
 NEW_README = f"# Leaderboard\n\n{BEGIN}\n{END}\n"
@@ -88,11 +88,11 @@ def tables(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> list[str]:
     data = row.entry.submission
-    name = f"[{data.name}]({data.code})" if data.code else data.name
+    name = f"[{data.name}]({data.about.code})" if data.about.code else data.name
     folder = f"{SUBMISSIONS}/{data.name}"
     links = [f"[source]({folder}/{data.file})", f"[data]({folder})"]
-    if data.paper:
-        links.append(f"[paper]({data.paper})")
+    if data.about.paper:
+        links.append(f"[paper]({data.about.paper})")
     return [
         str(row.rank),
         name if data.verifiable else f"{name} ({UNVERIFIED})",
@@ -181,8 +181,8 @@ def _links(row: Row) -> str:
         "source": f"{folder}/{data.file}",
         "tasks": f"{folder}/{TASKS}",
         "run": f"{folder}/{DATA}",
-        "code": data.code,
-        "paper": data.paper,
+        "code": data.about.code,
+        "paper": data.about.paper,
     }
     return " ".join(
         f'<a href="{_safe(url)}" rel="nofollow noopener" aria-label="{_safe(what)} of {_safe(data.name)}">{what}</a>'
@@ -199,10 +199,10 @@ def _details(row: Row) -> str:
         "arguments": ", ".join(f"{key}={value}" for key, value in arguments.items()) or "none",
         "command": shlex.join(data.run.command),
         "seeds": row.seeds,
-        "licence": data.licence,
+        "licence": data.about.licence,
         "torch": data.run.versions["torch"],
-        "tuned": data.tuned,
-        "contact": data.contact,
+        "tuned": data.about.tuned,
+        "contact": data.about.contact,
     }
     return "".join(f"<dt>{what}</dt><dd>{_safe(text)}</dd>" for what, text in facts.items() if text != "")
 

@@ -16,7 +16,7 @@ from clbench.config import RunConfig
 from clbench.engine.requests import protocol_settings
 from clbench.errors import ClbenchError, SubmissionError
 from clbench.jsondata import JSON, to_json
-from clbench.leaderboard.submission import SUBMISSIONS, TASKS, Entry, check_name, read_entry
+from clbench.leaderboard.submission import SUBMISSIONS, TASKS, About, Entry, check_name, read_entry
 from clbench.records import TaskRecord
 from clbench.registration import STREAMS, lookup, resolve
 from clbench.results import RunManifest
@@ -71,9 +71,10 @@ def refuse_twin(entry: Entry, folder: Path) -> None:
         SubmissionError: there is such a submission.
     """
     for name, other in read_all(folder):
-        shared = set(_unique_keys(entry)) & set(_unique_keys(other)) if isinstance(other, Entry) else ()
-        for what, _ in shared if name != entry.name else ():
-            raise SubmissionError(f"'{name}' has {what} already, and each is ranked once")
+        taken = _unique_keys(other) if isinstance(other, Entry) and name != entry.name else []
+        for what, key in _unique_keys(entry):
+            if (what, key) in taken:
+                raise SubmissionError(f"'{name}' has {what} already, and each is ranked once")
 
 
 def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
@@ -96,7 +97,7 @@ def check_entry(entry: Entry) -> None:
     """
     data, seeds = entry.submission, entry.submission.run.config.seeds
     check_name(data.name)
-    check_words(data.paper, data.code, data.contact, data.tuned, data.licence)
+    check_about(data.about)
     _check_agent(entry)
     _check_run(data.run)
     spec = _check_stream(data.run)
@@ -116,21 +117,21 @@ def check_entry(entry: Entry) -> None:
         raise SubmissionError("cost: both numbers must be above 0")
 
 
-def check_words(paper: str, code: str, contact: str, tuned: str, licence: str) -> None:
-    """Raise unless a submission's addresses, texts and licence are acceptable.
+def check_about(about: About) -> None:
+    """Raise unless addresses, texts and licence are acceptable.
 
     Raises:
         SubmissionError: one is not; the text names it.
     """
-    for name, url in (("paper", paper), ("code", code)):
+    for name, url in (("paper", about.paper), ("code", about.code)):
         if url and (len(url) > 400 or not URL.fullmatch(url)):
             raise SubmissionError(
                 f"{name} {_shown(url)} is not a plain web address: give https://host/path in ASCII"
             )
-    _check_text("contact", contact, 200)
-    _check_text("tuned", tuned, 400)
-    if licence not in LICENCES:
-        raise SubmissionError(f"licence {_shown(licence)}: give one of {', '.join(LICENCES)}")
+    _check_text("contact", about.contact, 200)
+    _check_text("tuned", about.tuned, 400)
+    if about.licence not in LICENCES:
+        raise SubmissionError(f"licence {_shown(about.licence)}: give one of {', '.join(LICENCES)}")
 
 
 def _check_text(name: str, text: str, longest: int) -> None:

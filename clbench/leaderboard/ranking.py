@@ -29,7 +29,6 @@ class Row:
 
     @property
     def seeds(self) -> int:
-        """How many seeds it has."""
         return len(self.entry.submission.run.config.seeds)
 
     def score(self, name: str) -> Estimate:
@@ -66,7 +65,7 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
 def board_of(entry: Entry) -> Board:
     """Return the board that a submission is ranked on."""
     config = entry.submission.run.config
-    return config.stream.id, config.protocol, "tuned" if entry.submission.tuned else "untuned"
+    return config.stream.id, config.protocol, "tuned" if entry.submission.about.tuned else "untuned"
 
 
 def _rank_board(board: Board, entries: Sequence[Entry]) -> list[Row]:

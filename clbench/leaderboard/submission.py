@@ -6,7 +6,7 @@ import math
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,23 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class About:
+    """What a submitter says besides the run.
+
+    Attributes:
+        licence: of the source, an SPDX identifier.
+        tuned: how hyperparameters were tuned on this stream; "" if they were not.
+        paper, code, contact: web addresses and whom to ask; may be "".
+    """
+
+    licence: str = "MIT"
+    tuned: str = ""
+    paper: str = ""
+    code: str = ""
+    contact: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Submission:
     """A row of the leaderboard: the content of submission.json.
 
@@ -45,9 +62,7 @@ class Submission:
         name: of the folder.
         run: what was run; the file of `agent_source` is the one in the folder.
         cost: None for a run recorded by hand.
-        tuned: how hyperparameters were tuned on this stream; "" if they were not.
-        licence: of the source, an SPDX identifier.
-        paper, code, contact: web addresses and whom to ask; may be "".
+        about: licence, addresses and the like.
         scores: means that versions 1 and 2 state, by name; all that is shown is computed from the records.
     """
 
@@ -55,16 +70,11 @@ class Submission:
     name: str
     run: RunManifest
     cost: Cost | None
-    tuned: str
-    licence: str
-    paper: str
-    code: str
-    contact: str
+    about: About
     scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def agent(self) -> str:
-        """The agent's name."""
         return self.run.config.agent.name
 
     @property
@@ -93,7 +103,6 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The submission's name."""
         return self.submission.name
 
     @functools.cached_property
@@ -212,9 +221,12 @@ def _upgrade(data: Mapping[str, Any]) -> dict[str, Any]:
         "agent_source": {name: agent[name] for name in ("class", "file", "sha256")},
         **{name: run[name] for name in ("command", "started", "versions", "hardware", "git", "data")},
     }
-    names = ("schema_version", "name", "cost", "tuned", "licence", "paper", "code", "contact")
-    scores = {name: score["mean"] for name, score in data["scores"].items()}
-    return {**{name: data[name] for name in names}, "run": manifest, "scores": scores}
+    return {
+        **{name: data[name] for name in ("schema_version", "name", "cost")},
+        "run": manifest,
+        "about": {item.name: data[item.name] for item in fields(About)},
+        "scores": {name: score["mean"] for name, score in data["scores"].items()},
+    }
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from clbench.config import AgentConfig
 from clbench.engine.reopening import with_images
 from clbench.engine.store import resume_command
 from clbench.errors import SubmissionError, UnknownNameError, WriteError, did_you_mean
-from clbench.leaderboard.checking import check_entry, check_words, refuse_twin
+from clbench.leaderboard.checking import check_about, check_entry, refuse_twin
 from clbench.leaderboard.cost import relative_cost
 from clbench.leaderboard.submission import (
     DATA,
     SUBMISSION_VERSION,
     SUBMISSIONS,
+    About,
     Entry,
     Submission,
     check_name,
@@ -27,20 +28,16 @@ from clbench.leaderboard.submission import (
 from clbench.loading import load_agent, parameters
 from clbench.places import is_cut
 from clbench.records import TaskRecord
-from clbench.results import RunFolder, StoredRun, find_runs
+from clbench.results import RunFolder, RunManifest, StoredRun, find_runs
 
 
 def submit(
     run: Path,
     folder: Path,
     name: str,
+    about: About | None = None,
     *,
     agent: str | None = None,
-    paper: str = "",
-    code: str = "",
-    contact: str = "",
-    licence: str = "MIT",
-    tuned: str = "",
     data_dir: str | None = None,
     replace_it: bool = False,
     say: Callable[[str], None] = lambda text: None,
@@ -51,11 +48,8 @@ def submit(
         run: folder of the run, or of its group.
         folder: of the leaderboard.
         name: of the submission.
+        about: licence, addresses and the like; by default the MIT licence.
         agent: name of one of several agents; or its file, if that is not where the run says.
-        paper, code: web addresses.
-        contact: whom to ask.
-        licence: of the agent's source, an SPDX identifier.
-        tuned: how hyperparameters were tuned on this stream, if they were.
         data_dir: folder with the images, if the run does not say.
         replace_it: replace an older submission with this name.
         say: receives a message before what takes long.
@@ -65,52 +59,53 @@ def submit(
 
     Raises:
         SubmissionError: seeds or tasks are missing, the run changed the protocol, or a text is not acceptable.
-        WriteError: the folder cannot be written.
     """
+    about = about or About()
     check_name(name)
-    check_words(paper, code, contact, tuned, licence)
+    check_about(about)
     target = folder / SUBMISSIONS / name
     if target.exists() and not replace_it:
         raise SubmissionError(f"'{target}' exists already: choose another name, or --replace it")
     stored, reference = _choose(find_runs(run), agent, run)
-    manifest, config = stored.manifest, stored.manifest.config
+    config = stored.manifest.config
     config = replace(config, stream=with_images(config.stream, data_dir))
-    if config.overrides:
-        raise SubmissionError(
-            f"'{run}' changed the protocol ({', '.join(config.overrides)}): only unchanged ones are ranked"
-        )
-    if any(session.accepted_changes for session in manifest.resumed):
-        raise SubmissionError(f"'{run}' was resumed after a change (--accept-changes): run it again")
+    _refuse_changed(stored.manifest, run)
     agent_class, source = _load_source(stored, reference)
     if agent_class is not None:
         _refuse_lost_arguments(config.agent, agent_class, run)
-    # What a file is called is independent of the folders that it is in.
-    shown = replace(config.agent, name=Path(_without_number(config.agent.name)).name, location="")
-    records = [replace(record, agent=shown.name) for record in stored.read_tasks()]
+    manifest = _submitted_manifest(stored.manifest, source)
+    records = tuple(replace(one, agent=manifest.config.agent.name) for one in stored.read_tasks())
     _check_complete(stored, records, run)
-    class_name = manifest.agent_source.class_.rpartition(":")[2]
-    code_source = replace(
-        manifest.agent_source, class_=class_name and f"{source.stem}:{class_name}", file=source.name
-    )
-    stream = replace(config.stream, data_dir=None)
     submission = Submission(
-        schema_version=SUBMISSION_VERSION,
-        name=name,
-        run=replace(manifest, config=replace(config, agent=shown, stream=stream), agent_source=code_source),
-        cost=None,
-        tuned=tuned,
-        licence=licence,
-        paper=paper,
-        code=code,
-        contact=contact,
+        schema_version=SUBMISSION_VERSION, name=name, run=manifest, cost=None, about=about
     )
     text = source.read_bytes().decode("utf-8")
-    refuse_twin(Entry(submission, tuple(records), text), folder)
+    refuse_twin(Entry(submission, records, text), folder)
     if agent_class is not None:
         say("the run is complete; measuring what a step costs takes about a minute")
         submission = replace(submission, cost=relative_cost(config, agent_class))
     _write(submission, records, text, target)
     return submission
+
+
+def _refuse_changed(manifest: RunManifest, run: Path) -> None:
+    if changed := ", ".join(manifest.config.overrides):
+        raise SubmissionError(f"'{run}' changed the protocol ({changed}): only unchanged ones are ranked")
+    if any(session.accepted_changes for session in manifest.resumed):
+        raise SubmissionError(f"'{run}' was resumed after a change (--accept-changes): run it again")
+
+
+def _submitted_manifest(manifest: RunManifest, source: Path) -> RunManifest:
+    """Return the manifest with the agent called by its file, wherever that is."""
+    config, class_name = manifest.config, manifest.agent_source.class_.rpartition(":")[2]
+    agent = replace(config.agent, name=Path(_without_number(config.agent.name)).name, location="")
+    config = replace(config, agent=agent, stream=replace(config.stream, data_dir=None))
+    class_ = class_name and f"{source.stem}:{class_name}"
+    return replace(
+        manifest,
+        config=config,
+        agent_source=replace(manifest.agent_source, class_=class_, file=source.name),
+    )
 
 
 def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tuple[StoredRun, str]:

@@ -60,13 +60,6 @@ def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str
     A bundled learner is taken from clbench if its file is the submitted one; otherwise the submitted file is run, with
     the current version of whatever it imports from clbench.
 
-    Args:
-        folder: of the leaderboard.
-        name: of the submission.
-        seed: one of the submission's.
-        tasks: how many from the first.
-        data_dir: folder with the images.
-
     Returns:
         The recorded and the repeated accuracies.
 

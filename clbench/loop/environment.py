@@ -6,11 +6,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from clbench.agent import AgentSpec
-from clbench.streams import Stream
 
 
 class Environment(Protocol):
-    """A `StreamEnv` or a `StreamVectorEnv`; observations, targets and rewards are the ones of the class."""
+    """A `StreamEnv` or a `StreamVectorEnv`, or a wrapper with the same attributes."""
 
     device: torch.device
     lockstep: bool
@@ -25,17 +24,6 @@ class Environment(Protocol):
     def step(self, action: object) -> tuple[Any, Any, Any, Any, dict[str, Any]]: ...
     def state_dict(self, rows: slice) -> dict[str, Any]: ...
     def restore(self, *states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]: ...
-
-
-class ReplayableEnvironment(Environment, Protocol):
-    """A `StreamVectorEnv`, of which steps can be replayed if its stream allows it."""
-
-    @property
-    def can_replay(self) -> bool: ...
-    @property
-    def stream(self) -> Stream: ...
-    def score(self, actions: object, targets: torch.Tensor) -> torch.Tensor: ...
-    def follow_replay(self) -> None: ...
 
 
 class Step(NamedTuple):

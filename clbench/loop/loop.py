@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, cast
 
 from clbench.agent import Agent
+from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import StateError
 from clbench.loop.environment import Environment, Step
 from clbench.loop.members import Faults, Member
 from clbench.loop.meter import Meter
-from clbench.loop.replay import Record, Replayer, replayer
+from clbench.loop.replay import Record, ReplayableAgent, Replayer
 from clbench.machine import can_read
 from clbench.records import Checkpoint, IndicatorRecord, Progress, TaskRecord, Undefined
 from clbench.seeding import global_states, set_global_states
@@ -60,8 +61,12 @@ class Loop:
         self._observers = [(i, member.observer, share) for i, member, share in observed if member.observer]
         self._faults = Faults(env.agent_spec, members)
         self._meter = Meter(len(self._seeds), str(env.device))
-        observers = [observer for _, observer, _ in self._observers]
-        self._replayer: Replayer | None = replayer(env, agent, self._meter, observers, record, self._faults)
+        self._replayer: Replayer | None = None
+        replayable = getattr(agent, "kind_of_step", None) is not None
+        if record and replayable and isinstance(env, StreamVectorEnv) and env.can_replay:
+            observers = [observer for _, observer, _ in self._observers]
+            recorded = cast(ReplayableAgent, agent)
+            self._replayer = Replayer(env, recorded, self._meter, observers, record, self._faults)
 
     def __iter__(self) -> Iterator[tuple[int, Event]]:
         env, shown = self._env, time.perf_counter()

@@ -37,13 +37,13 @@ class Faults:
         self._names = [member.name for member in members for _ in member.seeds]
 
     @contextmanager
-    def in_agent(self, step: Step) -> Iterator[None]:
+    def in_agent(self, step: Step, verb: str = "raised", remedy: str = "") -> Iterator[None]:
         """Translate whatever the agent raises."""
         try:
             yield
         except (Exception, SystemExit) as error:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise AgentError(f"{self._name()} raised {what} ({self._locate(step)})") from error
+            raise AgentError(f"{self._name()} {verb} {what} ({self._locate(step)}){remedy}") from error
 
     @contextmanager
     def in_predictions(self, step: Step) -> Iterator[None]:
@@ -64,17 +64,6 @@ class Faults:
             number = step.number if error.step is None else error.step
             where = self._spec.locate(seeds, step.task, number)
             raise AgentError(f"{self._name(error.row)} reported a loss that {error} ({where})") from error
-
-    @contextmanager
-    def in_replay(self, step: Step) -> Iterator[None]:
-        """Translate what is raised while a step is recorded or replayed."""
-        try:
-            yield
-        except (Exception, SystemExit) as error:
-            raise AgentError(
-                f"{self._name()} cannot be replayed: {type(error).__name__}: {error} ({self._locate(step)}). "
-                "Set kind_of_step = None in its class to run it step by step"
-            ) from error
 
     def _name(self, row: int | None = None) -> str:
         return ", ".join(dict.fromkeys(self._names)) if row is None else self._names[row]

@@ -40,16 +40,7 @@ class Meter:
         self.started = time.perf_counter()
 
     def add(self, reward: float | torch.Tensor, loss: object, final: bool) -> None:
-        """Add a step.
-
-        Args:
-            reward: a number or `(S,)`.
-            loss: a number or `(S,)`; None if the agent reports none.
-            final: whether the step is in the task's last epoch.
-
-        Raises:
-            LossError: the loss is not a number, or has another shape.
-        """
+        """Add a step's reward and loss (None if not reported), each a number or `(S,)`; `final` in the last epoch."""
         self.add_on_device(reward, loss, final)
         self.add_on_host(loss is not None, final)
 
@@ -81,11 +72,7 @@ class Meter:
         return losses
 
     def check_losses(self) -> None:
-        """Read the losses.
-
-        Raises:
-            LossError: one was not finite; it names the first.
-        """
+        """Raise `LossError` for the first loss that was not finite."""
         for row, step in enumerate(self.first_bad.tolist()):
             if step >= 0:
                 raise LossError("is NaN or infinite", row, step)

@@ -5,12 +5,12 @@ A recording repeats the same operations on the same memory. So steps of differen
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 
-from clbench.agent import Agent
-from clbench.loop.environment import Environment, ReplayableEnvironment, Step
+from clbench.envs.vector import StreamVectorEnv
+from clbench.loop.environment import Step
 from clbench.loop.members import Faults
 from clbench.loop.meter import Meter
 from clbench.machine import no_reads
@@ -18,6 +18,8 @@ from clbench.observing import Observer
 
 Record = Callable[[Callable[[], None]], Callable[[], object]]
 """Records a step, without taking it; returns a function that replays it."""
+
+REMEDY = ". Set kind_of_step = None in its class to run it step by step"
 
 
 class ReplayableAgent(Protocol):
@@ -43,20 +45,11 @@ def cuda_graph(step: Callable[[], None], device: torch.device) -> Callable[[], N
 
 
 class Replayer:
-    """Takes steps by replaying them, where possible.
-
-    Args:
-        env: on a stream that can be replayed.
-        agent: of all seeds.
-        meter: sums up the task.
-        observers: of the agents.
-        record: such as `cuda_graph`.
-        faults: raises what goes wrong.
-    """
+    """Takes steps by replaying them, where possible; `record` is `cuda_graph`, for example."""
 
     def __init__(
         self,
-        env: ReplayableEnvironment,
+        env: StreamVectorEnv,
         agent: ReplayableAgent,
         meter: Meter,
         observers: Sequence[Observer],
@@ -70,8 +63,8 @@ class Replayer:
     def try_step(self, step: Step) -> bool:
         """Take the coming step, unless it must be taken in the ordinary way; return whether it was taken.
 
-        Ordinary are the first and the last step of a task, those that an observer looks at, and the first step of each
-        kind, in which memory is allocated. The second of a kind is recorded.
+        Ordinary are a task's first and last step, steps that an observer needs, and the first step of each kind, which
+        allocates memory. The second step of a kind is recorded.
         """
         if self._kinds is None:
             self._kinds = {}
@@ -80,7 +73,7 @@ class Replayer:
             observer.needs_step(step.number + 1, last=False) for observer in self._observers
         ):
             return False
-        with self._faults.in_replay(step):
+        with self._faults.in_agent(step, "cannot be replayed:", REMEDY):
             if not self._replay(self._kinds, step.in_last_epoch):
                 return False
         self._env.follow_replay()
@@ -113,20 +106,3 @@ class Replayer:
         reward = self._env.score(self._agent.act(batch.inputs), batch.targets)
         self._meter.add_on_device(reward, self._agent.learn(batch.targets), in_last_epoch)
         stream.advance_on_device()
-
-
-def replayer(
-    env: Environment,
-    agent: Agent,
-    meter: Meter,
-    observers: Sequence[Observer],
-    record: Record | None,
-    faults: Faults,
-) -> Replayer | None:
-    """Return what replays steps, or None if the environment or the agent does not allow it."""
-    if record is None or not env.lockstep or getattr(agent, "kind_of_step", None) is None:
-        return None
-    vector_env = cast(ReplayableEnvironment, env)
-    if not vector_env.can_replay:
-        return None
-    return Replayer(vector_env, cast(ReplayableAgent, agent), meter, observers, record, faults)

@@ -36,22 +36,18 @@ class Observer:
         every: int | None,
         layers: LayerChoice = None,
     ) -> None:
-        self._agent, self._name, self._seeds, self._every = (
-            AgentView(agent, layers),
-            name,
-            tuple(seeds),
-            every,
-        )
+        self._agent, self._name = AgentView(agent, layers), name
+        self._seeds, self._every = tuple(seeds), every
         self._indicators = [indicator for indicator in indicators if indicator != BOUNDS]
         self._bounds = BOUNDS in indicators
-        self._own_monitor: StepSizeMonitor | None = None  # of an agent without a scheduler
+        self._created_monitor: StepSizeMonitor | None = None  # for an agent without a scheduler
         self._start = 0  # steps of the scheduler before the task
         self._measured: set[int] = set()  # steps of the task
         self._noted_no_decisions = False
 
     @property
     def _monitor(self) -> StepSizeMonitor | None:
-        return self._own_monitor if self._bounds else None
+        return self._created_monitor if self._bounds else None
 
     def begin_task(self) -> Iterator[Undefined]:
         """Yield what is undefined, at the start of a task, before the agent's first step in it."""
@@ -59,7 +55,7 @@ class Observer:
         scheduler = self._agent.scheduler
         if scheduler is None and self._bounds:
             try:
-                scheduler = self._own_monitor = self._current_monitor()
+                scheduler = self._created_monitor = self._current_monitor()
             except Exception as error:
                 self._bounds = False
                 yield self._undefined(BOUNDS, error)
@@ -134,7 +130,7 @@ class Observer:
             "start": self._start,
             "measured": sorted(self._measured),
             "noted_no_decisions": self._noted_no_decisions,
-            "monitor": None if self._own_monitor is None else self._own_monitor.state_dict(),
+            "monitor": None if self._created_monitor is None else self._created_monitor.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -143,14 +139,14 @@ class Observer:
         self._start, self._measured = state["start"], set(state["measured"])
         self._noted_no_decisions = state["noted_no_decisions"]
         if state["monitor"] is not None:
-            self._own_monitor = self._current_monitor()
-            self._own_monitor.load_state_dict(state["monitor"])
+            self._created_monitor = self._current_monitor()
+            self._created_monitor.load_state_dict(state["monitor"])
 
     def _current_monitor(self) -> StepSizeMonitor:
         """Return the monitor so far, or a new one if the agent has replaced its network or optimizer."""
         model, optimizer = self._agent.network()
-        if self._own_monitor is not None and is_monitored(self._own_monitor, model, optimizer):
-            return self._own_monitor
+        if self._created_monitor is not None and is_monitored(self._created_monitor, model, optimizer):
+            return self._created_monitor
         return StepSizeMonitor(
             model,
             optimizer,

@@ -80,7 +80,8 @@ def frame(comparison: Comparison) -> "pd.DataFrame":
     """Return the table with all intervals, one row per entry."""
     import pandas as pd
 
-    return pd.DataFrame([_csv_row(row, comparison) for row in comparison.rows])
+    rows: pd.DataFrame = pd.DataFrame([_csv_row(row, comparison) for row in comparison.rows])
+    return rows
 
 
 def _csv_row(row: Row, comparison: Comparison) -> dict[str, object]:

@@ -43,7 +43,6 @@ class StoredRun:
 
     @property
     def agent(self) -> str:
-        """The agent's name."""
         return self.manifest.config.agent.name
 
     @property
@@ -80,7 +79,7 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
         if not paths:
             why = f"no {RUN} in or below it" if parent.is_dir() else "there is no such folder"
             raise DataError(
-                f"'{given}' holds no run: {why}; name a folder that python -m clbench.evaluate created, or one above"
+                f"'{given}' holds no run: {why}; name a folder that clbench evaluate created, or one above"
             )
         groups = []
         for path in paths:

@@ -186,8 +186,8 @@ class RunManifest(Circumstances):
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON data, without the agent's location."""
-        first = {"schema_version": SCHEMA_VERSION, "status": self.status}
-        return {**first, **to_json(self)}
+        first = dict.fromkeys(("schema_version", "status", "config"))
+        return {**first, **to_json(self), "schema_version": SCHEMA_VERSION}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RunManifest":

@@ -109,7 +109,8 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of all decisions."""
-        return {"positions": list(self.positions), "rows": self.table().clone() if self.positions else None}
+        positions = [tuple(position) for position in self.positions]
+        return {"positions": positions, "rows": self.table().clone() if positions else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the decisions of a `state_dict`."""

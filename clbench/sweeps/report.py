@@ -114,7 +114,8 @@ def ranking_frame(rows: Sequence[Ranked], sweep: Sweep, selection: Selection) ->
     names = [name for name in sweep.varied if "." in name]
     ends = (f"{name}{end}" for name in (SCORE, "reported") for end in ("", "_low", "_high"))
     columns = ["rank", "cell", "agent", "on", *names, "seeds", *ends, "chosen", "selection", "same_seeds"]
-    return pd.DataFrame([_row(row, names, selection) for row in rows], columns=columns)
+    table: pd.DataFrame = pd.DataFrame([_row(row, names, selection) for row in rows], columns=columns)
+    return table
 
 
 def _row(row: Ranked, names: Sequence[str], selection: Selection) -> dict[str, Any]:

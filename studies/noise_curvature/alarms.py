@@ -154,7 +154,7 @@ def cross_validated(configurations: Sequence[Configuration]) -> list[Split]:
     splits = []
     for _ in range(SPLITS):
         halves = random.permutation(np.arange(len(configurations)) % 2)
-        pairs = list(zip(configurations, halves, strict=True))
-        alarms = [choose_alarm([one for one, half in pairs if half == other]) for other in (1, 0)]
-        splits.append([Judged(configuration, half, alarms[half]) for configuration, half in pairs])
+        members = list(zip(configurations, halves, strict=True))
+        alarms = [choose_alarm([chosen for chosen, half in members if half == other]) for other in (1, 0)]
+        splits.append([Judged(configuration, half, alarms[half]) for configuration, half in members])
     return splits

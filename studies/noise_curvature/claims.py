@@ -157,12 +157,7 @@ class Judgement:
 def judge(claim: Claim, data: pd.DataFrame, protocol: str, file: str, missing: str = "") -> Judgement:
     """Return a claim measured in a figure's numbers, and judged unless runs of the figure are missing.
 
-    Args:
-        claim: to judge.
-        data: the figure's numbers.
-        protocol: name of the scale that they were made at.
-        file: that they come from.
-        missing: which runs are missing, in words.
+    `protocol` is the name of the scale that the numbers were made at, `file` the one that they come from.
     """
     verdict = OPEN
     try:

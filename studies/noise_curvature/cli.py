@@ -113,11 +113,15 @@ def _scale(options: dict[str, Any]) -> Scale:
     return Scale(options.pop("protocol"), listed, changes, options.pop("device"), indicators)
 
 
-def _find_runs(figures: Iterable[Figure], scale: Scale, folder: Path) -> dict[str, dict[Key, Run]]:
+def _find_runs(figures: Collection[Figure], scale: Scale, folder: Path) -> dict[str, dict[Key, Run]]:
     """Return the runs that figures need, by figure and key in it, with their present state."""
-    requests = {figure.name: figure.requests(scale) for figure in figures}
-    runs = find_runs({(name, key): one for name, own in requests.items() for key, one in own.items()}, folder)
-    return {name: {key: runs[name, key] for key in own} for name, own in requests.items()}
+    runs: dict[str, dict[Key, Run]] = {figure.name: {} for figure in figures}
+    requests = {
+        (figure.name, key): request for figure in figures for key, request in figure.requests(scale).items()
+    }
+    for (name, key), run in find_runs(requests, folder).items():
+        runs[name][key] = run
+    return runs
 
 
 def _reproduce(
@@ -142,7 +146,8 @@ def _reproduce(
     needed = distinct(run for named in _find_runs(figures, scale, folder).values() for run in named.values())
     seeds = sum(run.seeds for run in needed)
     steps, left = estimate_work(needed, folder, workers, measure=dry_run)
-    console.print(f"{len(needed)} runs · {seeds} seeds in all · {steps:,} steps\n{left}", soft_wrap=True)
+    number = f"{len(needed)} run{'s' * (len(needed) != 1)}"
+    console.print(f"{number} · {seeds} seeds in all · {steps:,} steps\n{left}", soft_wrap=True)
     if dry_run:
         rows = [(run.label, run.seeds, run.status, run.folder.name) for run in needed]
         console.print(_table(("run", "seeds", "state", "folder"), rows))

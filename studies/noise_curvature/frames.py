@@ -55,15 +55,9 @@ def gather(by: tuple[str, ...], folders: Mapping[Key, Path]) -> Frames:
 def per_task(
     frames: Frames, indicators: Collection[str] | None = None, layers: Collection[str] | None = None
 ) -> pd.DataFrame:
-    """Return task accuracy and each indicator's median over what was recorded in a task.
+    """Return task accuracy and each indicator's median over what was recorded in a task; None stands for all.
 
-    Args:
-        frames: of a figure's runs.
-        indicators: names; None for all.
-        layers: names; None for all.
-
-    Returns:
-        Columns: those of `frames.by`, then run, seed, task, time (tasks done), layer, indicator, value.
+    The columns are those of `frames.by`, then run, seed, task, time (tasks done), layer, indicator, value.
     """
     records = _chosen(frames, indicators, layers)
     keys = [*frames.by, "run", "seed", "task", "layer", "indicator"]
@@ -101,40 +95,37 @@ def _with_accuracy(frames: Frames, records: pd.DataFrame) -> pd.DataFrame:
     return data
 
 
-def select(data: pd.DataFrame, indicator: str, layer: str | None = None, **labels: str) -> pd.DataFrame:
-    """Return the rows of an indicator in the runs that have these labels; of all layers unless one is named."""
-    wanted = {"indicator": indicator, **labels, **({"layer": layer} if layer else {})}
-    for name, value in wanted.items():
+def select(data: pd.DataFrame, indicator: str, **labels: str) -> pd.DataFrame:
+    """Return the rows of an indicator that have these labels, such as `layer="fc1"`."""
+    for name, value in {"indicator": indicator, **labels}.items():
         data = data[data[name] == value]
     return data
 
 
-def table(data: pd.DataFrame, indicator: str = ACCURACY, layer: str | None = None, **labels: str) -> Array:
+def table(data: pd.DataFrame, indicator: str = ACCURACY, **labels: str) -> Array:
     """Return an indicator by seed and task, `(seeds, tasks)`: the median over layers and times, NaN if not measured.
 
     Raises:
         DataError: no run with these labels has the indicator.
     """
-    rows = select(data, indicator, layer, **labels)
+    rows = select(data, indicator, **labels)
     if rows.empty:
-        which = f" of {', '.join(labels.values())}" if labels else ""
-        raise DataError(f"no finished run{which} has {indicator}")
+        which = ", ".join(label for name, label in labels.items() if name != "layer")
+        raise DataError(f"no finished run{f' of {which}' if which else ''} has {indicator}")
     values = rows.pivot_table(index="seed", columns="task", values="value", aggfunc="median")
     seeds, tasks = (sorted(data[name].unique()) for name in ("seed", "task"))
     numbers: Array = values.reindex(index=seeds, columns=tasks).to_numpy(dtype=float)
     return numbers
 
 
-def final(data: pd.DataFrame, indicator: str = ACCURACY, layer: str | None = None, **labels: str) -> Array:
+def final(data: pd.DataFrame, indicator: str = ACCURACY, **labels: str) -> Array:
     """Return an indicator's mean over the last tenth of tasks, by seed; see `table`."""
-    return last_tenth(table(data, indicator, layer, **labels))
+    return last_tenth(table(data, indicator, **labels))
 
 
-def by_task(
-    data: pd.DataFrame, indicator: str = ACCURACY, layer: str | None = None, **labels: str
-) -> dict[int, Sequence[float]]:
+def by_task(data: pd.DataFrame, indicator: str = ACCURACY, **labels: str) -> dict[int, Sequence[float]]:
     """Return an indicator by task, a number per seed: what a line with its interval is drawn from."""
-    medians = select(data, indicator, layer, **labels).groupby(["task", "seed"])["value"].median()
+    medians = select(data, indicator, **labels).groupby(["task", "seed"])["value"].median()
     return {int(str(task)): values.tolist() for task, values in medians.groupby(level="task")}
 
 

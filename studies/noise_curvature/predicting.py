@@ -137,11 +137,11 @@ def indicator_table(frames: Frames) -> pd.DataFrame:
     data = per_task(frames)
     whole = data["layer"] == WHOLE
     rows = data[whole | ~data["indicator"].isin(data.loc[whole, "indicator"].unique())]
-    wide: pd.DataFrame = rows.pivot_table(
+    table: pd.DataFrame = rows.pivot_table(
         index=[*frames.by, *KEYS], columns="indicator", values="value", aggfunc="median", sort=False
     )
-    wide = wide.rename_axis(columns=None).reset_index()
-    return wide
+    table = table.rename_axis(columns=None).reset_index()
+    return table
 
 
 def _configurations(data: pd.DataFrame) -> dict[str, list[Configuration]]:

@@ -63,11 +63,7 @@ def distinct(runs: Iterable[Run]) -> list[Run]:
 def estimate_work(runs: Collection[Run], folder: Path, workers: int | None, measure: bool) -> tuple[int, str]:
     """Return the steps of all runs, and in words how many are left and how long they take.
 
-    Args:
-        runs: each once.
-        folder: where they are.
-        workers: processes at a time; None for the default.
-        measure: whether to measure the speed of agents of which no run is finished.
+    With `measure`, the speed of agents of which no run is finished is measured now.
     """
     sweep = _sweep((run.request for run in runs), folder)
     plan = clbench.plan_sweep(sweep, out=folder.parent, workers=workers, measure=measure)

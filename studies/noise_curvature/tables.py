@@ -89,13 +89,7 @@ def scales_in(figures: Iterable[Figure], out: Path) -> list[str]:
 
 
 def read_frame(figure: Figure, end: str, out: Path, scale: str) -> pd.DataFrame | None:
-    """Return one of a figure's tables as it was written; None if it was not.
-
-    Args:
-        figure: that the table belongs to.
-        end: of the file's name: `DATA`, `SUMMARY` or `RUNS`.
-        out: folder of the reproduction.
-        scale: name of the scale.
+    """Return the table of a figure whose file ends in `DATA`, `SUMMARY` or `RUNS`; None if it was not made.
 
     Raises:
         DataError: the file is damaged, or was changed after it was written.

@@ -285,7 +285,7 @@ def test_options_may_stand_between_agents(capsys):
 def test_another_source_with_all_its_images(tmp_path, monkeypatch, inline, capsys):
     """Not quiet: how many images there are is known only when they are loaded."""
     images = dataclasses.replace(load_images("embedded"), source="torchvision")
-    changed = {**sources.SOURCES, "torchvision": sources.Source(60_000, lambda data_dir: images, "")}
+    changed = {**sources.SOURCES, "torchvision": sources.Source(60_000, lambda data_dir: images)}
     monkeypatch.setattr(sources, "SOURCES", changed)
     monkeypatch.setattr(sources.CACHE, "_data", {})
     short = ["--tasks", "1", "--epochs", "1", "--seeds", "1", "--device", "cpu"]

@@ -213,7 +213,7 @@ def test_the_first_signal_asks_to_stop_and_the_second_stops_at_once(number):
         with interruptible(lambda: asked.append(True)) as interruption:
             os.kill(os.getpid(), number)
             assert (asked, interruption.signal) == ([True], number)
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(KeyboardInterrupt):  # noqa: PT012
                 os.kill(os.getpid(), number)
                 signal.pause()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -9,7 +9,6 @@ from agents.perlayer import Agent as PerLayer
 from clbench.engine.checkpointing import can_resume
 from clbench.engine.events import Failed, Finished, Note, Stopped
 from clbench.engine.execution import run_jobs
-from clbench.engine.job import Job
 from clbench.jsondata import from_json, to_json
 from clbench.results import Checkpoints
 from tests.engine.jobs import FAILS, events_by_job, job, lockstep, of_kind, one_by_one
@@ -85,7 +84,7 @@ def test_a_job_survives_json():
     given = job(
         "agents.l2", seeds=(3, 4), arguments={"strength": 0.1}, measure=("sharpness",), modules=("m",)
     )
-    assert from_json(Job, to_json(given)) == given
+    assert from_json(type(given), to_json(given)) == given
     assert str(given) == "agents.l2 (seeds 3, 4)"
     assert replace(given, checkpoints="/nowhere").from_newest_checkpoint().checkpoint == ""
 

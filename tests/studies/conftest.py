@@ -91,7 +91,7 @@ def _finish(run, accuracy):
             "agents": {name: {"sha256": None}},
             "stream": {"sha256": None},
             "data": {"sha256": None},
-        }
+        },
     )
     times = [(seed, task) for seed in seeds for task in tasks]
     kept.write_tasks([TaskRecord(name, s, t, 8, accuracy, 0.5, 0.1, 1.0) for s, t in times])

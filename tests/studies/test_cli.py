@@ -14,7 +14,7 @@ from studies.noise_curvature.claims import FAILS, HOLDS, OPEN
 from studies.noise_curvature.report import write_report
 from studies.noise_curvature.scale import Scale
 from studies.noise_curvature.tables import make_figure
-from tests.studies.conftest import find, finish
+from tests.studies.conftest import find, finish, joined, rows
 
 LENGTH = {"num_tasks": 2, "epochs_per_task": 2, "num_samples": 100, "batch_size": 50}
 TINY = [part for name, value in LENGTH.items() for part in ("--set", f"{name}={value}")]
@@ -168,6 +168,27 @@ def test_figures_are_called_what_the_paper_calls_them():
 def test_runs_know_the_command_that_made_them(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/clbench/reproduce.py", "4-bottom"])
     assert circumstances("cpu")["command"] == ["python", "-m", "clbench.reproduce", "4-bottom"]
+
+
+def test_whoever_interrupts_learns_how_to_continue(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("studies.noise_curvature.cli.run_missing", interrupted)
+    assert main(["3", "--out", str(tmp_path)]) == 130
+    assert f"clbench.reproduce 3 --out {tmp_path}" in capsys.readouterr().err
+
+
+def test_an_installation_without_the_study_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("clbench.reproduce.ROOT", tmp_path)
+    assert main(["list"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "studies") in line
+
+
+def test_a_log_axis_needs_positive_values():
+    still = joined(*(rows([[0.0, 0.0]], name, step_size="1e-3") for name in ("task accuracy", "volatility")))
+    FIGURES["2"].draw(still, "title").canvas.draw()
 
 
 def test_list(capsys):

@@ -13,14 +13,16 @@ from studies.noise_curvature.learners import FIRST_LAYER, variants
 
 def headroom(data: pd.DataFrame) -> Measured:
     """Return the combined bound as a multiple of the effective step size, over seeds whose layer is not dead."""
-    bound, steps = (final(data, name, FIRST_LAYER) for name in ("combined_bound", "effective_step_size"))
+    bound, steps = (
+        final(data, name, layer=FIRST_LAYER) for name in ("combined_bound", "effective_step_size")
+    )
     return over_seeds(bound / steps)
 
 
 def effect_of_small_beta(data: pd.DataFrame) -> Measured:
     """Return by what share beta = 1 lowers the noise bound: 1 - 1 / (1 + alpha_g Vol / B)."""
-    volatility_over_batch = 1 / (Constants().beta * final(data, "volatility_bound", FIRST_LAYER))
-    weight = final(data, "noise_bound", FIRST_LAYER) * volatility_over_batch
+    volatility_over_batch = 1 / (Constants().beta * final(data, "volatility_bound", layer=FIRST_LAYER))
+    weight = final(data, "noise_bound", layer=FIRST_LAYER) * volatility_over_batch
     return over_seeds(weight / (1 + weight))
 
 
@@ -70,7 +72,7 @@ FIGURE_3 = Figure(
             "Fig. 3",
             "The gradient-noise bound of the first layer hovers near 1",
             "gradient-noise bound, last tenth of tasks",
-            lambda data: over_seeds(final(data, "noise_bound", FIRST_LAYER)),
+            lambda data: over_seeds(final(data, "noise_bound", layer=FIRST_LAYER)),
             Rule(0.5, 2),
             1.0,
         ),

@@ -77,7 +77,7 @@ def requests(scale: Scale) -> dict[Key, Request]:
 
 def share_lost(data: pd.DataFrame, network: str, step_size: str) -> Array:
     """Return by seed the share of the first task's accuracy that is lost by the last tenth of tasks."""
-    accuracy = table(data, ACCURACY, WHOLE, network=network, step_size=step_size)
+    accuracy = table(data, ACCURACY, layer=WHOLE, network=network, step_size=step_size)
     share: Array = 1 - last_tenth(accuracy) / accuracy[:, 0]
     return share
 
@@ -94,7 +94,7 @@ def contradictions(data: pd.DataFrame, panel: Panel) -> dict[Pair, Array]:
     ends: dict[str, tuple[Array, Array]] = {}
     for name in NETWORKS:
         try:
-            level = final(data, panel.indicator, WHOLE, network=name, step_size=panel.step_size)
+            level = final(data, panel.indicator, layer=WHOLE, network=name, step_size=panel.step_size)
         except DataError:  # not finished, or not defined for it
             continue
         ends[name] = share_lost(data, name, panel.step_size), level
@@ -143,7 +143,7 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
         for network in pair:
             colour, labels = list(NETWORKS).index(network), {"network": network, "step_size": panel.step_size}
             for axis, indicator in ((upper, ACCURACY), (lower, panel.indicator)):
-                drawing.draw_line(axis, by_task(data, indicator, WHOLE, **labels), colour, network)
+                drawing.draw_line(axis, by_task(data, indicator, layer=WHOLE, **labels), colour, network)
         upper.set_ylim(0, 1.02)
         if not column:
             upper.set_ylabel(ACCURACY, fontsize=8)

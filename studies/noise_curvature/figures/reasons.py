@@ -73,9 +73,9 @@ def summarize(data: pd.DataFrame) -> pd.DataFrame:
     size is the first layer's; `above_bound` is the share of decisions with some layer above its combined bound.
     """
 
-    def end(*key: str, indicator: str = ACCURACY, layer: str | None = None) -> Array:
+    def end(*key: str, indicator: str = ACCURACY, **layer: str) -> Array:
         try:
-            return final(data, indicator, layer, **dict(zip(BY, key, strict=True)))
+            return final(data, indicator, **dict(zip(BY, key, strict=True)), **layer)
         except DataError:  # not finished, or no decision was taken
             return np.full(1, np.nan)
 

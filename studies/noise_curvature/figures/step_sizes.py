@@ -24,7 +24,7 @@ def first_and_last(data: pd.DataFrame, learner: str) -> Array:
     Raises:
         DataError: no finished run has it.
     """
-    rows = select(data, "step_size", FIRST_LAYER, learner=learner).sort_values("time")
+    rows = select(data, "step_size", layer=FIRST_LAYER, learner=learner).sort_values("time")
     if rows.empty:
         raise DataError(f"no finished run of {learner} has step_size")
     by_seed = rows.groupby("seed")["value"]

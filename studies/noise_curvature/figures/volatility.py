@@ -59,7 +59,8 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
         drawing.draw_line(lower, volatility, 1, "", least)
         drawing.title_panel(upper, f"step size {step}")
         upper.set_ylim(0, 1.02)
-        lower.set_yscale("log")
+        if max(map(max, volatility.values()), default=0) > 0:
+            lower.set_yscale("log")
     axes[0, 0].set_ylabel(ACCURACY)
     axes[1, 0].set_ylabel("curvature volatility")
     return figure
