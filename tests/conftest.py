@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -27,7 +28,12 @@ _running: list[pytest.Item] = []
 
 
 def pytest_configure(config):
-    """Choose the seed of kills at random moments: one for all processes of this session."""
+    """Choose the seed of kills at random moments: one for all processes of this session.
+
+    Hypothesis has no deadlines: they would fail on a busy machine.
+    """
+    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.load_profile("no deadline")
     os.environ.setdefault(STRESS_SEED, str(random.SystemRandom().randrange(10**6)))
 
 
