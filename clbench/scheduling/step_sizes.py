@@ -7,7 +7,7 @@ import torch
 
 from clbench.errors import OptionError
 from clbench.indicators.networks import Network
-from clbench.indicators.optimizers import SingleOptimizer, Optimizer, list_optimizers
+from clbench.indicators.optimizers import Optimizer, SingleOptimizer, list_optimizers
 from clbench.indicators.parameter_state import class_name
 from clbench.indicators.reported import step_size_rows
 
