@@ -200,7 +200,7 @@ def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, 
                 evaluation.records,
                 evaluation.indicator_records,
                 [config.agent.name for config in evaluation.configs],
-                evaluation.configs[0].title,
+                evaluation.configs[0].describe(),
                 evaluation.chance,
             )
         if evaluation.scores:

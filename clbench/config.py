@@ -85,15 +85,15 @@ class RunConfig:
         }
         return hashlib.sha256(json.dumps(to_json(what), sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
-    @property
-    def title(self) -> str:
-        """Stream, protocol and size in one line."""
+    def describe(self, with_seeds: bool = True) -> str:
+        """Return stream, protocol and size in one line."""
         stream = self.stream
         changed = f" (changed: {', '.join(self.overrides)})" if self.overrides else ""
         return (
             f"{stream.id} · {self.protocol}{changed} · "
             f"{count(stream.num_tasks, 'task')} x {count(stream.epochs_per_task, 'epoch')} · "
-            f"{count(len(self.seeds), 'seed')} · {stream.num_samples:,} {stream.source} images"
+            f"{count(len(self.seeds), 'seed') + ' · ' if with_seeds else ''}"
+            f"{stream.num_samples:,} {stream.source} images"
         )
 
     def identity(self) -> dict[str, Any]:

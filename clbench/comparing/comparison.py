@@ -71,7 +71,7 @@ class Comparison:
     @property
     def title(self) -> str:
         """What was run, in one line, marked if it is not the same for all."""
-        what = self.reference.manifest.config.title
+        what = self.reference.manifest.config.describe(with_seeds=False)
         return f"not the same: {self.mismatch} · reference: {what}" if self.mismatch else what
 
 

@@ -60,7 +60,7 @@ def header(runs: "Sequence[Run]") -> str:
     parallelism = runs[0].parallelism
     config = replace(runs[0].config, stream=runs[0].stream)
     threads = f" x {parallelism.threads} threads" if parallelism.threads > 1 else ""
-    return f"{config.title} · {config.device}, {count(parallelism.workers, 'worker')}{threads}"
+    return f"{config.describe()} · {config.device}, {count(parallelism.workers, 'worker')}{threads}"
 
 
 def loss(score: Score) -> str:
