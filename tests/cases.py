@@ -106,10 +106,11 @@ def batch(size=12, seed=0, dtype=torch.float64, features=16, classes=3):
     return inputs, torch.randint(classes, (size,), generator=generator)
 
 
-def stack(models):
+def stack(models, method=None):
     """The models as `Stacked` ones."""
     parameters, buffers = torch.func.stack_module_state(models)
-    return Stacked(models[0], {name: value.detach() for name, value in parameters.items()}, buffers)
+    parameters = {name: value.detach() for name, value in parameters.items()}
+    return Stacked(models[0], parameters, buffers, method)
 
 
 def precision(dtype):

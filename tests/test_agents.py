@@ -361,7 +361,7 @@ def test_batched_path_agrees_with_the_loop(name, float64, monkeypatch):
     """The path that accelerators take, run on the CPU."""
     loop = LEARNERS[name](SPEC, [0, 1])
     expected, _ = train(loop, seeds=2)
-    monkeypatch.setattr("clbench.indicators.networks.LOOPED", set())
+    monkeypatch.setattr("clbench.indicators.stacked.default_method", lambda device: "vmap")
     batched = LEARNERS[name](SPEC, [0, 1])
     batched.population = Population([batched], batched=True)
     shown, _ = train(batched, seeds=2)

@@ -16,7 +16,7 @@ COMMANDS = {"evaluate", "resume", "sweep", "compare", "list", "reproduce"}
 
 
 def packages():
-    """For each package of the table in CONTRIBUTING.md, the packages that it may import; every one may import itself."""
+    """For each package of the table in CONTRIBUTING.md, the packages that it may import besides itself."""
     lines = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
     rows = [line.strip("|").split("|") for line in lines if line.startswith("| `")]
     rows = [[set(re.findall(r"`(\w+)`", names)), allowed] for names, _, allowed in rows if "`" in names]

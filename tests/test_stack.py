@@ -77,7 +77,7 @@ def test_learners_in_a_stack_learn_as_they_do_alone():
 
 def test_learners_in_a_batched_stack_learn_as_they_do_alone(float64, monkeypatch):
     """As on a GPU, up to rounding."""
-    monkeypatch.setattr("clbench.indicators.networks.LOOPED", set())
+    monkeypatch.setattr("clbench.indicators.stacked.default_method", lambda device: "vmap")
     learners, singles = alone(), alone()
     population = Population(learners, batched=True)
     for learner in learners:

@@ -1,6 +1,7 @@
 """The command `clbench`: subcommands that load when used, errors of one line, exit codes."""
 
 import io
+import os
 import signal
 import sys
 import traceback
@@ -9,6 +10,7 @@ from importlib import import_module
 
 import click
 
+from clbench.engine.interrupting import Interrupted
 from clbench.errors import ClbenchError, UsageError, did_you_mean
 
 COMMANDS = {
@@ -20,6 +22,9 @@ COMMANDS = {
     "leaderboard": "make, check, repeat and show submissions",
     "reproduce": "reproduce the source paper's figures and claims (from a clone)",
 }
+COMPLETE = "_CLBENCH_COMPLETE"
+"""Environment variable by which a shell asks for completions."""
+
 EPILOG = """\b
 examples:
   clbench evaluate agents.vanilla agents.reset
@@ -71,6 +76,8 @@ def load(name: str) -> click.Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `clbench`; return the exit code."""
+    if COMPLETE in os.environ:
+        clbench.main(prog_name="clbench")  # prints what the shell asked for, and exits
     return run(clbench, arguments, "clbench")
 
 
@@ -89,22 +96,22 @@ def run(command: click.Command, arguments: Sequence[str] | None, prog: str) -> i
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without "·" shows "?" instead
     try:
-        return int(command.main(arguments, prog_name=prog, standalone_mode=False) or 0)
+        # Not `command.main`, which answers Ctrl-C by an empty line.
+        with command.make_context(prog, list(arguments)) as context:
+            return int(command.invoke(context) or 0)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
         print(f"error: {error.format_message()} (--help shows all options)", file=sys.stderr)
         return 2
-    except (ClbenchError, KeyboardInterrupt, click.Abort) as error:
+    except (ClbenchError, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()
         if isinstance(error, ClbenchError):
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2 if isinstance(error, UsageError) else 1
-        interruption = error.__context__ if isinstance(error, click.Abort) else error
-        texts = map(str, interruption.args) if interruption is not None else ()
-        print("; ".join(["interrupted", *texts]), file=sys.stderr)
-        return 128 + int(getattr(interruption, "signal", signal.SIGINT))
+        print("; ".join(dict.fromkeys(["interrupted", *map(str, error.args)])), file=sys.stderr)
+        return 128 + (error.signal if isinstance(error, Interrupted) else signal.SIGINT)
     except BrokenPipeError:  # whoever read the output has left
         sys.stderr.close()
         return 141

@@ -36,7 +36,7 @@ class KeyedStore:
 
     def find(self, run: Run) -> RunFolder | None:
         """Return a run's folder, under whatever name that ends in its key; None if there is none."""
-        paths = self.path.glob(f"*-{run.config.key}")
+        paths = self.path.glob(f"*-{run.key}")
         return next((RunFolder(path) for path in paths if path.is_dir()), None)
 
     def create(self, run: Run) -> RunFolder:
@@ -56,7 +56,7 @@ class KeyedStore:
         """Of a copy: bring runs that are not complete here up to date."""
         if self.remote is not None:
             left = split_by_status(runs, self)[1]
-            self.remote.fetch({run.config.key for run in left}, self.path, checkpoints)
+            self.remote.fetch({run.key for run in left}, self.path, checkpoints)
 
     def put(self, run: Run) -> None:
         """Of a copy: copy a run's folder back."""
@@ -71,4 +71,4 @@ class KeyedStore:
 
 def folder_name(run: Run) -> str:
     """Return the name of a new folder for a run; only the key at its end is looked for later."""
-    return f"{re.sub(r'[^A-Za-z0-9._=+-]+', '_', run.label)[:LONGEST_NAME]}-{run.config.key}"
+    return f"{re.sub(r'[^A-Za-z0-9._=+-]+', '_', run.label)[:LONGEST_NAME]}-{run.key}"

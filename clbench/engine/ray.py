@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -111,6 +111,9 @@ class RayCluster:
                 )
             except (OSError, RuntimeError, ValueError) as error:
                 raise OptionError(f"no Ray cluster can be reached at '{self.address}': {error}") from error
+            with contextlib.suppress(AttributeError):
+                # As Ray's debugger does while it is open: messages about lost nodes would end up among our output.
+                ray._private.worker._worker_logs_enabled = False
             yield
         finally:
             ray.shutdown()
@@ -129,11 +132,8 @@ def _resources(kind: str) -> list[int]:
     """Return how many of a kind, "CPU" or "GPU", each living node has."""
     import ray
 
-    return [
-        int(node["Resources"].get(kind, 0))
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
-    ]
+    nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
+    return [int(node["Resources"].get(kind, 0)) for node in nodes() if node["Alive"]]
 
 
 class _Tasks:

@@ -32,6 +32,7 @@ class Run:
         sweep: the sweep that it belongs to.
         position: among the runs of a group, from 0.
         batched_runs: runs that are trained as one batch, including this one.
+        requested_key: of the config that `resolved` resolved for its data; "" if it did not.
     """
 
     config: RunConfig
@@ -44,6 +45,12 @@ class Run:
     sweep: SweepCell | None = None
     position: int = 0
     batched_runs: int = 1
+    requested_key: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key of the run's config as it was requested: how many images there are does not change it."""
+        return self.requested_key or self.config.key
 
     @property
     def stream_class(self) -> type[Stream]:
@@ -98,9 +105,8 @@ class Run:
 
     def resolved(self) -> "Run":
         """Return the run with its stream resolved for its data, which is loaded."""
-        return replace(
-            self, config=replace(self.config, stream=self.stream_class.resolve(self.config.stream))
-        )
+        stream = self.stream_class.resolve(self.config.stream)
+        return replace(self, config=replace(self.config, stream=stream), requested_key=self.key)
 
     def jobs(self, data: str = "", sources: Mapping[str, str | None] | None = None) -> list[Job]:
         """Return the run's jobs.

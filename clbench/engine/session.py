@@ -161,7 +161,7 @@ class RunSession:
         )
         self._monitor.write()
         for text in start.notes:
-            progress.note(text)
+            progress.note(f"{self.run.label}: {text}")
         self._monitor.show()
 
     def take(self, index: int, event: Event) -> None:

@@ -1,7 +1,7 @@
-"""Running a module without leaving a trace in it: on other tensors, without its user's hooks, nothing in place.
+"""Running a module without leaving a trace in it: on other tensors, without users' hooks, nothing in place.
 
-While a module is borrowed, each of its modules has another `__dict__`, a copy in which whatever a forward pass may
-write to is a copy, too; afterwards it has its own again, the same object. One thread borrows at a time.
+While a module is borrowed, each of its modules has another `__dict__`, a copy in which everything that a forward pass
+may write to is copied, too; afterwards each has its old one again, the same object. One thread borrows at a time.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from clbench.errors import TouchedError
 from clbench.indicators.copies import Copies
-from clbench.indicators.hooks import FLAGS, HOOKS, global_hooks_off, pytorchs
-from clbench.indicators.networks import Model, Stacked
+from clbench.indicators.hooks import FLAGS, HOOKS, global_hooks_off, keep_pytorchs
+from clbench.indicators.stacked import Model, module_and_stacks
 
 STANDARD = frozenset(vars(nn.Module()))
 LOCK = threading.RLock()
@@ -28,70 +28,62 @@ LOCK = threading.RLock()
 
 @contextlib.contextmanager
 def borrowed(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Let a module have other tensors while the context lasts, for forward and for backward passes.
+    """Lend a module other parameters and buffers, by their first names, for forward and backward passes.
 
-    Its user's hooks do not fire, and PyTorch's modules do nothing in place.
-
-    Args:
-        model: the module; shared modules and tied tensors stay so.
-        state: a tensor for each parameter and buffer, by its first name; parameters of other modules are not looked at.
+    Its user's hooks do not fire, and PyTorch's modules do nothing in place. Shared modules and tied tensors stay so.
     """
     modules = list(model.modules())
-    given: dict[int, Any] = {id(module): module for module in modules}
+    replacements: dict[int, object] = {id(module): module for module in modules}
     for name, value in (*model.named_parameters(), *model.named_buffers()):
-        given.setdefault(id(value), state[name])
-    copies = Copies(given)
-    held: list[tuple[nn.Module, dict[str, Any]]] = []
+        replacements.setdefault(id(value), state[name])
+    copies = Copies(replacements)
+    originals: list[tuple[nn.Module, dict[str, Any]]] = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(LOCK)
-        if "torch._dynamo" in sys.modules:  # something may be compiled: a module, its forward, or a function
+        if "torch._dynamo" in sys.modules:  # a module, its forward, or a function may be compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(global_hooks_off())
-        stack.enter_context(_checkpoints_off())
+        stack.enter_context(_reentrant_checkpoints_off())
         try:
             copies.modules += modules
-            while (
-                copies.modules
-            ):  # more may be found on the way, which the model holds without registering them
+            while copies.modules:  # copying finds more, which the model holds without registering them
                 module = copies.modules.pop()
-                parts = vars(module)
-                aside = _aside(module, copies)
-                held.append((module, parts))
-                object.__setattr__(module, "__dict__", aside)
+                attributes = vars(module)
+                copied = _copy_attributes(module, copies)
+                originals.append((module, attributes))
+                object.__setattr__(module, "__dict__", copied)
             yield
         finally:
-            for module, parts in held:
-                object.__setattr__(module, "__dict__", parts)
+            for module, attributes in originals:
+                object.__setattr__(module, "__dict__", attributes)
 
 
-def _aside(module: nn.Module, copies: Copies) -> dict[str, Any]:
-    """Return a copy of what a module holds."""
-    parts = vars(module)
-    copy = dict(parts)
-    for name in ("_parameters", "_buffers"):
-        copy[name] = {key: None if value is None else copies.of(value) for key, value in parts[name].items()}
-    for value in copy["_parameters"].values():
+def _copy_attributes(module: nn.Module, copies: Copies) -> dict[str, Any]:
+    attributes = vars(module)
+    copied = dict(attributes)
+    for kind in ("_parameters", "_buffers"):
+        copied[kind] = {name: copies.get(value) for name, value in attributes[kind].items()}
+    for value in copied["_parameters"].values():
         if value is not None:
             value._is_param = True  # what makes `isinstance(value, nn.Parameter)` true
-    copy["_modules"] = dict(parts["_modules"])
+    copied["_modules"] = dict(attributes["_modules"])
     for name in HOOKS:
-        copy[name] = pytorchs(parts[name])
+        copied[name] = keep_pytorchs(attributes[name])
     for name in FLAGS:
-        copy[name] = OrderedDict(parts[name])
-    for name in parts.keys() - STANDARD:
-        copy[name] = copies.of(parts[name])
+        copied[name] = OrderedDict(attributes[name])
+    for name in attributes.keys() - STANDARD:
+        copied[name] = copies.get(attributes[name])
     if _has_inplace(module):
-        copy["inplace"] = False
+        copied["inplace"] = False
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-        copy["sparse"] = False
+        copied["sparse"] = False
     if isinstance(module, nn.RNNBase):
-        own = copy["_parameters"]
-        copy["_flat_weights"] = [own.get(name) for name in module._flat_weights_names]
-    return copy
+        copied["_flat_weights"] = [copied["_parameters"].get(name) for name in module._flat_weights_names]
+    return copied
 
 
 def _has_inplace(module: nn.Module) -> bool:
-    """Tell whether a module is one of PyTorch's that may work in place."""
+    """Return whether a module is one of PyTorch's that may work in place."""
     return any(
         "inplace" in vars(kind).get("__constants__", ()) and kind.__module__.startswith("torch.nn.")
         for kind in type(module).__mro__
@@ -99,34 +91,31 @@ def _has_inplace(module: nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def _checkpoints_off() -> Iterator[None]:
-    """Run what is checkpointed in the older, reentrant way directly: `torch.autograd.grad` cannot go through it."""
-    name, held = "apply", vars(CheckpointFunction).get("apply")
+def _reentrant_checkpoints_off() -> Iterator[None]:
+    """Run functions checkpointed in the older, reentrant way directly, which `torch.autograd.grad` cannot."""
+    held = vars(CheckpointFunction).get("apply")
     CheckpointFunction.apply = staticmethod(lambda function, preserve, *inputs: function(*inputs))
     try:
         yield
     finally:
         if held is None:
-            delattr(CheckpointFunction, name)
+            del CheckpointFunction.apply
         else:
             CheckpointFunction.apply = held
 
 
 @contextlib.contextmanager
-def random_states_kept(device: torch.device) -> Iterator[None]:
-    """Put the random states back afterwards: PyTorch's on the CPU and on `device`, Python's and NumPy's."""
+def keep_random_states(device: torch.device) -> Iterator[None]:
+    """Restore random states afterwards: PyTorch's on the CPU and on `device`, Python's and NumPy's."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one, which a model may draw from
+    # A pass that is being captured draws from a state that its graph manages.
     capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-    devices: list[int] = []
+    devices, kind = [], "cuda"
     if device.type != "cpu" and not capturing:
-        index = torch.get_device_module(device).current_device() if device.index is None else device.index
-        devices = [index]
-    # A pass that is recorded draws from a state that its graph looks after.
-    kept = torch.random.fork_rng(
-        devices=devices, enabled=not capturing, device_type=device.type if devices else "cuda"
-    )
+        kind, index = device.type, device.index
+        devices = [torch.get_device_module(device).current_device() if index is None else index]
     try:
-        with kept:
+        with torch.random.fork_rng(devices=devices, enabled=not capturing, device_type=kind):
             yield
     finally:
         random.setstate(python)
@@ -135,49 +124,45 @@ def random_states_kept(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(what: str, model: Model) -> Iterator[None]:
-    """Raise unless a network's parameters, buffers and modes are the same afterwards, also after an error.
+    """Raise if parameters, buffers or modes are changed while the context lasts, even if another error is raised.
 
-    It looks at objects and their versions, which every write raises but those through `.data`, and at no number: it
-    costs next to nothing.
+    Tensors' identities and versions are compared, not their numbers: that costs next to nothing, and detects every
+    write but those through `.data`.
 
     Args:
-        what: is done meanwhile, for the error's text.
+        what: the measurement, for the error's text.
         model: a module, or `Stacked` ones.
 
     Raises:
         TouchedError: something was changed.
     """
-    before, failure = _trace(model), None
+    before = _fingerprint(model)
     try:
         yield
-    except Exception as error:
-        failure = error
-    after = _trace(model)
-    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    if changed:
-        raise TouchedError(
-            f"{what} changed the network that it measured: {', '.join(changed[:3])}. What follows would not be the "
-            "agent's own doing: leave the measurement at fault out (--indicators), and please report this"
-        ) from failure
-    if failure is not None:
-        raise failure
+    finally:
+        after = _fingerprint(model)
+        changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        if changed:
+            raise TouchedError(
+                f"{what} changed the network that it measured: {', '.join(changed[:3])}. The agent's further learning "
+                "would be affected: leave this measurement out (--indicators), and please report this"
+            )
 
 
-def _trace(model: Model) -> dict[str, Any]:
-    """Return what tells whether tensors and modes are the same: identities and versions."""
-    found: dict[str, Any] = {}
-    if isinstance(model, Stacked):
-        for name, value in {**model.parameters, **model.buffers}.items():
-            found[f"stacked {name}"] = _identity(value)
-        model = model.model
-    for path, module in model.named_modules():
-        found[f"mode of '{path}'"] = module.training
-        for kind in ("_parameters", "_buffers"):
-            for name, value in getattr(module, kind).items():
-                if value is not None:
-                    found[f"{path}.{name}".lstrip(".")] = _identity(value)
-    return found
+def _fingerprint(model: Model) -> dict[str, object]:
+    """Return the identities and versions of tensors, and modes."""
+    module, stacks = module_and_stacks(model)
+    modes = {f"mode of '{path}'": child.training for path, child in module.named_modules()}
+    tensors = {f"stacked {name}": value for name, value in stacks.items()} | {
+        f"{path}.{name}".lstrip("."): value
+        for path, child in module.named_modules()
+        for values in (child._parameters, child._buffers)
+        for name, value in values.items()
+        if value is not None
+    }
+    return {**modes, **{name: (id(value), _version(value)) for name, value in tensors.items()}}
 
 
-def _identity(value: torch.Tensor) -> tuple[int, int]:
-    return id(value), 0 if value.is_inference() else value._version
+def _version(value: torch.Tensor) -> int:
+    """Return how many times a tensor was written to in place; 0 where PyTorch does not count, or tell."""
+    return 0 if value.is_inference() else int(getattr(value, "_version", 0))

@@ -11,7 +11,7 @@ BETA = 20.0
 
 
 class CriticalStepSizes(NamedTuple):
-    """The three bounds, shaped like what they were computed from.
+    """The three bounds, in the shape of the arguments.
 
     Attributes:
         noise: `alpha_g = B ||g_hat||^2 / sigma^2`.
@@ -36,13 +36,13 @@ def critical_step_sizes(
     """Return the bounds on a layer's effective step size, number by number.
 
     With `kappa = beta / B`, `alpha~` is the harmonic combination of the other two and above neither. In pure noise
-    `alpha_g` tends to 1 and not to 0, since `||g_hat||^2` itself carries `sigma^2 / B`; `unbiased` takes that
-    share off, and corrects sigma^2 for the batch's own mean: `sigma^2 B / (B - 1)`.
+    `alpha_g` tends to 1 and not to 0, since `||g_hat||^2` contains `sigma^2 / B`; `unbiased` subtracts that share, and
+    corrects sigma^2 for the batch's mean: `sigma^2 B / (B - 1)`.
 
     Where nothing bounds (no noise, as in a batch of one, or no volatility yet), a bound is `inf`. Where the measured
-    gradient is zero the layer is dead: `alpha_g` and `alpha~` are 0 / 0, NaN. `alpha_vol` has no gradient in it, and
-    is what it is there, too; but no step is taken that it could bound, so that a scheduler has NaN for all three. With
-    `unbiased`, a gradient that is nothing but noise is not dead: its bounds are 0.
+    gradient is zero the layer is dead: `alpha_g` and `alpha~` are 0 / 0, NaN. `alpha_vol` does not depend on the
+    gradient, but there is no step to bound: a scheduler has NaN for all three. With `unbiased`, a gradient that is
+    nothing but noise is not dead: its bounds are 0.
 
     Source: Baveja et al., arXiv 2509.19698, Eq. 2. The paper says beta in [0, 1], where at B = 256 `alpha~` stays
     within a percent or so of `alpha_g`; its published code has 10 and 20.
@@ -78,7 +78,7 @@ def critical_step_sizes(
     by_noise = quotient(batch_size * gradient_squares, noise)
     by_volatility = quotient(torch.ones_like(volatility), kappa * volatility)
     combined = quotient(batch_size * gradient_squares, noise + beta * gradient_squares * volatility)
-    if harmonic:  # rounding may lift it above the other one, and does where kappa Vol is a denormal number
+    if harmonic:  # rounding may lift it above that, and does where kappa Vol is a denormal number
         combined = torch.minimum(combined, by_volatility)
     by_noise, combined = (torch.where(dead, torch.nan, bound) for bound in (by_noise, combined))
     return CriticalStepSizes(by_noise, by_volatility, combined)
@@ -119,8 +119,8 @@ def cantelli_cap(mean: torch.Tensor, deviation: torch.Tensor, delta: float = 0.0
 def predicted_loss_of_trainability(effective: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
     """Return `rho = (1/T) sum_t 1{some layer has alpha > bound}`, the share of a task's decisions.
 
-    A layer without a bound (NaN: it is dead, or could not be measured) is left out of a decision, a decision at which
-    no layer has one is left out of T; NaN if none is left. `inf` is a bound that nothing is above.
+    A layer without a bound (NaN: it is dead, or could not be measured) is left out of a decision, and a decision
+    without any bound is left out of T; NaN if none is left. Nothing is above a bound of `inf`.
 
     Source: Baveja et al., arXiv 2509.19698, App. C.2.
 
@@ -137,7 +137,7 @@ def predicted_loss_of_trainability(effective: torch.Tensor, bound: torch.Tensor)
     >>> predicted_loss_of_trainability(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.ones(2, 2))
     tensor(0.5000)
     >>> dead = torch.tensor([[1.0, float("nan")], [float("nan"), float("nan")]])
-    >>> predicted_loss_of_trainability(torch.full((2, 2), 2.0), dead)  # of the only decision that there was
+    >>> predicted_loss_of_trainability(torch.full((2, 2), 2.0), dead)  # of the only decision left
     tensor(1.)
     """
     check_tensors(effective=effective, bound=bound)

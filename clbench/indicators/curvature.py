@@ -1,25 +1,16 @@
 """Curvature: the Hessian's top eigenvalue by power iteration."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import torch
 
 from clbench.errors import OptionError
+from clbench.indicators.derivatives import Derivatives, dot
 from clbench.indicators.layers import LayerChoice
-from clbench.indicators.networks import (
-    LossFunction,
-    Measures,
-    Model,
-    Network,
-    Penalty,
-    Tensors,
-    row,
-    total,
-)
+from clbench.indicators.networks import LossFunction, Measures, Network, Penalty, total
 from clbench.indicators.optimizers import Optimizer
-from clbench.indicators.passes import Pass
+from clbench.indicators.stacked import Model, Tensors, cloned, stack
 from clbench.indicators.step_size import aggregated_step_size
 from clbench.machine import can_read
 
@@ -40,32 +31,28 @@ def sharpness(
 ) -> Measures:
     """Return the top eigenvalue of the Hessian of the batch loss, penalty included.
 
-    Power iteration on Hessian-vector products from a random vector; the value is the Rayleigh quotient.
-    It finds the eigenvalue of largest magnitude, which may be negative. Of each layer's diagonal block, and of
-    the whole network. 0 where the Hessian vanishes.
+    Power iteration on Hessian-vector products from a random vector; the value is the Rayleigh quotient. It finds the
+    eigenvalue of largest magnitude, which may be negative, of each layer's diagonal block and of the whole network's
+    Hessian. 0 where the Hessian vanishes.
 
     Source: Baveja et al., arXiv 2509.19698 (100 iterations).
 
     Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: ditto.
-        penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         iterations: products at most.
         tolerance: stop when no value moves by more than this share of it; 0 never stops early.
-        seeds: of the random vectors, one per network; by default 0, 1, ...
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         `loss / weight^2`: scalars, or `(S,)`.
+
+    Raises:
+        OptionError: `iterations` is below 1.
     """
     if iterations < 1:
         raise OptionError(f"iterations={iterations} must be at least 1")
     network = Network.of(model, layers)
     power = PowerIteration(network, list(network.blocks), seeds)
-    point = Pass(network, loss_fn, inputs, targets, penalty, hessian=True)
-    return power.converge(point, iterations, tolerance)
+    derivatives = Derivatives(network, loss_fn, inputs, targets, penalty, hessian=True)
+    return power.converge(derivatives, iterations, tolerance)
 
 
 def normalized_sharpness(
@@ -80,28 +67,34 @@ def normalized_sharpness(
     seeds: Sequence[int] | None = None,
     layers: LayerChoice = None,
 ) -> Measures:
-    """Return `alpha_agg * lambda`: sharpness as the optimizer feels it; for SGD sharpness itself.
+    """Return `alpha_agg * lambda`: sharpness relative to the optimizer's steps; for SGD sharpness itself.
 
     Source: Baveja et al., arXiv 2509.19698; compare the preconditioned sharpness of Cohen et al.,
     "Adaptive Gradient Methods at the Edge of Stability", 2022, which weighs each direction by itself.
 
-    Args and returns are those of `sharpness` and `aggregated_step_size`; the unit is 1.
+    Arguments and results are those of `sharpness` and `aggregated_step_size`; the unit is 1.
     """
     steps = aggregated_step_size(model, optimizer, layers)
-    found = sharpness(model, loss_fn, inputs, targets, penalty, iterations, tolerance, seeds, layers)
-    return {block: steps[block] * value for block, value in found.items()}
+    tops = sharpness(model, loss_fn, inputs, targets, penalty, iterations, tolerance, seeds, layers)
+    return {block: steps[block] * value for block, value in tops.items()}
 
 
 class PowerIteration:
-    """Power iteration that goes on from its last vectors, for blocks of the Hessian.
+    """Power iteration that continues from its last vectors, for diagonal blocks of the Hessian.
 
-    A block whose product is zero or not finite starts afresh from its random vector, else it would
-    stay where it is for ever. Random vectors come from generators of their own.
+    A block whose product is zero or not finite restarts from its random vector: otherwise it would never change
+    again. Random vectors come from separate generators.
 
     Args:
-        model: a module, or `Stacked` ones, or as `Network` already; gives shapes.
+        model: a module, or `Stacked` ones.
         blocks: layers, or `WHOLE`.
-        seeds: of the random vectors, one per network; by default 0, 1, ...
+        seeds: of random vectors, one per network; by default 0, 1, ...
+
+    Attributes:
+        vectors: by block and parameter, shaped like the network's parameters.
+
+    Raises:
+        OptionError: there are not as many seeds as networks.
     """
 
     def __init__(
@@ -109,117 +102,89 @@ class PowerIteration:
     ) -> None:
         network = Network.of(model)
         self.names = {block: network.blocks[block] for block in blocks}
-        values = {name: value[0] if network.stacked else value for name, value in network.trained.items()}
-        draws = []
-        for seed in range(network.count) if seeds is None else seeds:
-            generator = torch.Generator(device="cpu").manual_seed(seed)
-            draws.append(
-                {
-                    name: torch.randn(value.shape, generator=generator, device="cpu", dtype=torch.float32).to(
-                        value.device, value.dtype
-                    )
-                    for name, value in values.items()
-                }
-            )
-        if len(draws) != network.count:
-            raise OptionError(f"{len(draws)} seeds were given for {network.count} networks")
-        many = network.batched
-        if many:
-            draws = [{name: torch.stack([own[name] for own in draws]) for name in draws[0]}]
+        draws = [
+            _draw(network.axis.first(network.trained), generator)
+            for generator in seeded_generators(network, seeds)
+        ]
+        vectors = stack(draws) if network.stacked else draws[0]
         self._start = {
-            block: [_unit({name: own[name] for name in names}, many) for own in draws]
+            block: network.axis.each(_normalised, {name: vectors[name] for name in names})
             for block, names in self.names.items()
         }
-        # They stay where they are in memory: an update can be replayed.
-        self.vectors = {
-            block: [{name: value.clone() for name, value in own.items()} for own in parts]
-            for block, parts in self._start.items()
-        }
+        # They keep their place in memory: an update can be replayed.
+        self.vectors = {block: cloned(start) for block, start in self._start.items()}
 
-    def update(self, point: Pass) -> Measures:
-        """Take one product per block; return Rayleigh quotients at the vectors so far."""
-        for vectors in (self._start, self.vectors):
-            for block, parts in vectors.items():
-                vectors[block] = _laid_out(parts, len(point.parts))
-        found = {}
-        products = point.products_of(self.names, self.vectors)
-        for block, names in self.names.items():
-            quotients = []
-            for place, (part, product) in enumerate(zip(point.parts, products[block], strict=True)):
-                vector, start = self.vectors[block][place], self._start[block][place]
-                pieces = [part.dot(vector[name], product[name]) for name in names]
-                quotients.append(total(pieces))
-                norm = total([part.square(value) for value in product.values()]).sqrt()
-                usable = torch.isfinite(norm) & (norm > 0)
-                if part.many or not can_read(norm.device):
-                    new = {
-                        name: torch.where(_over(usable, value), value / _over(norm, value), start[name])
-                        for name, value in product.items()
-                    }
-                else:  # looking saves a pass over memory
-                    new = {name: value / norm for name, value in product.items()} if usable else start
-                torch._foreach_copy_(list(self.vectors[block][place].values()), list(new.values()))
-            found[block] = point.collect(quotients)
-        return found
+    def update(self, derivatives: Derivatives) -> Measures:
+        """Take one product per block; return Rayleigh quotients at the vectors before it."""
+        axis = derivatives.graph_axis
+        quotients: list[Measures] = []
+        # Reading a number saves a pass over memory, where the host need not wait for it.
+        readable = not axis.batched and can_read(derivatives.network.device)
+        for index, products in enumerate(derivatives.products(self.names, self.vectors)):
+            quotients.append({})
+            for block, product in products.items():
+                vector, start = (derivatives.select(of[block], index) for of in (self.vectors, self._start))
+                quotients[index][block], moved = axis.each(partial(_step, readable), vector, product, start)
+                derivatives.store(moved, self.vectors[block], index)
+        return derivatives.join(quotients)
 
-    def converge(self, point: Pass, iterations: int, tolerance: float) -> Measures:
+    def converge(self, derivatives: Derivatives, iterations: int, tolerance: float) -> Measures:
         """Take products until each quotient moves by no more than `tolerance` of it, at most `iterations`.
 
-        Each number stands once it does: what other blocks or networks still need does not touch it.
+        A quotient that has converged is final: products that other blocks or networks still need do not change it.
+
+        Returns:
+            Rayleigh quotients by block: scalars, or `(S,)`.
         """
-        with contextlib.ExitStack() as stack:
-            if len(point.parts) == 1:  # of several, each needs the module in turn
-                stack.enter_context(point.parts[0].running())
-            return self._converge(point, iterations, tolerance)
+        with derivatives.lent():
+            quotients = self.update(derivatives)
+            moving = {block: torch.ones_like(value, dtype=torch.bool) for block, value in quotients.items()}
+            for _ in range(iterations - 1):
+                for block, value in self.update(derivatives).items():
+                    steps = (value - quotients[block]).abs() > tolerance * value.abs()
+                    quotients[block] = torch.where(moving[block], value, quotients[block])
+                    moving[block] = moving[block] & steps
+                if tolerance > 0 and not torch.stack(list(moving.values())).any():
+                    break
+        return quotients
 
-    def _converge(self, point: Pass, iterations: int, tolerance: float) -> Measures:
-        found = self.update(point)
-        moving = {block: torch.ones_like(value, dtype=torch.bool) for block, value in found.items()}
-        for _ in range(iterations - 1):
-            for block, value in self.update(point).items():
-                steps = (value - found[block]).abs() > tolerance * value.abs()
-                found[block] = torch.where(moving[block], value, found[block])
-                moving[block] = moving[block] & steps
-            if tolerance > 0 and not torch.stack(list(moving.values())).any():
-                break
-        return found
-
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tensors]:
         """Return copies of the vectors."""
-        return {
-            block: [{name: value.clone() for name, value in own.items()} for own in parts]
-            for block, parts in self.vectors.items()
-        }
+        return {block: cloned(vectors) for block, vectors in self.vectors.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
-        for block, parts in self.vectors.items():
-            given = _laid_out(state[block], len(parts))
-            self.vectors[block] = [
-                {name: own[name].to(value).clone() for name, value in parts[place].items()}
-                for place, own in enumerate(given)
-            ]
+    def load_state_dict(self, state: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        """Restore the vectors."""
+        for block, vectors in self.vectors.items():
+            for name, vector in vectors.items():
+                vector.copy_(state[block][name])
 
 
-def _laid_out(parts: Sequence[Tensors], count: int) -> list[Tensors]:
-    """Return vectors of S networks as so many parts as a pass has: S, or all in one."""
-    if len(parts) == count:
-        return list(parts)
-    if count == 1:
-        return [{name: torch.stack([own[name] for own in parts]) for name in parts[0]}]
-    return [row(parts[0], place) for place in range(count)]
+def _step(readable: bool, vector: Tensors, product: Tensors, start: Tensors) -> tuple[torch.Tensor, Tensors]:
+    """Return one network's Rayleigh quotient, and its next vector."""
+    quotient = total([dot(vector[name], value) for name, value in product.items()])
+    norm = total([dot(value, value) for value in product.values()]).sqrt()
+    usable = torch.isfinite(norm) & (norm > 0)
+    if readable:
+        return quotient, {name: value / norm for name, value in product.items()} if usable else start
+    return quotient, {name: torch.where(usable, value / norm, start[name]) for name, value in product.items()}
 
 
-def _unit(vector: Tensors, many: bool) -> Tensors:
-    """Return a vector over its norm, or S vectors over theirs."""
-    squares = [
-        value.square().reshape(len(value), -1).sum(dim=1) if many else value.square().sum()
-        for value in vector.values()
-    ]
-    norm = total(squares).sqrt()
-    return {name: (value / _over(norm, value)).to(value) for name, value in vector.items()}
+def seeded_generators(network: Network, seeds: Sequence[int] | None) -> list[torch.Generator]:
+    """Return a random generator per network, on the CPU whatever its device; by default of seeds 0, 1, ..."""
+    chosen = range(network.count) if seeds is None else seeds
+    if len(chosen) != network.count:
+        raise OptionError(f"{len(chosen)} seeds were given for {network.count} networks")
+    return [torch.Generator(device="cpu").manual_seed(seed) for seed in chosen]
 
 
-def _over(number: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Shape a scalar or `(S,)` so that it spreads over `value`."""
-    return number.reshape(number.shape + (1,) * (value.ndim - number.ndim))
+def _draw(like: Tensors, generator: torch.Generator) -> Tensors:
+    return {
+        name: torch.randn(value.shape, generator=generator, device="cpu", dtype=torch.float32).to(value)
+        for name, value in like.items()
+    }
+
+
+def _normalised(vectors: Tensors) -> Tensors:
+    """Return one network's vector over its norm."""
+    norm = total([value.square().sum() for value in vectors.values()]).sqrt()
+    return {name: (value / norm).to(value) for name, value in vectors.items()}

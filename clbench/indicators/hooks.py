@@ -1,4 +1,4 @@
-"""Hooks on modules: which are PyTorch's own, which may change what is computed, and how to do without."""
+"""Hooks on modules: which are PyTorch's, which may change what is computed, and how to leave them out."""
 
 import contextlib
 import dis
@@ -7,8 +7,7 @@ import inspect
 import re
 import types
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -28,14 +27,14 @@ AUGMENTED = {"SWAP", "ROT_THREE"}
 VARARGS, VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
 
 
-def pytorchs(hooks: dict[int, Any]) -> dict[int, Any]:
-    """Return those hooks by which PyTorch itself makes a weight."""
+def keep_pytorchs(hooks: Mapping[int, object]) -> dict[int, object]:
+    """Return those hooks by which PyTorch itself computes a weight."""
     return OrderedDict((key, hook) for key, hook in hooks.items() if _is_pytorchs(hook))
 
 
 @contextlib.contextmanager
 def global_hooks_off() -> Iterator[None]:
-    """Leave out hooks on all modules, which a profiler may have set."""
+    """Leave out global hooks, which a profiler may have registered."""
     held = {name: getattr(torch_module, name) for name in GLOBAL_HOOKS if getattr(torch_module, name, None)}
     for name in held:
         setattr(torch_module, name, OrderedDict())
@@ -47,11 +46,7 @@ def global_hooks_off() -> Iterator[None]:
 
 
 def check_can_be_borrowed(model: nn.Module) -> None:
-    """Raise unless a module computes without its user's hooks what it computes with them.
-
-    Raises:
-        UndefinedError: it is scripted, or a forward hook may change what it computes.
-    """
+    """Raise `UndefinedError` if a module is scripted, or a user's forward hook may change what it computes."""
     for path, module in model.named_modules():
         where = f"'{path}' ({type(module).__name__})" if path else type(module).__name__
         if isinstance(module, torch.jit.ScriptModule):
@@ -66,7 +61,7 @@ def check_can_be_borrowed(model: nn.Module) -> None:
             _check(hook, "every module")
 
 
-def _check(hook: Any, where: str) -> None:
+def _check(hook: object, where: str) -> None:
     if not _is_pytorchs(hook) and not only_looks(hook):
         name = getattr(hook, "__qualname__", type(hook).__name__)
         raise UndefinedError(
@@ -75,16 +70,16 @@ def _check(hook: Any, where: str) -> None:
         )
 
 
-def _is_pytorchs(hook: Any) -> bool:
-    """Tell whether a hook is one by which PyTorch makes a weight: spectral and weight normalisation, pruning."""
+def _is_pytorchs(hook: object) -> bool:
+    """Return whether PyTorch computes a weight by this hook: spectral and weight normalisation, pruning."""
     return any(kind.__module__.startswith("torch.nn.utils.") for kind in type(hook).__mro__)
 
 
-def only_looks(hook: Any) -> bool:
-    """Tell whether a hook surely returns None and writes to nothing that it is given, as far as its code tells.
+def only_looks(hook: object) -> bool:
+    """Return whether a hook certainly returns None and writes to none of its arguments, going by its bytecode.
 
-    In doubt it does not. A hook may write to names of its own surroundings, `kept["last"] = output`, and an object to
-    itself, but not to the module, and to what is in tensors by no way.
+    False if in doubt. A hook may write to variables around it, `kept["last"] = output`, and an object to itself, but
+    not to the module nor into any tensor.
     """
     while isinstance(hook, functools.partial):
         hook = hook.func
@@ -92,7 +87,7 @@ def only_looks(hook: Any) -> bool:
     if bound and not isinstance(hook, types.MethodType):
         hook = getattr(type(hook), "__call__", None)  # noqa: B004 - its code is wanted
     code = getattr(inspect.unwrap(hook) if callable(hook) else None, "__code__", None)
-    return code is not None and _only_looks(code, bound)
+    return isinstance(code, types.CodeType) and _only_looks(code, bound)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -101,33 +96,34 @@ def _only_looks(code: types.CodeType, bound: bool) -> bool:
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & VARARGS) + bool(code.co_flags & VARKEYWORDS)
     arguments = code.co_varnames[:count]
-    own, given = (set(arguments[:1]), arguments[1:]) if bound else (set(), arguments)
+    receiver, given = set(arguments[: int(bound)]), set(arguments[bound:])
+    module = set(arguments[bound : bound + 1])
     return (
         all(
-            _returns_nothing(steps, place)
-            for place, step in enumerate(steps)
+            _returns_nothing(steps, index)
+            for index, step in enumerate(steps)
             if step.opname.startswith("RETURN")
         )
-        and not any(_may_write(steps, place, own, set(given), given[:1]) for place in range(len(steps)))
+        and not any(_may_write(steps, index, receiver, given, module) for index in range(len(steps)))
         and not any({"out", "inplace"} & set(const) for const in code.co_consts if isinstance(const, tuple))
     )
 
 
-def _returns_nothing(steps: Sequence[dis.Instruction], place: int) -> bool:
-    """Tell whether a return is of None, or the function is one call of what returns None, as `list.append`."""
-    if steps[place].opname == "RETURN_CONST":
-        return steps[place].argval is None
-    before = steps[place - 1]
-    if steps[place].opname != "RETURN_VALUE":
+def _returns_nothing(steps: Sequence[dis.Instruction], index: int) -> bool:
+    """Return whether None is returned, or the function is one call of something that returns None, as `list.append`."""
+    if steps[index].opname == "RETURN_CONST":
+        return steps[index].argval is None
+    before = steps[index - 1]
+    if steps[index].opname != "RETURN_VALUE":
         return False
     if before.opname == "LOAD_CONST" and before.argval is None:
         return True
     single = not any(step.opname.startswith(("POP_TOP", "STORE", "POP_JUMP")) for step in steps)
-    return single and before.opname.startswith("CALL") and _calls_what_returns_nothing(steps)
+    return single and before.opname.startswith("CALL") and _calls_for_nothing(steps)
 
 
-def _calls_what_returns_nothing(steps: Sequence[dis.Instruction]) -> bool:
-    """Tell whether the first name in an expression is `print`, or one whose method returns None."""
+def _calls_for_nothing(steps: Sequence[dis.Instruction]) -> bool:
+    """Return whether an expression calls `print`, or a method that returns None of the first name in it."""
     names = 0
     for step in steps:
         if step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in RETURNS_NOTHING:
@@ -142,31 +138,31 @@ def _calls_what_returns_nothing(steps: Sequence[dis.Instruction]) -> bool:
 
 
 def _may_write(
-    steps: Sequence[dis.Instruction], place: int, own: set[str], given: set[str], module: Sequence[str]
+    steps: Sequence[dis.Instruction], index: int, receiver: set[str], given: set[str], module: set[str]
 ) -> bool:
-    """Tell whether an instruction may write to what a hook is given."""
-    step = steps[place]
-    if step.opname in ("LOAD_ATTR", "LOAD_METHOD") and re.search(r"[a-z0-9]_$", str(step.argval)):
-        return True  # such as `mul_`
-    if step.opname.startswith(FREE) and step.argval in ("setattr", "delattr"):
-        return True
+    """Return whether an instruction may write to one of the arguments `given`; those are `module` and the rest."""
+    step = steps[index]
+    if step.opname in ("LOAD_ATTR", "LOAD_METHOD"):  # such as `mul_`
+        return bool(re.search(r"[a-z0-9]_$", str(step.argval)))
+    if step.opname.startswith(FREE):
+        return step.argval in ("setattr", "delattr")
     if step.opname.startswith("STORE_FAST"):  # such as `output += 1`
         names = step.argval if isinstance(step.argval, tuple) else (step.argval,)
         return bool(given & set(names[:1] if step.opname.endswith("LOAD_FAST") else names))
     if step.opname == "STORE_SUBSCR":
-        return not _is_own(steps, _container(steps, place), own)
+        return not _is_outside(steps, _container(steps, index), receiver)
     if step.opname == "STORE_ATTR":
-        loads = {one.argval for one in steps if one.opname.startswith("LOAD_FAST")}
-        loads |= {name for one in steps if isinstance(one.argval, tuple) for name in one.argval}
-        return bool(loads & set(module)) or steps[place - 1].argval in given
+        loads = {load.argval for load in steps if load.opname.startswith("LOAD_FAST")}
+        loads |= {name for load in steps if isinstance(load.argval, tuple) for name in load.argval}
+        return bool(loads & module) or steps[index - 1].argval in given
     if step.opname == "STORE_DEREF":
         return step.argval in given
     return step.opname.startswith(("STORE_SLICE", "DELETE_"))
 
 
-def _container(steps: Sequence[dis.Instruction], place: int) -> int:
-    """Return the last instruction that makes the container that is written to, -1 if it cannot be told."""
-    at = place - 1
+def _container(steps: Sequence[dis.Instruction], index: int) -> int:
+    """Return the last instruction that loads the container written to, -1 if unknown."""
+    at = index - 1
     if steps[at].opname in AUGMENTED:  # such as `counts["calls"] += 1`: container and key, both then copied
         while at > 1 and not steps[at].opname.startswith(("COPY", "DUP_TOP")):
             at -= 1
@@ -180,12 +176,12 @@ def _container(steps: Sequence[dis.Instruction], place: int) -> int:
     return at
 
 
-def _is_own(steps: Sequence[dis.Instruction], place: int, own: set[str]) -> bool:
-    """Tell whether an expression that ends here is a name from a hook's surroundings, or an attribute of its object."""
-    if place < 0:
+def _is_outside(steps: Sequence[dis.Instruction], index: int, receiver: set[str]) -> bool:
+    """Return whether an expression that ends here is a variable around a hook, or an attribute of its object."""
+    if index < 0:
         return False
-    while place > 0 and steps[place].opname == "LOAD_ATTR":
-        place -= 1
-    step = steps[place]
+    while index > 0 and steps[index].opname == "LOAD_ATTR":
+        index -= 1
+    step = steps[index]
     name = step.argval[-1] if isinstance(step.argval, tuple) else step.argval
-    return step.opname.startswith(FREE) or (step.opname.startswith("LOAD_FAST") and name in own)
+    return step.opname.startswith(FREE) or (step.opname.startswith("LOAD_FAST") and name in receiver)

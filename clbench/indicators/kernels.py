@@ -1,9 +1,8 @@
-"""Ways to compute a forward pass that has right second derivatives, and that `torch.vmap` can map."""
+"""Ways to compute a forward pass that has correct second derivatives, and that `torch.vmap` can map."""
 
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,90 +12,77 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
+Function = Callable[..., Any]
 
-@dataclass(frozen=True)
-class Kinds:
-    """What a model has that needs other kernels.
-
-    Attributes:
-        recurrent: recurrent layers.
-        normalising: weights that PyTorch normalises.
-    """
-
-    recurrent: bool
-    normalising: bool
-
-
-def kinds_in(model: nn.Module) -> Kinds:
-    """Return what a model has."""
-    modules = list(model.modules())
-    return Kinds(
-        any(isinstance(module, nn.RNNBase) for module in modules),
-        any(_normalises_weights(module) for module in modules),
-    )
+WEIGHT_NORM = getattr(torch, "_weight_norm", None)  # private; a PyTorch without it needs no replacement
 
 
 @contextlib.contextmanager
-def plain_kernels(kinds: Kinds) -> Iterator[None]:
-    """Avoid fused attention and cuDNN's recurrent layers, which have no second derivative, and `torch._weight_norm`."""
+def plain_kernels(model: nn.Module) -> Iterator[None]:
+    """Avoid kernels of a model without correct second derivatives.
+
+    These are fused attention, cuDNN's recurrent layers, and `torch._weight_norm`.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if kinds.recurrent:
+        if is_recurrent(model):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        if kinds.normalising:
-            stack.enter_context(_WrittenOut())
+        if any(_normalises_weights(module) for module in model.modules()):
+            stack.enter_context(Replaced({WEIGHT_NORM: _defined_weight_norm}))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # of `vmap`
         yield
 
 
-class _Instead(TorchFunctionMode):
-    """Does something else than PyTorch's functions."""
+def is_recurrent(model: nn.Module) -> bool:
+    """Return whether a model has recurrent layers of PyTorch's."""
+    return any(isinstance(module, nn.RNNBase) for module in model.modules())
+
+
+class Replaced(TorchFunctionMode):
+    """Calls other functions instead of some of PyTorch's."""
+
+    def __init__(self, replacements: Mapping[Any, Function]) -> None:
+        super().__init__()
+        self._replacements = replacements
 
     def __torch_function__(
         self,
-        function: Callable[..., Any],
+        function: Function,
         types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        return self.call(function, args, kwargs or {})
-
-    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Return what a function gives."""
-        return function(*args, **kwargs)
+    ) -> object:
+        """Call the function, or its replacement."""
+        return self._replacements.get(function, function)(*args, **(kwargs or {}))
 
 
-class Mappable(_Instead):
-    """Refuse what `torch.vmap` maps wrongly: the gradient of an embedding with a padding index, but for the first."""
+def unmappable_refused() -> Replaced:
+    """Refuse what `torch.vmap` maps wrongly: the gradient of an embedding with a padding index after the first."""
 
-    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Return what a function gives, or raise."""
-        place = {F.embedding: 2, F.embedding_bag: 10, torch.embedding: 2}.get(function)
-        padding = None
-        if place is not None:
-            padding = args[place] if len(args) > place else kwargs.get("padding_idx")
-        if padding is not None and (padding >= 0 or function is not torch.embedding):
-            raise NotImplementedError("torch.vmap maps embeddings with a padding index wrongly")
-        return super().call(function, args, kwargs)
+    def checked(function: Function, position: int) -> Function:
+        def call(*args: object, **kwargs: object) -> object:
+            padding = args[position] if len(args) > position else kwargs.get("padding_idx")
+            if isinstance(padding, int) and (padding >= 0 or function is not torch.embedding):
+                raise NotImplementedError("torch.vmap maps embeddings with a padding index wrongly")
+            return function(*args, **kwargs)
+
+        return call
+
+    embeddings: dict[Any, int] = {F.embedding: 2, F.embedding_bag: 10, torch.embedding: 2}
+    return Replaced({function: checked(function, position) for function, position in embeddings.items()})
 
 
-class _WrittenOut(_Instead):
-    """Weight normalisation as it is defined: the derivative of `torch._weight_norm`'s own derivative is wrong.
+def _defined_weight_norm(direction: torch.Tensor, size: torch.Tensor, dim: int = 0) -> torch.Tensor:
+    """Normalise weights by the formula: the second derivative of `torch._weight_norm` is wrong.
 
     `torch.autograd.gradgradcheck` shows that, in PyTorch 2.14 at least.
     """
-
-    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Return what a function gives, weight normalisation by its formula."""
-        if function is torch._weight_norm:
-            direction, size, dim = (*args, 0)[:3]
-            return direction * (size / torch.norm_except_dim(direction, 2, dim))
-        return super().call(function, args, kwargs)
+    return direction * (size / torch.norm_except_dim(direction, 2, dim))
 
 
 def _normalises_weights(module: nn.Module) -> bool:
-    """Tell whether a module's weight is normalised by PyTorch, in the newer way or the older."""
+    """Return whether PyTorch normalises a module's weight, in the newer way or the older."""
     if isinstance(module, ParametrizationList):
-        return any(type(one).__name__ == "_WeightNorm" for one in module)
+        return any(type(item).__name__ == "_WeightNorm" for item in module)
     return any(type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values())

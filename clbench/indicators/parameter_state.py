@@ -1,22 +1,23 @@
-"""What an optimizer says of one parameter, and how the formula of a step reads it."""
+"""An optimizer's state of one parameter, as the formula of a step reads it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.networks import Network, wide_dtype
+from clbench.indicators.networks import Network, dtype_at_least_float32
 
-Group: TypeAlias = Mapping[str, Any]
+Group: TypeAlias = dict[str, Any]
+"""One of an optimizer's `param_groups`."""
+
 Number: TypeAlias = float | torch.Tensor
 """One for the parameter, or a tensor: for stacked networks `(S,)`, or for each element, shaped like the parameter."""
 
 
 @dataclass(frozen=True)
 class ParameterState:
-    """What an optimizer says of one parameter.
+    """An optimizer's state of one parameter.
 
     The average gradient is multiplied by `step_size * scale / (correction * (sqrt(second_moment) + eps))`, and by
     `step_size * scale` where there is no second moment.
@@ -27,7 +28,7 @@ class ParameterState:
         updated: whether there was an update; of each element, if it differs.
         second_moment: v_hat, bias-corrected, shaped like the parameter; None where nothing is divided by it.
         divided: whether the second moment counts; of each element, if it differs (RAdam before rectification).
-        scale: what the optimizer's own schedule multiplies eta by.
+        scale: the optimizer's schedule: what eta is multiplied by.
         correction: 1 - beta1^t of Adam.
         eps: added to the root of the second moment.
     """
@@ -42,37 +43,37 @@ class ParameterState:
     eps: Number = 0.0
 
 
-def kind_of(optimizer: object) -> str:
-    """Return module and name of an optimizer's class; for PyTorch's own as one writes them.
+def class_name(optimizer: object) -> str:
+    """Return module and name of an optimizer's class; PyTorch's under their public names.
 
-    >>> kind_of(torch.optim.Adadelta([torch.zeros(1)]))
+    >>> class_name(torch.optim.Adadelta([torch.zeros(1)]))
     'torch.optim.Adadelta'
     """
     kind = type(optimizer)
-    own = getattr(torch.optim, kind.__name__, None) is kind
-    return f"{'torch.optim' if own else kind.__module__}.{kind.__qualname__}"
+    public = getattr(torch.optim, kind.__name__, None) is kind
+    return f"{'torch.optim' if public else kind.__module__}.{kind.__qualname__}"
 
 
-def groups_of(optimizer: object) -> dict[int, dict[str, Any]]:
+def groups_by_id(optimizer: object) -> dict[int, Group]:
     """Return each parameter's group, by the parameter's id."""
     groups = getattr(optimizer, "param_groups", ())
     return {id(value): group for group in groups for value in group["params"]}
 
 
 def has_updates(steps: Number) -> bool | torch.Tensor:
-    """Tell whether there was an update; of each element, if they count their own and any has had one."""
+    """Return whether there was an update; for each element, if elements count steps and any has had one."""
     updated = steps > 0
     return updated if isinstance(updated, torch.Tensor) and bool(updated.any()) else updated is True
 
 
 def broadcast_steps(network: Network, value: torch.Tensor, steps: Number) -> Number:
-    """Return a number of updates as a float, or shaped like the parameter."""
+    """Return a parameter's number of updates as a float, or shaped like the parameter."""
     if not isinstance(steps, torch.Tensor) or steps.numel() == 1:
         return float(steps)
-    if network.stacked and steps.shape == (network.count,):
-        steps = steps.view(-1, *[1] * (value.ndim - 1))
+    if steps.shape == network.axis.shape:
+        steps = network.axis.expand(steps, value)
     try:
-        return steps.detach().to(value.device, wide_dtype(value)).expand(value.shape)
+        return steps.detach().to(value.device, dtype_at_least_float32(value)).expand(value.shape)
     except RuntimeError:
         raise OptionError(
             f"steps of shape {tuple(steps.shape)} do not go with a parameter of shape {tuple(value.shape)}: "

@@ -6,17 +6,11 @@ import torch
 
 from clbench.errors import OptionError
 from clbench.indicators.bounds import quotient
+from clbench.indicators.curvature import seeded_generators
+from clbench.indicators.derivatives import Derivatives, dot
 from clbench.indicators.layers import LayerChoice
-from clbench.indicators.networks import (
-    LossFunction,
-    Measures,
-    Model,
-    Network,
-    Penalty,
-    Tensors,
-    total,
-)
-from clbench.indicators.passes import Pass
+from clbench.indicators.networks import LossFunction, Measures, Network, Penalty, total
+from clbench.indicators.stacked import Model, Tensors
 
 
 def rank_projected_step_size(
@@ -38,102 +32,60 @@ def rank_projected_step_size(
     Source: Baveja et al., arXiv 2509.19698, B.1.
 
     Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: ditto.
         rank: r; at most as many directions as a block has weights.
-        penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         iterations: of `rank` products each.
-        seeds: of the first directions, one per network; by default 0, 1, ...
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         step sizes, per layer and for the whole network: scalars, or `(S,)`.
 
     Raises:
         OptionError: `rank` or `iterations` is below 1.
-        UndefinedError: the model has a batch normalisation in training mode.
     """
     if rank < 1 or iterations < 1:
         raise OptionError(f"rank={rank} and iterations={iterations} must be at least 1")
     network = Network.of(model, layers)
-    point = Pass(network, loss_fn, inputs, targets, penalty, hessian=True)
-    found = {}
+    derivatives = Derivatives(network, loss_fn, inputs, targets, penalty, hessian=True)
+    bounds = {}
     for block, names in network.blocks.items():
-        pieces = []
-        for part, basis in zip(
-            point.parts, _top_directions(point, names, rank, iterations, seeds), strict=True
-        ):
-            squares = torch.zeros((), device=inputs.device, dtype=part.trained[names[0]].dtype)
-            noise = squares
-            for vector in basis:
-                ours = total([part.dot(part.trained[name], vector[name]) for name in names])
-                slopes = part.slopes(loss_fn, vector)
-                squares = squares + ours.square()
-                noise = noise + slopes.var(dim=-1, correction=0)
-            pieces.append(quotient(point.batch_size * squares, noise))
-        found[block] = point.collect(pieces)
-    return found
+        squares = noise = torch.zeros((), device=network.device)
+        for vector in _top_directions(derivatives, names, rank, iterations, seeds):
+            along = total(
+                [network.axis.each(dot, derivatives.gradients[name], vector[name]) for name in names]
+            )
+            squares = squares + along.square()
+            noise = noise + derivatives.slopes(vector).var(dim=-1, correction=0)
+        bounds[block] = quotient(derivatives.batch_size * squares, noise)
+    return bounds
 
 
 def _top_directions(
-    point: Pass,
-    names: Sequence[str],
-    rank: int,
-    iterations: int,
-    seeds: Sequence[int] | None,
-) -> list[list[Tensors]]:
-    """Return, part by part, orthonormal directions that span the top eigenvectors of a block of parameters."""
-    count = point.network.count
-    roots = list(range(count)) if seeds is None else list(seeds)
-    if len(roots) != count:
-        raise OptionError(f"{len(roots)} seeds were given for {count} networks")
-    share = count if point.parts[0].many else 1
-    size = sum(point.parts[0].leaves[name].numel() for name in names) // share
-    templates = [{name: part.leaves[name] for name in names} for part in point.parts]
-    bases = []
-    for place, part in enumerate(point.parts):
-        own = roots if part.many else roots[place : place + 1]
-        draws = [
-            torch.randn(
-                size,
-                min(rank, size),
-                generator=torch.Generator(device="cpu").manual_seed(seed),
-                device="cpu",
-                dtype=torch.float32,
-            )
-            for seed in own
-        ]
-        bases.append(torch.linalg.qr(torch.stack(draws).to(templates[place][names[0]].detach())).Q)
-    for _ in range(iterations):
-        columns = []
-        for column in range(bases[0].shape[-1]):
-            vectors = [
-                _shaped(basis[..., column], template, names, part.many)
-                for basis, template, part in zip(bases, templates, point.parts, strict=True)
-            ]
-            columns.append(point.products(names, vectors))
-        bases = [
-            torch.linalg.qr(
-                torch.stack([_flat(products[place], names, part.many) for products in columns], dim=-1)
-            ).Q
-            for place, part in enumerate(point.parts)
-        ]
-    return [
-        [_shaped(basis[..., column], template, names, part.many) for column in range(basis.shape[-1])]
-        for basis, template, part in zip(bases, templates, point.parts, strict=True)
+    derivatives: Derivatives, names: Sequence[str], rank: int, iterations: int, seeds: Sequence[int] | None
+) -> list[Tensors]:
+    """Return orthonormal directions that span the top eigenvectors of a block of parameters."""
+    network = derivatives.network
+    axis, size = network.axis, sum(network.sizes[name] for name in names)
+    like = network.trained[names[0]].detach()
+    draws = [
+        torch.randn(size, min(rank, size), generator=generator, device="cpu", dtype=torch.float32)
+        for generator in seeded_generators(network, seeds)
     ]
+    basis = torch.linalg.qr((torch.stack(draws) if network.stacked else draws[0]).to(like)).Q
 
+    def shaped() -> list[Tensors]:
+        """Cut the basis's columns, `(n,)` or `(S, n)` each, into tensors shaped like the parameters."""
+        sizes = [network.sizes[name] for name in names]
+        return [
+            {
+                name: piece.reshape(network.trained[name].shape)
+                for name, piece in zip(names, column.split(sizes, dim=-1), strict=True)
+            }
+            for column in basis.unbind(dim=-1)
+        ]
 
-def _flat(vector: Tensors, names: Sequence[str], many: bool) -> torch.Tensor:
-    return torch.cat([vector[name].reshape(len(vector[name]) if many else 1, -1) for name in names], dim=1)
-
-
-def _shaped(flat: torch.Tensor, template: Tensors, names: Sequence[str], many: bool) -> Tensors:
-    """Cut `(S, N)`, or `(1, N)` for a network alone, into tensors shaped like those of `template`."""
-    sizes = [template[name][0].numel() if many else template[name].numel() for name in names]
-    return {
-        name: piece.reshape(template[name].shape)
-        for name, piece in zip(names, flat.split(sizes, dim=1), strict=True)
-    }
+    for _ in range(iterations):
+        products = [
+            derivatives.join(derivatives.products({"": names}, {"": vector}))[""] for vector in shaped()
+        ]
+        columns = [torch.cat([axis.flat(product[name]) for name in names], dim=-1) for product in products]
+        basis = torch.linalg.qr(torch.stack(columns, dim=-1)).Q
+    return shaped()

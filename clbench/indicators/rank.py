@@ -1,12 +1,15 @@
 """Effective ranks: of the empirical Fisher matrix, and of hidden features."""
 
+from collections.abc import Sequence
+
 import torch
 
 from clbench.errors import OptionError
+from clbench.indicators.derivatives import Derivatives
 from clbench.indicators.layers import WHOLE, LayerChoice
-from clbench.indicators.networks import LossFunction, Measures, Model, Network
-from clbench.indicators.passes import Pass
-from clbench.indicators.units import Units, over_hidden
+from clbench.indicators.networks import LossFunction, Measures, Network
+from clbench.indicators.stacked import Model
+from clbench.indicators.units import ModuleUnits, measure_units
 
 
 def hessian_rank(
@@ -26,35 +29,29 @@ def hessian_rank(
     not the stable rank (sum over largest) that other projects report.
 
     Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: ditto.
-        samples: `m`; at most `B` are there.
+        samples: `m`, or all of a smaller batch.
         share: of the trace.
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         (0, 1], per layer and for the whole network: scalars, or `(S,)`; `1/m` where all gradients vanish.
 
     Raises:
         OptionError: `samples` or `share` is out of range.
-        UndefinedError: the model has a batch normalisation in training mode.
     """
     if samples < 1 or not 0 < share <= 1:
         raise OptionError(f"samples={samples} must be at least 1, and share={share} above 0 and at most 1")
     network = Network.of(model, layers)
-    axis = 1 if network.stacked else 0
+    axis = len(network.axis.shape)
     inputs, targets = (value.narrow(axis, 0, min(samples, value.shape[axis])) for value in (inputs, targets))
-    grams = Pass(network, loss_fn, inputs, targets).grams()
+    grams = Derivatives(network, loss_fn, inputs, targets).grams()
     return {layer: _rank(gram, share) for layer, gram in grams.items()}
 
 
 def _rank(gram: torch.Tensor, share: float) -> torch.Tensor:
     spectrum = torch.linalg.eigvalsh(gram.double().cpu()).clamp_min(0).flip(-1)
     reached = spectrum.cumsum(dim=-1) >= share * spectrum.sum(dim=-1, keepdim=True) * (1 - 1e-12)
-    least = reached.to(torch.int8).argmax(dim=-1) + 1
-    return (least.double() / gram.shape[-1]).to(device=gram.device, dtype=gram.dtype)
+    least: torch.Tensor = reached.to(torch.int8).argmax(dim=-1) + 1
+    return (least.double() / gram.shape[-1]).to(gram)
 
 
 def feature_rank(model: Model | Network, inputs: torch.Tensor, layers: LayerChoice = None) -> Measures:
@@ -64,27 +61,21 @@ def feature_rank(model: Model | Network, inputs: torch.Tensor, layers: LayerChoi
     Vetterli, "The effective rank", 2007; Kumar et al., "Implicit Under-Parameterization", 2021, and Lyle et
     al., 2022, use the number of singular values above a threshold instead).
 
-    Args:
-        model: a module, or `Stacked` ones.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        layers: which parameters are a layer, see `layer_parameters`.
-
     Returns:
         [1, width], per hidden layer; for the whole network that of the last hidden layer: scalars, or `(S,)`.
         1 where all activations are zero.
-
-    Raises:
-        UndefinedError: the model has no hidden layer.
     """
 
-    def ranks(units: Units) -> Measures:
-        found = {layer: _effective_rank(values[-1]) for layer, values in units.after.items()}
-        return {**found, WHOLE: _effective_rank(units.last)}
+    def ranks(units: Sequence[ModuleUnits]) -> Measures:
+        last = {module.layer: module.after for module in units if module.layer is not None}
+        layers = {layer: _effective_rank(values) for layer, values in last.items()}
+        return {**layers, WHOLE: _effective_rank(units[-1].after)}
 
-    return over_hidden(model, inputs, ranks, layers)
+    return measure_units(model, inputs, ranks, layers)
 
 
 def _effective_rank(values: torch.Tensor) -> torch.Tensor:
     sizes = torch.linalg.svdvals(values)
     shares = sizes / sizes.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(sizes.dtype).tiny)
-    return torch.special.entr(shares).sum(dim=-1).exp()
+    entropy: torch.Tensor = torch.special.entr(shares).sum(dim=-1)
+    return entropy.exp()

@@ -1,41 +1,43 @@
-"""What optimizers of one's own report of their parameters."""
+"""States that custom optimizers report of their parameters."""
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.networks import Network, wide
+from clbench.indicators.networks import Network, at_least_float32
 from clbench.indicators.parameter_state import (
-    Group,
     Number,
     ParameterState,
     broadcast_steps,
-    groups_of,
+    class_name,
+    groups_by_id,
     has_updates,
-    kind_of,
 )
+
+Report: TypeAlias = Number | Mapping[object, Number] | None
+"""One for all parameters, or by parameter: the tensor, or its name."""
 
 
 class ReportsSecondMoments(Protocol):
-    """An optimizer of one's own that says what it divides gradients by.
+    """A custom optimizer that reports what it divides gradients by.
 
-    `second_moments` is all that it must have. The others may be left out; each of the first three is a method
-    without arguments or an attribute.
+    Only `second_moments` is required. Each of the first three is an attribute, or a method without arguments.
 
     Attributes:
         second_moments: by parameter (the tensor, or its name), shaped like it: that whose root divides the
-            gradient. A parameter that has none yet is one before its first update. None instead of all: this
+            gradient. A parameter that has none yet has had no update. None instead of a dictionary: this
             optimizer has no second moment, as SGD.
         step_sizes: eta, one for all or by parameter. For stacked networks also a tensor `(L, S)`, layers in the
-            model's order. Without it "lr" in `param_groups`.
+            model's order and a last row for parameters in no layer; an attribute `names`, parameters' names by
+            layer, gives other layers than those of `layer_parameters`. Without it "lr" in `param_groups`.
         steps: updates done, one for all or by parameter, each a number or a tensor that broadcasts to the
             parameter; `(S,)` for stacked networks. Elements without an update are left out. Without it every
             parameter that has a second moment has been updated.
         betas: decay of the first and second moment, if second moments are those of Adam before the correction of
-            their bias: then they are corrected as Adam's are. Without it they are taken as they are.
+            their bias: then they are corrected as Adam's are. Without it they are used as they are.
         eps: added to the root of the second moment; 0 without it.
 
     A scheduler multiplies "lr" in `param_groups`, or `step_sizes` if that is a tensor or a dictionary.
@@ -51,140 +53,104 @@ class ReportsSecondMoments(Protocol):
     """
 
     @property
-    def second_moments(self) -> Any:
-        """See above."""
+    def second_moments(self) -> object: ...
 
 
-class StackedAdamLike(Protocol):
-    """An Adam of one's own over stacked parameters, with a step size for each layer and network.
-
-    It is one that `ReportsSecondMoments`.
-
-    Attributes:
-        step_sizes: `(L, S)`, layers in the model's order, and a last row for parameters in no layer. An attribute
-            `names`, parameters' names by layer, says so if its layers are others than `layer_parameters` gives.
-        second_moments: `(S, ...)` by parameter, not bias-corrected.
-        steps: updates done; from the first one on it may be a tensor `(S,)`, for each network its own.
-        betas: decay of the first and second moment.
-        eps: added to the root of the second moment.
-    """
-
-    step_sizes: torch.Tensor
-    second_moments: dict[str, torch.Tensor]
-    betas: tuple[float, float]
-    eps: float
-
-    @property
-    def steps(self) -> int | torch.Tensor:
-        """See above."""
-
-
-def reported_states(network: Network, optimizer: Any) -> dict[str, ParameterState]:
-    """Return what an optimizer reports of those parameters that it trains."""
-    moments, sizes, steps = (_said(optimizer, name) for name in ("second_moments", "step_sizes", "steps"))
+def reported_states(network: Network, optimizer: object) -> dict[str, ParameterState]:
+    """Return the states of those of a network's parameters that a custom optimizer trains."""
+    moments, sizes, steps = (_report(optimizer, name) for name in ("second_moments", "step_sizes", "steps"))
     betas, eps = getattr(optimizer, "betas", None), getattr(optimizer, "eps", 0.0)
-    groups, values, found = groups_of(optimizer), network.trained, {}
-    for place, names in enumerate(rows_of_step_sizes(network, optimizer)):
+    groups, states = groups_by_id(optimizer), {}
+    dictionaries = [report for report in (moments, sizes, steps) if isinstance(report, Mapping) and report]
+    for index, names in enumerate(step_size_rows(network, optimizer)):
         for name in names:
-            value = values[name]
-            moment = _of(moments, name, value)
-            own = [it for it in (moments, sizes, steps) if isinstance(it, Mapping) and it]
-            if (
-                id(value) not in groups
-                and (own or groups)
-                and not any(name in it or value in it for it in own)
-            ):
+            value = network.trained[name]
+            listed = any(name in report or value in report for report in dictionaries)
+            if (dictionaries or groups) and not listed and id(value) not in groups:
                 continue  # another optimizer's
-            size = _step_size(optimizer, sizes, groups, name, value, place)
+            size = _select(sizes, name, value)
+            if size is not None and size is sizes and isinstance(size, torch.Tensor) and size.ndim:
+                size = size[index]
+            if size is None:
+                size = groups.get(id(value), {}).get("lr")
+            if size is None:
+                raise OptionError(
+                    f"{class_name(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one by "
+                    "parameter"
+                )
             if moments is None:
-                found[name] = ParameterState(size, adaptive=False, divided=False)
+                states[name] = ParameterState(size, adaptive=False, divided=False)
                 continue
-            count = _of(steps, name, value)
-            whole = count is steps and network.stacked and getattr(steps, "shape", None) == (network.count,)
-            found[name] = _state(network, value, size, moment, count, whole, betas, eps)
-    return found
+            moment, count = _select(moments, name, value), _select(steps, name, value)
+            fields = None
+            if isinstance(moment, torch.Tensor) and (
+                count is None or isinstance(count, torch.Tensor) or count > 0
+            ):
+                fields = _moment_fields(network, value, moment, count, betas, shared=count is steps)
+            states[name] = (
+                ParameterState(size, eps=eps, **fields) if fields else ParameterState(size, updated=False)
+            )
+    return states
 
 
-def rows_of_step_sizes(network: Network, optimizer: Any) -> list[list[str]]:
-    """Return the names of the parameters that each row of `step_sizes` `(L, S)` is of."""
+def step_size_rows(network: Network, optimizer: object) -> list[list[str]]:
+    """Return the names of the parameters that each row of `step_sizes` `(L, S)` is for."""
     layers = getattr(optimizer, "names", None)
     rows = [list(names) for names in (layers if isinstance(layers, Mapping) else network.layers).values()]
-    counted = {name for names in rows for name in names}
-    rest = [name for name in network.trained if name not in counted]
+    in_layers = {name for names in rows for name in names}
+    rest = [name for name in network.trained if name not in in_layers]
     trained = [[name for name in names if name in network.trained] for names in rows]
     return [*trained, rest] if rest else trained
 
 
-def _said(optimizer: Any, name: str) -> Any:
-    said = getattr(optimizer, name, None)
-    return said() if callable(said) else said
+def _report(optimizer: object, name: str) -> Report:
+    """Return what an optimizer reports by an attribute, or a method without arguments."""
+    attribute = getattr(optimizer, name, None)
+    report: Report = attribute() if callable(attribute) else attribute
+    return report
 
 
-def _of(said: Any, name: str, value: torch.Tensor) -> Any:
-    """Return what was said of a parameter: by its name, by itself, or for all."""
-    if not isinstance(said, Mapping):
-        return said
-    return said[name] if name in said else said.get(value)
+def _select(report: Report, name: str, value: torch.Tensor) -> Number | None:
+    """Return a parameter's number: by its name, by itself, or the one for all."""
+    if not isinstance(report, Mapping):
+        return report
+    return report[name] if name in report else report.get(value)
 
 
-def _step_size(
-    optimizer: Any,
-    sizes: Any,
-    groups: Mapping[int, Group],
-    name: str,
-    value: torch.Tensor,
-    place: int,
-) -> Number:
-    size: Any = _of(sizes, name, value)
-    if size is not None and size is sizes and isinstance(size, torch.Tensor) and size.ndim:
-        size = size[place]
-    if size is None and id(value) in groups:
-        size = groups[id(value)].get("lr")
-    if size is None:
-        raise OptionError(
-            f"{kind_of(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one by parameter"
-        )
-    found: Number = size
-    return found
-
-
-def _state(
+def _moment_fields(
     network: Network,
     value: torch.Tensor,
-    size: Number,
-    moment: torch.Tensor | None,
+    moment: torch.Tensor,
     steps: Number | None,
-    whole: bool,
     betas: tuple[float, float] | None,
-    eps: float,
-) -> ParameterState:
-    if moment is None or (not isinstance(steps, torch.Tensor) and steps is not None and steps <= 0):
-        return ParameterState(size, updated=False)
+    shared: bool,
+) -> dict[str, Any] | None:
+    """Return fields of `ParameterState`, bias-corrected if there are `betas`; None before the first update."""
+    moment = at_least_float32(moment)
     if steps is None:
         if betas is not None:
             raise OptionError(
                 "an optimizer with `betas` needs `steps`: its second moments are corrected by them"
             )
-        return ParameterState(size, second_moment=wide(moment), eps=eps)
+        return {"second_moment": moment}
+    axis = network.axis
     updated: bool | torch.Tensor = True
-    if not whole:  # numbers that are `(S,)` for all parameters must not be looked at: a graph may be recorded
+    per_network = shared and network.stacked and getattr(steps, "shape", None) == axis.shape
+    if not per_network:  # numbers `(S,)` for all parameters must not be read: a graph may be recorded
         steps = broadcast_steps(network, value, steps)
         updated = has_updates(steps)
         if updated is False:
-            return ParameterState(size, updated=False)
-    first, second = (1.0, 1.0) if betas is None else (_left(beta, steps, wide(moment)) for beta in betas)
+            return None
+    first, second = (1.0, 1.0) if betas is None else (_one_minus_power(beta, steps, moment) for beta in betas)
     if isinstance(steps, torch.Tensor):
-        # What has not been updated has no value: NaN.
-        second = torch.where(steps > 0, torch.ones_like(steps) if betas is None else second, torch.nan)
-        if whole:
-            second = second.view(-1, *[1] * (moment.ndim - 1))
-    return ParameterState(
-        size, updated=updated, second_moment=wide(moment) / second, correction=first, eps=eps
-    )
+        # Elements without an update have no value: NaN.
+        second = torch.where(steps > 0, second if betas else torch.ones_like(steps), torch.nan)
+        second = axis.expand(second, moment) if per_network else second
+    return {"updated": updated, "second_moment": moment / second, "correction": first}
 
 
-def _left(beta: float, steps: Number, like: torch.Tensor) -> torch.Tensor:
-    """Return 1 - beta^t, as a tensor like another."""
+def _one_minus_power(beta: float, steps: Number, like: torch.Tensor) -> torch.Tensor:
+    """Return 1 - beta^t, with the device and type of a tensor."""
     if isinstance(steps, torch.Tensor):
         return -torch.expm1(steps * (math.log(beta) if beta else -math.inf)).to(like)
     return like.new_tensor(1 - beta**steps)

@@ -1,79 +1,63 @@
-"""What is known of PyTorch's own optimizers, read from their groups and states."""
+"""States of PyTorch's optimizers, read from their groups and states."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
 
-from clbench.indicators.networks import Network, wide
+from clbench.indicators.networks import Network, at_least_float32
 from clbench.indicators.parameter_state import (
     Group,
     Number,
     ParameterState,
     broadcast_steps,
-    groups_of,
+    groups_by_id,
     has_updates,
 )
 
-Reader: TypeAlias = Callable[[Group, Mapping[str, Any], Number], dict[str, Any] | None]
-"""From group, state and steps (at least 1, or NaN) to what else there is in `ParameterState`."""
+State: TypeAlias = Mapping[str, Any]
+Reader: TypeAlias = Callable[[Group, State, torch.Tensor, Number], dict[str, Any]]
+"""From group, state, its raw second moment and steps (at least 1, or NaN) to fields of `ParameterState`."""
 
 
 def known_states(
-    network: Network, optimizer: torch.optim.Optimizer, read: Reader | None
+    network: Network, optimizer: torch.optim.Optimizer, moments: Sequence[str], read: Reader
 ) -> dict[str, ParameterState]:
-    """Return what is known of those of the model's parameters that the optimizer trains."""
-    groups = groups_of(optimizer)
-    return {
-        name: _read(network, value, groups[id(value)], optimizer.state.get(value, {}), read)
-        for name, value in network.trained.items()
-        if id(value) in groups
-    }
+    """Return the states of those of a network's parameters that one of `KNOWN` trains."""
+    groups, states = groups_by_id(optimizer), {}
+    for name, value in network.trained.items():
+        if (group := groups.get(id(value))) is None:
+            continue
+        if not moments:
+            states[name] = ParameterState(group["lr"], adaptive=False, divided=False)
+            continue
+        state = optimizer.state.get(value, {})
+        moment = next((state[key] for key in moments if key in state), None)
+        steps = broadcast_steps(network, value, state.get("step", 0))
+        updated = has_updates(steps)
+        if moment is None or updated is False:
+            states[name] = ParameterState(group["lr"], updated=False)
+            continue
+        if isinstance(steps, torch.Tensor):
+            steps = torch.where(steps > 0, steps, torch.nan)
+        fields = read(group, state, at_least_float32(moment.detach()), steps)
+        states[name] = ParameterState(group["lr"], updated=updated, **fields)
+    return states
 
 
-def _read(
-    network: Network, value: torch.Tensor, group: Group, state: Mapping[str, Any], read: Reader | None
-) -> ParameterState:
-    if read is None:
-        return ParameterState(group["lr"], adaptive=False, divided=False)
-    steps = broadcast_steps(network, value, state.get("step", 0))
-    updated = has_updates(steps)
-    if isinstance(steps, torch.Tensor):
-        steps = torch.where(steps > 0, steps, torch.nan)
-    found = read(group, state, steps) if updated is not False else None
-    if found is None:
-        return ParameterState(group["lr"], updated=False)
-    return ParameterState(group["lr"], updated=updated, **found)
-
-
-def _moment(state: Mapping[str, Any], name: str) -> torch.Tensor | None:
-    moment = state.get(name)
-    return None if moment is None else wide(moment.detach())
-
-
-def _adam(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    moment = _moment(state, "max_exp_avg_sq" if "max_exp_avg_sq" in state else "exp_avg_sq")
-    if moment is None:
-        return None
+def _adam(group: Group, state: State, moment: torch.Tensor, steps: Number) -> dict[str, Any]:
     beta1, beta2 = group["betas"]
-    return {
-        "second_moment": moment / (1 - beta2**steps),
-        "correction": 1 - beta1**steps,
-        "eps": group["eps"],
-    }
+    second_moment = moment / (1 - beta2**steps)
+    return {"second_moment": second_moment, "correction": 1 - beta1**steps, "eps": group["eps"]}
 
 
-def _nadam(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    # Eta multiplies Nesterov's average gradient, whose two parts products of mu have bias-corrected.
-    found = _adam(group, state, steps)
-    return found and {**found, "correction": 1.0}
+def _nadam(group: Group, state: State, moment: torch.Tensor, steps: Number) -> dict[str, Any]:
+    # Eta multiplies Nesterov's average gradient, both terms of which products of mu have bias-corrected.
+    return {**_adam(group, state, moment, steps), "correction": 1.0}
 
 
-def _radam(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    moment = _moment(state, "exp_avg_sq")
-    if moment is None:
-        return None
+def _radam(group: Group, state: State, moment: torch.Tensor, steps: Number) -> dict[str, Any]:
     beta2 = group["betas"][1]
     longest, left = 2 / (1 - beta2) - 1, 1 - beta2**steps
     length = longest - 2 * steps * beta2**steps / left
@@ -82,56 +66,42 @@ def _radam(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, A
         return {"divided": False}
     square = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
     scale = torch.where(rectified, square, 1).sqrt() if isinstance(rectified, torch.Tensor) else square**0.5
-    return {
-        "second_moment": moment / left,
-        "divided": rectified,
-        "scale": scale,
-        "eps": group["eps"] / left**0.5,
-    }
+    eps = group["eps"] / left**0.5
+    return {"second_moment": moment / left, "divided": rectified, "scale": scale, "eps": eps}
 
 
-def _adamax(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    norm = _moment(state, "exp_inf")  # eps is within it
-    return None if norm is None else {"second_moment": norm.square()}
+def _adamax(group: Group, state: State, moment: torch.Tensor, steps: Number) -> dict[str, Any]:
+    return {"second_moment": moment.square()}  # eps is within it
 
 
-def _rmsprop(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    moment = _moment(state, "square_avg")
-    if moment is None:
-        return None
+def _rmsprop(group: Group, state: State, moment: torch.Tensor, steps: Number) -> dict[str, Any]:
     if group["centered"]:
-        moment = (moment - wide(state["grad_avg"].detach()).square()).clamp(min=0)
+        moment = (moment - at_least_float32(state["grad_avg"].detach()).square()).clamp(min=0)
     return {"second_moment": moment, "eps": group["eps"]}
 
 
-def _adagrad(group: Group, state: Mapping[str, Any], steps: Number) -> dict[str, Any] | None:
-    moment = _moment(state, "sum")
-    if moment is None:
-        return None
-    return {
-        "second_moment": moment,
-        "scale": 1 / (1 + (steps - 1) * group["lr_decay"]),
-        "eps": group["eps"],
-    }
+def _adagrad(group: Group, state: State, moment: torch.Tensor, steps: Number) -> dict[str, Any]:
+    scale = 1 / (1 + (steps - 1) * group["lr_decay"])
+    return {"second_moment": moment, "scale": scale, "eps": group["eps"]}
 
 
-def _of_torch(*names: str) -> tuple[type[torch.optim.Optimizer], ...]:
-    """Return PyTorch's optimizers of these names, but for those that this version has not."""
+def _named(*names: str) -> tuple[type[torch.optim.Optimizer], ...]:
+    """Return PyTorch's optimizers with these names, as far as this version has them."""
     return tuple(getattr(torch.optim, name) for name in names if hasattr(torch.optim, name))
 
 
-KNOWN: Mapping[tuple[type[torch.optim.Optimizer], ...], Reader | None] = MappingProxyType(
+KNOWN: Mapping[tuple[type[torch.optim.Optimizer], ...], tuple[Sequence[str], Reader]] = MappingProxyType(
     {
-        _of_torch("Adam", "AdamW"): _adam,
-        _of_torch("NAdam"): _nadam,
-        _of_torch("RAdam"): _radam,
-        _of_torch("Adamax"): _adamax,
-        _of_torch("RMSprop"): _rmsprop,
-        _of_torch("Adagrad"): _adagrad,
-        _of_torch("SGD", "Muon"): None,
+        _named("Adam", "AdamW"): (("max_exp_avg_sq", "exp_avg_sq"), _adam),
+        _named("NAdam"): (("exp_avg_sq",), _nadam),
+        _named("RAdam"): (("exp_avg_sq",), _radam),
+        _named("Adamax"): (("exp_inf",), _adamax),
+        _named("RMSprop"): (("square_avg",), _rmsprop),
+        _named("Adagrad"): (("sum",), _adagrad),
+        _named("SGD", "Muon"): ((), _adam),
     }
 )
-"""How what is known of PyTorch's optimizers is read; None for those that have no second moment."""
+"""Names of each optimizer's second moment, the first that a state has, none if it has none; and how it is read."""
 
-DECOUPLED = _of_torch("AdamW", "Muon", "Adafactor")
-"""Those that decay weights apart from the gradient, unless a group says otherwise."""
+DECOUPLED = _named("AdamW", "Muon", "Adafactor")
+"""Optimizers that decay weights apart from the gradient, unless a group says otherwise."""

@@ -1,4 +1,4 @@
-"""Curvature volatility: how restless normalised sharpness is."""
+"""Curvature volatility: how much normalised sharpness fluctuates."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,15 @@ KINDS = ("window", "ema")
 
 
 class VolatilityTracker:
-    """`Vol = sigma^2 / (|mu| + eps)` of a series of normalised sharpness, number by number.
+    """Tracks `Vol = sigma^2 / (|mu| + eps)` of a series of normalised sharpness, number by number.
 
     "window" (the default): `mu` is the mean of the last `window` values, the newest included, and `sigma^2` the
     squared deviation of the newest from `mu`. "ema": exponential moving mean and variance,
-    `mu <- d mu + (1-d) x` and `sigma^2 <- d (sigma^2 + (1-d) (x - mu_before)^2)`, from the first value on.
+    `mu <- d mu + (1-d) x` and `sigma^2 <- d (sigma^2 + (1-d) (x - mu_before)^2)`, from the first value on. The
+    attributes `mean` and `variance` are the current `mu` and `sigma^2`.
 
-    `mean` and `variance` are `mu` and `sigma^2` as they stand, a single squared deviation in the case of "window".
-
-    A value that is not finite is left out: `Vol` stays. After the first value it is 0. The magnitude of `mu` is taken,
-    since the quotient of an unconverged iteration may be negative.
+    A value that is not finite is skipped. After the first value `Vol` is 0. The magnitude of `mu` is taken, since the
+    quotient of an unconverged iteration may be negative.
 
     Source: Baveja et al., arXiv 2509.19698, Eq. 1 and C.1; "window" is also the published code's. The "ema"
     variance is that of Finch, "Incremental calculation of weighted mean and variance", 2009.
@@ -54,7 +53,7 @@ class VolatilityTracker:
         self.variance: torch.Tensor | None = None
 
     def update(self, values: torch.Tensor) -> torch.Tensor:
-        """Take the newest values, of any shape; return Vol, of the same shape."""
+        """Add the newest values, of any shape, and return Vol, of the same shape."""
         check_tensors(values=values)
         values = values.detach()
         if self.mean is None or self.variance is None or self._values is None:
@@ -66,11 +65,11 @@ class VolatilityTracker:
         self._values = self._values.to(values)  # a state may come from another device
         self.mean, self.variance = self.mean.to(values), self.variance.to(values)
         usable = torch.isfinite(values)
-        # What is kept stays where it is: an update can be replayed.
+        # Tensors keep their place in memory: an update can be replayed.
         if self.kind == "window":
             shifted = torch.cat([self._values[1:], values[None]])
             self._values.copy_(torch.where(usable, shifted, self._values))
-            # A running sum takes each number's values in their order, whatever stands beside it.
+            # A running sum adds each number's values in order, whatever other numbers there are.
             total = torch.nan_to_num(self._values).cumsum(dim=0)[-1]
             mean = total / (~torch.isnan(self._values)).sum(dim=0)
             variance = (values - mean).square()
@@ -85,20 +84,20 @@ class VolatilityTracker:
 
     @property
     def value(self) -> torch.Tensor:
-        """Vol as it stands; 0 where there was no finite value yet."""
+        """The current Vol; 0 before the first finite value."""
         if self.mean is None or self.variance is None:
-            raise OptionError("no value has been taken yet: call update first")
+            raise OptionError("there is no value yet: call update first")
         return self.variance / (torch.nan_to_num(self.mean).abs() + self.eps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of what was seen."""
+        """Return copies of the values."""
         return {
             key: None if value is None else value.clone()
             for key, value in (("values", self._values), ("mean", self.mean), ("variance", self.variance))
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore the values."""
         self._values, self.mean, self.variance = (
             None if state[key] is None else state[key].clone() for key in ("values", "mean", "variance")
         )

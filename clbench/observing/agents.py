@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from clbench.errors import ClbenchError
 from clbench.indicators import LayerChoice, Stacked
 from clbench.indicators.layers import is_layer_choice
-from clbench.indicators.networks import LossFunction, Model, Network, Penalty
-from clbench.indicators.optimizers import Optimizer, optimizers_of
+from clbench.indicators.networks import LossFunction, Network, Penalty
+from clbench.indicators.optimizers import Optimizer, list_optimizers
+from clbench.indicators.stacked import Model
 from clbench.scheduling import StepSizeMonitor
 
 
@@ -81,5 +82,5 @@ def tensors(network: Network, obs: object, targets: object) -> tuple[torch.Tenso
 
 def is_monitored(monitor: StepSizeMonitor, model: Model, optimizer: Optimizer) -> bool:
     """Return whether a monitor measures this model and these optimizers, be it in a new list."""
-    pairs = zip_longest(optimizers_of(monitor.optimizer), optimizers_of(optimizer))
+    pairs = zip_longest(list_optimizers(monitor.optimizer), list_optimizers(optimizer))
     return monitor.model is model and all(ours is theirs for ours, theirs in pairs)

@@ -17,10 +17,11 @@ from clbench.indicators import (
     weight_norm,
 )
 from clbench.indicators.curvature import ITERATIONS, TOLERANCE, PowerIteration
-from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty
+from clbench.indicators.derivatives import Derivatives
+from clbench.indicators.gradients import norm_ratios, norms
+from clbench.indicators.networks import LossFunction, Measures, Network, Penalty
 from clbench.indicators.optimizers import Optimizer, with_weight_decay
-from clbench.indicators.passes import Pass
-from clbench.indicators.weights import norm_of, ratio_of
+from clbench.indicators.stacked import Model
 from clbench.loading import load_indicator
 
 DEFINITIONS = 2
@@ -60,10 +61,12 @@ class Snapshot:
         return self.network.model
 
     @cached_property
-    def point(self) -> Pass:
+    def point(self) -> Derivatives:
         """Gradients on the batch."""
         penalty = with_weight_decay(self.network, self.optimizer, self.penalty)
-        return Pass(self.network, self.loss_fn, self.inputs, self.targets, penalty, hessian=self.hessian)
+        return Derivatives(
+            self.network, self.loss_fn, self.inputs, self.targets, penalty, hessian=self.hessian
+        )
 
     @cached_property
     def sharpness(self) -> Measures:
@@ -90,9 +93,9 @@ INDICATORS: Mapping[str, Callable[[Snapshot], Measures]] = MappingProxyType(
         "feature_rank": lambda at: feature_rank(at.network, at.inputs),
         "weight_norm": lambda at: weight_norm(at.network),
         "weight_rms": lambda at: weight_norm(at.network, "rms"),
-        "gradient_norm": lambda at: norm_of(at.network, at.point.gradient_squares(), "euclidean"),
-        "gradient_rms": lambda at: norm_of(at.network, at.point.gradient_squares(), "rms"),
-        "gradient_parameter_ratio": lambda at: ratio_of(at.network, at.point.gradient_squares()),
+        "gradient_norm": lambda at: norms(at.network, at.point.gradient_squares(), "euclidean"),
+        "gradient_rms": lambda at: norms(at.network, at.point.gradient_squares(), "rms"),
+        "gradient_parameter_ratio": lambda at: norm_ratios(at.network, at.point.gradient_squares()),
     }
 )
 CURVATURE = ("sharpness", "normalized_sharpness")

@@ -109,7 +109,7 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of all decisions."""
-        positions = [tuple(position) for position in self.positions]
+        positions = [tuple(position) for position in self.positions]  # a state holds plain tuples only
         return {"positions": positions, "rows": self.table().clone() if positions else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 
 from clbench.errors import OptionError, UndefinedError
+from clbench.indicators.batch_checks import check_batch_normalisation
 from clbench.indicators.borrowing import untouched
 from clbench.indicators.bounds import CriticalStepSizes, cantelli_cap, critical_step_sizes
 from clbench.indicators.curvature import PowerIteration
+from clbench.indicators.derivatives import Derivatives
 from clbench.indicators.layers import WHOLE, LayerChoice
-from clbench.indicators.networks import LossFunction, Measures, Model, Network, Penalty, Stacked
-from clbench.indicators.optimizers import Optimizer, optimizers_of, parameter_states, with_weight_decay
+from clbench.indicators.networks import LossFunction, Measures, Network, Penalty
+from clbench.indicators.optimizers import Optimizer, list_optimizers, parameter_states, with_weight_decay
 from clbench.indicators.parameter_state import ParameterState
-from clbench.indicators.passes import Pass
-from clbench.indicators.step_size import aggregated_of, effective_of
+from clbench.indicators.stacked import Model, Stacked
+from clbench.indicators.step_size import aggregated_from_states, effective_from_states
 from clbench.indicators.volatility import VolatilityTracker
-from clbench.indicators.watching import check_per_sample
 from clbench.scheduling.history import Decision, History, Position
 from clbench.scheduling.rule import make_constants
 
@@ -80,7 +81,7 @@ class StepSizeMonitor:
         self.network = Network(model, layers)
         states = parameter_states(self.network, optimizer)
         if not any(state.adaptive for state in states.values()):
-            kinds = ", ".join(type(single).__name__ for single in optimizers_of(optimizer))
+            kinds = ", ".join(type(single).__name__ for single in list_optimizers(optimizer))
             raise OptionError(
                 f"{kinds} has no second moment: use an optimizer that has, such as Adam or AdamW"
             )
@@ -88,7 +89,7 @@ class StepSizeMonitor:
         self._closed: Sequence[str] | None = None
         self._has_sample_gradients = False
         with contextlib.suppress(UndefinedError):
-            check_per_sample(self.network.module)
+            check_batch_normalisation(self.network.module)
             self._has_sample_gradients = True
         self.layers = list(self.network.layers) if self.scope == "layer" else [WHOLE]
         self._penalty = with_weight_decay(self.network, optimizer, penalty)
@@ -173,9 +174,11 @@ class StepSizeMonitor:
             return None
         if network.blocks != self._blocks:
             raise OptionError("other parameters are trained than at the start: create a new scheduler")
-        point = Pass(network, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed)
+        point = Derivatives(
+            network, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed
+        )
         sharpness = self._rows(self._power.update(point))
-        normalized = self._rows(aggregated_of(network, states)) * sharpness
+        normalized = self._rows(aggregated_from_states(network, states)) * sharpness
         volatility = self._tracker.update(normalized)
         squares = self._rows(point.gradient_squares())
         noise = (
@@ -185,7 +188,7 @@ class StepSizeMonitor:
         bounds = self._bounds(squares, noise, volatility, point.batch_size)
         return Decision(
             step_size=self._current_step_sizes(states, squares),
-            effective_step_size=self._rows(effective_of(network, states)),
+            effective_step_size=self._rows(effective_from_states(network, states)),
             noise_bound=bounds.noise,
             volatility_bound=bounds.volatility,
             combined_bound=bounds.combined,

@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 import torch
 
 from clbench.errors import OptionError
+from clbench.indicators.batch_checks import check_batch_normalisation
 from clbench.indicators.layers import LayerChoice
-from clbench.indicators.networks import LossFunction, Model, Penalty
+from clbench.indicators.networks import LossFunction, Penalty
 from clbench.indicators.optimizers import Optimizer
-from clbench.indicators.watching import check_per_sample
+from clbench.indicators.stacked import Model
 from clbench.scheduling.history import Decision
 from clbench.scheduling.monitor import StepSizeMonitor
 from clbench.scheduling.rule import factors
@@ -72,7 +73,7 @@ class PerLayerScheduler(StepSizeMonitor):
         self._step_sizes: StepSizes | None = None
         if adjust:
             if self.bound != "volatility":
-                check_per_sample(self.network.module)
+                check_batch_normalisation(self.network.module)
             names = {layer: self._blocks[layer] for layer in self.layers}
             self._step_sizes = StepSizes(self.network, optimizer, names, split_groups=self.scope == "layer")
 

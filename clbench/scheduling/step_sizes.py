@@ -7,9 +7,9 @@ import torch
 
 from clbench.errors import OptionError
 from clbench.indicators.networks import Network
-from clbench.indicators.optimizers import OneOptimizer, Optimizer, optimizers_of
-from clbench.indicators.parameter_state import kind_of
-from clbench.indicators.reported import rows_of_step_sizes
+from clbench.indicators.optimizers import Optimizer, SingleOptimizer, list_optimizers
+from clbench.indicators.parameter_state import class_name
+from clbench.indicators.reported import step_size_rows
 
 Groups = list[dict[str, Any]]
 """Parameter groups, as PyTorch's optimizers have them."""
@@ -33,7 +33,7 @@ class StepSizes:
     def __init__(
         self, network: Network, optimizer: Optimizer, layers: Mapping[str, Sequence[str]], split_groups: bool
     ) -> None:
-        self._optimizers, self._layers = optimizers_of(optimizer), list(layers)
+        self._optimizers, self._layers = list_optimizers(optimizer), list(layers)
         self._layer_index = {name: index for index, names in enumerate(layers.values()) for name in names}
         holders = [_find(network, single) for single in self._optimizers]
         for holder in holders if split_groups else ():
@@ -47,7 +47,7 @@ class StepSizes:
         for optimizer in self._optimizers:
             sizes = _find(network, optimizer)
             if isinstance(sizes, torch.Tensor):
-                rows = rows_of_step_sizes(network, optimizer)
+                rows = step_size_rows(network, optimizer)
                 for row, layer in self._owners([map(self._layer_index.get, names) for names in rows]):
                     sizes[row] *= factor[layer] if sizes.ndim > 1 else factor[layer, 0]
             elif isinstance(sizes, MutableMapping):
@@ -97,7 +97,9 @@ class StepSizes:
         return split
 
 
-def _find(network: Network, optimizer: OneOptimizer) -> torch.Tensor | MutableMapping[object, Any] | Groups:
+def _find(
+    network: Network, optimizer: SingleOptimizer
+) -> torch.Tensor | MutableMapping[object, Any] | Groups:
     """Return where an optimizer keeps its step sizes: `step_sizes`, or else its parameter groups.
 
     Raises:
@@ -109,12 +111,12 @@ def _find(network: Network, optimizer: OneOptimizer) -> torch.Tensor | MutableMa
     groups: Groups | None = getattr(optimizer, "param_groups", None)
     if groups is None:
         raise OptionError(
-            f"the step sizes of {kind_of(optimizer)} cannot be adjusted: make `step_sizes` a tensor or a dictionary, "
+            f"the step sizes of {class_name(optimizer)} cannot be adjusted: make `step_sizes` a tensor or dictionary, "
             "or give it `param_groups`; adjust=False only measures"
         )
     if network.stacked and network.count > 1:
         raise OptionError(
-            f"{kind_of(optimizer)} has one step size for {network.count} networks: give each network a separate "
+            f"{class_name(optimizer)} has one step size for {network.count} networks: give each network a separate "
             "optimizer, or make `step_sizes` a tensor `(L, S)`"
         )
     return groups

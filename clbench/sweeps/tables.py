@@ -68,7 +68,9 @@ def print_failures(runs: Sequence[Run], failures: Mapping[str, RunFailure], stor
     """Print a line for each run that failed, with its log."""
     for run in runs:
         if run.label in failures:
-            print(f"error: {run.label}: {failures[run.label].error} ({store.log(run)})", file=sys.stderr)
+            log = store.log(run)
+            where = f" ({log})" if log else ""
+            print(f"error: {run.label}: {failures[run.label].error}{where}", file=sys.stderr)
     if failures:
         print(
             f"{len(failures)} of {len(runs)} cells failed; the same command tries them again",

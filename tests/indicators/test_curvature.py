@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from clbench.errors import OptionError
 from clbench.indicators import PowerIteration, aggregated_step_size, normalized_sharpness, sharpness
-from clbench.indicators.passes import Pass
+from clbench.indicators.derivatives import Derivatives
 from tests import oracles
 from tests.cases import batch, network, precision, stack
 
@@ -101,7 +101,7 @@ def test_a_dead_network_has_curvature_only_where_it_lives():
 def test_power_iteration_goes_on_from_its_last_vector():
     model, (inputs, targets) = network("mlp"), batch()
     power = PowerIteration(model, ["fc1", "out"])
-    point = Pass(model, F.cross_entropy, inputs, targets, hessian=True)
+    point = Derivatives(model, F.cross_entropy, inputs, targets, hessian=True)
     for _ in range(400):
         found = power.update(point)
     assert set(found) == {"fc1", "out"}
@@ -122,15 +122,17 @@ def test_power_iteration_starts_afresh_after_a_useless_product(bad):
     """A vector of zeros would stay so for ever."""
     model, (inputs, targets) = network("mlp"), batch()
     power = PowerIteration(model, ["fc1"])
-    start = {name: value.clone() for name, value in power.vectors["fc1"][0].items()}
-    power.update(Pass(model, F.cross_entropy, inputs, targets, hessian=True))
-    assert not torch.equal(power.vectors["fc1"][0]["fc1.weight"], start["fc1.weight"])
+    start = {name: value.clone() for name, value in power.vectors["fc1"].items()}
+    power.update(Derivatives(model, F.cross_entropy, inputs, targets, hessian=True))
+    assert not torch.equal(power.vectors["fc1"]["fc1.weight"], start["fc1.weight"])
     power.update(
-        Pass(model, lambda out, wanted: bad * F.cross_entropy(out, wanted), inputs, targets, hessian=True)
+        Derivatives(
+            model, lambda out, wanted: bad * F.cross_entropy(out, wanted), inputs, targets, hessian=True
+        )
     )
-    assert all(torch.equal(power.vectors["fc1"][0][name], value) for name, value in start.items())
+    assert all(torch.equal(power.vectors["fc1"][name], value) for name, value in start.items())
     for _ in range(40):
-        found = power.update(Pass(model, F.cross_entropy, inputs, targets, hessian=True))
+        found = power.update(Derivatives(model, F.cross_entropy, inputs, targets, hessian=True))
     assert found["fc1"] > 0
 
 

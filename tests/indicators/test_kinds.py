@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from clbench import indicators
-from clbench.indicators import WHOLE, Stacked, layer_parameters, networks
-from clbench.indicators.passes import Pass
+from clbench.indicators import WHOLE, Stacked, layer_parameters
+from clbench.indicators.derivatives import Derivatives
 from clbench.scheduling import PerLayerScheduler
 from tests.cases import batch
 from tests.kinds import KINDS, exact, make
@@ -26,7 +26,6 @@ def close(name):
     return {"rtol": 1e-3, "atol": 1e-5} if name == "mixed precision" else CLOSE
 
 
-WAYS = ["module", "one by one", "all at once"]
 FEW = [
     "wrapped",
     "residual",
@@ -34,25 +33,18 @@ FEW = [
     "recomputed",
     "tied embedding",
     "shared dictionary",
-]  # one by one is as alone
+]  # looped is as alone
 
 
-@pytest.fixture
-def way(request, monkeypatch):
-    if request.param == "all at once":  # as on a GPU
-        monkeypatch.setattr(networks, "LOOPED", set())
-    return request.param
-
-
-def subjects(name, way):
+def subjects(name, method):
     """The network, or two stacked ones, with inputs and targets; and each alone."""
     alone = [(make(name, seed), *batch(SIZE, seed)) for seed in SEEDS]
-    if way == "module":
+    if method is None:
         return alone[0], alone[:1]
     models, inputs, targets = zip(*alone, strict=True)
     parameters, buffers = torch.func.stack_module_state(list(models))
     parameters = {key: value.detach() for key, value in parameters.items()}
-    return (Stacked(models[0], parameters, buffers), torch.stack(inputs), torch.stack(targets)), alone
+    return (Stacked(models[0], parameters, buffers, method), torch.stack(inputs), torch.stack(targets)), alone
 
 
 def trained(model):
@@ -189,15 +181,17 @@ def weight_norms_are_right(name, subject, alone):
 
 def hessian_vector_products_are_right(name, subject, alone):
     """What sharpness is made of, for each layer's block and the whole network."""
-    point = Pass(subject[0], F.cross_entropy, *subject[1:], hessian=True)
-    everything = list(blocks(name).values())
-    for names in everything if len(alone) == 1 else everything[-1:]:
-        vectors = [{key: torch.ones_like(part.leaves[key]) for key in names} for part in point.parts]
-        products = point.products(names, vectors)
+    derivatives = Derivatives(subject[0], F.cross_entropy, *subject[1:], hessian=True)
+    ones = {key: torch.ones_like(value) for key, value in derivatives.network.trained.items()}
+    everything = blocks(name) if len(alone) == 1 else {WHOLE: blocks(name)[WHOLE]}
+    vectors = {block: {key: ones[key] for key in names} for block, names in everything.items()}
+    products = derivatives.join(derivatives.products(everything, vectors))
+    for block, names in everything.items():
         for place in range(len(alone)):
             wanted = hessian_product(name, SEEDS[place], tuple(names))
             for key in names:
-                value = products[0][key][place] if point.parts[0].many else products[place][key]
+                value = products[block][key]
+                value = value if isinstance(subject[0], torch.nn.Module) else value[place]
                 rough = close(name) if name == "mixed precision" else {"rtol": 1e-4, "atol": 1e-6}
                 torch.testing.assert_close(value.double().flatten(), wanted[key], **rough)
 
@@ -223,12 +217,12 @@ ALWAYS = (
 OF_SAMPLES = (gradient_noise_is_right, hessian_ranks_are_right)
 
 
-CASES = [(name, way) for way in WAYS for name in (FEW if way == "one by one" else KINDS)]
+CASES = [(name, method) for method in (None, "loop", "vmap") for name in (FEW if method == "loop" else KINDS)]
 
 
-@pytest.mark.parametrize(("name", "way"), CASES, indirect=["way"])
-def test_everything_measured_is_right(name, way):
-    subject, alone = subjects(name, way)
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_everything_measured_is_right(name, method):
+    subject, alone = subjects(name, method)
     for check_it in (*ALWAYS, *(OF_SAMPLES if KINDS[name].per_sample else ())):
         check_it(name, subject, alone)
 
@@ -274,10 +268,10 @@ def test_the_scheduler(name):
             assert last.gradient_noise[layer] == pytest.approx(noise, rel=rough)
 
 
-@pytest.mark.parametrize(("name", "way"), CASES, indirect=["way"])
-def test_nothing_is_touched(name, way):
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_nothing_is_touched(name, method):
     """All that is measured, one after the other: every tensor and attribute is the same object, unwritten."""
-    (subject, inputs, targets), _ = subjects(name, way)
+    (subject, inputs, targets), _ = subjects(name, method)
     module = subject.model if isinstance(subject, Stacked) else subject
     if not isinstance(subject, Stacked):
         module(inputs)

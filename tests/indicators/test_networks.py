@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from agents.networks import MLP
 from clbench import indicators
 from clbench.errors import OptionError
-from clbench.indicators import Stacked, networks
+from clbench.indicators import Stacked
 from tests.cases import NETWORKS, batch, network, precision, stack
 
 
@@ -44,26 +44,23 @@ MEASURES = {
 SEEDS = [5, 5, 5]
 
 
-@pytest.fixture(params=["one by one", "all at once"])
-def way(request, monkeypatch):
-    if request.param == "all at once":  # as on a GPU
-        monkeypatch.setattr(networks, "LOOPED", set())
-    return request.param
+METHODS = pytest.mark.parametrize("method", ["loop", "vmap"])
 
 
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_stacked_networks_are_single_ones(name, measure, way):
+@METHODS
+def test_stacked_networks_are_single_ones(name, measure, method):
     models = [network(name, seed) for seed in range(3)]
     batches = [batch(seed=seed) for seed in range(3)]
     inputs, targets = (torch.stack(values) for values in zip(*batches, strict=True))
-    found = MEASURES[measure](stack(models), inputs, targets, moved)
+    found = MEASURES[measure](stack(models, method), inputs, targets, moved)
     for place, (model, (x, y)) in enumerate(zip(models, batches, strict=True)):
         expected = MEASURES[measure](model, x, y, moved_alone)
         assert list(found) == list(expected)
         for layer, value in expected.items():
             assert found[layer].shape == (3,)
-            if way == "one by one":
+            if method == "loop":
                 torch.testing.assert_close(found[layer][place], value, rtol=1e-12, atol=0)
             else:
                 torch.testing.assert_close(found[layer][place], value, **precision(torch.float64))
@@ -82,8 +79,8 @@ def test_company_does_not_change_a_bit(measure):
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-@pytest.mark.parametrize("kind", ["module", "stacked"])
-def test_nothing_is_changed(measure, kind, way):
+@pytest.mark.parametrize("method", [None, "loop", "vmap"])
+def test_nothing_is_changed(measure, method):
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Sequential(nn.Linear(16, 8), nn.Dropout(0.3)),
@@ -97,10 +94,10 @@ def test_nothing_is_changed(measure, kind, way):
     for value in model.parameters():
         value.grad = torch.randn_like(value)
     inputs, targets = batch(16)
-    if kind == "stacked":
+    if method:
         parameters = {name: torch.stack([value.detach()] * 2) for name, value in model.named_parameters()}
         buffers = {name: torch.stack([value] * 2) for name, value in model.named_buffers()}
-        subject = Stacked(model, parameters, buffers)
+        subject = Stacked(model, parameters, buffers, method)
         inputs, targets = torch.stack([inputs] * 2), torch.stack([targets] * 2)
     else:
         parameters, buffers, subject = {}, {}, model
@@ -118,7 +115,7 @@ def test_nothing_is_changed(measure, kind, way):
     grads = [value.requires_grad for value in [*model.parameters(), *parameters.values()]]
     hooks = [len(module._forward_hooks) for module in model.modules()]
     before = copy.deepcopy(everything())
-    MEASURES[measure](subject, inputs, targets, moved if kind == "stacked" else moved_alone)
+    MEASURES[measure](subject, inputs, targets, moved if method else moved_alone)
     after = everything()
     assert all(torch.equal(after[key], value) for key, value in before.items())
     assert modes == [module.training for module in model.modules()]

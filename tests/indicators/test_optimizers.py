@@ -17,7 +17,7 @@ from clbench.indicators import (
     normalized_sharpness,
 )
 from clbench.indicators.optimizers import parameter_states, with_weight_decay
-from clbench.indicators.parameter_state import kind_of
+from clbench.indicators.parameter_state import class_name
 from clbench.scheduling import FullNetworkScheduler, PerLayerScheduler
 from tests.cases import batch, network, stack
 
@@ -540,7 +540,7 @@ def test_what_is_reported_of_stacked_networks():
 def test_what_is_not_known_is_named_with_the_way_out():
     model = small()
     unknown = type("Adam", (Own,), {"__module__": "upgd"})(model.parameters())
-    assert kind_of(unknown) == "upgd.Adam"
+    assert class_name(unknown) == "upgd.Adam"
     with pytest.raises(OptionError, match=r"\bupgd\.Adam is not known\b.*second_moments\(\)"):
         effective_step_size(model, unknown)
     with pytest.raises(OptionError, match=r"\btorch\.optim\.Adadelta is not known\b"):

@@ -3,13 +3,13 @@
 import pytest
 
 from clbench.errors import OptionError, UnknownNameError
-from clbench.sweeping.request import read_request, request_of
+from clbench.sweeps.settings import read_settings, settings_of
 
 CELL = {"agent": "agents.vanilla"}
 
 
-def test_grids_are_crossed_cells_are_not_and_tables_go_before_the_top():
-    request = request_of(
+def test_grids_are_crossed_cells_are_not_and_tables_override_the_top():
+    request = settings_of(
         {
             "name": "s",
             "seeds": [0, 4],
@@ -23,10 +23,10 @@ def test_grids_are_crossed_cells_are_not_and_tables_go_before_the_top():
     )
     assert [where for where, _ in request.cells] == ["[[grid]] 1"] * 4 + ["[[grid]] 2"] * 2 + ["[[cell]] 1"]
     crossed = [settings for _, settings in request.cells]
-    assert [(one["agent"], one.get("num_tasks")) for one in crossed[:4]] == [
+    assert [(cell["agent"], cell.get("num_tasks")) for cell in crossed[:4]] == [
         ("a", 1), ("a", 2), ("b", 1), ("b", 2),
     ]  # fmt: skip
-    assert {one["arguments.step_size"] for one in crossed[:4]} == {0.2}
+    assert {cell["arguments.step_size"] for cell in crossed[:4]} == {0.2}
     assert crossed[5] == {
         "seeds": [0, 4], "arguments.step_size": 0.1, "agent": "c", "arguments.scheduler": "per-layer",
     }  # fmt: skip
@@ -34,12 +34,12 @@ def test_grids_are_crossed_cells_are_not_and_tables_go_before_the_top():
     assert crossed[6]["options.relabel_fraction"] == 0.5
 
 
-def test_a_file_without_a_name_has_its_own(tmp_path):
+def test_a_files_name_is_the_default_name(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
         'seeds = 1\n[[cell]]\nagent = "agents.vanilla"\narguments.step_size = 0.1\n', encoding="utf-8"
     )
-    request = read_request(path)
+    request = read_settings(path)
     assert request.name == "mine"
     assert request.cells == (
         ("[[cell]] 1", {"seeds": 1, "agent": "agents.vanilla", "arguments.step_size": 0.1}),
@@ -65,12 +65,12 @@ def test_a_file_without_a_name_has_its_own(tmp_path):
 )
 def test_mistakes_name_the_culprit(data, error, text):
     with pytest.raises(error, match=text):
-        request_of(data)
+        settings_of(data)
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(OptionError, match=r"none\.toml"):
-        read_request(tmp_path / "none.toml")
+        read_settings(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = ", encoding="utf-8")
     with pytest.raises(OptionError, match=r"bad\.toml'.*\bTOML\b"):
-        read_request(tmp_path / "bad.toml")
+        read_settings(tmp_path / "bad.toml")

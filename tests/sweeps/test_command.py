@@ -1,21 +1,25 @@
-"""The command line of `python -m clbench.sweep`, over cells made by hand."""
+"""The command `clbench sweep`, over runs made by hand."""
 
+import functools
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from clbench.commands.main import main_of
+from clbench.engine.keyed_store import KeyedStore
+from clbench.engine.local import spread
 from clbench.records import TaskRecord
-from clbench.sweeping.board import FAILED
-from clbench.sweeping.cells import read_sweep
-from clbench.sweeping.cli import main
-from clbench.sweeping.folder import SweepFolder
-from clbench.sweeping.launcher import divided
-from clbench.sweeping.ranking import SAME, Selection
-from tests.sweeping.conftest import TINY
+from clbench.results.manifest import CodeSource, DataSource, RunManifest, Timing
+from clbench.sweeps.cells import read_sweep
+from clbench.sweeps.ranking import SAME, Selection
+from clbench.sweeps.store import create_folder
+from tests.sweeps.cases import TINY, write_toml
 
-FILE = """\
+main = functools.partial(main_of, "sweep")
+
+GRID = """\
 [[grid]]
 agent = ["agents.vanilla", "agents.l2"]
 arguments.step_size = [1e-4, 1e-3]
@@ -25,41 +29,41 @@ arguments.step_size = [1e-4, 1e-3]
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lines = [f"{key} = {value!r}" for key, value in TINY.items()]
-    (tmp_path / "tiny.toml").write_text("\n".join([*lines, FILE]), encoding="utf-8")
-    return "tiny.toml"
+    return write_toml(tmp_path / "tiny.toml", TINY, GRID)
 
 
-def fill(file, only=slice(None)):
-    """Finish cells without training: a seed reaches a tenth of its number and, with l2, 0.2 more."""
-    sweep, folder = read_sweep(file), SweepFolder(Path("results/tiny"))
-    folder.keep(sweep)
-    for cell in divided(sweep.cells, 2)[only]:
-        name, spec, kept = cell.agent.name, cell.plan.spec, folder.make(cell)
-        kept.write_run(
-            {
-                "status": "complete",
-                "spec": spec.to_json(),
-                "division": vars(cell.plan.division),
-                "agents": {name: {"sha256": "0" * 64}},
-                "stream": {"sha256": None},
-                "data": {"sha256": "1" * 64},
-                "timing": {"steps_per_second": {name: 10.0}},
-                "sweep": {"name": sweep.name, "varied": sweep.varied},
-            }
+def complete(file, only=slice(None)):
+    """Complete runs without training: a seed reaches a tenth of its number and, with l2, 0.2 more."""
+    sweep, store = read_sweep(file), KeyedStore(Path("results/tiny"))
+    create_folder(store, sweep)
+    for run in spread(sweep.runs, 2)[only]:
+        folder = store.create(run)
+        folder.write_manifest(
+            RunManifest(
+                status="complete",
+                config=run.config,
+                workers=run.parallelism.workers,
+                agent_source=CodeSource(sha256="0" * 64),
+                data=DataSource(sha256="1" * 64),
+                timing=Timing(steps_per_second=10.0),
+                sweep=run.sweep,
+            )
         )
+        name = run.config.agent.name
         level = 0.2 * (name == "agents.l2")
-        kept.write_tasks(
-            [TaskRecord(name, s, t, 4, level + s / 10, 0.5, 0.1, 1.0) for s in spec.seeds for t in range(2)]
+        folder.write_tasks(
+            TaskRecord(name, seed, task, 4, level + seed / 10, 0.5, 0.1, 1.0)
+            for seed in run.config.seeds
+            for task in range(2)
         )
 
 
 def numbers(text):
-    """The numbers and durations in a text, in order."""
+    """Return the numbers and durations in a text, in order."""
     return re.findall(r"\b\d[\d:]*\b", text)
 
 
-def test_a_dry_run_says_how_much_there_is_and_starts_nothing(file, tmp_path, capsys):
+def test_a_dry_run_says_how_much_is_to_be_run_and_starts_nothing(file, tmp_path, capsys):
     assert main([file, "--dry-run", "--workers", "2"]) == 0
     printed = capsys.readouterr()
     amount, left = printed.out.splitlines()[:2]
@@ -71,19 +75,19 @@ def test_a_dry_run_says_how_much_there_is_and_starts_nothing(file, tmp_path, cap
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
-def test_a_dry_run_estimates_by_what_is_finished(file, capsys):
-    fill(file, slice(0, None, 2))
+def test_a_dry_run_estimates_by_what_is_complete(file, capsys):
+    complete(file, slice(0, None, 2))
     assert main([file, "--dry-run", "--workers", "2"]) == 0
     printed = capsys.readouterr().out
-    # 2 cells of 24 steps at 10 steps/s each, two at a time
+    # 2 runs of 24 steps at 10 steps/s each, two at a time
     assert numbers(printed.splitlines()[1]) == ["2", "48", "0:00:02", "2", "2"]
     assert printed.count(" missing ") == printed.count(" complete ") == 2
     assert main([file, "--dry-run", "--shard", "1/2"]) == 0
     assert numbers(capsys.readouterr().out.splitlines()[0]) == ["2", "4", "6", "48"]
 
 
-def test_a_report_ranks_what_is_finished_and_marks_the_choice(file, capsys):
-    fill(file)
+def test_a_report_ranks_what_is_complete_and_marks_the_choice(file, capsys):
+    complete(file)
     assert main([file, "--report"]) == 0
     printed = capsys.readouterr().out
     assert f"\n{SAME}\n" in printed
@@ -108,7 +112,7 @@ def test_a_report_of_nothing(file, capsys):
 
 
 def test_other_seeds_may_judge(file, capsys):
-    fill(file)
+    complete(file)
     assert main([file, "--report", "--select-seeds", "0", "--report-seeds", "1,2"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     (best,) = (row for row in rows if row[:3] == ["1", "agents.l2", "step_size=0.0001"])
@@ -123,12 +127,12 @@ def test_other_seeds_may_judge(file, capsys):
     assert numbers(line) == ["7", "0", "1", "2"]
 
 
-def test_nothing_is_run_when_all_is_done(file, capsys):
-    fill(file)
+def test_nothing_is_run_when_all_is_complete(file, capsys):
+    complete(file)
     assert main([file, "--quiet"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "results/tiny\n"
-    assert re.search(r"agents\.l2\b.*\b2\b", printed.err)  # how many of its cells ran other code
+    assert re.search(r"agents\.l2\b.*\b2\b", printed.err)  # how many of its runs are of other code
 
 
 def test_failures_are_reported_at_the_end(file, tmp_path, inline, capsys):
@@ -147,8 +151,7 @@ def test_failures_are_reported_at_the_end(file, tmp_path, inline, capsys):
     printed = capsys.readouterr()
     left, ended = printed.out.splitlines()[1:3]
     assert re.search(r"bad\.py.*--dry-run", left)
-    assert ended.split()[:2] == ["bad.py", FAILED]
-    assert f"1 {FAILED}" in ended
+    assert ended.split() == ["bad.py", "failed"]
     lines = printed.err.splitlines()
     assert re.match(r"error: bad\.py: .*bad\.py.*ZeroDivisionError: .*/failures\.log\b", lines[-2])
     assert numbers(lines[-1]) == ["1", "1"]  # failed cells, all cells
@@ -163,6 +166,8 @@ def test_failures_are_reported_at_the_end(file, tmp_path, inline, capsys):
         (["tiny.toml", "--select-seeds", "x"], r"'x'.*\b0,1\b"),
         (["tiny.toml", "--workers", "0"], r"\bworkers=0\b.*\b1\b"),
         (["tiny.toml", "--dry"], "'--dry'.*'--dry-run'"),
+        (["tiny.toml", "--report", "--dry-run"], "--report .*--dry-run"),
+        (["tiny.toml", "--ray-address", "somewhere"], r"\bsomewhere\b.*\bray\b"),
     ],
 )
 def test_mistakes(file, capsys, arguments, text):

@@ -1,18 +1,18 @@
-"""Norms of weights and gradients."""
+"""Norms of weights and gradients, and gradient noise."""
 
 import torch
 
+from clbench.indicators.derivatives import Derivatives
 from clbench.indicators.layers import LayerChoice
 from clbench.indicators.networks import (
     LossFunction,
     Measures,
-    Model,
     Network,
     Penalty,
+    at_least_float32,
     check_choice,
-    wide,
 )
-from clbench.indicators.passes import Pass
+from clbench.indicators.stacked import Model
 
 KINDS = ("euclidean", "rms")
 
@@ -24,9 +24,7 @@ def weight_norm(model: Model | Network, kind: str = "euclidean", layers: LayerCh
     this name (Dohare et al., Nature 2024); that is neither.
 
     Args:
-        model: a module, or `Stacked` ones.
         kind: "euclidean" or "rms".
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         weight, per layer and for the whole network: scalars, or `(S,)`.
@@ -37,7 +35,7 @@ def weight_norm(model: Model | Network, kind: str = "euclidean", layers: LayerCh
     {'0': tensor(3.), 'whole network': tensor(3.)}
     """
     network = Network.of(model, layers)
-    return norm_of(network, _weight_squares(network), kind)
+    return norms(network, _weight_squares(network), kind)
 
 
 def gradient_norm(
@@ -52,19 +50,13 @@ def gradient_norm(
     """Return the norm of the batch's gradient as trained, penalty included.
 
     Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: ditto.
-        penalty: from parameters by name to what is added to the loss; `(S,)` for stacked networks.
         kind: "euclidean", `sqrt(sum g^2)`, or "rms", `sqrt(mean g^2)`.
-        layers: which parameters are a layer, see `layer_parameters`.
 
     Returns:
         `loss / weight`, per layer and for the whole network: scalars, or `(S,)`.
     """
     network = Network.of(model, layers)
-    return norm_of(network, Pass(network, loss_fn, inputs, targets, penalty).gradient_squares(), kind)
+    return norms(network, Derivatives(network, loss_fn, inputs, targets, penalty).gradient_squares(), kind)
 
 
 def gradient_parameter_ratio(
@@ -77,22 +69,44 @@ def gradient_parameter_ratio(
 ) -> Measures:
     """Return `||g|| / ||theta||`, Euclidean; 0 where all weights are 0.
 
-    Args:
-        model: a module, or `Stacked` ones.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: ditto.
-        penalty: from parameters by name to what is added to the loss.
-        layers: which parameters are a layer, see `layer_parameters`.
-
     Returns:
         `loss / weight^2`, per layer and for the whole network: scalars, or `(S,)`.
     """
     network = Network.of(model, layers)
-    return ratio_of(network, Pass(network, loss_fn, inputs, targets, penalty).gradient_squares())
+    return norm_ratios(network, Derivatives(network, loss_fn, inputs, targets, penalty).gradient_squares())
 
 
-def ratio_of(network: Network, gradient_squares: Measures) -> Measures:
+def gradient_noise(
+    model: Model,
+    loss_fn: LossFunction,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    layers: LayerChoice = None,
+) -> Measures:
+    """Return `sigma^2 = (1/B) sum_i ||g_i - g_bar||^2` of the data loss, exact within the batch.
+
+    For a linear layer with input `a_i` and loss gradient `d_i` at its output, `||g_i||^2 = ||d_i||^2 (||a_i||^2 + 1)`,
+    so that `sigma^2 = mean ||g_i||^2 - ||g_bar||^2` takes one backward pass (Goodfellow, "Efficient per-example
+    gradient computations", 2015). Other layers: `torch.func.vmap` over `torch.func.grad`, or a loop over samples where
+    that fails. The mean divides by `B`, not `B - 1`; a batch of one has noise 0, and so has a network whose gradients
+    vanish. Being a difference, noise of less than about a millionth of the mean `||g_i||^2` is lost to rounding in
+    float32.
+
+    Source: Baveja et al., arXiv 2509.19698, Sec. 3.
+
+    Returns:
+        `gradient^2`, per layer and for the whole network: scalars, or `(S,)`.
+
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.zeros_(model.weight)
+    >>> inputs, targets = torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [3.0]])
+    >>> gradient_noise(model, torch.nn.functional.mse_loss, inputs, targets)  # gradients -2 and -6
+    {'weight': tensor(4.), 'whole network': tensor(4.)}
+    """
+    return Derivatives(Network.of(model, layers), loss_fn, inputs, targets).noise()
+
+
+def norm_ratios(network: Network, gradient_squares: Measures) -> Measures:
     """Return ||g|| / ||theta|| from ||g||^2."""
     weights = _weight_squares(network)
     return {
@@ -101,7 +115,7 @@ def ratio_of(network: Network, gradient_squares: Measures) -> Measures:
     }
 
 
-def norm_of(network: Network, squares: Measures, kind: str) -> Measures:
+def norms(network: Network, squares: Measures, kind: str) -> Measures:
     """Return norms from sums of squares."""
     check_choice("kind", kind, KINDS)
     counts = {block: sum(network.sizes[name] for name in names) for block, names in network.blocks.items()}
@@ -112,9 +126,9 @@ def norm_of(network: Network, squares: Measures, kind: str) -> Measures:
 
 
 def _weight_squares(network: Network) -> Measures:
-    return network.sums(
-        {
-            name: network.each(lambda own: wide(own).square().sum(), value.detach())
-            for name, value in network.trained.items()
-        }
+    def square(value: torch.Tensor) -> torch.Tensor:
+        return at_least_float32(value).square().sum()
+
+    return network.sum_by_layer(
+        {name: network.axis.each(square, value.detach()) for name, value in network.trained.items()}
     )

@@ -8,7 +8,7 @@ import pytest
 
 from clbench.errors import OptionError
 from clbench.scoring import estimate
-from clbench.sweeping.ranking import SAME, Selection, ranking, sensitivity
+from clbench.sweeps.ranking import SAME, Selection, ranking, sensitivity
 from tests.runs import entries
 
 
@@ -16,8 +16,8 @@ def entry(label, agent, levels, num_tasks=2, seeds=(), **arguments):
     """A cell whose seeds have these accuracies in all tasks."""
     table = {agent: {seed: [level] * num_tasks for seed, level in levels.items()}}
     changes = {"seeds": tuple(seeds or levels), "stream": {"num_tasks": num_tasks}, "arguments": arguments}
-    (made,) = entries(table, label, **changes)
-    return replace(made, label=label)
+    (result,) = entries(table, label, **changes)
+    return replace(result, label=label)
 
 
 # On seeds 0 and 1 "a 2" is the best of a; on 2 and 3 "a 1" is.
@@ -62,20 +62,20 @@ def test_cells_of_other_streams_are_ranked_apart():
 
 
 def test_cells_without_all_seeds_are_left_out_and_named():
-    broken = entry("c", "c", {0: 0.5, 1: 0.5}, seeds=(0, 1, 2))
-    rows, notes = ranking([CELLS[0], broken], Selection())
+    unfinished = entry("c", "c", {0: 0.5, 1: 0.5}, seeds=(0, 1, 2))
+    rows, notes = ranking([CELLS[0], unfinished], Selection())
     assert len(rows) == 1
     (note,) = notes
     assert re.fullmatch(r"c\b\D*\b2\b\D*", note)  # the missing seed
-    (note,) = ranking([CELLS[0], broken], APART)[1]
+    (note,) = ranking([CELLS[0], unfinished], APART)[1]
     assert re.fullmatch(r"c\b\D*\b2\b\D*\b3\b\D*", note)
-    assert len(ranking([broken], Selection((0,), (1,)))[0]) == 1
+    assert len(ranking([unfinished], Selection((0,), (1,)))[0]) == 1
 
 
 def test_sensitivity_takes_other_arguments_at_their_best_of_the_choosing_seeds():
     rows, _ = ranking(CELLS, APART)
-    found = sensitivity(rows, "step_size")
-    assert found == {"": {"a": {0.1: estimate([0.2, 0.3]), 0.2: estimate([0.1, 0.2])}}}  # b has one value
+    scores = sensitivity(rows, "step_size")
+    assert scores == {"": {"a": {0.1: estimate([0.2, 0.3]), 0.2: estimate([0.1, 0.2])}}}  # b has one value
     of_strength = sensitivity(rows, "strength")[""]["a"]
     assert of_strength == {1: estimate([0.8, 0.9]), 2: estimate([0.2, 0.3])}
     assert sensitivity(rows, "nothing") == {}
