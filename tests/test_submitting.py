@@ -56,7 +56,7 @@ def tiny(monkeypatch):
     for place in ("clbench.specs", "clbench.leaderboard.checking", "clbench.leaderboard.ranking"):
         monkeypatch.setattr(f"{place}.PROTOCOLS", protocols)
     monkeypatch.setattr("clbench.leaderboard.cost.ROUNDS", 2)
-    monkeypatch.setattr("clbench.leaderboard.cost.STEPS", 2)
+    monkeypatch.setattr("clbench.engine.timing.STEPS", 2)
 
 
 def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
