@@ -83,8 +83,7 @@ class RunFolder:
             return [self]
         folders: dict[str, RunFolder] = {}
         for agent in agents:
-            name = base = safe_name(agent)
-            number = 2
+            name, base, number = safe_name(agent), safe_name(agent), 2
             while name.lower() in folders:  # some file systems ignore case
                 name, number = f"{base}-{number}", number + 1
             folders[name.lower()] = RunFolder(self.path / name)
@@ -103,8 +102,7 @@ class RunFolder:
 
     def has_older_run(self) -> bool:
         """Tell whether run.json is of an earlier schema: such a run can be read, not resumed."""
-        version: int = self._read_json()["schema_version"]
-        return version < SCHEMA_VERSION
+        return bool(self._read_json()["schema_version"] < SCHEMA_VERSION)
 
     def write_manifest(self, manifest: RunManifest) -> None:
         """Write run.json, with paths as `clbench.places` records them.
