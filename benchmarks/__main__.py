@@ -32,7 +32,6 @@ SECTIONS: dict[str, Callable[[int, str], Iterator[Row]]] = {
 
 
 def main() -> None:
-    """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--only",
@@ -82,7 +81,6 @@ def main() -> None:
 
 
 def write(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """Write what was found as JSON and as a page."""
     folder.mkdir(parents=True, exist_ok=True)
     data = {**facts, "rows": [asdict(row) for row in facts["rows"]]}
     (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
@@ -90,12 +88,10 @@ def write(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
 
 
 def heading() -> str:
-    """Return the table's head."""
     return f"{'':10} {'':38}  {'':32} {'setting':18} {'clock':5} {'ratio':>8}  {'quartiles':^17} {'ms':>9}  target"
 
 
 def line(row: Row) -> str:
-    """Return a row of the table."""
     spread = f"{row.low:.3g} to {row.high:.3g}"
     return (
         f"{row.section:10} {row.what:38} / {row.against:31} {row.setting:18} {row.clock:5} {row.ratio:8.3g}  "
@@ -104,7 +100,6 @@ def line(row: Row) -> str:
 
 
 def page(facts: Mapping[str, Any]) -> str:
-    """Return the table in Markdown, with the command and the machine."""
     machine, packages = facts["hardware"], facts["versions"]
     place = machine.get("accelerator") or f"{machine['processor']}, {machine['cores']} cores"
     head = (

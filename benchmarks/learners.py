@@ -13,7 +13,6 @@ K = 40
 
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
-    """Measure on one thread, as each of a run's processes has."""
     with threads(1):
         for seeds in (1, 3):
             loops = {

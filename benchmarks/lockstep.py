@@ -15,7 +15,6 @@ COMMAND = ["agents.vanilla", "--tasks", "2", "--indicators", "none", "--quiet"]
 
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
-    """Compare steps, in one process."""
     with threads(1):
         for seeds in (1, 3, 9, 27):
             loops = {
@@ -55,7 +54,6 @@ def evaluations(rounds: int, device: str) -> Iterator[Row]:
 
 
 def evaluate(seeds: list[str], preexec_fn: Callable[[], Any] | None = None) -> None:
-    """Run an evaluation for each list of seeds."""
     for listed in seeds:
         with tempfile.TemporaryDirectory() as out:
             subprocess.run(
@@ -67,5 +65,4 @@ def evaluate(seeds: list[str], preexec_fn: Callable[[], Any] | None = None) -> N
 
 
 def on_one_core() -> None:
-    """Confine this process to the first of its cores."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

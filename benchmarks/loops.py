@@ -26,7 +26,6 @@ SIZES = (784, 256, 256, 10)
 
 
 def make_network() -> nn.Sequential:
-    """Return the backbone, plainly."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
     )

@@ -153,7 +153,6 @@ def last_tenth(by_task: np.ndarray) -> np.ndarray:
 
 
 def _slopes(accuracy: np.ndarray) -> np.ndarray:
-    """Return the least-squares slope per task of each row; 0 for a single task."""
     tasks = accuracy.shape[1]
     if tasks == 1:
         return np.zeros(len(accuracy))

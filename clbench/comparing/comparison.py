@@ -27,7 +27,6 @@ class Row:
     """An entry compared with the reference.
 
     Attributes:
-        entry: the entry.
         seeds: the entry's seeds on which differences are taken: all that both finished, or all that it finished.
         how: "paired, n = 3" or "Welch, n = 3 and 5", see `clbench.scoring.difference`.
         scores: of the entry, over all its finished seeds, by name.
@@ -49,7 +48,6 @@ class Comparison:
 
     Attributes:
         rows: in the order of the entries, including the reference's.
-        reference: the entry that others are compared with.
         scores: the compared scores; the first is the one asked for.
         num_tasks: tasks that all entries have.
         mismatch: settings that differ between runs, such as "num_tasks 10 / 15"; "" for comparable ones.
@@ -65,7 +63,6 @@ class Comparison:
 
     @property
     def others(self) -> tuple[Row, ...]:
-        """The rows except the reference's."""
         return tuple(row for row in self.rows if row.entry.label != self.reference.label)
 
     @property
@@ -157,7 +154,6 @@ def _accuracies(entry: Entry, task: int) -> dict[int, float]:
 
 
 def _describe_mismatch(entries: Sequence[Entry]) -> str:
-    """Return the error about the first two runs that differ."""
     first = entries[0]
     for other in entries:
         if mismatch := differences([settings(first.manifest), settings(other.manifest)]):

@@ -27,15 +27,7 @@ UNVERIFIED = "unverified"
 
 
 def build(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Write tables and page into `folder`.
-
-    Returns:
-        The files that were written.
-
-    Raises:
-        SubmissionError: the README lacks the markers that the tables go between.
-        WriteError: the folder cannot be written.
-    """
+    """Write tables and page into `folder`, and return their paths."""
     readme = folder / README
     text = readme.read_text(encoding="utf-8") if readme.exists() else NEW_README
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
@@ -52,7 +44,6 @@ def build(folder: Path, rows: Sequence[Row]) -> list[Path]:
 
 
 def _boards(rows: Sequence[Row]) -> Iterator[tuple[Board, list[Row], str]]:
-    """Yield each board with its rows, and why they tie if they do."""
     for board, group in groupby(rows, key=lambda row: row.board):
         members = list(group)
         yield board, members, why_ties([row.seeds for row in members])
@@ -64,16 +55,10 @@ def _cost(row: Row) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Return mean and interval.
-
-    >>> interval(Estimate(0.5, 0.4, 0.6))
-    '0.500 [0.400, 0.600]'
-    """
     return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Return a Markdown table for each stream, protocol and track."""
     lines = []
     for board, members, ties in _boards(rows):
         lines.append(f"### {', '.join(board)}\n")
@@ -208,7 +193,6 @@ def _details(row: Row) -> str:
 
 
 def _bar(estimate: Estimate) -> str:
-    """Draw mean and interval, clipped to 0 and 1, on a line from 0 to 1."""
     ends = (estimate.low, estimate.mean, estimate.high)
     low, mean, high = (100 * min(max(value, 0.0), 1.0) for value in ends)
     return (

@@ -14,14 +14,7 @@ ROUNDS = 5
 
 
 def relative_cost(config: RunConfig, agent_class: type) -> Cost:
-    """Return the median, over rounds, of an agent's time for 40 steps divided by vanilla's.
-
-    They take turns on one thread, so that whatever else the machine does slows both. A vectorised agent is measured
-    with the run's seeds in lockstep, a plain one with one seed, and vanilla with the same seeds.
-
-    Raises:
-        AgentError: the agent raised.
-    """
+    """Return the median, over rounds, of an agent's time for 40 steps divided by vanilla's, in turns on one thread."""
     seeds = config.seeds if is_vectorized(agent_class) else config.seeds[:1]
     stream, arguments = config.stream, config.agent.arguments
     try:

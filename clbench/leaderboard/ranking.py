@@ -15,13 +15,7 @@ Board = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Row:
-    """A ranked submission.
-
-    Attributes:
-        rank: from 1, within stream, protocol and track; shared by entries that cannot be told apart.
-        entry: the submission.
-        board: stream, protocol and track.
-    """
+    """A ranked submission; a rank is shared by entries that cannot be told apart."""
 
     rank: int
     entry: Entry
@@ -32,7 +26,6 @@ class Row:
         return len(self.entry.submission.run.config.seeds)
 
     def score(self, name: str) -> Estimate:
-        """Return one of the scores computed from the submission's records."""
         estimate: Estimate = getattr(self.entry.scores, name)
         return estimate
 
@@ -63,7 +56,6 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
 
 
 def board_of(entry: Entry) -> Board:
-    """Return the board that a submission is ranked on."""
     config = entry.submission.run.config
     return config.stream.id, config.protocol, "tuned" if entry.submission.about.tuned else "untuned"
 

@@ -109,13 +109,7 @@ def _submitted_manifest(manifest: RunManifest, source: Path) -> RunManifest:
 
 
 def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tuple[StoredRun, str]:
-    """Return the run of an agent, and the reference to load the agent by.
-
-    Args:
-        runs: to choose from.
-        wanted: the agent's name, or a file; among files of the same name, the one with the recorded checksum is meant.
-        folder: what the user named.
-    """
+    """Return the run of an agent and the reference to load it by; files of one name differ by their checksum."""
     names = ", ".join(run.agent for run in runs)
     if wanted is None:
         if len(runs) > 1:
@@ -136,7 +130,6 @@ def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tupl
 
 
 def _without_number(name: str) -> str:
-    """Return an agent's name without the number that tells files of the same name apart."""
     return re.sub(r" \(\d+\)$", "", name)
 
 

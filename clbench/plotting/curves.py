@@ -21,11 +21,7 @@ ByTask = Mapping[int, Sequence[float]]
 def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, chance: float) -> "Figure":
     """Return the figure of task accuracy per task: mean over seeds and 95 % t interval, cut at 0 and 1.
 
-    Args:
-        records: of all agents.
-        agents: names, in the order of the legend.
-        title: what was run.
-        chance: accuracy of guessing, drawn as a line.
+    Agents are in the order of the legend; `chance`, the accuracy of guessing, is drawn as a line.
     """
     figure = new_figure(8.5, 4.5, title)
     axes = figure.add_subplot()

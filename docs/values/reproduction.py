@@ -26,7 +26,6 @@ COOLED = 0.99
 
 @cache
 def file(name: str, scale: str) -> pd.DataFrame:
-    """Return a file of the reproduction."""
     found = sorted((DOCS / "reproduction").glob(f"{scale}*/{name}.csv"))
     if len(found) != 1:
         raise LookupError(f"{len(found)} files {scale}*/{name}.csv in docs/reproduction, not one")
@@ -44,7 +43,6 @@ def rows(name: str, scale: str, indicator: str = ACCURACY, **where: str) -> pd.D
 
 
 def claimed(name: str, scale: str) -> "pd.Series[Any]":
-    """Return the row of a claim in claims.csv."""
     claims = pd.read_csv(DOCS / "reproduction" / "claims.csv")
     found = claims[(claims["claim"] == name) & (claims["protocol"].str.partition(",")[0] == scale)]
     if len(found) != 1:
@@ -61,7 +59,6 @@ def claim(name: str, scale: str = "quick", digits: int = 2, minus: bool = False)
 
 @value
 def published(name: str, scale: str = "quick") -> str:
-    """Return the published value of a claim."""
     return str(claimed(name, scale)["published"])
 
 
@@ -76,7 +73,6 @@ def in_note(name: str, scale: str = "quick", digits: int = 2) -> str:
 
 @value
 def predictor(number: str, indicator: str, digits: int = 2) -> str:
-    """Return a number of an indicator, of `predictors-summary.csv`."""
     return decimal(file("predictors-summary", "quick").set_index("indicator").loc[indicator, number], digits)
 
 
@@ -137,7 +133,6 @@ def accuracy(
 
 @value
 def accuracies(name: str, scale: str, digits: int = 2, **where: str) -> str:
-    """Return the accuracy of each task, mean over seeds, in a row."""
     means = rows(name, scale, **where).groupby("task")["value"].mean()
     return ", ".join(decimal(one, digits) for one in means)
 

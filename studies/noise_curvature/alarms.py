@@ -23,17 +23,13 @@ SPLITS = 5
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
-    """An indicator and task accuracy in all tasks of all seeds of a configuration, both `(seeds, tasks)`.
-
-    The indicator is NaN where it was not measured, and `inf` for no bound.
-    """
+    """An indicator and task accuracy, `(seeds, tasks)` each: NaN where not measured, and `inf` for no bound."""
 
     value: Array
     accuracy: Array
 
     @property
     def is_measured(self) -> bool:
-        """Whether the indicator was measured at all."""
         return bool((~np.isnan(self.value)).any())
 
     @cached_property
@@ -70,21 +66,13 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Alarm:
-    """The values of an indicator that give alarm.
-
-    Attributes:
-        direction: 1 if high values do, -1 if low ones, 0 if there were too few falls to tell.
-        threshold: least of direction * value that does.
-    """
+    """An alarm at values of at least `threshold` (`direction` 1), or at most (-1); never (0) after too few falls."""
 
     direction: int
     threshold: float = float("nan")
 
     def lead(self, value: Array, accuracy: Array) -> float:
-        """Return for how many tasks just before a run's first fall the alarm was on, of three.
-
-        NaN if nothing falls, or nothing was measured in these tasks.
-        """
+        """Return on how many of the three tasks before a run's first fall the alarm was on; NaN if that is unknown."""
         fall = first_fall(accuracy)
         before = value[max(0, (fall or 0) - WITHIN) : fall]
         if fall is None or not self.direction or np.isnan(before).all():
@@ -103,7 +91,6 @@ class Judged:
 
     @property
     def falls(self) -> Array:
-        """Whether accuracy falls within three tasks, case by case: 1 or 0."""
         return self.configuration.cases[1]
 
     @cached_property
@@ -123,7 +110,6 @@ class Judged:
 
     @cached_property
     def lead(self) -> float:
-        """Mean lead over the runs that fall."""
         runs = zip(self.configuration.value, self.configuration.accuracy, strict=True)
         return finite_mean([self.alarm.lead(*run) for run in runs])
 

@@ -36,7 +36,6 @@ class Rule:
     high: float = math.inf
 
     def verdict(self, value: Estimate) -> str:
-        """Return the verdict on an estimate; `low` and `high` themselves are outside."""
         if not self.low < value.mean < self.high:
             return FAILS
         return HOLDS if self.low < value.low and value.high < self.high else PARTLY  # false for NaN
@@ -49,18 +48,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured for a claim: a value, taken over `value.n` seeds or configurations, and a note on it."""
+    """A value, taken over `value.n` seeds or configurations, and a note on it."""
 
     value: Estimate = UNKNOWN
     note: str = ""
 
 
 def over_seeds(values: Array, note: str = "") -> Measured:
-    """Return the mean of numbers, one per seed, with its interval over seeds.
-
-    Raises:
-        DataError: no number is finite, because what they describe did not occur.
-    """
+    """Return the mean of numbers, one per seed, with its interval; `DataError` if none is finite."""
     values = values[np.isfinite(values)]
     if not len(values):
         raise DataError("what the claim is about did not occur")
@@ -81,7 +76,6 @@ class Claim:
     """A checkable statement of the paper.
 
     Attributes:
-        name: unique.
         place: where in the paper.
         statement: what it says, in our words.
         quantity: what is measured for it.
@@ -121,15 +115,7 @@ def level_claim(
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim with its verdict.
-
-    Attributes:
-        claim: that was judged.
-        measured: for it.
-        verdict: `HOLDS`, `PARTLY`, `FAILS` or `OPEN`.
-        protocol: name of the scale at which it was measured, `NOWHERE` if it was not.
-        data: the file with the figure's numbers.
-    """
+    """A claim with what was measured for it in the file `data` at a scale, and `HOLDS`, `PARTLY`, `FAILS` or `OPEN`."""
 
     claim: Claim
     measured: Measured = Measured()
@@ -139,7 +125,6 @@ class Judgement:
 
     @property
     def row(self) -> dict[str, object]:
-        """The row of claims.csv."""
         claim, value = self.claim, self.measured.value
         return {
             **{"claim": claim.name, "place": claim.place, "statement": claim.statement},
@@ -155,10 +140,7 @@ class Judgement:
 
 
 def judge(claim: Claim, data: pd.DataFrame, protocol: str, file: str, missing: str = "") -> Judgement:
-    """Return a claim measured in a figure's numbers, and judged unless runs of the figure are missing.
-
-    `protocol` is the name of the scale that the numbers were made at, `file` the one that they come from.
-    """
+    """Return a claim measured in the numbers of a scale, and judged unless runs of the figure are `missing`."""
     verdict = OPEN
     try:
         measured = claim.measure(data)

@@ -114,7 +114,6 @@ def _scale(options: dict[str, Any]) -> Scale:
 
 
 def _find_runs(figures: Collection[Figure], scale: Scale, folder: Path) -> dict[str, dict[Key, Run]]:
-    """Return the runs that figures need, by figure and key in it, with their present state."""
     runs: dict[str, dict[Key, Run]] = {figure.name: {} for figure in figures}
     requests = {
         (figure.name, key): request for figure in figures for key, request in figure.requests(scale).items()
@@ -137,11 +136,6 @@ def _reproduce(
     accept_changes: bool,
     **_: object,
 ) -> int:
-    """Return the exit code of running what is missing, if wanted, and of making figures and report.
-
-    Raises:
-        OptionError: a report is wanted of runs none of which is complete.
-    """
     folder = Path(runs) if runs else out / "runs"
     needed = distinct(run for named in _find_runs(figures, scale, folder).values() for run in named.values())
     seeds = sum(run.seeds for run in needed)
@@ -179,7 +173,6 @@ def _reproduce(
 
 
 def _report(console: Console, out: Path, figures: Iterable[Figure]) -> None:
-    """Write the report of everything in `out`; show the claims of `figures`."""
     judgements = write_report(FIGURES.values(), out)
     names = {claim.name for figure in figures for claim in figure.claims}
     rows = []

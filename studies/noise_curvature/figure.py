@@ -19,8 +19,6 @@ class Figure:
     """A figure of the paper, reproduced.
 
     Attributes:
-        name: as on the command line.
-        title: what it shows.
         by: columns that tell its runs apart.
         requests: from a scale to the runs that it needs, by their values of `by`.
         data: from what the finished runs recorded to a tidy frame with the run of each row: its CSV file.
@@ -42,7 +40,6 @@ class Figure:
 
     @property
     def numbers_file(self) -> str:
-        """Name of the file with its numbers."""
         return f"{self.name}{SUMMARY if self.summary else DATA}"
 
     @property

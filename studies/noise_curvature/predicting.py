@@ -46,7 +46,6 @@ def area(splits: Sequence[Split], values: Callable[[Judged], Array] = lambda jud
 
 
 def scores(splits: Sequence[Split]) -> Array:
-    """Return `SCORES` of configurations in splits."""
     configurations = [judged.configuration for judged in splits[0]]
     everyone = [judged for split in splits for judged in split]
     values, following = zip(*(configuration.following for configuration in configurations), strict=True)
@@ -145,7 +144,6 @@ def indicator_table(frames: Frames) -> pd.DataFrame:
 
 
 def _configurations(data: pd.DataFrame) -> dict[str, list[Configuration]]:
-    """Return all configurations by indicator, in the same order for each."""
     by_indicator: dict[str, list[Configuration]] = {}
     for _, rows in data.groupby("configuration", sort=False):
         tables = rows.drop(columns=["configuration", "run"]).pivot_table(

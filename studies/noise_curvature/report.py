@@ -36,11 +36,7 @@ measured* until there are runs of that length, and so is any claim whose figure 
 
 
 def write_report(figures: Collection[Figure], out: Path) -> list[Judgement]:
-    """Return the judgements of all claims, after writing them to claims.csv and the page.
-
-    Raises:
-        DataError: no figure has been made in `out`.
-    """
+    """Write claims.csv and the page, and return the judgements of all claims."""
     scales = tables.scales_in(figures, out)
     if not scales:
         raise DataError(f"'{out}': no figure has been made there yet")
@@ -56,7 +52,6 @@ def write_report(figures: Collection[Figure], out: Path) -> list[Judgement]:
 
 
 def count_verdicts(judgements: Iterable[Judgement]) -> str:
-    """Return how many claims have each verdict, by protocol."""
     counts: dict[str, Counter[str]] = {}
     for judgement in judgements:
         counts.setdefault(judgement.protocol, Counter())[judgement.verdict] += 1
@@ -70,7 +65,6 @@ def count_verdicts(judgements: Iterable[Judgement]) -> str:
 
 
 def claims_table(judgements: Iterable[Judgement]) -> str:
-    """Return what was measured for each claim, at each protocol, as a table in Markdown."""
     rows = []
     for judgement in judgements:
         claim, value, note = judgement.claim, judgement.measured.value, judgement.measured.note
@@ -86,23 +80,16 @@ def claims_table(judgements: Iterable[Judgement]) -> str:
 
 
 def statements_table(judgements: Iterable[Judgement]) -> str:
-    """Return what each claim says, and what is measured for it, as a table in Markdown."""
     claims = {judgement.claim.name: judgement.claim for judgement in judgements}
     rows = [(claim.place, claim.name, claim.statement, claim.quantity) for claim in claims.values()]
     return markdown(("place", "claim", "what it says", "what is measured"), rows)
 
 
 def breakable(scale: str) -> str:
-    """Return a scale's name with blanks at which lines can break.
-
-    >>> breakable("standard,num_tasks=4,seeds=1")
-    'standard, num_tasks=4, seeds=1'
-    """
     return scale.replace(",", ", ")
 
 
 def with_interval(mean: float, low: float, high: float) -> str:
-    """Return a value with its interval, if it has one."""
     return number(mean) if math.isnan(low) else f"{number(mean)} [{number(low)}, {number(high)}]"
 
 
@@ -116,7 +103,6 @@ def number(value: float) -> str:
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |\n" for row in lines)
 

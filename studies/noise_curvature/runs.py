@@ -22,16 +22,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Run:
-    """A run that figures need, finished or not.
-
-    Attributes:
-        key: short hash of what is run; requests of the same run have the same key.
-        label: agent and settings in words.
-        request: what asks for it.
-        seeds: how many it has.
-        status: "missing", or the status in its run.json.
-        folder: where it is, or will be.
-    """
+    """A run that figures need; requests of the same run have the same `key`, a missing one the `status` "missing"."""
 
     key: str
     label: str
@@ -42,7 +33,6 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of it has been run."""
         return self.status == "complete"
 
 
@@ -56,7 +46,6 @@ def find_runs(requests: Mapping[Name, Request], folder: Path) -> dict[Name, Run]
 
 
 def distinct(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs, each once."""
     return list({run.key: run for run in runs}.values())
 
 
@@ -82,7 +71,6 @@ def run_missing(
 
 
 def provenance(run: Run) -> dict[str, Any]:
-    """Return what was run, when, where and how long it took: a row of a figure's table of runs."""
     results = clbench.load_results(run.folder)
     manifest = results.stored[0].manifest
     config, hardware, git = manifest.config, manifest.hardware, manifest.git or {}
@@ -113,5 +101,4 @@ def provenance(run: Run) -> dict[str, Any]:
 
 
 def _sweep(requests: Iterable[Request], folder: Path) -> dict[str, Any]:
-    """Return the sweep whose runs lie in `folder`."""
     return {"name": folder.absolute().name, "cell": list(requests)}

@@ -24,11 +24,7 @@ def length_name(scale: str) -> str:
 
 
 def check_name(kind: str, name: str, choices: Collection[str]) -> None:
-    """Check that `name` is one of `choices`.
-
-    Raises:
-        UnknownNameError: it is not; the text has the nearest match.
-    """
+    """Raise `UnknownNameError` with the nearest choice unless `name` is one of `choices`."""
     if name not in choices:
         known = ", ".join(choices)
         raise UnknownNameError(f"no {kind} '{name}'.{did_you_mean(name, choices)} There are: {known}.")
@@ -39,10 +35,8 @@ class Scale:
     """What all runs of a reproduction have in common.
 
     Attributes:
-        protocol: a key of `clbench.PROTOCOLS`.
         seeds: how many, or which; None for the protocol's.
         changes: settings other than the protocol's: `LENGTHS`, and where images come from.
-        device: where learners run.
         indicators: custom indicators as "file.py:function", measured besides all others.
     """
 
@@ -73,7 +67,6 @@ class Scale:
 
     @property
     def summary(self) -> str:
-        """Tasks, epochs and seeds in words."""
         seeds = (
             len(self.seeds) if isinstance(self.seeds, tuple) else self.seeds or PROTOCOLS[self.protocol].seeds
         )
@@ -83,7 +76,6 @@ class Scale:
 
     @property
     def images(self) -> int:
-        """Images per task."""
         number: int = self.changes.get("num_samples", PROTOCOLS[self.protocol].num_samples)
         return number
 
@@ -104,13 +96,8 @@ class Scale:
     ) -> Request:
         """Return a run as a `[[cell]]` table of a sweep file.
 
-        Args:
-            agent: reference, such as "agents.l2".
-            env: stream id.
-            epochs: per task, as a multiple of the scale's.
-            images: per task; None for as many as the scale has.
-            full: measure every indicator, so that figures can share the run; else those that cost next to nothing.
-            **arguments: the agent's.
+        `epochs` multiplies the scale's; `full` measures every indicator, so that figures can share the run, else only
+        those that cost next to nothing are measured.
         """
         request: Request = {
             "agent": agent,

@@ -38,7 +38,6 @@ def combined_advantage(data: pd.DataFrame) -> Measured:
 
 
 def length_requests(scale: Scale) -> dict[Key, Request]:
-    """Return the scheduled learners at each length of tasks."""
     return {
         (learner, f"{name}: {scale.epochs(multiple)} epochs"): variant(scale, learner, "scheduled", multiple)
         for name, multiple in LENGTHS.items()

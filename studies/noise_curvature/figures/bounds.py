@@ -27,7 +27,6 @@ def effect_of_small_beta(data: pd.DataFrame) -> Measured:
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
-    """Return effective step and bounds, and accuracy next to them."""
     figure, axes = drawing.grid(title, 1, 2, height=3.2)
     left, right = axes[0]
     drawing.draw_bounds(left, data)
@@ -40,7 +39,6 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
 
 
 def draw_variants(data: pd.DataFrame, title: str) -> Drawing:
-    """Return effective steps and bounds: a row per learner, a column per scheduler."""
     learners, schedulers = (list(data[name].unique()) for name in ("learner", "variant"))
     figure, axes = drawing.grid(title, len(learners), len(schedulers), height=2.2)
     for row, learner in zip(axes, learners, strict=True):

@@ -47,12 +47,10 @@ class Panel(NamedTuple):
 
     @property
     def more(self) -> str:
-        """The healthier direction in a word."""
         return "more" if self.healthier > 0 else "less"
 
     @property
     def name(self) -> str:
-        """The indicator in words."""
         return self.indicator.replace("_", " ")
 
 
@@ -67,7 +65,6 @@ PANELS = (
 
 
 def requests(scale: Scale) -> dict[Key, Request]:
-    """Return every network at both step sizes."""
     return {
         (name, step): scale.request(agent, step_size=float(step), **arguments)
         for step in (STEP, SMALL_STEP)
@@ -128,7 +125,6 @@ def measure(data: pd.DataFrame, panel: Panel) -> Measured:
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
-    """Return the six pairs: accuracy, and the indicator below it."""
     figure, axes = drawing.grid(title, 4, 3, height=2.0)
     for index, panel in enumerate(PANELS):
         row, column = 2 * (index // 3), index % 3

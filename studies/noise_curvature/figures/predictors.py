@@ -55,13 +55,11 @@ def requests(scale: Scale) -> dict[Key, Request]:
 
 
 def best_single(data: pd.DataFrame) -> Measured:
-    """Return the greatest area under the curve of the paper's single indicators."""
     best = data[data["indicator"].isin(SINGLE)].dropna(subset="auc").sort_values("auc").tail(1)
     return _measured(best, "auc", " ".join(best["indicator"]))
 
 
 def advantage(data: pd.DataFrame) -> Measured:
-    """Return the area of the combined bound, minus that of the best of the single indicators."""
     return _measured(data[data["indicator"] == BOUND].dropna(subset=AHEAD), AHEAD)
 
 
@@ -73,7 +71,6 @@ def _measured(row: pd.DataFrame, name: str, note: str = "") -> Measured:
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
-    """Return a row per indicator, best at the top, a panel per score."""
     figure, axes = drawing.grid(title, 1, len(SCORES), "", height=1.0 + 0.17 * len(data))
     heights = np.arange(len(data))[::-1]
     single = data["indicator"].isin(SINGLE).to_numpy()

@@ -99,7 +99,6 @@ def summarize(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
-    """Return a row per setting, those of fewer images below; a column per learner and number."""
     learners = list(data["learner"].unique())
     longest = int(data.groupby("learner").size().max())
     figure, axes = drawing.grid(title, len(learners), len(NUMBERS), "", height=0.7 + 0.2 * longest)
@@ -118,7 +117,6 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
 
 
 def _counts(images: "pd.Series[str]") -> "pd.Series[int]":
-    """Return the numbers in "5,000 images"."""
     return images.str.split().str[0].str.replace(",", "").astype(int)
 
 

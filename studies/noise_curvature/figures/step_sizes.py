@@ -19,11 +19,7 @@ COMPARED = ("per layer", "whole network")
 
 
 def first_and_last(data: pd.DataFrame, learner: str) -> Array:
-    """Return the first layer's step size at the first and the last decision shown, `(2, seeds)`.
-
-    Raises:
-        DataError: no finished run has it.
-    """
+    """Return the first layer's step size at the first and the last decision shown, `(2, seeds)`."""
     rows = select(data, "step_size", layer=FIRST_LAYER, learner=learner).sort_values("time")
     if rows.empty:
         raise DataError(f"no finished run of {learner} has step_size")
@@ -38,7 +34,6 @@ def decay(data: pd.DataFrame) -> Measured:
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
-    """Return step sizes: a panel per learner, a line per layer."""
     learners = list(data["learner"].unique())
     figure, axes = drawing.grid(title, 1, len(learners), "tasks done", height=3.0)
     for panel, learner in zip(axes[0], learners, strict=True):
@@ -51,7 +46,6 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
 
 
 def draw_controllers(data: pd.DataFrame, title: str) -> Drawing:
-    """Return accuracy and, below, step sizes: a column per learner, a line per controller."""
     learners = list(data["learner"].unique())
     figure, axes = drawing.grid(title, 2, len(learners), "tasks done", height=2.6)
     drawing.draw_accuracies(axes[0], data, "variant")

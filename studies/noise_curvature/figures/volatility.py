@@ -16,13 +16,7 @@ RISE = 2.0
 
 
 def share_announced(data: pd.DataFrame) -> Measured:
-    """Return by seed, of the runs in which accuracy falls, the share in which volatility has doubled before.
-
-    Runs that fall in the second task are left out: volatility cannot have risen before it.
-
-    Raises:
-        DataError: no run falls later.
-    """
+    """Return by seed, of runs whose accuracy falls after the second task, the share whose volatility doubled before."""
     announced: dict[int, list[bool]] = {}
     steady: list[bool] = []
     at_once = 0
@@ -50,7 +44,6 @@ def share_announced(data: pd.DataFrame) -> Measured:
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
-    """Return accuracy and, below, volatility; a column per step size."""
     figure, axes = drawing.grid(title, 2, len(STEPS))
     for (upper, lower), step in zip(axes.T, STEPS, strict=True):
         drawing.draw_line(upper, by_task(data, step_size=step), 0, "")
