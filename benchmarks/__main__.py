@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 import clbench
-from benchmarks import indicators, learners, lockstep, memory, steps
+from benchmarks import indicators, learners, lockstep, steps
 from benchmarks.measuring import Row
 from clbench.engine.pool import ENVIRONMENT
 from clbench.machine import hardware, versions
@@ -68,7 +68,7 @@ def main() -> None:
             facts["operators"] = steps.operator_shares(options.device)
             print("shares of a step on two threads:", facts["operators"])
         elif name == "memory":
-            facts["memory"] = memory.peak_of_an_evaluation()
+            facts["memory"] = lockstep.peak_of_an_evaluation()
             print(
                 f"peak of all processes: {facts['memory']['peak_mib']:,} MiB  ({facts['memory']['command']})"
             )

@@ -118,7 +118,6 @@ def pages(root: Path = ROOT) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """Fill the pages, or check that they are filled; return the exit code."""
     parser = argparse.ArgumentParser(prog="python docs/fill.py", description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a number differs")
     check = parser.parse_args(arguments).check

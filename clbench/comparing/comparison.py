@@ -177,29 +177,30 @@ def _seed_notes(rows: Sequence[Row], base: Entry) -> list[str]:
 
 def _circumstance_notes(entries: Sequence[Entry]) -> list[str]:
     """Return notes on differences that do not make runs incomparable: machines, versions, agents with one name."""
-    machines = differences([_circumstances(entry) for entry in entries])
+    machines = differences(
+        [
+            as_texts(
+                {
+                    "device": manifest.config.device,
+                    "threads": manifest.config.threads,
+                    "torch": manifest.versions.get("torch"),
+                    "clbench": manifest.versions.get("clbench"),
+                    "processor": manifest.hardware.get("processor"),
+                    "stream's code": manifest.stream_source.sha256,
+                }
+            )
+            for manifest in (entry.manifest for entry in entries)
+        ]
+    )
     notes = [f"run under different circumstances: {list_settings(machines)}"] if machines else []
-    for name in dict.fromkeys(entry.agent for entry in entries):
-        mismatch = differences([_agent_settings(entry) for entry in entries if entry.agent == name])
-        if mismatch:
+    agents: dict[str, list[dict[str, str]]] = {}
+    for entry in entries:
+        values = {
+            **entry.manifest.config.agent.arguments,
+            "code checksum": entry.manifest.agent_source.sha256,
+        }
+        agents.setdefault(entry.agent, []).append(as_texts(values))
+    for name, alternatives in agents.items():
+        if mismatch := differences(alternatives):
             notes.append(f"{name} is not the same in all runs: {list_settings(mismatch)}")
     return notes
-
-
-def _circumstances(entry: Entry) -> dict[str, str]:
-    manifest = entry.manifest
-    return as_texts(
-        {
-            "device": manifest.config.device,
-            "threads": manifest.config.threads,
-            "torch": manifest.versions.get("torch"),
-            "clbench": manifest.versions.get("clbench"),
-            "processor": manifest.hardware.get("processor"),
-            "stream's code": manifest.stream_source.sha256,
-        }
-    )
-
-
-def _agent_settings(entry: Entry) -> dict[str, str]:
-    checksum = entry.manifest.agent_source.sha256
-    return as_texts({**entry.manifest.config.agent.arguments, "code checksum": checksum})

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from clbench.checks import check_choice
 from clbench.errors import UsageError
 from clbench.records import TaskRecord
-from clbench.results import RunManifest, StoredRun
+from clbench.results import RunManifest
 from clbench.scoring import finished
 
 NOT_SET = "not set"
@@ -17,7 +17,7 @@ NOT_SET = "not set"
 
 @dataclass(frozen=True)
 class Entry:
-    """A run with its finished seeds: each one's records, in the order of tasks. `run` is its group folder's path, or its own."""
+    """A run, or its group, with the finished seeds: each one's records in the order of tasks."""
 
     label: str
     run: str
@@ -29,10 +29,6 @@ class Entry:
         config = manifest.config
         seeds = finished(config.agent.name, records, config.stream.num_tasks)
         return cls(config.agent.name, run, manifest, seeds)
-
-    @classmethod
-    def from_run(cls, run: StoredRun) -> "Entry":
-        return cls.from_records(run.group, run.manifest, run.read_tasks())
 
     @property
     def agent(self) -> str:

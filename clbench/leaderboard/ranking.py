@@ -1,7 +1,7 @@
 """Rows and ranks of the leaderboard."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clbench.leaderboard.submission import Entry
@@ -52,15 +52,14 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
         boards,
         key=lambda board: (streams.index(board[0]), -protocols.index(board[1]), board[2] == "tuned"),
     )
-    return [row for board in order for row in _rank_board(board, boards[board])]
+    rows = []
+    for board in order:
+        ranked = ranks({entry.name: entry.by_seed[SCORES[0]] for entry in boards[board]})
+        members = [Row(ranked[entry.name], entry, board) for entry in boards[board]]
+        rows += sorted(members, key=lambda row: (-row.score(SCORES[0]).mean, row.rank, row.entry.name))
+    return rows
 
 
 def board_of(entry: Entry) -> Board:
     config = entry.submission.run.config
     return config.stream.id, config.protocol, "tuned" if entry.submission.about.tuned else "untuned"
-
-
-def _rank_board(board: Board, entries: Sequence[Entry]) -> list[Row]:
-    ranked = ranks({entry.name: entry.by_seed[SCORES[0]] for entry in entries})
-    rows = [Row(ranked[entry.name], entry, board) for entry in entries]
-    return sorted(rows, key=lambda row: (-row.score(SCORES[0]).mean, row.rank, row.entry.name))

@@ -95,7 +95,8 @@ class RunFolder:
         if manifest.status != "complete" and (location or config != data["config"]):
             private = {"recorded": data["config"], "config": config, "location": location}
             self.write_private(PATHS, private)
-        self._write_json(data)
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        write_text_whole(self.path / RUN, text, lasting=True)
 
     def read_manifest(self, private_paths: bool = False) -> RunManifest:
         """Return the manifest in run.json.
@@ -118,7 +119,7 @@ class RunFolder:
         return replace(manifest, config=RunConfig.from_json(private["config"]))
 
     def read_manifests(self) -> list[RunManifest]:
-        """Return the manifest of each agent in run.json: one, or several of a run recorded before schema 2."""
+        """Return the manifest of each agent in run.json: one, or several before schema 2."""
         data = self._read_json()
         try:
             manifests = upgrade(data) if data["schema_version"] == 1 else [data]
@@ -127,10 +128,6 @@ class RunFolder:
             raise DataError(f"'{self.path}' holds a damaged run: {RUN} lacks {error}") from error
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise DataError(f"'{self.path}' holds a damaged run: {RUN}: {error}") from error
-
-    def _write_json(self, data: Mapping[str, Any]) -> None:
-        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-        self._write_text(RUN, text, lasting=True)
 
     def _read_json(self) -> dict[str, Any]:
         try:
@@ -151,13 +148,13 @@ class RunFolder:
     # Tables, figures and the log
 
     def write_tasks(self, records: Iterable[TaskRecord]) -> None:
-        self._write_text(TASKS, to_csv(records, TaskRecord))
+        write_text_whole(self.path / TASKS, to_csv(records, TaskRecord))
 
     def write_indicators(self, records: Iterable[IndicatorRecord]) -> None:
-        self._write_text(INDICATORS, to_csv(records, IndicatorRecord))
+        write_text_whole(self.path / INDICATORS, to_csv(records, IndicatorRecord))
 
     def write_profile(self, records: Iterable[ProfileRecord]) -> None:
-        self._write_text(PROFILE, to_csv(records, ProfileRecord))
+        write_text_whole(self.path / PROFILE, to_csv(records, ProfileRecord))
 
     def write_figure(self, name: str, figure: "Figure") -> None:
         write_whole(self.path / f"{name}.png", lambda path: figure.savefig(path, format="png"))
@@ -165,7 +162,7 @@ class RunFolder:
     def write_log(self, text: str) -> None:
         """Write why the run failed, with tracebacks; "" deletes the log of an earlier session."""
         if text:
-            self._write_text(LOG, recorded(text))
+            write_text_whole(self.path / LOG, recorded(text))
         else:
             (self.path / LOG).unlink(missing_ok=True)
 
@@ -186,14 +183,11 @@ class RunFolder:
     def read_profile(self) -> list[ProfileRecord]:
         return read_csv(self.path / PROFILE, ProfileRecord) if (self.path / PROFILE).exists() else []
 
-    def _write_text(self, name: str, text: str, lasting: bool = False) -> None:
-        write_text_whole(self.path / name, text, lasting)
-
     # While it runs: the lock, checkpoints, private files
 
     @contextlib.contextmanager
     def in_use(self, patience: float = 0.0) -> Iterator[None]:
-        """Lock the folder for this process, once it is free, within `patience` seconds; the system releases it in any case."""
+        """Lock the folder for this process, waiting for another one at most `patience` seconds."""
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.path / STATE / "lock", thread_local=False)  # the process holds it, not a thread
@@ -223,7 +217,7 @@ class RunFolder:
         """Write JSON data that lasts as long as the checkpoints and is not part of the results."""
         with contextlib.suppress(OSError):  # whatever is wrong shows when the file is written
             (self.path / STATE).mkdir(exist_ok=True)
-        self._write_text(f"{STATE}/{name}.json", json.dumps(data))
+        write_text_whole(self.path / f"{STATE}/{name}.json", json.dumps(data))
 
     def read_private(self, name: str) -> dict[str, Any]:
         path = self.path / STATE / f"{name}.json"

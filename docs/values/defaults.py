@@ -8,7 +8,7 @@ from clbench import PROTOCOLS, indicators
 from clbench.loading import load_agent, parameters
 from clbench.report.console import percent
 from clbench.scheduling import Constants
-from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.figures import FIGURES
 from values.base import value
 
 BATCH_SIZE = 256

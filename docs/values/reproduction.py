@@ -33,7 +33,6 @@ def file(name: str, scale: str) -> pd.DataFrame:
 
 
 def rows(name: str, scale: str, indicator: str = ACCURACY, **where: str) -> pd.DataFrame:
-    """Return the rows of a figure's file with this indicator and these labels, in the order of time."""
     found = file(name, scale)
     for column, label in {"indicator": indicator, **where}.items():
         found = found[found[column] == label]
@@ -52,7 +51,6 @@ def claimed(name: str, scale: str) -> "pd.Series[Any]":
 
 @value
 def claim(name: str, scale: str = "quick", digits: int = 2, minus: bool = False) -> str:
-    """Return the number of ours of a claim; with `minus` its negative, for "so much less"."""
     ours = claimed(name, scale)["ours"]
     return decimal(-ours if minus else ours, digits)
 
@@ -112,10 +110,7 @@ def falls_of(learner: str) -> str:
 def reason(
     number: str, learner: str, setting: str, images: str = "60,000", digits: int = 2, minus: str | None = None
 ) -> str:
-    """Return a number of a setting, of `reasons-summary.csv`; with `minus`, less that of the setting `minus`.
-
-    Those of 5,000 images are of all tasks of `quick`, the others of one task of `standard`.
-    """
+    """Return a number of a setting, of `reasons-summary.csv`: of all tasks of `quick`, or of one task of `standard`."""
     found = file("reasons-summary", "quick" if images == "5,000" else "standard")
     found = found.set_index(["learner", "images", "setting"])[number]
     less = found[learner, f"{images} images", minus] if minus else 0.0

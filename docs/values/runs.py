@@ -23,7 +23,6 @@ FULL = "full-mnist/RandomLabelMNIST-v0-"
 
 @cache
 def load(folder: str) -> Results:
-    """Return the runs in a folder under `docs/results`, all complete."""
     results = load_results(DOCS / "results" / folder)
     if set(results.runs["status"]) != {"complete"}:
         raise ValueError(f"the run '{folder}' is not complete")
@@ -69,7 +68,7 @@ def mean_score(run: str, name: str, digits: int = 3) -> str:
 
 @value
 def task_accuracy(run: str, task: int | None = None, digits: int = 2) -> str:
-    """Return a task's accuracy, mean over seeds, of a run with one agent; without `task` that of each, in a row."""
+    """Return the accuracy of one task or, in a row, of each: means over seeds, of a run with one agent."""
     means = load(run).tasks.groupby("task")["accuracy"].mean()
     return ", ".join(decimal(one, digits) for one in (means if task is None else means[[task]]))
 

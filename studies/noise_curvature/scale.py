@@ -1,11 +1,12 @@
 """The size of a reproduction's runs: a protocol, seeds, and what is changed of the protocol."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from clbench import PROTOCOLS
 from clbench.errors import OptionError, UnknownNameError, did_you_mean
+from studies.noise_curvature.frames import Key
 from studies.noise_curvature.runs import Request
 
 STREAM = "RandomLabelMNIST-v0"
@@ -114,3 +115,37 @@ class Scale:
         if self.seeds is not None:
             request["seeds"] = list(self.seeds) if isinstance(self.seeds, tuple) else self.seeds
         return request
+
+
+LEARNERS: Mapping[str, tuple[str, str]] = {
+    "CReLU": ("agents.crelu", "agents.reset:CReLU"),
+    "L2": ("agents.l2", "agents.reset:L2"),
+    "Wasserstein": ("agents.wasserstein", "agents.reset:Wasserstein"),
+}
+"""By name: the learner, and the same learner reset at task boundaries."""
+SCHEDULERS = {
+    "vanilla": "none",
+    **dict.fromkeys(
+        ("scheduled", "combined", "per layer"), "per-layer"
+    ),  # named after what it is compared with
+    "whole network": "full-network",
+    "noise only": "noise-only",
+    "volatility only": "volatility-only",
+}
+"""By variant."""
+FIRST_LAYER = "fc1"
+
+
+def variants(scale: Scale, *names: str, learners: Iterable[str] = tuple(LEARNERS)) -> dict[Key, Request]:
+    """Return runs by learner and variant: "reset", or a key of `SCHEDULERS`."""
+    return {(learner, name): variant(scale, learner, name) for name in names for learner in learners}
+
+
+def variant(scale: Scale, learner: str, name: str, epochs: float = 1.0) -> Request:
+    """Return one learner's run; those that the figure of predictors shares measure every indicator."""
+    plain, reset = LEARNERS[learner]
+    if name == "reset":
+        return scale.request(reset, epochs=epochs, full=False)
+    scheduler = SCHEDULERS[name]
+    full = epochs == 1 and scheduler in {"none", "per-layer"}
+    return scale.request(plain, epochs=epochs, full=full, scheduler=scheduler)

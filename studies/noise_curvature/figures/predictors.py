@@ -11,10 +11,9 @@ from studies.noise_curvature.claims import Claim, Measured, Rule
 from studies.noise_curvature.figure import Figure
 from studies.noise_curvature.figures.misleading import NETWORKS, PANELS, SMALL_STEP, STEP
 from studies.noise_curvature.frames import ACCURACY, Key
-from studies.noise_curvature.learners import LEARNERS, variant
 from studies.noise_curvature.predicting import AHEAD, COUNTS, indicator_table, rank_indicators
 from studies.noise_curvature.runs import Request
-from studies.noise_curvature.scale import Scale
+from studies.noise_curvature.scale import LEARNERS, Scale, variant
 
 BOUND = "rho"
 SINGLE = [panel.indicator for panel in PANELS]

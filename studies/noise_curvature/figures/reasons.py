@@ -13,11 +13,10 @@ from clbench.scoring import estimate
 from studies.noise_curvature import drawing
 from studies.noise_curvature.claims import UNKNOWN
 from studies.noise_curvature.figure import Figure
-from studies.noise_curvature.figures.step_sizes import PUBLISHED as STEP_SIZES
+from studies.noise_curvature.figures.schedulers import PUBLISHED as STEP_SIZES
 from studies.noise_curvature.frames import ACCURACY, Array, Key, final, per_task
-from studies.noise_curvature.learners import FIRST_LAYER, LEARNERS
 from studies.noise_curvature.runs import Request
-from studies.noise_curvature.scale import Scale
+from studies.noise_curvature.scale import FIRST_LAYER, LEARNERS, Scale
 
 NONE, USUAL = "no scheduler", "default"
 WARMING: Mapping[str, Mapping[str, Any]] = {
