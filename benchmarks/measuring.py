@@ -17,16 +17,12 @@ CLOCKS = ("wall", "cpu")
 
 @dataclass(frozen=True)
 class Row:
-    """A ratio: how many times as long (or as large) `what` is as `against`.
+    """A ratio: how many times as long (or as large) `what` is as `against`, median and quartiles over rounds.
 
     Attributes:
-        section: which question it answers.
-        what, against: numerator and denominator.
         setting: seeds, threads, device.
         clock: "wall" or "cpu" time of the process and its workers.
-        ratio, low, high: median over rounds, and quartiles.
         unit_ms: median of the numerator, milliseconds.
-        target: what is aimed at, in words; "" for nothing.
     """
 
     section: str

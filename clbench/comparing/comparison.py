@@ -30,8 +30,7 @@ class Row:
         seeds: the entry's seeds on which differences are taken: all that both finished, or all that it finished.
         how: "paired, n = 3" or "Welch, n = 3 and 5", see `clbench.scoring.difference`.
         scores: of the entry, over all its finished seeds, by name.
-        differences: the entry's score minus the reference's, by name of the score.
-        by_task: the entry's task accuracy minus the reference's, by task.
+        differences, by_task: the entry's less the reference's, by name of the score and by task.
     """
 
     entry: Entry
@@ -44,10 +43,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Entries compared with a reference.
+    """Entries compared with a reference, which is among the rows.
 
     Attributes:
-        rows: in the order of the entries, including the reference's.
         scores: the compared scores; the first is the one asked for.
         num_tasks: tasks that all entries have.
         mismatch: settings that differ between runs, such as "num_tasks 10 / 15"; "" for comparable ones.
@@ -67,7 +65,6 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """What was run, in one line, marked if it is not the same for all."""
         config = self.reference.manifest.config
         stream, tasks = config.stream, self.reference.num_tasks
         changed = f" (changed: {', '.join(config.overrides)})" if config.overrides else ""
@@ -86,11 +83,7 @@ def compare(
     agents: Sequence[str] = (),
     mix: bool = False,
 ) -> Comparison:
-    """Compare entries with a reference: differences of scores, with intervals.
-
-    A root seed makes the same stream for every agent: on seeds that both finished, differences are paired, so that what
-    streams have in common cancels. Without two such seeds the entries are compared as two groups, by Welch's interval;
-    see `clbench.scoring.difference`.
+    """Compare entries with a reference: differences of scores, with intervals, see `clbench.scoring.difference`.
 
     Args:
         entries: from any runs; those without a finished seed are left out.
@@ -99,12 +92,8 @@ def compare(
         agents: names to compare; by default all.
         mix: compare runs of different streams, data or protocols, over the tasks that all have.
 
-    Returns:
-        The comparison.
-
     Raises:
         UsageError: there is nothing to compare, or the runs are not comparable.
-        UnknownNameError: no such agent or reference.
     """
     check_choice("score", score, SCORES)
     chosen = choose_entries(with_unique_labels(entries), agents, reference)

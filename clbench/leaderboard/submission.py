@@ -38,12 +38,12 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a submitter says besides the run.
+    """What a submitter says besides the run; texts but the licence may be "".
 
     Attributes:
         licence: of the source, an SPDX identifier.
         tuned: how hyperparameters were tuned on this stream; "" if they were not.
-        paper, code, contact: web addresses and whom to ask; may be "".
+        paper, code: web addresses.
     """
 
     licence: str = "MIT"

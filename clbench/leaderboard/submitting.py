@@ -60,9 +60,6 @@ def submit(
         replace_it: replace an older submission with this name.
         say: receives a message before what takes long.
 
-    Returns:
-        The submission.
-
     Raises:
         SubmissionError: seeds or tasks are missing, the run changed the protocol, or a text is not acceptable.
     """

@@ -52,9 +52,7 @@ def comparison(
     reference: str,
     title: str,
 ) -> "Figure":
-    """Return the figure of a comparison: means over seeds and 95 % t intervals, task by task.
-
-    Task accuracy is on the left, its difference to the reference's on the right.
+    """Return the figure of a comparison, task by task: accuracy, and its difference to the reference's.
 
     Args:
         accuracies: by label, in the order of the legend, and by task: a number per seed.

@@ -67,13 +67,7 @@ class Circumstances:
 
 @dataclass(frozen=True, kw_only=True)
 class Session(Circumstances):
-    """A session that resumed a run.
-
-    Attributes:
-        steps: completed steps of each job that resumed from a checkpoint.
-        indicator_definitions: those of this session, where they differ from the run's.
-        accepted_changes: what had changed since the run began.
-    """
+    """A session that resumed a run: the steps of jobs with a checkpoint, and what had changed since the run began."""
 
     steps: Mapping[str, int] = field(default_factory=dict)
     indicator_definitions: int | None = None

@@ -40,9 +40,7 @@ class FinishedTask:
     """A task that a series has finished. Tasks are logged once and in order, whatever interrupts the run.
 
     Attributes:
-        title: the series'.
         step: steps of the stream up to the task's end.
-        metrics: those of `METRICS` that have a value.
         indicators: by step of the stream, counted from 1, and by "indicator/layer".
         scores: of the whole stream, with its last task, after which the series is complete; empty before.
     """

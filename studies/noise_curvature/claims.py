@@ -76,11 +76,8 @@ class Claim:
     """A checkable statement of the paper.
 
     Attributes:
-        place: where in the paper.
-        statement: what it says, in our words.
-        quantity: what is measured for it.
+        quantity: what is measured for it, in words.
         measure: from the figure's numbers to that; raises `DataError` where it cannot be had.
-        rule: which values make it hold.
         published: the value in the paper, read off its plots; NaN if it gives none.
         protocols: those at which it can be judged; none for all.
     """

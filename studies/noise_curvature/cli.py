@@ -68,7 +68,7 @@ def command(figures: tuple[str, ...], debug: bool, **options: Any) -> int:
 
     Figures share runs; complete runs are kept, unfinished ones are resumed.
     """
-    scale, console, out = _scale(options), make_console(wide=True), Path(options["out"])
+    scale, console, out = _scale(options), make_console(wide=True), Path(options.pop("out"))
     if not figures:
         raise OptionError(f"name figures: {', '.join(FIGURES)}, or {ALL}, {LIST}, {CLAIMS}")
     for name in {LIST, CLAIMS} & set(figures):

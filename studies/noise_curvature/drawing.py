@@ -11,10 +11,10 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from clbench.plotting.curves import draw
 from clbench.plotting.indicators import BOUNDS, DEAD, against_bounds, dead_shares
-from clbench.plotting.style import legend, look, new_figure, tidy
+from clbench.plotting.style import look, new_figure, tidy
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, select
 
-draw_line, draw_legend = draw, legend
+draw_line = draw
 BOUND_LINES = ("effective_step_size", *BOUNDS)
 """What `draw_bounds` draws."""
 LOGARITHMIC = 3  # values that differ by more than this factor get a logarithmic axis
@@ -83,7 +83,6 @@ def accuracy_figure(name: str) -> Callable[[pd.DataFrame, str], Figure]:
     def draw_figure(data: pd.DataFrame, title: str) -> Figure:
         figure, axes = grid(title, 1, data["learner"].nunique(), sharey=True, height=3.0)
         draw_accuracies(axes[0], data, name)
-        draw_legend(figure)
         return figure
 
     return draw_figure

@@ -22,8 +22,6 @@ class Figure:
         by: columns that tell its runs apart.
         requests: from a scale to the runs that it needs, by their values of `by`.
         data: from what the finished runs recorded to a tidy frame with the run of each row: its CSV file.
-        draw: from its numbers and a title to the drawing.
-        claims: measured in its numbers.
         summary: from its data to its numbers, a separate CSV file; without it the numbers are the data.
         table: columns of its numbers that the report shows with their intervals; none for no table.
     """

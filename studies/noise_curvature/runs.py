@@ -22,15 +22,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Run:
-    """A run that figures need; requests of the same run have the same `key`.
-
-    Attributes:
-        label: agent and settings in words.
-        request: what asks for it.
-        seeds, steps: how many it has.
-        status: "missing", or the status in its run.json.
-        folder: where it is, or will be.
-    """
+    """A run that figures need; requests of the same run have the same `key`. Its status may be "missing"."""
 
     key: str
     label: str

@@ -81,7 +81,6 @@ class Scale:
         return number
 
     def epochs(self, multiple: float) -> int:
-        """Return a multiple of the scale's epochs per task, rounded, at least 1."""
         usual: int = self.changes.get("epochs_per_task", PROTOCOLS[self.protocol].epochs_per_task)
         return max(1, round(multiple * usual))
 
@@ -137,12 +136,11 @@ FIRST_LAYER = "fc1"
 
 
 def variants(scale: Scale, *names: str, learners: Iterable[str] = tuple(LEARNERS)) -> dict[Key, Request]:
-    """Return runs by learner and variant: "reset", or a key of `SCHEDULERS`."""
     return {(learner, name): variant(scale, learner, name) for name in names for learner in learners}
 
 
 def variant(scale: Scale, learner: str, name: str, epochs: float = 1.0) -> Request:
-    """Return one learner's run; those that the figure of predictors shares measure every indicator."""
+    """Return one learner's run: reset, or with one of `SCHEDULERS`. Those of the predictors measure every indicator."""
     plain, reset = LEARNERS[learner]
     if name == "reset":
         return scale.request(reset, epochs=epochs, full=False)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from clbench import PROTOCOLS
 from clbench.errors import DataError, WriteError
+from clbench.plotting.style import legend
 from studies.noise_curvature.claims import Judgement, judge
 from studies.noise_curvature.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
 from studies.noise_curvature.frames import Key, gather, modernized
@@ -31,6 +32,7 @@ def make_figure(figure: Figure, runs: Mapping[Key, Run], scale: Scale, out: Path
     numbers = figure.summary(data) if figure.summary else data
     title = " · ".join(filter(None, [f"{figure.label}: {figure.title}", scale.summary, missing_runs(table)]))
     drawing = figure.draw(numbers, title)
+    legend(drawing)
     files = {end: out / scale.name / f"{figure.name}{end}" for end in (DATA, SUMMARY, RUNS, PICTURE)}
     if not figure.summary:
         del files[SUMMARY]

@@ -170,7 +170,7 @@ def test_figures_are_called_what_the_paper_calls_them():
 
 def test_runs_know_the_command_that_made_them(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/clbench/reproduce.py", "4-bottom"])
-    assert circumstances("cpu")["command"] == ["python", "-m", "clbench.reproduce", "4-bottom"]
+    assert circumstances("cpu")["command"] == ("python", "-m", "clbench.reproduce", "4-bottom")
 
 
 def test_whoever_interrupts_learns_how_to_continue(tmp_path, monkeypatch, capsys):

@@ -45,7 +45,7 @@ def test_a_run_of_several_figures_is_one_run(everything):
 
 def test_expensive_indicators_are_measured_only_where_a_figure_shows_them(everything):
     runs = [run for named in everything.values() for run in named.values()]
-    full = {run.key for run in runs if "sharpness" in run.request.get("indicators", ())}
+    full = {run.key for run in runs if "all" in run.request.get("indicators", ())}
     shown = {run.key for name in ("1", "2", "3", "4-top", "predictors") for run in everything[name].values()}
     assert full == shown
     decisions = [run for name in ("5", "8", "9-10") for run in everything[name].values()]

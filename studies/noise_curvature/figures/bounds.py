@@ -82,7 +82,6 @@ FIGURE_2 = Figure(
 
 
 def headroom(data: pd.DataFrame) -> Measured:
-    """Return the combined bound as a multiple of the effective step size, over seeds whose layer is not dead."""
     bound, steps = (
         final(data, name, layer=FIRST_LAYER) for name in ("combined_bound", "effective_step_size")
     )
@@ -90,7 +89,6 @@ def headroom(data: pd.DataFrame) -> Measured:
 
 
 def effect_of_small_beta(data: pd.DataFrame) -> Measured:
-    """Return by what share beta = 1 lowers the noise bound: 1 - 1 / (1 + alpha_g Vol / B)."""
     volatility_over_batch = 1 / (Constants().beta * final(data, "volatility_bound", layer=FIRST_LAYER))
     weight = final(data, "noise_bound", layer=FIRST_LAYER) * volatility_over_batch
     return over_seeds(weight / (1 + weight))
@@ -104,7 +102,6 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
     drawing.draw_line(right, by_task(data), 0, ACCURACY)
     drawing.title_panel(right, ACCURACY)
     right.set_ylim(0, 1.02)
-    drawing.draw_legend(figure)
     return figure
 
 
@@ -115,7 +112,6 @@ def draw_variants(data: pd.DataFrame, title: str) -> Drawing:
         for panel, scheduler in zip(row, schedulers, strict=True):
             drawing.draw_bounds(panel, data, learner=learner, variant=scheduler)
             drawing.title_panel(panel, f"{learner} · {scheduler}")
-    drawing.draw_legend(figure)
     return figure
 
 
@@ -169,7 +165,6 @@ PREDICTIONS = {"noise bound": "rho_noise", "volatility bound": "rho_volatility",
 
 
 def agreement(data: pd.DataFrame, indicator: str) -> Array:
-    """Return the rank correlation over tasks of 1 - rho and accuracy, mean over learners, by seed."""
     correlations = [
         list(map(_agreement, table(data, indicator, learner=learner), table(data, learner=learner)))
         for learner in LEARNERS
@@ -195,7 +190,6 @@ def combined_agreement(data: pd.DataFrame) -> Measured:
 
 
 def advantage(data: pd.DataFrame) -> Measured:
-    """Return by how much the combined bound agrees better than the better one of the others."""
     alone = {name: agreement(data, PREDICTIONS[name]) for name in ("noise bound", "volatility bound")}
     best = max(alone, key=lambda name: float(alone[name].mean()))
     return over_seeds(agreement(data, "rho") - alone[best], f"the better one is the {best}")
@@ -218,7 +212,6 @@ def draw_prediction(data: pd.DataFrame, title: str) -> Drawing:
             drawing.draw_line(panel, predicted, 1, "predicted: 1 - rho, in the range of the actual")
             drawing.title_panel(panel, f"{learner} · {name}")
         row[0].set_ylabel(ACCURACY, fontsize=8)
-    drawing.draw_legend(figure)
     return figure
 
 

@@ -73,7 +73,6 @@ def requests(scale: Scale) -> dict[Key, Request]:
 
 
 def share_lost(data: pd.DataFrame, network: str, step_size: str) -> Array:
-    """Return by seed the share of the first task's accuracy that is lost by the last tenth of tasks."""
     accuracy = table(data, ACCURACY, layer=WHOLE, network=network, step_size=step_size)
     share: Array = 1 - last_tenth(accuracy) / accuracy[:, 0]
     return share
@@ -116,7 +115,6 @@ def worst_pair(data: pd.DataFrame, panel: Panel) -> tuple[Pair, Array]:
 
 
 def measure(data: pd.DataFrame, panel: Panel) -> Measured:
-    """Return how much more of its accuracy the network loses that the indicator calls healthier."""
     (first, second), values = worst_pair(data, panel)
     measured = over_seeds(values, f"{first} called healthier than {second}")
     if data["seed"].nunique() > 1:
@@ -144,7 +142,6 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
         if not column:
             upper.set_ylabel(ACCURACY, fontsize=8)
         lower.set_ylabel(panel.name, fontsize=8)
-    drawing.draw_legend(figure)
     return figure
 
 

@@ -25,7 +25,6 @@ SHORT_AND_LONG = {"CReLU": (0.38, 0.67), "L2": (0.32, 0.58), "Wasserstein": (0.4
 
 
 def mean_over_learners(data: pd.DataFrame, variant: str) -> Array:
-    """Return accuracy over the last tenth of tasks, mean over the three learners, by seed."""
     ends = [final(data, learner=learner, variant=variant) for learner in LEARNERS]
     means: Array = np.mean(ends, axis=0)
     return means
@@ -95,7 +94,6 @@ def _claims_about_variants(learner: str) -> list[Claim]:
 
 
 def of_length(data: pd.DataFrame, learner: str, length: str) -> Array:
-    """Return accuracy with tasks of a length, `(seeds, tasks)`."""
     lengths = {name.partition(":")[0]: name for name in data["length"].unique()}
     return table(data, learner=learner, length=lengths.get(length, length))
 
@@ -181,7 +179,6 @@ def first_and_last(data: pd.DataFrame, learner: str) -> Array:
 
 
 def decay(data: pd.DataFrame) -> Measured:
-    """Return the first layer's last step size over its first, of the learner whose step size falls least."""
     ratios = [last / first for first, last in (first_and_last(data, name) for name in LEARNERS)]
     return over_seeds(np.max(ratios, axis=0))
 
@@ -194,7 +191,6 @@ def draw_step_sizes(data: pd.DataFrame, title: str) -> Drawing:
         drawing.draw_step_sizes(panel, {str(layer): line for layer, line in rows.groupby("layer")})
         drawing.title_panel(panel, learner)
     axes[0, 0].set_ylabel("step size")
-    drawing.draw_legend(figure)
     return figure
 
 
@@ -210,7 +206,6 @@ def draw_controllers(data: pd.DataFrame, title: str) -> Drawing:
         }
         drawing.draw_step_sizes(panel, lines, first=len(COMPARED))
     axes[1, 0].set_ylabel("step size")
-    drawing.draw_legend(figure)
     return figure
 
 
