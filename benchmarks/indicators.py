@@ -26,7 +26,6 @@ def rows(rounds: int, device: str) -> Iterator[Row]:
 
 
 def decisions(rounds: int, device: str) -> Iterator[Row]:
-    """Compare gradient noise and a whole decision with loops, on the same network and batch."""
     torch.manual_seed(0)
     images = clbench.load_images("embedded")
     inputs, targets = images.inputs[:256].flatten(1).to(device), torch.randint(10, (256,), device=device)

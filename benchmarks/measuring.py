@@ -72,13 +72,7 @@ def take_turns(
 
 
 def compare(
-    section: str,
-    setting: str,
-    times: Times,
-    what: str,
-    against: str,
-    clock: str = "wall",
-    target: str = "",
+    section: str, setting: str, times: Times, what: str, against: str, clock: str = "wall", target: str = ""
 ) -> Row:
     """Return the ratio of two variants of the same turns, as `take_turns` timed them."""
     pairs = zip(times[clock][what], times[clock][against], strict=True)

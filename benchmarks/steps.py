@@ -11,7 +11,6 @@ from clbench.machine import threads
 
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
-    """Measure S = 1 and 3 on one thread and on two; on a GPU once."""
     for count in (1, 2) if device == "cpu" else (1,):
         with threads(count):
             for seeds in (1, 3):

@@ -17,10 +17,7 @@ from clbench.results.files import write_text_whole
 from clbench.scoring import Estimate
 
 README, PAGE = "README.md", "index.html"
-BEGIN, END = (
-    "<!-- leaderboard: made by `clbench leaderboard build` -->",
-    "<!-- leaderboard: end -->",
-)
+BEGIN, END = ("<!-- leaderboard: made by `clbench leaderboard build` -->", "<!-- leaderboard: end -->")
 NEW_README = f"# Leaderboard\n\n{BEGIN}\n{END}\n"
 COLUMNS = ("rank", "submission", "n", "average task accuracy", "last 10 %", "slope", "cost", "links")
 UNVERIFIED = "unverified"
@@ -33,10 +30,7 @@ def build(folder: Path, rows: Sequence[Row]) -> list[Path]:
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise SubmissionError(f"'{readme}' must have the line {BEGIN} once, and the line {END} once after it")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    contents = {
-        readme: f"{before}{BEGIN}\n\n{tables(rows)}\n{END}{after}",
-        folder / PAGE: page(rows),
-    }
+    contents = {readme: f"{before}{BEGIN}\n\n{tables(rows)}\n{END}{after}", folder / PAGE: page(rows)}
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in contents.items():
         write_text_whole(path, content)
@@ -91,7 +85,6 @@ def _cells(row: Row) -> list[str]:
 
 
 def page(rows: Sequence[Row]) -> str:
-    """Return the page: one HTML file that loads nothing else."""
     templates = files("clbench.leaderboard") / "templates"
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     streams, protocols, tracks = (
@@ -204,7 +197,6 @@ def _bar(estimate: Estimate) -> str:
 
 
 def _curve(accuracies: Sequence[float]) -> str:
-    """Draw accuracies over tasks, from 0 to 1."""
     width, count = max(1, len(accuracies) - 1), len(accuracies)
     points = " ".join(
         f"{100 * index / width:.1f},{30 - 28 * value:.1f}" for index, value in enumerate(accuracies)

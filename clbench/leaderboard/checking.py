@@ -239,6 +239,5 @@ def _check_records(records: Sequence[TaskRecord], spec: StreamSpec, config: RunC
 
 
 def _shown(value: object) -> str:
-    """Return a value cut short, in ASCII."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -31,7 +31,6 @@ class Row:
 
     @property
     def curve(self) -> list[float]:
-        """Accuracy of each task, mean over seeds."""
         tasks = defaultdict[int, list[float]](list)
         for record in self.entry.records:
             tasks[record.task].append(record.accuracy)
@@ -49,8 +48,7 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
         boards[board_of(entry)].append(entry)
     streams, protocols = list(STREAMS), list(PROTOCOLS)
     order = sorted(
-        boards,
-        key=lambda board: (streams.index(board[0]), -protocols.index(board[1]), board[2] == "tuned"),
+        boards, key=lambda board: (streams.index(board[0]), -protocols.index(board[1]), board[2] == "tuned")
     )
     rows = []
     for board in order:

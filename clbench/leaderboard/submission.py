@@ -100,7 +100,6 @@ class Entry:
 
     @functools.cached_property
     def scores(self) -> Score:
-        """The scores computed from the records; ranks and tables are made of them."""
         computed = score(self.submission.agent, self.records, self.submission.run.config.stream.num_tasks)
         if computed is None:
             raise SubmissionError(f"{TASKS}: no seed has all tasks")

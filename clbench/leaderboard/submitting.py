@@ -105,9 +105,7 @@ def _submitted_manifest(manifest: RunManifest, source: Path) -> RunManifest:
     config = replace(config, agent=agent, stream=replace(config.stream, data_dir=None))
     class_ = class_name and f"{source.stem}:{class_name}"
     return replace(
-        manifest,
-        config=config,
-        agent_source=replace(manifest.agent_source, class_=class_, file=source.name),
+        manifest, config=config, agent_source=replace(manifest.agent_source, class_=class_, file=source.name)
     )
 
 
@@ -200,7 +198,6 @@ def relative_cost(config: RunConfig, agent_class: type) -> Cost:
 
 
 def _write(submission: Submission, records: Sequence[TaskRecord], source: str, target: Path) -> None:
-    """Write the folder next to its destination, check it as everyone will, and move it there."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:

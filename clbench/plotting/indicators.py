@@ -41,10 +41,7 @@ COLUMNS = 4
 
 
 def indicator_figures(
-    indicators: Sequence[IndicatorRecord],
-    records: Sequence[TaskRecord],
-    agents: Sequence[str],
-    title: str,
+    indicators: Sequence[IndicatorRecord], records: Sequence[TaskRecord], agents: Sequence[str], title: str
 ) -> dict[str, "Figure"]:
     """Return the figures that there are records for, by name.
 

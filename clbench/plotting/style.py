@@ -32,7 +32,6 @@ def hide_from(axes: Iterable["Axes"], count: int) -> None:
 
 
 def legend(figure: "Figure", columns: int = 4) -> None:
-    """Name every line once, below the axes."""
     lines: dict[str, Any] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()

@@ -32,7 +32,6 @@ class Checkpoints:
                 old.unlink()
 
     def newest(self) -> tuple[Path, Any] | None:
-        """Return the newest undamaged checkpoint's file and state; None if there is none."""
         for path in self._paths():
             with contextlib.suppress(StateError, OSError):
                 return path, from_bytes(path.read_bytes())

@@ -40,7 +40,6 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunFolder":
-        """Create the folder `parent/name-N` with the smallest N above all that exist."""
         try:
             parent.mkdir(parents=True, exist_ok=True)
             taken = (re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in parent.iterdir())
@@ -102,7 +101,7 @@ class RunFolder:
         """Return the manifest in run.json.
 
         Args:
-            private_paths: restore the paths of this machine where they are known: they are needed to resume the run, and
+            private_paths: restore the paths of this machine where they are known, to resume the run; they
                 must not be shown.
 
         Raises:

@@ -158,7 +158,4 @@ class RunManifest(Circumstances):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RunManifest":
         """Return the manifest that `to_json` returned as `data`; `ValueError` names a missing or impossible field."""
-        manifest: RunManifest = from_json(
-            cls, {**data, "config": RunConfig.from_json(data.get("config", {}))}
-        )
-        return manifest
+        return from_json(cls, {**data, "config": RunConfig.from_json(data.get("config", {}))})

@@ -33,8 +33,7 @@ def frame(records: Iterable[Record], kind: type[Record] = TaskRecord) -> "pd.Dat
     import pandas as pd
 
     rows = list(map(attrgetter(*columns(kind)), records))
-    table: pd.DataFrame = pd.DataFrame(rows, columns=columns(kind))
-    return table
+    return pd.DataFrame(rows, columns=columns(kind))
 
 
 def to_csv(records: Iterable[Record], kind: type[Record]) -> str:

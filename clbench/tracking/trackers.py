@@ -49,11 +49,7 @@ class Trackers:
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        folder: RunFolder,
-        manifest: RunManifest,
-        note: Callable[[str], None],
+        self, names: Sequence[str], folder: RunFolder, manifest: RunManifest, note: Callable[[str], None]
     ) -> None:
         self._folder, self._stream, self._note = folder, manifest.config.stream, note
         self._trackers: dict[str, Tracker] = {}

@@ -62,7 +62,6 @@ def published(name: str, scale: str = "quick") -> str:
 
 @value
 def in_note(name: str, scale: str = "quick", digits: int = 2) -> str:
-    """Return the number at the end of a claim's note, such as "in the first task 0.194"."""
     found = re.search(r"(-?\d+(?:\.\d+)?)$", str(claimed(name, scale)["note"]))
     if not found:
         raise LookupError("its note has no number at its end")
@@ -162,7 +161,6 @@ def cooled(learner: str) -> str:
 
 @value
 def seeds_cooled(learner: str) -> str:
-    """Return in how many seeds that is, in a word."""
     return WORDS[int((cooling(learner).iloc[:, -1] < COOLED).sum())]
 
 

@@ -34,7 +34,6 @@ def manifest(folder: str) -> RunManifest:
 
 
 def scores_of(folder: str) -> list[Score]:
-    """Return the scores of the agents in a folder, best first."""
     computed = []
     for run in load(folder).stored:
         data = run.manifest.data

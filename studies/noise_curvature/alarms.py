@@ -39,7 +39,6 @@ class Configuration:
 
     @cached_property
     def following(self) -> tuple[Array, Array]:
-        """Measured values, and the accuracy of the next task."""
         return self._measured(self.value[:, :-1], self.accuracy[:, 1:])
 
     @staticmethod
@@ -55,7 +54,6 @@ class Configuration:
 
     @cached_property
     def falls(self) -> list[int]:
-        """The first task that falls, of each run that has one."""
         return [fall for run in self.accuracy if (fall := first_fall(run)) is not None]
 
     @property
@@ -116,15 +114,13 @@ class Judged:
     @property
     def false_alarms(self) -> Array:
         """Whether the alarm is on, for each case that no fall follows: 1 or 0."""
-        alarms: Array = (self.values[self.falls == 0] >= self.alarm.threshold).astype(float)
-        return alarms
+        return np.asarray((self.values[self.falls == 0] >= self.alarm.threshold).astype(float))
 
 
 Split = list[Judged]
 
 
 def choose_alarm(configurations: Sequence[Configuration]) -> Alarm:
-    """Return the alarm that is best on configurations; the area under the curve decides the direction."""
     value = flat([configuration.cases[0] for configuration in configurations])
     falls = flat([configuration.cases[1] for configuration in configurations]) == 1
     area = area_under_roc(value, falls)

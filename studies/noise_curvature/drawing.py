@@ -1,6 +1,6 @@
 """The panels that figures are made of."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from clbench.plotting.curves import draw
+from clbench.plotting.curves import draw as draw_line
 from clbench.plotting.indicators import BOUNDS, DEAD, against_bounds, dead_shares
 from clbench.plotting.style import look, new_figure, tidy
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, select
 
-draw_line = draw
 BOUND_LINES = ("effective_step_size", *BOUNDS)
 """What `draw_bounds` draws."""
 LOGARITHMIC = 3  # values that differ by more than this factor get a logarithmic axis
@@ -69,7 +68,6 @@ def draw_accuracies(row: Iterable[Axes], data: pd.DataFrame, name: str) -> None:
 
 
 def draw_bounds(axes: Axes, data: pd.DataFrame, **labels: str) -> None:
-    """Draw the effective step size and its three bounds, medians over seeds, on a logarithmic axis."""
     lines: dict[str, tuple[Array, Array]] = {}
     for name in BOUND_LINES:
         medians = select(data, name, **labels).groupby("time")["value"].median()
@@ -79,10 +77,7 @@ def draw_bounds(axes: Axes, data: pd.DataFrame, **labels: str) -> None:
     against_bounds(axes, lines)
 
 
-def accuracy_figure(name: str) -> Callable[[pd.DataFrame, str], Figure]:
-    def draw_figure(data: pd.DataFrame, title: str) -> Figure:
-        figure, axes = grid(title, 1, data["learner"].nunique(), sharey=True, height=3.0)
-        draw_accuracies(axes[0], data, name)
-        return figure
-
-    return draw_figure
+def accuracy_figure(name: str, data: pd.DataFrame, title: str) -> Figure:
+    figure, axes = grid(title, 1, data["learner"].nunique(), sharey=True, height=3.0)
+    draw_accuracies(axes[0], data, name)
+    return figure

@@ -84,12 +84,10 @@ def _with_accuracy(frames: Frames, records: pd.DataFrame) -> pd.DataFrame:
     )
     names = [*frames.by, "run", "seed", "task", "time", "layer", "indicator", "value"]
     filled = [frame[names] for frame in (accuracy, records) if len(frame)]
-    data: pd.DataFrame = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=names)
-    return data
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=names)
 
 
 def select(data: pd.DataFrame, indicator: str, **labels: str) -> pd.DataFrame:
-    """Return the rows of an indicator that have these labels, such as `layer="fc1"`."""
     for name, value in {"indicator": indicator, **labels}.items():
         data = data[data[name] == value]
     return data
@@ -103,12 +101,10 @@ def table(data: pd.DataFrame, indicator: str = ACCURACY, **labels: str) -> Array
         raise DataError(f"no finished run{f' of {which}' if which else ''} has {indicator}")
     values = rows.pivot_table(index="seed", columns="task", values="value", aggfunc="median")
     seeds, tasks = (sorted(data[name].unique()) for name in ("seed", "task"))
-    numbers: Array = values.reindex(index=seeds, columns=tasks).to_numpy(dtype=float)
-    return numbers
+    return np.asarray(values.reindex(index=seeds, columns=tasks).to_numpy(dtype=float))
 
 
 def final(data: pd.DataFrame, indicator: str = ACCURACY, **labels: str) -> Array:
-    """Return an indicator's mean over the last tenth of tasks, by seed; see `table`."""
     return last_tenth(table(data, indicator, **labels))
 
 

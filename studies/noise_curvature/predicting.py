@@ -103,13 +103,8 @@ def _drawn(splits: Sequence[Split], indices: Indices) -> list[Split]:
 def rank_indicators(data: pd.DataFrame, singles: Collection[str], resamples: int = RESAMPLES) -> pd.DataFrame:
     """Return a row per indicator, best first: how well it predicts, see `predict`, and how far it is ahead.
 
-    Task accuracy is among them, as the indicator to beat. Indicators that fewer than two configurations have are left
-    out.
-
-    Args:
-        data: from `indicator_table`.
-        singles: indicators; every other one is compared with the best of these.
-        resamples: of the bootstrap.
+    Task accuracy is among them, as the indicator to beat; indicators of a single configuration are left out. Every one
+    that is not among the `singles` is compared with the best of these.
     """
     measured = {
         name: configurations
@@ -123,8 +118,7 @@ def rank_indicators(data: pd.DataFrame, singles: Collection[str], resamples: int
         for name in rows.keys() - set(singles):
             rows[name] |= advantage(measured[name], measured[best], resamples)
     table = pd.DataFrame([{"indicator": name, **row} for name, row in rows.items()], columns=COLUMNS)
-    ranked: pd.DataFrame = table.sort_values("auc", ascending=False, ignore_index=True)
-    return ranked
+    return table.sort_values("auc", ascending=False, ignore_index=True)
 
 
 def indicator_table(frames: Frames) -> pd.DataFrame:

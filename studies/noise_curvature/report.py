@@ -108,8 +108,6 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def numbers_table(data: pd.DataFrame, columns: Sequence[str]) -> str:
-    """Return columns of a figure's numbers as a table in Markdown, with intervals where there are any."""
-
     def cell(row: Mapping[Hashable, Any], name: str) -> str:
         ends = (f"{name}{end}" for end in ("", "_low", "_high"))
         return with_interval(*(row[end] for end in ends)) if f"{name}_low" in row else str(row[name])

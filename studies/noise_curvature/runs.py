@@ -56,7 +56,6 @@ def find_runs(
 def run_missing(
     runs: Iterable[Run], folder: Path, workers: int | None, accept_changes: bool
 ) -> Mapping[str, str]:
-    """Return why runs failed, by label, after running all that are not finished."""
     sweep = _sweep((run.request for run in runs), folder)
     return clbench.sweep(
         sweep, out=folder.parent, workers=workers, accept_changes=accept_changes, progress=True

@@ -49,9 +49,13 @@ class Scale:
 
     def __post_init__(self) -> None:
         check_name("protocol", self.protocol, PROTOCOLS)
-        for name, value in self.changes.items():
+        for name in self.changes:
             check_name("setting of a reproduction", name, (*LENGTHS, *IMAGES))
-            if name in LENGTHS and not (isinstance(value, int) and value > 0):
+        numbers = {name: value for name, value in self.changes.items() if name in LENGTHS}
+        if isinstance(self.seeds, int):
+            numbers["seeds"] = self.seeds
+        for name, value in numbers.items():
+            if not (isinstance(value, int) and value > 0):
                 raise OptionError(f"{name}={value!r}: give a whole number of at least 1")
 
     @property

@@ -51,8 +51,7 @@ def runs_table(by: tuple[str, ...], runs: Mapping[Key, Run]) -> pd.DataFrame:
         dict(zip(by, key, strict=True)) | (provenance(run) if run.is_complete else {})
         for key, run in runs.items()
     ]
-    table: pd.DataFrame = pd.DataFrame(rows)
-    return table
+    return pd.DataFrame(rows)
 
 
 def missing_runs(table: pd.DataFrame) -> str:
@@ -61,7 +60,6 @@ def missing_runs(table: pd.DataFrame) -> str:
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file that appears at `path` once it is whole."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

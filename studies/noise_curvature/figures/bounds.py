@@ -169,8 +169,7 @@ def agreement(data: pd.DataFrame, indicator: str) -> Array:
         list(map(_agreement, table(data, indicator, learner=learner), table(data, learner=learner)))
         for learner in LEARNERS
     ]
-    means: Array = np.array(correlations).mean(axis=0)
-    return means
+    return np.asarray(np.array(correlations).mean(axis=0))
 
 
 def _agreement(rho: Array, accuracy: Array) -> float:

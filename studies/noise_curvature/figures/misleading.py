@@ -74,8 +74,7 @@ def requests(scale: Scale) -> dict[Key, Request]:
 
 def share_lost(data: pd.DataFrame, network: str, step_size: str) -> Array:
     accuracy = table(data, ACCURACY, layer=WHOLE, network=network, step_size=step_size)
-    share: Array = 1 - last_tenth(accuracy) / accuracy[:, 0]
-    return share
+    return np.asarray(1 - last_tenth(accuracy) / accuracy[:, 0])
 
 
 def contradictions(data: pd.DataFrame, panel: Panel) -> dict[Pair, Array]:

@@ -93,8 +93,7 @@ def summarize(data: pd.DataFrame) -> pd.DataFrame:
             value = estimate(finite) if len(finite) else UNKNOWN
             row |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
         rows.append(row)
-    summary: pd.DataFrame = pd.DataFrame(rows, columns=COLUMNS)
-    return summary
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:

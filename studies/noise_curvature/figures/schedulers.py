@@ -26,12 +26,10 @@ SHORT_AND_LONG = {"CReLU": (0.38, 0.67), "L2": (0.32, 0.58), "Wasserstein": (0.4
 
 def mean_over_learners(data: pd.DataFrame, variant: str) -> Array:
     ends = [final(data, learner=learner, variant=variant) for learner in LEARNERS]
-    means: Array = np.mean(ends, axis=0)
-    return means
+    return np.asarray(np.mean(ends, axis=0))
 
 
 def combined_advantage(data: pd.DataFrame) -> Measured:
-    """Return the accuracy of schedulers that obey both bounds minus that with the better bound alone."""
     alone = {name: mean_over_learners(data, name) for name in ("noise only", "volatility only")}
     best = max(alone, key=lambda name: float(np.nanmean(alone[name])))
     return over_seeds(mean_over_learners(data, "combined") - alone[best], f"the better one is {best}")
@@ -129,7 +127,7 @@ FIGURE_4_BOTTOM = Figure(
     by=("learner", "variant"),
     requests=lambda scale: variants(scale, "vanilla", "reset", "scheduled"),
     data=lambda frames: per_task(frames, ()),
-    draw=drawing.accuracy_figure("variant"),
+    draw=partial(drawing.accuracy_figure, "variant"),
     claims=tuple(claim for learner in LEARNERS for claim in _claims_about_variants(learner)),
 )
 
@@ -139,7 +137,7 @@ FIGURE_6 = Figure(
     by=("learner", "length"),
     requests=length_requests,
     data=lambda frames: per_task(frames, ()),
-    draw=drawing.accuracy_figure("length"),
+    draw=partial(drawing.accuracy_figure, "length"),
     claims=tuple(claim for learner in LEARNERS for claim in _claims_about_lengths(learner)),
 )
 
@@ -149,7 +147,7 @@ FIGURE_7 = Figure(
     by=("learner", "variant"),
     requests=lambda scale: variants(scale, "vanilla", "noise only", "volatility only", "combined"),
     data=lambda frames: per_task(frames, ()),
-    draw=drawing.accuracy_figure("variant"),
+    draw=partial(drawing.accuracy_figure, "variant"),
     claims=(
         Claim(
             "both bounds are needed",
@@ -170,7 +168,6 @@ COMPARED = ("per layer", "whole network")
 
 
 def first_and_last(data: pd.DataFrame, learner: str) -> Array:
-    """Return the first layer's step size at the first and the last decision shown, `(2, seeds)`."""
     rows = select(data, "step_size", layer=FIRST_LAYER, learner=learner).sort_values("time")
     if rows.empty:
         raise DataError(f"no finished run of {learner} has step_size")
