@@ -152,7 +152,7 @@ def _reproduce(
             source = scale.changes.get("source", PROTOCOLS[scale.protocol].source)
             load_images(source, scale.changes.get("data_dir"))
         failures = run_missing(needed, folder, workers, accept_changes)
-    known, _ = find_runs(requests, folder)
+    known = find_runs(requests, folder)[0]
     made = []
     for figure in figures:
         made += make_figure(
