@@ -40,6 +40,10 @@ def _rows(rounds: int, device: str, count: int, seeds: int) -> Iterator[Row]:
     yield compare("steps", where, times, "matrix products", "clbench", target=aim)
 
 
+def busy_shares(device: str) -> dict[str, float]:
+    return {f"S={seeds}": round(busy_share(device, seeds), 3) for seeds in (1, 3, 27)}
+
+
 def busy_share(device: str, seeds: int, steps: int = 200) -> float:
     """Return the share of time that a GPU computes while our loop trains, by steps recorded and replayed."""
     loop = ours(seeds=seeds, device=device)

@@ -97,7 +97,8 @@ class Results:
         names = dict.fromkeys(name for sweep in sweeps if sweep is not None for name in sweep.varied)
         varied = [name for name in names if "." in name]
         rows = [_row(run, varied) for run in self.stored]
-        return pd.DataFrame(rows, columns=[*COLUMNS, *varied])
+        table: pd.DataFrame = pd.DataFrame(rows, columns=[*COLUMNS, *varied])
+        return table
 
     @cached_property
     def tasks(self) -> "pd.DataFrame":

@@ -33,7 +33,8 @@ def frame(records: Iterable[Record], kind: type[Record] = TaskRecord) -> "pd.Dat
     import pandas as pd
 
     rows = list(map(attrgetter(*columns(kind)), records))
-    return pd.DataFrame(rows, columns=columns(kind))
+    table: pd.DataFrame = pd.DataFrame(rows, columns=columns(kind))
+    return table
 
 
 def to_csv(records: Iterable[Record], kind: type[Record]) -> str:

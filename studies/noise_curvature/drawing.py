@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from clbench.plotting.curves import draw as draw_line
+from clbench.plotting.curves import draw
 from clbench.plotting.indicators import BOUNDS, DEAD, against_bounds, dead_shares
 from clbench.plotting.style import look, new_figure, tidy
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, select
 
+draw_line = draw
 BOUND_LINES = ("effective_step_size", *BOUNDS)
 """What `draw_bounds` draws."""
 LOGARITHMIC = 3  # values that differ by more than this factor get a logarithmic axis

@@ -84,7 +84,8 @@ def _with_accuracy(frames: Frames, records: pd.DataFrame) -> pd.DataFrame:
     )
     names = [*frames.by, "run", "seed", "task", "time", "layer", "indicator", "value"]
     filled = [frame[names] for frame in (accuracy, records) if len(frame)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=names)
+    data: pd.DataFrame = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=names)
+    return data
 
 
 def select(data: pd.DataFrame, indicator: str, **labels: str) -> pd.DataFrame:

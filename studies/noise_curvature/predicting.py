@@ -118,7 +118,8 @@ def rank_indicators(data: pd.DataFrame, singles: Collection[str], resamples: int
         for name in rows.keys() - set(singles):
             rows[name] |= advantage(measured[name], measured[best], resamples)
     table = pd.DataFrame([{"indicator": name, **row} for name, row in rows.items()], columns=COLUMNS)
-    return table.sort_values("auc", ascending=False, ignore_index=True)
+    ranked: pd.DataFrame = table.sort_values("auc", ascending=False, ignore_index=True)
+    return ranked
 
 
 def indicator_table(frames: Frames) -> pd.DataFrame:

@@ -51,7 +51,8 @@ def runs_table(by: tuple[str, ...], runs: Mapping[Key, Run]) -> pd.DataFrame:
         dict(zip(by, key, strict=True)) | (provenance(run) if run.is_complete else {})
         for key, run in runs.items()
     ]
-    return pd.DataFrame(rows)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
 
 
 def missing_runs(table: pd.DataFrame) -> str:

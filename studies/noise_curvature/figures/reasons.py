@@ -93,7 +93,8 @@ def summarize(data: pd.DataFrame) -> pd.DataFrame:
             value = estimate(finite) if len(finite) else UNKNOWN
             row |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
         rows.append(row)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table: pd.DataFrame = pd.DataFrame(rows, columns=COLUMNS)
+    return table
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
