@@ -14,7 +14,7 @@ from clbench import PROTOCOLS, load_images
 from clbench.commands import options as shared
 from clbench.errors import OptionError
 from clbench.report.console import make_console, plain_table
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import Figure
 from studies.noise_curvature.figures import FIGURES
 from studies.noise_curvature.frames import Key
 from studies.noise_curvature.report import PAGE, count_verdicts, number, with_interval, write_report

@@ -11,8 +11,19 @@ import pandas as pd
 
 from clbench.errors import DataError
 from studies.noise_curvature import tables
-from studies.noise_curvature.claims import FAILS, HOLDS, NOWHERE, OPEN, PARTLY, Judgement
-from studies.noise_curvature.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
+from studies.noise_curvature.claims import (
+    DATA,
+    FAILS,
+    HOLDS,
+    NOWHERE,
+    OPEN,
+    PARTLY,
+    PICTURE,
+    RUNS,
+    SUMMARY,
+    Figure,
+    Judgement,
+)
 
 PAGE = "README.md"
 HEAD = """\

@@ -10,8 +10,7 @@ import pandas as pd
 from clbench import PROTOCOLS
 from clbench.errors import DataError, WriteError
 from clbench.plotting.style import legend
-from studies.noise_curvature.claims import Judgement, judge
-from studies.noise_curvature.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
+from studies.noise_curvature.claims import DATA, PICTURE, RUNS, SUMMARY, Figure, Judgement, judge
 from studies.noise_curvature.frames import Key, gather, modernized
 from studies.noise_curvature.runs import PROVENANCE, Run, provenance
 from studies.noise_curvature.scale import Scale

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import Figure
 from studies.noise_curvature.figures.bounds import FIGURE_2, FIGURE_3, FIGURE_4_TOP, FIGURE_8
 from studies.noise_curvature.figures.misleading import FIGURE_1
 from studies.noise_curvature.figures.predictors import PREDICTORS

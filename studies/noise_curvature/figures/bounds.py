@@ -7,8 +7,7 @@ from matplotlib.figure import Figure as Drawing
 from clbench.errors import DataError
 from clbench.scheduling import Constants
 from studies.noise_curvature import drawing
-from studies.noise_curvature.claims import Claim, Measured, Rule, over_seeds
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import Claim, Figure, Measured, Rule, over_seeds
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, final, per_task, table
 from studies.noise_curvature.scale import FIRST_LAYER, LEARNERS, variants
 from studies.noise_curvature.statistics import first_fall, spearman

@@ -17,8 +17,7 @@ from clbench.errors import DataError
 from clbench.indicators import WHOLE
 from clbench.scoring import last_tenth
 from studies.noise_curvature import drawing
-from studies.noise_curvature.claims import Claim, Measured, Rule, over_seeds
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import Claim, Figure, Measured, Rule, over_seeds
 from studies.noise_curvature.frames import ACCURACY, Array, Key, by_task, final, per_task, table
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import Scale

@@ -7,8 +7,7 @@ from matplotlib.figure import Figure as Drawing
 from clbench.errors import DataError
 from clbench.scoring import Estimate
 from studies.noise_curvature import drawing
-from studies.noise_curvature.claims import Claim, Measured, Rule
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import Claim, Figure, Measured, Rule
 from studies.noise_curvature.figures.misleading import NETWORKS, PANELS, SMALL_STEP, STEP
 from studies.noise_curvature.frames import ACCURACY, Key
 from studies.noise_curvature.predicting import AHEAD, COUNTS, indicator_table, rank_indicators

@@ -11,8 +11,7 @@ from clbench.errors import DataError
 from clbench.indicators import WHOLE
 from clbench.scoring import estimate
 from studies.noise_curvature import drawing
-from studies.noise_curvature.claims import UNKNOWN
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import UNKNOWN, Figure
 from studies.noise_curvature.figures.schedulers import PUBLISHED as STEP_SIZES
 from studies.noise_curvature.frames import ACCURACY, Array, Key, final, per_task
 from studies.noise_curvature.runs import Request

@@ -9,8 +9,16 @@ from matplotlib.figure import Figure as Drawing
 from clbench.errors import DataError
 from clbench.scoring import last_tenth
 from studies.noise_curvature import drawing
-from studies.noise_curvature.claims import AT_PAPER, Claim, Measured, Rule, gain, level_claim, over_seeds
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import (
+    AT_PAPER,
+    Claim,
+    Figure,
+    Measured,
+    Rule,
+    gain,
+    level_claim,
+    over_seeds,
+)
 from studies.noise_curvature.frames import Array, Key, along_tasks, final, per_task, select, table
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import FIRST_LAYER, LEARNERS, Scale, variant, variants
