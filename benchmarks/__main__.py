@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 import clbench
-from benchmarks import indicators, learners, lockstep, steps
+from benchmarks import indicators, lockstep, steps
 from benchmarks.measuring import Row
 from clbench.engine.pool import ENVIRONMENT
 from clbench.machine import hardware, versions
@@ -24,7 +24,7 @@ from clbench.places import recorded
 DOCS = Path("docs/benchmarks")
 SECTIONS: dict[str, Callable[[int, str], Iterator[Row]]] = {
     "steps": steps.rows,
-    "learners": learners.rows,
+    "learners": steps.learners,
     "lockstep": lockstep.rows,
     "evaluate": lockstep.evaluations,
     "indicators": indicators.rows,

@@ -21,10 +21,6 @@ RESULTS = "results"
 """Where `clbench.evaluate` creates run folders by default."""
 
 STREAM = ("num_tasks", "epochs_per_task", "num_samples", "batch_size", "source")
-COLUMNS = (
-    *("run", "agent", "stream", "protocol", "changed", *STREAM, "seeds", "device", "status", "scheduler"),
-    *("arguments", "agent_sha256", "data_sha256", "steps_per_second", "clbench", "torch", "started"),
-)
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class Results:
         names = dict.fromkeys(name for sweep in sweeps if sweep is not None for name in sweep.varied)
         varied = [name for name in names if "." in name]
         rows = [_row(run, varied) for run in self.stored]
-        table: pd.DataFrame = pd.DataFrame(rows, columns=[*COLUMNS, *varied])
+        table: pd.DataFrame = pd.DataFrame(rows)
         return table
 
     @cached_property
