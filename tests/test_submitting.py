@@ -97,7 +97,7 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
         == 0
     )
     ours, mine = (read_entry(Path("leaderboard/submissions") / name).submission for name in ("ours", "mine"))
-    command = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["command"]
+    command = json.loads((run.folder / "agents.perlayer" / "run.json").read_text(encoding="utf-8"))["command"]
     assert list(ours.run.command) == command
     assert (mine.agent, mine.run.agent_source.class_, mine.about.tuned) == (
         "mine.py",
@@ -268,7 +268,7 @@ def test_incomplete_and_changed_runs_are_not_submitted(tmp_path, cheap):
     (run / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}), encoding="utf-8")
     with pytest.raises(
         SubmissionError,
-        match=rf"agents\.vanilla\b.*python -m clbench\.evaluate --resume {re.escape(str(run))}",
+        match=rf"agents\.vanilla\b.*clbench resume {re.escape(str(run))}",
     ):
         submit(run, tmp_path, "vanilla")
     facts["config"]["overrides"] = {"num_tasks": 2}

@@ -37,13 +37,8 @@ def legend(figure: "Figure", columns: int = 4) -> None:
         handles, labels = axes.get_legend_handles_labels()
         lines |= dict(zip(labels, handles, strict=True))
     if lines:
-        options: dict[str, Any] = {
-            "loc": "outside lower left",
-            "ncols": columns,
-            "frameon": False,
-            "fontsize": 9,
-        }
-        figure.legend(list(lines.values()), list(lines), **options)
+        layout: dict[str, Any] = {"loc": "outside lower left", "ncols": columns}
+        figure.legend(list(lines.values()), list(lines), frameon=False, fontsize=9, **layout)
 
 
 def tidy(axes: "Axes") -> None:

@@ -18,9 +18,8 @@ class MLflow:
     """Runs where MLFLOW_TRACKING_URI says, else in `mlflow.db` next to the group folder, shared by all runs there."""
 
     def __init__(self, run: TrackedRun) -> None:
-        logging.getLogger("mlflow.store.db").setLevel(
-            logging.WARNING
-        )  # it reports each table that it creates
+        # It reports each table that it creates.
+        logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)
         is_set: Callable[[], bool] = is_tracking_uri_set  # which has no annotations
         database = f"sqlite:///{(run.group.resolve().parent / 'mlflow.db').as_posix()}"
         self._client = MlflowClient(None if is_set() else database)
