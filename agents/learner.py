@@ -87,7 +87,6 @@ class Learner(TakesArguments):
         return StackedAdam(self.parameters, self.step_size, layers=layers)
 
     def make_scheduler(self) -> PerLayerScheduler | None:
-        """Return a new scheduler of the optimizer's step sizes, if one was asked for."""
         kind = self.arguments["scheduler"]
         if kind == "none":
             return None
@@ -103,18 +102,7 @@ class Learner(TakesArguments):
 
     @classmethod
     def together(cls, spec: AgentSpec, members: Sequence[MemberSpec]) -> "tuple[Population, list[Learner]]":
-        """Build several learners as one.
-
-        Args:
-            spec: the stream to learn on.
-            members: what to build.
-
-        Returns:
-            what acts and learns for all of them, and each one, to be measured and saved.
-
-        Raises:
-            OptionError: one can only run alone.
-        """
+        """Build several learners as one."""
         learners: list[Learner] = [each.agent(spec, each.seeds, **each.arguments) for each in members]
         for kind, is_built in ((type(learner), "population" in vars(learner)) for learner in learners):
             if is_built or (kind.act, kind.learn) != (Learner.act, Learner.learn):
@@ -189,16 +177,13 @@ class Learner(TakesArguments):
         self.scheduler = self.make_scheduler()
 
     def kind_of_step(self) -> Hashable:
-        """Return which of the recorded steps the next one is like."""
         return None if self.scheduler is None else self.scheduler.kind_of_step()
 
     def replayed(self) -> None:
-        """Count a step whose operations were replayed."""
         if self.scheduler is not None:
             self.scheduler.replayed()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of all that training depends on."""
         return {
             "parameters": cloned(self.parameters),
             "buffers": cloned(self.networks.buffers),
@@ -209,11 +194,6 @@ class Learner(TakesArguments):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned.
-
-        Raises:
-            OptionError: it is of a learner with another scheduler.
-        """
         if (self.scheduler is None) != (state["scheduler"] is None):
             raise OptionError("the state is of a learner with another scheduler")
         copy_into(self.parameters, state["parameters"])

@@ -36,7 +36,6 @@ class Architecture:
 
 
 def identity(x: torch.Tensor) -> torch.Tensor:
-    """Return the input itself."""
     return x
 
 
@@ -108,7 +107,6 @@ class MLP(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, C)` for inputs `(B, ...)`, flattened to `(B, D)`."""
         inputs = inputs.flatten(1)
         for names in self.hidden_layers:
             for name in names:

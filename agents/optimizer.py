@@ -98,12 +98,10 @@ class StackedOptimizer:
         return {"step_sizes": self.step_sizes, "updates": self.updates, **moments}
 
     def restore(self, tensors: Tensors) -> None:
-        """Overwrite `tensors` by those of a checkpoint."""
         copy_into(self.tensors, tensors)
         self._started = bool(self.updates.any())
 
     def reset(self) -> None:
-        """Forget all updates and step sizes."""
         self._started = False
         for value in self.tensors.values():
             value.zero_()

@@ -81,17 +81,7 @@ class Population:
         return self._batch[1].detach()
 
     def learn(self, targets: torch.Tensor) -> torch.Tensor:
-        """Take one step on the batch last predicted.
-
-        Args:
-            targets: `(S, B)`.
-
-        Returns:
-            the batch's mean cross-entropy, `(S,)`.
-
-        Raises:
-            StepOrderError: there is no such batch.
-        """
+        """Take one step on the batch last predicted."""
         if self._batch is None:
             raise StepOrderError("learn was called before act: there is nothing to learn from")
         (inputs, logits), self._batch = self._batch, None
@@ -110,7 +100,6 @@ class Population:
         return tuple(member.kind_of_step and member.kind_of_step() for member in self._rows)
 
     def replayed(self) -> None:
-        """Let every member count a step whose operations were replayed."""
         for member in self._rows:
             member.replayed()
 
@@ -160,6 +149,5 @@ class _Stack:
 
 
 def _rows(members: Sequence[Member]) -> dict[Member, slice]:
-    """Return the rows of each member, one per seed."""
     ends = accumulate((len(member.seeds) for member in members), initial=0)
     return {member: slice(*rows) for member, rows in zip(members, pairwise(ends), strict=True)}

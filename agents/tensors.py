@@ -8,7 +8,6 @@ Tensors = dict[str, torch.Tensor]
 
 
 def cloned(tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """Return detached copies."""
     return {name: value.detach().clone() for name, value in tensors.items()}
 
 

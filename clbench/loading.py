@@ -44,12 +44,7 @@ def load_agent(reference: str) -> type:
 
 
 def load_indicator(reference: str) -> Callable[[Any], Any]:
-    """Return the function that `reference` names: "package.module:function" or "file.py:function".
-
-    Raises:
-        UnknownNameError: there is no such module, file or function; the text names the nearest one.
-        LoadError: the module raises when imported, or what it has by that name is not a function.
-    """
+    """Return the function that `reference` names: "package.module:function" or "file.py:function"."""
     location, name = split_reference(reference)
     module = _load(location, reference, "indicator")
     loaded: Callable[[Any], Any] | None = getattr(module, name, None)
@@ -71,11 +66,7 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def check_agent(value: object, reference: str) -> type:
-    """Return `value` if it is an agent's class.
-
-    Raises:
-        LoadError: it is not.
-    """
+    """Return `value` if it is an agent's class."""
     if not isinstance(value, type) or not _is_agent(value):
         raise LoadError(f"'{reference}' is not an agent: it must be a class with the methods act and learn")
     return value
@@ -86,7 +77,6 @@ def _is_agent(value: object) -> bool:
 
 
 def is_vectorized(agent: type) -> bool:
-    """Return whether an agent trains all its seeds in lockstep."""
     return bool(getattr(agent, "vectorized", False))
 
 
@@ -112,13 +102,7 @@ def parameters(agent: type) -> dict[str, Any]:
 
 
 def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -> None:
-    """Check that `agent` can be constructed with `arguments`.
-
-    Raises:
-        UnknownNameError: an argument is unknown; the text names the nearest one.
-        OptionError: an argument must be a number, or one without a default is missing.
-        LoadError: the constructor does not accept (spec, seed, ...).
-    """
+    """Check that `agent` can be constructed with `arguments`."""
     known = parameters(agent)
     for name, value in arguments.items():
         if name not in known:

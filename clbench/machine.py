@@ -24,7 +24,6 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let PyTorch use `count` CPU threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -54,7 +53,6 @@ def no_reads() -> Iterator[None]:
 
 
 def wait_for(device: str) -> None:
-    """Wait until a device has finished its work."""
     import torch
 
     if device.startswith("cuda"):

@@ -57,15 +57,7 @@ class StreamSpec:
         return hash((self.id, self.num_tasks, self.epochs_per_task, self.batch_size, self.num_samples))
 
     def resolve(self, available: int, source: str) -> "StreamSpec":
-        """Return the spec with `num_samples` known, for data of `available` examples.
-
-        Args:
-            available: examples in the data.
-            source: what error messages call the data.
-
-        Raises:
-            OptionError: more examples are asked for, or they do not fill a batch.
-        """
+        """Return the spec with `num_samples` known, for data of `available` examples."""
         if self.num_samples is None:
             return replace(self, num_samples=available)
         if self.num_samples > available:
@@ -91,7 +83,6 @@ class StreamSpec:
 
     @property
     def steps_per_task(self) -> int:
-        """Steps in a task."""
         return self.steps_per_epoch * self.epochs_per_task
 
     def to_json(self) -> dict[str, Any]:

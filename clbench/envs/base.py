@@ -17,15 +17,7 @@ Info = dict[str, Any]
 
 
 class StreamState:
-    """Where the streams of an environment are.
-
-    Attributes:
-        lockstep: whether batches have a first dimension of seeds.
-        stream_class: kind of stream.
-        stream_spec: resolved.
-        agent_spec: for constructing agents.
-        device: of batches.
-    """
+    """Where the streams of an environment are."""
 
     lockstep: bool
     stream_class: type[Stream]
@@ -60,18 +52,13 @@ class StreamState:
 
     @property
     def stream(self) -> Stream:
-        """The streams under way.
-
-        Raises:
-            StepOrderError: there is none yet.
-        """
+        """The streams under way."""
         if self._stream is None:
             raise StepOrderError("no stream is under way: call reset(seed=...) first")
         return self._stream
 
     @property
     def done(self) -> bool:
-        """Whether the streams have ended."""
         return self.stream.done
 
     def position(self) -> Info:
@@ -85,11 +72,7 @@ class StreamState:
         }
 
     def state_dict(self, rows: slice = slice(None)) -> dict[str, Any]:
-        """Return seeds and position of the streams under way.
-
-        Args:
-            rows: of which seeds.
-        """
+        """Return seeds and position of the streams under way."""
         state = self.stream.state_dict()
         return {**state, "seeds": state["seeds"][rows]}
 

@@ -44,11 +44,7 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
         )
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Arrays, Info]:
-        """Start the stream of `seed`; without a seed, of one drawn from the environment's generator.
-
-        Returns:
-            The first batch of inputs `(B, *shape)`, and `info`, still without targets.
-        """
+        """Start the stream of `seed`; without a seed, of one drawn from the environment's generator."""
         super().reset(seed=None if seed is None else check_seed(seed))
         self._start([int(self.np_random.integers(2**31)) if seed is None else seed], options)
         return self.observation(), self.position()
@@ -75,11 +71,7 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
         return self.observation(), float(score), stream.done, False, info
 
     def restore(self, *states: Mapping[str, Any]) -> tuple[Arrays, Info]:
-        """Go to the position in the state given; return what `reset` or `step` returned there, without targets.
-
-        Raises:
-            OptionError: the state is not of one seed, or lies outside this stream.
-        """
+        """Go to the position in the state given; return what `reset` or `step` returned there, without targets."""
         self._restore(states, 1)
         return self.observation(), self.position()
 

@@ -52,11 +52,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: Info | None = None
     ) -> tuple[torch.Tensor, Info]:
-        """Start S streams: of the seeds listed, or of seed, seed + 1, ..., or of drawn ones.
-
-        Returns:
-            Observations `(S, B, *shape)`, and `info`, still without targets.
-        """
+        """Start S streams: of the seeds listed, or of seed, seed + 1, ..., or of drawn ones."""
         if seed is None:
             seeds = [int(drawn) for drawn in self.np_random.integers(2**31, size=self.num_envs)]
         elif isinstance(seed, (int, np.integer)):
@@ -93,19 +89,11 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         return self.observation(), rewards, terminated, np.zeros_like(terminated), info
 
     def state_dict(self, rows: slice = slice(None)) -> dict[str, Any]:
-        """Return seeds, position and unusable predictions of the streams under way.
-
-        Args:
-            rows: of which seeds.
-        """
+        """Return seeds, position and unusable predictions of the streams under way."""
         return {**super().state_dict(rows), "first_unusable": self._first_unusable[rows].clone()}
 
     def restore(self, *states: Mapping[str, Any]) -> tuple[torch.Tensor, Info]:
-        """Go to the position in `states`, which together have S seeds; return as `reset` or `step`, without targets.
-
-        Raises:
-            OptionError: the states have another number of seeds, differ in position, or lie outside this stream.
-        """
+        """Go to the position in `states`, which together have S seeds; return as `reset` or `step`, without targets."""
         self._restore(states, self.num_envs)
         self._first_unusable.copy_(torch.cat([state["first_unusable"] for state in states]))
         return self.observation(), self.position()
@@ -153,11 +141,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
 
 
 def check_device(name: str) -> torch.device:
-    """Return the device called `name`.
-
-    Raises:
-        DeviceError: this machine does not have it.
-    """
+    """Return the device called `name`."""
     try:
         device = torch.device(name)
     except RuntimeError as error:

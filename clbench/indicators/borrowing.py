@@ -83,7 +83,6 @@ def _copy_attributes(module: nn.Module, copies: Copies) -> dict[str, Any]:
 
 
 def _has_inplace(module: nn.Module) -> bool:
-    """Return whether a module is one of PyTorch's that may work in place."""
     return any(
         "inplace" in vars(kind).get("__constants__", ()) and kind.__module__.startswith("torch.nn.")
         for kind in type(module).__mro__
@@ -150,7 +149,6 @@ def untouched(what: str, model: Model) -> Iterator[None]:
 
 
 def _fingerprint(model: Model) -> dict[str, object]:
-    """Return the identities and versions of tensors, and modes."""
     module, stacks = module_and_stacks(model)
     modes = {f"mode of '{path}'": child.training for path, child in module.named_modules()}
     tensors = {f"stacked {name}": value for name, value in stacks.items()} | {

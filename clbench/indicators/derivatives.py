@@ -58,7 +58,6 @@ class Derivatives:
 
     @cached_property
     def data_gradients(self) -> Tensors:
-        """Gradients of the data loss, by parameter."""
         return self._collect(lambda graph: graph.gradients)
 
     @cached_property
@@ -97,15 +96,7 @@ class Derivatives:
     def products(
         self, blocks: Mapping[str, Sequence[str]], vectors: Mapping[str, Tensors]
     ) -> list[dict[str, Tensors]]:
-        """Return H v, penalty included, by graph and block of the Hessian.
-
-        Args:
-            blocks: names of parameters, by block.
-            vectors: v, by block.
-
-        Returns:
-            products; `join` makes one of those of several graphs.
-        """
+        """Return H v, penalty included, by graph and block of the Hessian."""
         products = []
         for index, graph in enumerate(self._graphs):
             with graph.lent():
@@ -122,7 +113,6 @@ class Derivatives:
         return products
 
     def _penalty_products(self, names: Sequence[str], vector: Tensors) -> Tensors:
-        """Return the penalty's share of H v, of parameters for which it has one."""
         curved = [name for name in names if name in self._penalty and self._penalty[name].requires_grad]
         if not curved:
             return {}
@@ -198,7 +188,6 @@ def _graphs(network: Network, batch: Batch, hessian: bool, closed: Sequence[str]
     axis = network.axis
 
     def state() -> Tensors:
-        """Return copies: a forward pass may write to them."""
         return cloned({**network.parameters, **network.buffers})
 
     if axis.batched:

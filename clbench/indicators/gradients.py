@@ -107,7 +107,6 @@ def gradient_noise(
 
 
 def norm_ratios(network: Network, gradient_squares: Measures) -> Measures:
-    """Return ||g|| / ||theta|| from ||g||^2."""
     weights = _weight_squares(network)
     return {
         layer: torch.where(weights[layer] > 0, (square / weights[layer]).sqrt(), 0)
@@ -116,7 +115,6 @@ def norm_ratios(network: Network, gradient_squares: Measures) -> Measures:
 
 
 def norms(network: Network, squares: Measures, kind: str) -> Measures:
-    """Return norms from sums of squares."""
     check_choice("kind", kind, KINDS)
     counts = {block: sum(network.sizes[name] for name in names) for block, names in network.blocks.items()}
     return {

@@ -113,7 +113,6 @@ class Graph:
         return {**self._leaves, **self._constants}
 
     def _forward(self, linear: Sequence[str]) -> tuple[torch.Tensor, Tensors, Tensors]:
-        """Return outputs, and inputs and outputs of linear layers."""
         with recorded(self._module, linear, {}) as calls:
             outputs = _check_output(self._network.inner(self._batch.inputs.clone()))
         usable = {name: call for name, call in self._select(calls).items() if call[1].requires_grad}

@@ -86,7 +86,6 @@ def _check_pattern(pattern: str, names: Mapping[str, Sequence[str]], parameters:
 
 
 def _first_match(path: Sequence[str], patterns: Iterable[tuple[str | None, str]]) -> str | None:
-    """Return the layer of the first pattern that matches."""
     for layer, pattern in patterns:
         if module := _match(path, pattern):
             return layer or module
@@ -103,7 +102,6 @@ def check_layer_choice(layers: object) -> None:
 
 
 def is_layer_choice(layers: object) -> bool:
-    """Return whether it is None, a depth, patterns, or patterns by layer."""
     try:
         check_layer_choice(layers)
     except OptionError:

@@ -64,5 +64,4 @@ def outer_paths(path: str) -> list[str]:
 
 
 def parent_path(path: str) -> str:
-    """Return the path of the module that a module or parameter is in."""
     return path.rpartition(".")[0]

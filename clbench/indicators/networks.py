@@ -73,29 +73,24 @@ class Network:
 
     @property
     def parameters(self) -> Tensors:
-        """All parameters, trained or not: the module's own, or stacked ones."""
         return (
             self.model.parameters if isinstance(self.model, Stacked) else dict(self.module.named_parameters())
         )
 
     @property
     def buffers(self) -> Tensors:
-        """All buffers: the module's own, or stacked ones."""
         return self.model.buffers if isinstance(self.model, Stacked) else dict(self.module.named_buffers())
 
     @property
     def stacked(self) -> bool:
-        """Whether it is S stacked networks, whose values have a first axis."""
         return self.axis.count is not None
 
     @property
     def count(self) -> int:
-        """S, or 1."""
         return 1 if self.axis.count is None else self.axis.count
 
     @property
     def device(self) -> torch.device:
-        """The device of its parameters."""
         return next(iter(self.trained.values())).device
 
     @property
@@ -105,7 +100,6 @@ class Network:
 
     @functools.cached_property
     def sizes(self) -> dict[str, int]:
-        """How many numbers each trained parameter of one network has."""
         return {name: value.numel() // self.count for name, value in self.trained.items()}
 
     def sum_by_layer(self, values: Mapping[str, torch.Tensor]) -> Measures:
@@ -149,12 +143,10 @@ def at_least_float32(value: torch.Tensor) -> torch.Tensor:
 
 
 def dtype_at_least_float32(value: torch.Tensor) -> torch.dtype:
-    """Return the dtype of `at_least_float32(value)`."""
     return torch.float32 if value.dtype in (torch.float16, torch.bfloat16) else value.dtype
 
 
 def check_tensors(**values: object) -> None:
-    """Raise `OptionError` unless all are tensors."""
     for name, value in values.items():
         if not isinstance(value, torch.Tensor):
             raise OptionError(
@@ -164,6 +156,5 @@ def check_tensors(**values: object) -> None:
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise `OptionError` unless `value` is one of `choices`."""
     if value not in choices:
         raise OptionError(f"{name}={value!r} is not one of {', '.join(choices)}")

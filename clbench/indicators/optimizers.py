@@ -18,7 +18,6 @@ Optimizer: TypeAlias = SingleOptimizer | Sequence[SingleOptimizer]
 
 
 def list_optimizers(optimizer: Optimizer) -> list[SingleOptimizer]:
-    """Return a list of one optimizer or several."""
     if isinstance(optimizer, list | tuple):
         if not optimizer:
             raise OptionError(

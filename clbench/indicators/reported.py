@@ -104,7 +104,6 @@ def step_size_rows(network: Network, optimizer: object) -> list[list[str]]:
 
 
 def _report(optimizer: object, name: str) -> Report:
-    """Return what an optimizer reports by an attribute, or a method without arguments."""
     attribute = getattr(optimizer, name, None)
     report: Report = attribute() if callable(attribute) else attribute
     return report
@@ -150,7 +149,6 @@ def _moment_fields(
 
 
 def _one_minus_power(beta: float, steps: Number, like: torch.Tensor) -> torch.Tensor:
-    """Return 1 - beta^t, with the device and type of a tensor."""
     if isinstance(steps, torch.Tensor):
         return -torch.expm1(steps * (math.log(beta) if beta else -math.inf)).to(like)
     return like.new_tensor(1 - beta**steps)

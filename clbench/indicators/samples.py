@@ -30,7 +30,6 @@ class Batch:
     targets: torch.Tensor
 
     def __getitem__(self, index: int | slice) -> "Batch":
-        """Return some samples, or one network's batch."""
         return Batch(self.loss_fn, self.inputs[index], self.targets[index])
 
     def run(self, network: Network) -> tuple[torch.Tensor, torch.Tensor]:

@@ -64,7 +64,6 @@ class Stacked:
 
     @property
     def batched(self) -> bool:
-        """Whether the networks are computed all at once."""
         return self.count > 1 and self.method == "vmap"
 
 
@@ -72,7 +71,6 @@ Model = nn.Module | Stacked
 
 
 def module_and_stacks(model: Model) -> tuple[nn.Module, Tensors]:
-    """Return the module, or the architecture of stacked networks with their tensors by name."""
     if isinstance(model, Stacked):
         return model.model, {**model.parameters, **model.buffers}
     return model, {}

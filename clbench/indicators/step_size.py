@@ -62,7 +62,6 @@ def effective_step_size(
 def effective_from_states(
     network: Network, states: Mapping[str, ParameterState], reduction: str = "rms"
 ) -> Measures:
-    """Return `effective_step_size` from the optimizer's states."""
     values = network.trained
     updated = {
         name: _updated(network, values[name], state).any(dim=-1) if _differs(state) else True
@@ -102,7 +101,6 @@ def aggregated_step_size(
 
 
 def aggregated_from_states(network: Network, states: Mapping[str, ParameterState]) -> Measures:
-    """Return `aggregated_step_size` from the optimizer's states."""
     values, normalized, sizes = network.trained, _normalizing(network, states), network.sizes
     etas = {
         name: _scheduled_step_size(network, values[name], state)
@@ -220,13 +218,11 @@ def _elements(
 
 
 def _per_network(network: Network, number: Number, like: torch.Tensor) -> torch.Tensor:
-    """Return a number as a scalar, or `(S,)`."""
     tensor = torch.as_tensor(number, dtype=dtype_at_least_float32(like), device=like.device).detach()
     return tensor.expand(network.axis.shape) if network.stacked else tensor.reshape(())
 
 
 def _mean_where(counted: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Return the mean of those elements that count, for each network."""
     mean: torch.Tensor = torch.where(counted, values, 0).sum(dim=-1) / counted.sum(dim=-1)
     return mean
 

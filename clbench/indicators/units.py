@@ -82,20 +82,7 @@ def measure_units(
     reduce: Callable[[Sequence[ModuleUnits]], Measures],
     layers: LayerChoice = None,
 ) -> Measures:
-    """Run the model, and reduce each network's hidden modules to scalars; frozen ones count as well.
-
-    Args:
-        model: a module, or `Stacked` ones.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        reduce: from one network's modules, in the order of their first calls, to scalars.
-        layers: see `layer_parameters`.
-
-    Returns:
-        scalars, or `(S,)`.
-
-    Raises:
-        OptionError: `inputs` is not a batch.
-    """
+    """Run the model, and reduce each network's hidden modules to scalars; frozen ones count as well."""
     network = Network.of(model, layers)
     check_can_be_borrowed(network.module)
     check_tensors(inputs=inputs)
@@ -126,7 +113,6 @@ def measure_units(
 
 
 def _collect(network: Network, calls: Sequence[LayerCall], layers: Mapping[str, str]) -> list[ModuleUnits]:
-    """Join the calls of each hidden module."""
     hidden = hidden_units(network.module, calls)
     if not hidden:
         called = {call.path for call in calls}

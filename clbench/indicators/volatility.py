@@ -90,14 +90,12 @@ class VolatilityTracker:
         return self.variance / (torch.nan_to_num(self.mean).abs() + self.eps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of the values."""
         return {
             key: None if value is None else value.clone()
             for key, value in (("values", self._values), ("mean", self.mean), ("variance", self.variance))
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the values."""
         self._values, self.mean, self.variance = (
             None if state[key] is None else state[key].clone() for key in ("values", "mean", "variance")
         )

@@ -38,7 +38,6 @@ class Faults:
 
     @contextmanager
     def in_agent(self, step: Step, verb: str = "raised", remedy: str = "") -> Iterator[None]:
-        """Translate whatever the agent raises."""
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -47,7 +46,6 @@ class Faults:
 
     @contextmanager
     def in_predictions(self, step: Step) -> Iterator[None]:
-        """Translate what the environment raises for unusable predictions."""
         try:
             yield
         except PredictionError as error:
@@ -56,7 +54,6 @@ class Faults:
 
     @contextmanager
     def in_losses(self, step: Step) -> Iterator[None]:
-        """Translate what the meter raises for unusable losses."""
         try:
             yield
         except LossError as error:

@@ -123,7 +123,6 @@ class Observer:
             yield Undefined(self._name, BOUNDS, reason)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the records of the rest of a run depend on."""
         return {
             "indicators": list(self._indicators),
             "bounds": self._bounds,
@@ -134,7 +133,6 @@ class Observer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict`, after the agent has restored its state."""
         self._indicators, self._bounds = list(state["indicators"]), state["bounds"]
         self._start, self._measured = state["start"], set(state["measured"])
         self._noted_no_decisions = state["noted_no_decisions"]

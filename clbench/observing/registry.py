@@ -62,7 +62,6 @@ class Snapshot:
 
     @cached_property
     def point(self) -> Derivatives:
-        """Gradients on the batch."""
         penalty = with_weight_decay(self.network, self.optimizer, self.penalty)
         return Derivatives(
             self.network, self.loss_fn, self.inputs, self.targets, penalty, hessian=self.hessian
@@ -70,13 +69,11 @@ class Snapshot:
 
     @cached_property
     def sharpness(self) -> Measures:
-        """Top eigenvalues of the Hessian."""
         power = PowerIteration(self.network, list(self.network.blocks), self.seeds)
         return power.converge(self.point, ITERATIONS, TOLERANCE)
 
     @cached_property
     def normalized_sharpness(self) -> Measures:
-        """Sharpness times the aggregated step size."""
         steps = aggregated_step_size(self.network, self.optimizer)
         return {layer: steps[layer] * value for layer, value in self.sharpness.items()}
 

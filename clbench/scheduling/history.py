@@ -61,7 +61,6 @@ class History:
         return 0 if self._rows is None else len(self._rows)
 
     def append(self, position: Position, decision: Decision) -> None:
-        """Add a decision."""
         row = torch.stack([column.to(decision.effective_step_size) for column in decision])
         if self._rows is None:
             self._rows = row.new_empty((self._expected, *row.shape))
@@ -85,11 +84,9 @@ class History:
         return self._rows[: len(self)]
 
     def column(self, name: str) -> torch.Tensor:
-        """Return one column of all decisions, `(T, L, S)`."""
         return self.table()[:, COLUMNS.index(name)]
 
     def clear(self) -> None:
-        """Forget all decisions."""
         self.positions = []
         if self._rows is not None:
             self._next.zero_()
@@ -108,12 +105,10 @@ class History:
         return frame
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of all decisions."""
         positions = [tuple(position) for position in self.positions]  # a state holds plain tuples only
         return {"positions": positions, "rows": self.table().clone() if positions else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the decisions of a `state_dict`."""
         self.positions, self._rows = [Position(*position) for position in state["positions"]], None
         if state["rows"] is not None:
             rows: torch.Tensor = state["rows"]

@@ -236,7 +236,6 @@ class StepSizeMonitor:
         return self.decisions.frame(single=not isinstance(self.model, Stacked))
 
     def _identity(self) -> dict[str, object]:
-        """Return what must agree with a state that is loaded."""
         return {"kind": type(self).__name__, "layers": self.layers, "constants": asdict(self.constants)}
 
     def state_dict(self) -> dict[str, Any]:

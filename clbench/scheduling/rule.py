@@ -74,11 +74,7 @@ class Constants:
 
 
 def make_constants(**values: object) -> Constants:
-    """Return constants, checked.
-
-    Raises:
-        UnknownNameError: a scheduler has no such constant.
-    """
+    """Return constants, checked."""
     names = [field.name for field in fields(Constants)]
     for name in sorted(values.keys() - names):
         raise UnknownNameError(f"a scheduler has no constant '{name}'.{did_you_mean(name, names)}")

@@ -89,7 +89,6 @@ class PerLayerScheduler(StepSizeMonitor):
         return step <= self.constants.warmup_fraction * self.steps_per_task
 
     def kind_of_step(self) -> Hashable:
-        """Return what distinguishes the next step's operations; None if the step will only be counted."""
         kind = super().kind_of_step()
         return None if kind is None else (self._is_warming(self.step_in_task + 1), kind)
 

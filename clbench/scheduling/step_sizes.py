@@ -16,19 +16,7 @@ Groups = list[dict[str, Any]]
 
 
 class StepSizes:
-    """The step sizes of a network's layers, in one optimizer or several.
-
-    A step size is kept in `step_sizes`, a tensor or a dictionary, or else as "lr" in `param_groups`.
-
-    Args:
-        network: the network being trained.
-        optimizer: its optimizer, or several.
-        layers: names of parameters by layer.
-        split_groups: split parameter groups so that none holds parameters of two layers.
-
-    Raises:
-        OptionError: an optimizer keeps its step sizes where they cannot be multiplied.
-    """
+    """The step sizes of a network's layers, in one optimizer or several."""
 
     def __init__(
         self, network: Network, optimizer: Optimizer, layers: Mapping[str, Sequence[str]], split_groups: bool
@@ -65,11 +53,7 @@ class StepSizes:
         return {id(network.trained[name]): index for name, index in self._layer_index.items()}
 
     def _owners(self, members: Iterable[Iterable[int | None]]) -> Iterator[tuple[int, int]]:
-        """Yield index and layer of each step size in a layer, given the layers (or None) of its parameters.
-
-        Raises:
-            OptionError: several layers share a step size.
-        """
+        """Yield index and layer of each step size in a layer, given the layers (or None) of its parameters."""
         for index, layers in enumerate(members):
             known = sorted({layer for layer in layers if layer is not None})
             if len(known) > 1:
@@ -100,11 +84,7 @@ class StepSizes:
 def _find(
     network: Network, optimizer: SingleOptimizer
 ) -> torch.Tensor | MutableMapping[object, Any] | Groups:
-    """Return where an optimizer keeps its step sizes: `step_sizes`, or else its parameter groups.
-
-    Raises:
-        OptionError: nowhere where they can be multiplied.
-    """
+    """Return where an optimizer keeps its step sizes: `step_sizes`, or else its parameter groups."""
     sizes: object = getattr(optimizer, "step_sizes", None)
     if isinstance(sizes, torch.Tensor | MutableMapping):
         return sizes

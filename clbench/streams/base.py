@@ -144,11 +144,7 @@ class Stream:
         return self.step_in_task // self.spec.steps_per_epoch
 
     def batch(self) -> Batch:
-        """Return the batch at the present position, in new memory.
-
-        Raises:
-            StepOrderError: the stream has ended.
-        """
+        """Return the batch at the present position, in new memory."""
         if self.done:
             raise StepOrderError("the stream has ended: no batch is left")
         rows = self._epoch_rows.index_select(1, self._window)
@@ -161,7 +157,6 @@ class Stream:
         return Batch(inputs, targets)
 
     def advance(self) -> None:
-        """Move to the next batch, epoch or task."""
         self.advance_on_device()
         self.advance_on_host()
 
@@ -186,11 +181,7 @@ class Stream:
         return {"seeds": list(self.seeds), "task": self.task, "step_in_task": self.step_in_task}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the position in `state`, from where the stream continues as it did.
-
-        Raises:
-            OptionError: the state belongs to other seeds, or lies outside this stream.
-        """
+        """Go to the position in `state`, from where the stream continues as it did."""
         task, step = state["task"], state["step_in_task"]
         if tuple(state["seeds"]) != self.seeds:
             raise OptionError(f"the state is of seeds {state['seeds']}, this stream of {list(self.seeds)}")
