@@ -54,9 +54,6 @@ def by_rank(values: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:
 
     >>> by_rank(torch.tensor([[0.5, -1.0, 0.5, -0.0, 0.0]]), torch.arange(5.0).view(1, 5))
     tensor([[3., 0., 4., 1., 2.]])
-
-    Returns:
-        `(S, N)`.
     """
     if values.device.type != "cpu" or values.dtype != torch.float32:
         return by_sorting(values, ranked)

@@ -22,17 +22,7 @@ BUNDLED = "agents"
 
 
 def load_agent(reference: str) -> type:
-    """Return an agent's class.
-
-    Args:
-        reference: an importable module or the path of a file ending in .py, optionally with ":Class"; by default the
-            class is `Agent`. "agents.x" is a learner that comes with clbench, unless another package called `agents`
-            has an x.
-
-    Raises:
-        UnknownNameError: there is no such module, file or class; the text names the nearest one.
-        LoadError: the module raises when imported, or the class is not an agent.
-    """
+    """Return an agent's class; `reference` is "module", "module:Class" or "file.py:Class", by default of `Agent`."""
     location, name = split_reference(reference)
     module = _load(location, reference, "agent")
     loaded = getattr(module, name, None)

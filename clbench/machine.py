@@ -89,11 +89,8 @@ def hardware(device: str) -> dict[str, str | int]:
 def git_state(folder: Path) -> dict[str, str | bool] | None:
     """Return the commit of the Git repository around `folder`, and whether files were changed; None outside of one."""
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return {
-            "commit": commit,
-            "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no")),
-        }
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        return {"commit": _git(folder, "rev-parse", "HEAD"), "dirty": bool(changes)}
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -16,10 +16,6 @@ def generator(seed: int, *path: str | int) -> np.random.Generator:
     A pure function: generators with different paths or seeds are independent (NumPy's `SeedSequence` with the path as
     spawn key), however much is drawn from each.
 
-    Args:
-        seed: root seed, 0 or above.
-        path: names and indices, for example `("order", task, epoch)`.
-
     >>> int(generator(0, "task", 3).integers(1000)) == int(generator(0, "task", 3).integers(1000))
     True
     """

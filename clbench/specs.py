@@ -135,9 +135,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 def protocol(name: str) -> Protocol:
     """Return the protocol called `name`.
 
-    Raises:
-        UnknownNameError: there is none; the text names the nearest one.
-
     >>> protocol("paper").num_tasks
     40
     """

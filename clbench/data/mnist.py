@@ -47,7 +47,7 @@ def load(data_dir: str | None = None) -> LabelledData:
     from the platform's cache folder, where they are downloaded once. Only the cache folder is ever written to.
 
     Raises:
-        DataError: files are missing, cannot be downloaded, or have the wrong content.
+        DataError: files are missing, or have the wrong content.
     """
     named = data_dir or os.environ.get(DATA_DIR_VARIABLE)
     root = Path(named).expanduser() if named else user_cache_path("clbench")
@@ -86,14 +86,7 @@ def check_files(root: Path, remedy: str) -> None:
 
 
 def download(root: Path) -> None:
-    """Download MNIST into `root` unless it is there.
-
-    One process downloads while others wait. Files arrive in a separate folder, and are moved once all are checked, so
-    that a killed process leaves no incomplete files.
-
-    Raises:
-        DataError: the download failed; the text says what to do instead.
-    """
+    """Download MNIST into `root` unless it is there; one process downloads while others wait."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / "mnist.lock"):
@@ -109,6 +102,7 @@ def download(root: Path) -> None:
 def _download_locked(root: Path) -> None:
     from torchvision.datasets import MNIST
 
+    # Files are moved once all are checked: a killed process leaves no incomplete ones.
     print(f"downloading MNIST once to {root}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="partial-", dir=root) as name, _network_timeout(30):
         partial = Path(name)

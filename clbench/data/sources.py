@@ -14,10 +14,8 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Source:
-    """An image source: its number of images, and the function that loads them from a data folder."""
-
-    size: int
-    load: Callable[[str | None], LabelledData]
+    size: int  # in images
+    load: Callable[[str | None], LabelledData]  # from a data folder
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType(

@@ -17,24 +17,14 @@ class Classification:
         self.num_classes = num_classes
 
     def score(self, predictions: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score predictions.
+        """Return accuracies and what is unusable, of the shape `(S,)` or `()`, for targets `(S, B)` or `(B,)`.
 
-        Args:
-            predictions: a tensor, or anything that `numpy.asarray` takes.
-            targets: `(B,)` or `(S, B)`, int64.
-
-        Returns:
-            The accuracy `(S,)` (or `()`) float32, and bool of the same shape: true where a seed's predictions contain
-            a label outside `[0, num_classes)` or a logit that is not finite.
-
-        Raises:
-            PredictionError: the predictions have the wrong shape or dtype.
+        Predictions are unusable where a label lies outside `[0, num_classes)` or a logit is not finite.
         """
-        labels, unusable = self.labels(predictions, targets)
+        labels, unusable = self._labels(predictions, targets)
         return (labels == targets).float().mean(dim=-1), unusable
 
-    def labels(self, predictions: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the predicted labels, of the targets' shape, and what is unusable; see `score`."""
+    def _labels(self, predictions: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         values = _as_tensor(predictions).detach()
         dtype = str(values.dtype).removeprefix("torch.")
         shape, is_float = values.shape, values.is_floating_point()

@@ -29,10 +29,7 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
 
     Source: prequential evaluation; Gama et al., "On evaluating stream learning algorithms", 2013.
 
-    Args:
-        stream_class: kind of stream.
-        spec: its spec; `clbench.make` takes a registered id instead.
-        agent_device: the device in `agent_spec`, for the learner; arrays stay on the host.
+    `clbench.make` makes one from a registered id. `agent_device` is for the learner: arrays stay on the host.
     """
 
     lockstep = False
@@ -50,18 +47,7 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
         return self.observation(), self.position()
 
     def step(self, action: object) -> tuple[Arrays, float, bool, bool, Info]:
-        """Score predictions for the batch shown last, reveal its targets, show the next batch.
-
-        Args:
-            action: integer labels `(B,)` or floating logits `(B, C)`.
-
-        Returns:
-            Observation, reward (accuracy), terminated, truncated (never), info.
-
-        Raises:
-            PredictionError: predictions of the wrong shape, dtype or range, or not finite.
-            StepOrderError: before `reset`, or after the end.
-        """
+        """Score predictions for the batch shown last, reveal its targets, show the next batch."""
         targets, stream = self._asked().targets[0], self.stream
         score, unusable = self._scoring.score(action, targets)
         if unusable:

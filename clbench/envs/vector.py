@@ -28,11 +28,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
     Nothing is copied to the host. On a device other than the CPU, unusable predictions (NaN, labels out of range) are
     therefore noted on the device and reported at the end of the task; on the CPU at once.
 
-    Args:
-        stream_class: kind of stream.
-        spec: its spec; `clbench.make_vec` takes a registered id instead.
-        num_envs: `S`.
-        device: of all tensors.
+    `clbench.make_vec` makes one from a registered id.
     """
 
     lockstep = True
@@ -68,18 +64,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         return self.observation(), self.position()
 
     def step(self, actions: object) -> tuple[torch.Tensor, torch.Tensor, Any, Any, Info]:
-        """Score predictions for the batches shown last, reveal their targets, show the next ones.
-
-        Args:
-            actions: integer labels `(S, B)` or floating logits `(S, B, C)`.
-
-        Returns:
-            Observations, rewards `(S,)`, terminated `(S,)`, truncated `(S,)` (never), info.
-
-        Raises:
-            PredictionError: predictions of the wrong shape, dtype or range, or not finite.
-            StepOrderError: before `reset`, or after the end.
-        """
+        """Score predictions for the batches shown last, reveal their targets, show the next ones."""
         targets, stream = self._asked().targets, self.stream
         rewards = self.score(actions, targets)
         if stream.step_in_task + 1 == stream.spec.steps_per_task:
@@ -93,7 +78,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         return {**super().state_dict(rows), "first_unusable": self._first_unusable[rows].clone()}
 
     def restore(self, *states: Mapping[str, Any]) -> tuple[torch.Tensor, Info]:
-        """Go to the position in `states`, which together have S seeds; return as `reset` or `step`, without targets."""
+        """Go to the position in `states`, which together have S seeds; return what `reset` or `step` returned there."""
         self._restore(states, self.num_envs)
         self._first_unusable.copy_(torch.cat([state["first_unusable"] for state in states]))
         return self.observation(), self.position()
@@ -105,13 +90,6 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
             shape = (self.num_envs, *(self.single_observation_space.shape or ()))
             return torch.zeros(shape, dtype=torch.float32, device=self.device)
         return batch.inputs
-
-    # For replaying recorded steps.
-
-    @property
-    def can_replay(self) -> bool:
-        """Whether batches can be formed by replaying a recorded step."""
-        return self.stream_class.can_replay
 
     def score(self, actions: object, targets: torch.Tensor) -> torch.Tensor:
         """Return the rewards `(S,)` of predictions; unusable ones are noted, and reported if the host can read them."""

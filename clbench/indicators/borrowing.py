@@ -123,18 +123,8 @@ def keep_random_states(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(what: str, model: Model) -> Iterator[None]:
-    """Raise if parameters, buffers or modes are changed while the context lasts, even if another error is raised.
-
-    Tensors' identities and versions are compared, not their numbers: that costs next to nothing, and detects every
-    write but those through `.data`.
-
-    Args:
-        what: the measurement, for the error's text.
-        model: a module, or `Stacked` ones.
-
-    Raises:
-        TouchedError: something was changed.
-    """
+    """Raise `TouchedError` if `what` changes parameters, buffers or modes, even if another error is raised."""
+    # Identities and versions are compared: that costs next to nothing, and detects every write but through `.data`.
     before = _fingerprint(model)
     try:
         yield

@@ -25,12 +25,7 @@ class Copies:
 
     Containers, arrays, tensors and random generators are copied, bound methods and partial functions bound to copies,
     and instances of users' plain classes with all their attributes. Closures, files and the like are not.
-
-    Args:
-        replacements: objects to use instead of copies, by the original's id.
-
-    Attributes:
-        modules: those found on the way.
+    `replacements`, by the original's id, are used instead of copies; `modules` collects the modules met on the way.
     """
 
     def __init__(self, replacements: Mapping[int, object]) -> None:

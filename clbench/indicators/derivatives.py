@@ -24,13 +24,6 @@ class Derivatives:
         hessian: whether Hessian-vector products will be needed.
         closed: linear layers whose per-sample gradients are known to have a closed form: `closed` of an earlier
             batch of the same model. Without it they are determined, and `loss_fn` is checked to be a mean.
-
-    Attributes:
-        network: the model as it is measured.
-        batch_size: B.
-
-    Raises:
-        OptionError: inputs and targets do not fit together, or `loss_fn` is not a mean over the batch.
     """
 
     def __init__(

@@ -29,17 +29,9 @@ ClosedForm = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 class Graph:
     """A forward and backward pass over a batch, done when it is constructed.
 
-    Args:
-        network: what is measured.
-        axis: of the networks in this graph.
-        state: copies of their parameters and buffers by name, which a pass may write to.
-        batch: their batch.
-        hessian: whether Hessian-vector products will be needed.
-        closed: see `Derivatives`; None to check the loss and the model.
-
-    Attributes:
-        gradients: of the data loss, by trained parameter.
-        closed: linear layers whose per-sample gradients have a closed form, as far as is known.
+    `axis` is that of the networks in this graph, and `state` has copies of their parameters and buffers. `gradients`
+    are those of the data loss; `closed` are linear layers whose per-sample gradients have a closed form, as far as is
+    known, see `Derivatives`. Without it the loss and the model are checked.
     """
 
     def __init__(

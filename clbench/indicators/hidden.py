@@ -23,22 +23,13 @@ CHANNELS_FIRST = (*CONVOLUTIONS, *BATCH_NORMS, *INSTANCE_NORMS, nn.GroupNorm)
 
 
 class LayerCall:
-    """A call of a layer or a normalisation, as it was: tensors may be overwritten later.
-
-    Attributes:
-        path: the module's.
-        given: its first input.
-        output: the first tensor of its output.
-        source: autograd's node of the input.
-        results: autograd's nodes of all output tensors.
-        received: a copy of the input.
-        returned: a copy of the output.
-    """
+    """A call of a layer or a normalisation: first input and output, their copies, and autograd's nodes of both."""
 
     def __init__(self, path: str, given: torch.Tensor, outputs: list[torch.Tensor]) -> None:
         self.path, self.given, self.output = path, given, outputs[0]
         self.source = given.grad_fn
         self.results = [value.grad_fn for value in outputs if value.grad_fn is not None]
+        # Tensors may be overwritten later.
         self.received, self.returned = given.detach().clone(), self.output.detach().clone()
 
 

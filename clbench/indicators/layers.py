@@ -11,8 +11,7 @@ from clbench.indicators.layer_names import name_layers
 LayerChoice = int | str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
 """How parameters are grouped, see `layer_parameters`."""
 
-WHOLE = "whole network"
-"""The key of the whole network; no module can have this name."""
+WHOLE = "whole network"  # no module can have this name
 
 
 def layer_parameters(model: nn.Module, layers: LayerChoice = None) -> dict[str, list[str]]:

@@ -22,19 +22,11 @@ Penalty = Callable[[Tensors], torch.Tensor | None]
 class Network:
     """A model as it is measured.
 
-    Args:
-        model: a module, or `Stacked` ones.
-        layers: see `clbench.indicators.layer_parameters`.
-
     Attributes:
         module: the module, or the architecture of stacked networks; parameters have its names.
         inner: the module without its wrappers, which is what runs.
-        trained: trained parameters by name, the module's own or stacked ones; empty ones are left out.
+        trained: trained parameters by name, `(S, ...)` if stacked; empty ones are left out.
         layers: names of trained parameters by layer.
-        axis: the axis of stacked networks, and how functions are mapped over it.
-
-    Raises:
-        OptionError: there is nothing to measure, or `layers` does not fit the model.
     """
 
     def __init__(self, model: Model, layers: LayerChoice = None) -> None:

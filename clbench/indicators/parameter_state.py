@@ -20,26 +20,16 @@ class ParameterState:
     """An optimizer's state of one parameter.
 
     The average gradient is multiplied by `step_size * scale / (correction * (sqrt(second_moment) + eps))`, and by
-    `step_size * scale` where there is no second moment.
-
-    Attributes:
-        step_size: eta as it is set, a number or `(S,)`.
-        adaptive: False for an optimizer that has no second moment: SGD, Muon.
-        updated: whether there was an update; of each element, if it differs.
-        second_moment: v_hat, bias-corrected, shaped like the parameter; None where nothing is divided by it.
-        divided: whether the second moment counts; of each element, if it differs (RAdam before rectification).
-        scale: the optimizer's schedule: what eta is multiplied by.
-        correction: 1 - beta1^t of Adam.
-        eps: added to the root of the second moment.
+    `step_size * scale` where there is no second moment. `updated` and `divided` are tensors where elements differ.
     """
 
-    step_size: Number
-    adaptive: bool = True
+    step_size: Number  # eta as it is set
+    adaptive: bool = True  # False for an optimizer that has no second moment: SGD, Muon
     updated: bool | torch.Tensor = True
-    second_moment: torch.Tensor | None = None
-    divided: bool | torch.Tensor = True
-    scale: Number = 1.0
-    correction: Number = 1.0
+    second_moment: torch.Tensor | None = None  # v_hat, bias-corrected, shaped like the parameter
+    divided: bool | torch.Tensor = True  # whether the second moment counts: not in RAdam before rectification
+    scale: Number = 1.0  # the optimizer's schedule
+    correction: Number = 1.0  # 1 - beta1^t of Adam
     eps: Number = 0.0
 
 

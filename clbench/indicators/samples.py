@@ -89,8 +89,7 @@ def _looped_gradients(
 def gradients_apart(network: Network, state: Tensors, batch: Batch, outputs: torch.Tensor) -> Tensors | None:
     """Return gradients of a few samples' mean loss when they run apart from the batch that `outputs` are of.
 
-    Returns:
-        gradients by trained parameter; None if the network draws at random or cannot take so few samples.
+    None if the network draws at random or cannot take so few samples.
 
     Raises:
         UndefinedError: outputs differ from those within the batch, or a parameter is used past its module.

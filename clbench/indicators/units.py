@@ -63,17 +63,11 @@ def dormant_units(model: Model | Network, inputs: torch.Tensor, layers: LayerCho
 
 @dataclass(frozen=True)
 class ModuleUnits:
-    """A hidden module's units on a batch.
+    """A hidden module's units on a batch: `N` is `B` times the positions of a convolution or sequence, times calls."""
 
-    Attributes:
-        layer: that it belongs to, if any.
-        before: pre-activations, `(N, units)`; N is B times a convolution's or a sequence's positions, and times calls.
-        after: activations, `(N, units)`.
-    """
-
-    layer: str | None
-    before: torch.Tensor
-    after: torch.Tensor
+    layer: str | None  # that it belongs to
+    before: torch.Tensor  # pre-activations, (N, units)
+    after: torch.Tensor  # activations, (N, units)
 
 
 def measure_units(

@@ -30,13 +30,9 @@ class Loop:
     Args:
         env: of as many seeds as all members have together, in their order; of one seed for a plain agent.
         agent: acts and learns for all members.
-        members: the agents.
         interval: seconds between `Progress` events.
         stop: called after every step; the loop ends when it returns true.
         record: records steps for replay, if stream and agent allow it.
-
-    Raises:
-        AgentError: the agent raised, or its predictions or losses are unusable; names seed, task and step.
     """
 
     def __init__(
@@ -63,7 +59,7 @@ class Loop:
         self._meter = Meter(len(self._seeds), str(env.device))
         self._replayer: Replayer | None = None
         replayable = getattr(agent, "kind_of_step", None) is not None
-        if record and replayable and isinstance(env, StreamVectorEnv) and env.can_replay:
+        if record and replayable and isinstance(env, StreamVectorEnv) and env.stream_class.can_replay:
             observers = [observer for _, observer, _ in self._observers]
             recorded = cast(ReplayableAgent, agent)
             self._replayer = Replayer(env, recorded, self._meter, observers, record, self._faults)

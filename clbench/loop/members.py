@@ -13,17 +13,10 @@ from clbench.observing import Observer
 
 @dataclass(frozen=True)
 class Member:
-    """One of the agents that run in lockstep.
+    """One of the agents that run in lockstep."""
 
-    Attributes:
-        name: the agent's name in records.
-        agent: whose state is saved and restored.
-        seeds: root seeds of its streams.
-        observer: measures its indicators.
-    """
-
-    name: str
-    agent: Agent
+    name: str  # in records
+    agent: Agent  # whose state is saved and restored
     seeds: tuple[int, ...]
     observer: Observer | None = None
 

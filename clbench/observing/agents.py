@@ -1,8 +1,5 @@
 """What an agent offers to be measured, read in one place."""
 
-from itertools import zip_longest
-from typing import Protocol
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -11,29 +8,16 @@ from clbench.errors import ClbenchError
 from clbench.indicators import LayerChoice, Stacked
 from clbench.indicators.layers import is_layer_choice
 from clbench.indicators.networks import LossFunction, Network, Penalty
-from clbench.indicators.optimizers import Optimizer, list_optimizers
+from clbench.indicators.optimizers import Optimizer
 from clbench.indicators.stacked import Model
 from clbench.scheduling import StepSizeMonitor
 
 
-class MeasurableAgent(Protocol):
-    """The attributes by which an agent can be measured, all of them optional.
-
-    Nothing is measured without `optimizer` and either `model` or, for a vectorised agent, `networks`. An agent may
-    replace them at any time: they are read for each measurement.
-    """
-
-    model: nn.Module
-    networks: Stacked
-    optimizer: Optimizer  # or several in a list
-    loss_fn: LossFunction  # cross-entropy by default
-    penalty: Penalty
-    layers: LayerChoice
-    scheduler: StepSizeMonitor
-
-
 class AgentView:
-    """Reads a `MeasurableAgent`; an attribute of another type counts as missing. `layers` replace the agent's."""
+    """Reads the attributes by which a `clbench.Agent` can be measured, for each measurement.
+
+    An attribute of another type counts as missing. `layers` replace the agent's.
+    """
 
     def __init__(self, agent: object, layers: LayerChoice = None) -> None:
         self._agent, self._layers = agent, layers
@@ -78,9 +62,3 @@ class AgentView:
 def tensors(network: Network, obs: object, targets: object) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a batch as tensors on the network's device."""
     return torch.as_tensor(obs, device=network.device), torch.as_tensor(targets, device=network.device)
-
-
-def is_monitored(monitor: StepSizeMonitor, model: Model, optimizer: Optimizer) -> bool:
-    """Return whether a monitor measures this model and these optimizers, be it in a new list."""
-    pairs = zip_longest(list_optimizers(monitor.optimizer), list_optimizers(optimizer))
-    return monitor.model is model and all(ours is theirs for ours, theirs in pairs)

@@ -1,13 +1,15 @@
 """Measures an agent's indicators while it runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from clbench.errors import ClbenchError, TouchedError
 from clbench.indicators import LayerChoice
 from clbench.indicators.borrowing import untouched
 from clbench.indicators.networks import Network
-from clbench.observing.agents import AgentView, is_monitored, tensors
+from clbench.indicators.optimizers import list_optimizers
+from clbench.observing.agents import AgentView, tensors
 from clbench.observing.decisions import Measurement, finite, shares, trajectories
 from clbench.observing.registry import BOUNDS, CURVATURE, Snapshot, find_indicator
 from clbench.records import IndicatorRecord, Undefined
@@ -15,13 +17,10 @@ from clbench.scheduling import StepSizeMonitor
 
 
 class Observer:
-    """Yields an agent's indicator records.
+    """Yields an agent's indicator records, and the decisions of its scheduler.
 
     Args:
-        agent: any; it can be measured if it is a `clbench.observing.agents.MeasurableAgent`. The decisions of its
-            scheduler are recorded.
-        name: its name in records.
-        seeds: one per network.
+        name: the agent's name in records.
         indicators: names in `ALL`, or references to functions.
         every: measure every so many steps of a task, too; None for the task's last step only.
         layers: which parameters form a layer, see `clbench.indicators.layer_parameters`; by default the agent's choice.
@@ -80,18 +79,7 @@ class Observer:
     def observe(
         self, obs: object, targets: object, task: int, step: int, last: bool
     ) -> Iterator[IndicatorRecord | Undefined]:
-        """Yield what is measured, if it is due, on a batch that the agent has predicted but not yet learned from.
-
-        Args:
-            obs: the batch, as the agent saw it.
-            targets: its targets.
-            task: index from 0.
-            step: step of the task, from 1.
-            last: whether it is the task's last.
-
-        Raises:
-            TouchedError: a measurement changed the network.
-        """
+        """Yield what is due, measured on a batch that the agent has predicted but not yet learned from."""
         monitor = self._monitor
         if monitor is not None:
             try:
@@ -143,8 +131,11 @@ class Observer:
     def _current_monitor(self) -> StepSizeMonitor:
         """Return the monitor so far, or a new one if the agent has replaced its network or optimizer."""
         model, optimizer = self._agent.network()
-        if self._created_monitor is not None and is_monitored(self._created_monitor, model, optimizer):
-            return self._created_monitor
+        monitor = self._created_monitor
+        if monitor is not None and monitor.model is model:
+            pairs = zip_longest(list_optimizers(monitor.optimizer), list_optimizers(optimizer))
+            if all(ours is theirs for ours, theirs in pairs):
+                return monitor
         return StepSizeMonitor(
             model,
             optimizer,

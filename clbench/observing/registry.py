@@ -33,27 +33,16 @@ Since version 2 a bound is NaN where a layer is dead and `inf` where nothing bou
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A network (or S stacked ones), its optimizer and a batch; what several indicators need is computed once.
-
-    Attributes:
-        network: as it is measured.
-        optimizer: what trains it.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        penalty: what is added to the loss, if anything.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)` or `(S, B, ...)`.
-        seeds: one per network, for random vectors.
-        hessian: whether curvature will be asked for.
-    """
+    """A network (or S stacked ones), its optimizer and a batch; what several indicators need is computed once."""
 
     network: Network
     optimizer: Optimizer
     loss_fn: LossFunction
     penalty: Penalty | None
-    inputs: torch.Tensor
+    inputs: torch.Tensor  # (B, ...), or (S, B, ...) for stacked networks
     targets: torch.Tensor
-    seeds: Sequence[int]
-    hessian: bool
+    seeds: Sequence[int]  # of random vectors, one per network
+    hessian: bool  # whether curvature will be asked for
 
     @property
     def model(self) -> Model:

@@ -129,8 +129,11 @@ class StepSizeMonitor:
             return False
         decision = self.measure(loss_fn, inputs, targets)
         if decision is not None:
-            self.decisions.append(self._position, decision)
+            self.decisions.append(self._position, self._act_on(decision))
         return decision is not None
+
+    def _act_on(self, decision: Decision) -> Decision:
+        return decision  # schedulers adjust step sizes
 
     def _count(self) -> bool:
         """Return whether a decision is due at this step, which is counted."""

@@ -4,12 +4,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
-import torch
-
 from clbench.errors import OptionError
 from clbench.indicators.batch_checks import check_batch_normalisation
 from clbench.indicators.layers import LayerChoice
-from clbench.indicators.networks import LossFunction, Penalty
+from clbench.indicators.networks import Penalty
 from clbench.indicators.optimizers import Optimizer
 from clbench.indicators.stacked import Model
 from clbench.scheduling.history import Decision
@@ -92,31 +90,13 @@ class PerLayerScheduler(StepSizeMonitor):
         kind = super().kind_of_step()
         return None if kind is None else (self._is_warming(self.step_in_task + 1), kind)
 
-    def step(self, loss_fn: LossFunction, inputs: torch.Tensor, targets: torch.Tensor) -> bool:
-        """Count a step; on every K-th measure, and adjust the step sizes. Args are those of `StepSizeMonitor.step`.
-
-        Returns:
-            whether it was measured.
-        """
-        if not self._count():
-            return False
-        decision = self.measure(loss_fn, inputs, targets)
-        if decision is None:
-            return False
-        if self._step_sizes is not None:
-            decision = decision._replace(factor=self._factor(decision))
-            self._step_sizes.multiply(self.network, decision.factor)
-        self.decisions.append(self._position, decision)
-        return True
-
-    def _factor(self, decision: Decision) -> torch.Tensor:
-        bounds = {
-            "combined": decision.combined_bound,
-            "noise": decision.noise_bound,
-            "volatility": decision.volatility_bound,
-        }
-        alpha, squares = decision.effective_step_size, decision.gradient_squares
-        return factors(self.constants, alpha, bounds[self.bound], squares, self.warming)
+    def _act_on(self, decision: Decision) -> Decision:
+        if self._step_sizes is None:
+            return decision
+        alpha, bound = decision.effective_step_size, decision._asdict()[f"{self.bound}_bound"]
+        factor = factors(self.constants, alpha, bound, decision.gradient_squares, self.warming)
+        self._step_sizes.multiply(self.network, factor)
+        return decision._replace(factor=factor)
 
 
 class FullNetworkScheduler(PerLayerScheduler):

@@ -11,8 +11,7 @@ from clbench.indicators.optimizers import Optimizer, SingleOptimizer, list_optim
 from clbench.indicators.parameter_state import class_name
 from clbench.indicators.reported import step_size_rows
 
-Groups = list[dict[str, Any]]
-"""Parameter groups, as PyTorch's optimizers have them."""
+Groups = list[dict[str, Any]]  # parameter groups, as PyTorch's optimizers have them
 
 
 class StepSizes:
