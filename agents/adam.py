@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch.optim.adam import adam
 
+from .networks import Tensors
 from .optimizer import StackedOptimizer
-from .tensors import Tensors
 
 CONSTANTS = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
 

@@ -6,7 +6,7 @@ import torch
 
 from .arguments import NON_NEGATIVE
 from .learner import Learner
-from .tensors import Tensors
+from .networks import Tensors
 
 
 class Agent(Learner):

@@ -15,10 +15,9 @@ from clbench.scheduling import SCHEDULERS, PerLayerScheduler
 
 from .adam import StackedAdam
 from .arguments import CONSTANTS, POSITIVE, TakesArguments
-from .networks import MLP, Architecture
+from .networks import MLP, Architecture, Tensors, cloned, copy_into
 from .optimizer import Gradient, StackedOptimizer
 from .population import Population
-from .tensors import Tensors, cloned, copy_into
 
 
 class Learner(TakesArguments):
@@ -102,7 +101,7 @@ class Learner(TakesArguments):
 
     @classmethod
     def together(cls, spec: AgentSpec, members: Sequence[MemberSpec]) -> "tuple[Population, list[Learner]]":
-        """Build several learners as one."""
+        """Build several learners as one; return what acts and learns for all of them, and the learners."""
         learners: list[Learner] = [each.agent(spec, each.seeds, **each.arguments) for each in members]
         for kind, is_built in ((type(learner), "population" in vars(learner)) for learner in learners):
             if is_built or (kind.act, kind.learn) != (Learner.act, Learner.learn):

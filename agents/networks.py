@@ -1,6 +1,6 @@
 """The backbone, a multilayer perceptron, and how networks are specified before they are built."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +8,20 @@ from torch import nn
 from torch.func import stack_module_state
 from torch.nn import functional as F
 
-from .tensors import Tensors
-
+Tensors = dict[str, torch.Tensor]
 Activation = Callable[[torch.Tensor], torch.Tensor]
+DTYPE = torch.float32  # of new networks, whatever PyTorch's default is
 
-DTYPE = torch.float32
-"""Of new networks, whatever PyTorch's default is."""
+
+def cloned(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    return {name: value.detach().clone() for name, value in tensors.items()}
+
+
+@torch.no_grad()
+def copy_into(tensors: Mapping[str, torch.Tensor], source: Mapping[str, torch.Tensor]) -> None:
+    """Overwrite tensors in place: replayed steps know their addresses."""
+    for name, value in tensors.items():
+        value.copy_(source[name])
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from typing import ClassVar
 
 import torch
 
-from .tensors import Tensors, copy_into
+from .networks import Tensors, copy_into
 
-Gradient = torch.Tensor | Sequence[torch.Tensor]
-"""Of one parameter of S networks: stacked `(S, ...)`, or S tensors."""
+Gradient = torch.Tensor | Sequence[torch.Tensor]  # of one parameter of S networks: `(S, ...)`, or S tensors
 
 
 class StackedOptimizer:

@@ -12,9 +12,8 @@ from clbench.agent import AgentSpec
 from clbench.errors import StepOrderError
 from clbench.indicators import Stacked
 
-from .networks import Architecture
+from .networks import Architecture, Tensors
 from .optimizer import Gradient
-from .tensors import Tensors
 
 
 class Member(Protocol):
@@ -71,7 +70,6 @@ class Population:
             member.begin_task(task)
 
     def act(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return logits `(S, B, C)` for inputs `(S, B, D)`, and keep them to learn from."""
         logits: dict[Member, torch.Tensor] = {}
         for stack in self._stacks:
             inputs = [obs[self._rows[member]] for member in stack.rows]
@@ -81,7 +79,6 @@ class Population:
         return self._batch[1].detach()
 
     def learn(self, targets: torch.Tensor) -> torch.Tensor:
-        """Take one step on the batch last predicted."""
         if self._batch is None:
             raise StepOrderError("learn was called before act: there is nothing to learn from")
         (inputs, logits), self._batch = self._batch, None

@@ -56,7 +56,7 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def check_agent(value: object, reference: str) -> type:
-    """Return `value` if it is an agent's class."""
+    """Return `value`, or raise `LoadError` unless it is an agent's class."""
     if not isinstance(value, type) or not _is_agent(value):
         raise LoadError(f"'{reference}' is not an agent: it must be a class with the methods act and learn")
     return value
@@ -144,14 +144,10 @@ def source_of(agent: type | Callable[..., Any]) -> dict[str, str | None]:
     name = f"{agent.__module__}:{agent.__qualname__}"
     if path is None:
         return {"class": name, "file": None, "sha256": None, "package_sha256": None}
-    checksum = _sha256(Path(path)) if Path(path).is_file() else None
+    checksum = hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None
     package = getattr(sys.modules.get(agent.__module__), "__package__", None)
     package_checksum = _folder_sha256(Path(path).parent) if package else None
     return {"class": name, "file": recorded(path), "sha256": checksum, "package_sha256": package_checksum}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _folder_sha256(folder: Path) -> str:

@@ -17,7 +17,6 @@ PACKAGES = ("torch", "torchvision", "gymnasium", "numpy", "scipy", "pandas", "ml
 
 
 def cores() -> int:
-    """Return how many CPU cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -62,7 +61,6 @@ def wait_for(device: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results may depend on."""
     import clbench
 
     installed = {"python": platform.python_version(), "clbench": clbench.__version__}
@@ -73,7 +71,6 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: str) -> dict[str, str | int]:
-    """Return platform, processor and cores, and the GPU if `device` is a CUDA device."""
     facts: dict[str, str | int] = {
         "platform": platform.platform(),
         "processor": _processor(),

@@ -24,7 +24,7 @@ def generator(seed: int, *path: str | int) -> np.random.Generator:
 
 
 def check_seed(seed: object) -> int:
-    """Return `seed` as an int."""
+    """Return `seed` as an int; refuse all but whole numbers of 0 or above."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise OptionError(f"seed {seed!r} is not a whole number of 0 or above")
     return int(seed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -86,7 +87,6 @@ class StreamSpec:
         return self.steps_per_epoch * self.epochs_per_task
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec as JSON data; `StreamSpec(**data)` rebuilds it."""
         data: dict[str, Any] = to_json(self)
         return data
 
@@ -96,11 +96,7 @@ class StreamSpec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Read-only mappings cannot be pickled.
-        return (_rebuild, (self.to_json(),))
-
-
-def _rebuild(data: dict[str, Any]) -> StreamSpec:
-    return StreamSpec(**data)
+        return partial(StreamSpec, **self.to_json()), ()
 
 
 @dataclass(frozen=True)
@@ -119,17 +115,13 @@ class Protocol:
     seeds: int = 3
 
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
-    {
-        protocol.name: protocol
-        for protocol in (
-            Protocol("quick", "embedded", 5_000, 15, 40, "a first look: about two minutes on two cores"),
-            Protocol("standard", "torchvision", 60_000, 10, 100, "a leaderboard entry without a GPU"),
-            Protocol("paper", "torchvision", 60_000, 40, 250, "the paper's main figures"),
-            Protocol("paper-21k", "torchvision", 21_000, 40, 250, "the paper's text, to the letter"),
-        )
-    }
+_PROTOCOLS = (
+    Protocol("quick", "embedded", 5_000, 15, 40, "a first look: about two minutes on two cores"),
+    Protocol("standard", "torchvision", 60_000, 10, 100, "a leaderboard entry without a GPU"),
+    Protocol("paper", "torchvision", 60_000, 40, 250, "the paper's main figures"),
+    Protocol("paper-21k", "torchvision", 21_000, 40, 250, "the paper's text, to the letter"),
 )
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({protocol.name: protocol for protocol in _PROTOCOLS})
 
 
 def protocol(name: str) -> Protocol:

@@ -54,12 +54,10 @@ class LabelledData:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, such as (784,)."""
         return tuple(self.inputs.shape[1:])
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
-        """Least and greatest value of any input."""
         low, high = torch.aminmax(self.inputs)
         return float(low), float(high)
 
@@ -93,7 +91,6 @@ class LabelledData:
 
 
 def sha256(*tensors: torch.Tensor) -> str:
-    """Return the SHA-256 of the concatenated bytes of tensors, in hexadecimal."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)

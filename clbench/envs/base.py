@@ -17,8 +17,6 @@ Info = dict[str, Any]
 
 
 class StreamState:
-    """Where the streams of an environment are."""
-
     lockstep: bool
     stream_class: type[Stream]
     stream_spec: StreamSpec
@@ -62,7 +60,6 @@ class StreamState:
         return self.stream.done
 
     def position(self) -> Info:
-        """Return the position of the streams, as it is in `info`."""
         stream = self.stream
         return {
             "task": stream.task,
@@ -72,7 +69,6 @@ class StreamState:
         }
 
     def state_dict(self, rows: slice = slice(None)) -> dict[str, Any]:
-        """Return seeds and position of the streams under way."""
         state = self.stream.state_dict()
         return {**state, "seeds": state["seeds"][rows]}
 

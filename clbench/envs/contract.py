@@ -19,7 +19,7 @@ from clbench.agent import AgentSpec
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import ContractError
-from clbench.seeding import generator
+from clbench.seeding import generator, global_states, set_global_states
 
 Predict = Callable[[], np.ndarray]
 Env = gymnasium.Env[Any, Any]
@@ -207,13 +207,11 @@ def _global_state() -> tuple[object, ...]:
 
 @contextmanager
 def _other_global_state() -> Iterator[None]:
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    states = global_states()
     try:
         random.seed(90210)
         np.random.seed(90210)  # noqa: NPY002
         torch.manual_seed(90210)
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
+        set_global_states(states)

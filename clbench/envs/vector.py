@@ -74,7 +74,6 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         return self.observation(), rewards, terminated, np.zeros_like(terminated), info
 
     def state_dict(self, rows: slice = slice(None)) -> dict[str, Any]:
-        """Return seeds, position and unusable predictions of the streams under way."""
         return {**super().state_dict(rows), "first_unusable": self._first_unusable[rows].clone()}
 
     def restore(self, *states: Mapping[str, Any]) -> tuple[torch.Tensor, Info]:
@@ -84,7 +83,6 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         return self.observation(), self.position()
 
     def observation(self) -> torch.Tensor:
-        """Return the observations at the present position, as `reset` or `step` returned them."""
         batch = self._shown()
         if batch is None:
             shape = (self.num_envs, *(self.single_observation_space.shape or ()))
@@ -108,7 +106,6 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         self._batch = None
 
     def _report_unusable(self, actions: object) -> None:
-        """Raise if predictions of the present task were unusable."""
         steps = self._first_unusable.tolist()
         self._first_unusable.fill_(-1)
         for row, step in enumerate(steps):
@@ -119,7 +116,6 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
 
 
 def check_device(name: str) -> torch.device:
-    """Return the device called `name`."""
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -128,11 +128,9 @@ class Derivatives:
         return self._graphs[0].axis
 
     def select(self, values: Value, index: int) -> Value:
-        """Return a graph's share of tensors in the network's layout."""
         return values if self.graph_axis == self._axis else row(values, index)
 
     def store(self, share: Tensors, values: Tensors, index: int) -> None:
-        """Copy a graph's share into tensors in the network's layout."""
         for name, value in share.items():
             (values[name] if self.graph_axis == self._axis else values[name][index]).copy_(value)
 
@@ -145,7 +143,6 @@ class Derivatives:
 
 
 def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return the inner product of one network's parameter-shaped tensors."""
     a, b = at_least_float32(a), at_least_float32(b)
     if a.dtype != b.dtype:
         a, b = a.double(), b.double()

@@ -28,7 +28,6 @@ VARARGS, VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
 
 
 def keep_pytorchs(hooks: Mapping[int, object]) -> dict[int, object]:
-    """Return those hooks by which PyTorch itself computes a weight."""
     return OrderedDict((key, hook) for key, hook in hooks.items() if _is_pytorchs(hook))
 
 

@@ -39,8 +39,6 @@ def is_recurrent(model: nn.Module) -> bool:
 
 
 class Replaced(TorchFunctionMode):
-    """Calls other functions instead of some of PyTorch's."""
-
     def __init__(self, replacements: Mapping[Any, Function]) -> None:
         super().__init__()
         self._replacements = replacements

@@ -110,6 +110,5 @@ def _width(module: nn.Module, names: Iterable[str]) -> int | None:
 
 
 def _visible_names(path: str, wrapped: Collection[str]) -> tuple[str, ...]:
-    """Return a path's names but for those of wrapped modules."""
     names = path.split(".") if path else []
     return tuple(name for depth, name in enumerate(names) if ".".join(names[: depth + 1]) not in wrapped)

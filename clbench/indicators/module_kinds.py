@@ -29,7 +29,6 @@ def is_normalisation(module: nn.Module) -> bool:
 
 
 def is_parametrized(module: nn.Module) -> bool:
-    """Return whether a module's weight is computed from others, as by `torch.nn.utils.parametrizations`."""
     return isinstance(module._modules.get("parametrizations"), nn.ModuleDict)
 
 

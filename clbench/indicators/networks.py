@@ -12,9 +12,9 @@ from clbench.indicators.layers import WHOLE, LayerChoice, group_parameters, trai
 from clbench.indicators.module_kinds import unwrap
 from clbench.indicators.stacked import Axis, Model, Stacked, Tensors
 
-Measures = dict[str, torch.Tensor]
-"""A value per layer and one for `WHOLE`: scalars for one network, `(S,)` for stacked ones."""
-
+Measures = dict[
+    str, torch.Tensor
+]  # a value per layer and one for `WHOLE`: scalars, or `(S,)` for stacked networks
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Penalty = Callable[[Tensors], torch.Tensor | None]
 
@@ -48,7 +48,6 @@ class Network:
 
     @classmethod
     def of(cls, model: "Model | Network", layers: LayerChoice = None) -> "Network":
-        """Return a model's network, or the network given."""
         return model if isinstance(model, Network) else cls(model, layers)
 
     def current(self) -> "Network":
@@ -95,7 +94,6 @@ class Network:
         return {name: value.numel() // self.count for name, value in self.trained.items()}
 
     def sum_by_layer(self, values: Mapping[str, torch.Tensor]) -> Measures:
-        """Sum values of parameters to values of layers and of the whole network."""
         sums = {layer: total([values[name] for name in names]) for layer, names in self.layers.items()}
         in_layers = {name for names in self.layers.values() for name in names}
         rest = [values[name] for name in self.trained if name not in in_layers]

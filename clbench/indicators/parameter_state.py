@@ -8,11 +8,10 @@ import torch
 from clbench.errors import OptionError
 from clbench.indicators.networks import Network, dtype_at_least_float32
 
-Group: TypeAlias = dict[str, Any]
-"""One of an optimizer's `param_groups`."""
-
-Number: TypeAlias = float | torch.Tensor
-"""One for the parameter, or a tensor: for stacked networks `(S,)`, or for each element, shaped like the parameter."""
+Group: TypeAlias = dict[str, Any]  # one of an optimizer's `param_groups`
+Number: TypeAlias = (
+    float | torch.Tensor
+)  # of a parameter; `(S,)` for stacked networks, or shaped like the parameter
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,6 @@ def class_name(optimizer: object) -> str:
 
 
 def groups_by_id(optimizer: object) -> dict[int, Group]:
-    """Return each parameter's group, by the parameter's id."""
     groups = getattr(optimizer, "param_groups", ())
     return {id(value): group for group in groups for value in group["params"]}
 

@@ -57,7 +57,6 @@ class ReportsSecondMoments(Protocol):
 
 
 def reported_states(network: Network, optimizer: object) -> dict[str, ParameterState]:
-    """Return the states of those of a network's parameters that a custom optimizer trains."""
     moments, sizes, steps = (_report(optimizer, name) for name in ("second_moments", "step_sizes", "steps"))
     betas, eps = getattr(optimizer, "betas", None), getattr(optimizer, "eps", 0.0)
     groups, states = groups_by_id(optimizer), {}

@@ -17,8 +17,7 @@ from clbench.indicators.stacked import Tensors, cloned, stack
 CHUNK = 64  # samples whose gradients are in memory together, at most
 CHUNK_NUMBERS = 2**26  # numbers that they have together
 
-Reduce = Callable[[torch.Tensor], torch.Tensor]
-"""From a parameter's gradient to what is needed of it."""
+Reduce = Callable[[torch.Tensor], torch.Tensor]  # from a parameter's gradient to what is needed of it
 
 
 @dataclass(frozen=True)

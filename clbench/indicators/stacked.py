@@ -103,7 +103,6 @@ class Axis:
         return stack([function(*(row(value, index) for value in values)) for index in range(self.count)])
 
     def flat(self, value: torch.Tensor) -> torch.Tensor:
-        """Return a parameter-shaped tensor as `(n,)`, or `(S, n)`."""
         return value.reshape(*self.shape, -1)
 
     def expand(self, numbers: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -111,7 +110,6 @@ class Axis:
         return numbers.reshape(self.shape + (1,) * (value.ndim - len(self.shape)))
 
     def first(self, value: Value) -> Value:
-        """Return the first network's tensors."""
         return value if self.count is None else row(value, 0)
 
 
@@ -129,7 +127,6 @@ def row(value: Value, index: int) -> Value:
 
 
 def stack(results: Sequence[Result]) -> Result:
-    """Stack S networks' tensors, or dictionaries of tensors."""
     first = results[0]
     if isinstance(first, dict):
         pairs = ((name, [cast(Tensors, result)[name] for result in results]) for name in first)

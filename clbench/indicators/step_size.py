@@ -152,7 +152,6 @@ def _normalizing(
 def _sum_moments(
     network: Network, moment: torch.Tensor, state: ParameterState
 ) -> tuple[torch.Tensor, int | torch.Tensor]:
-    """Return the sum of a parameter's second moments, and their number."""
     if not _differs(state):
         sums = network.axis.each(lambda values: at_least_float32(values).sum(), moment)
         return sums, moment.numel() // network.count
@@ -161,7 +160,6 @@ def _sum_moments(
 
 
 def _scheduled_step_size(network: Network, value: torch.Tensor, state: ParameterState) -> torch.Tensor:
-    """Return eta times the optimizer's schedule; where elements differ, their mean."""
     eta = _per_network(network, state.step_size, value)
     if not isinstance(state.scale, torch.Tensor):
         return eta * state.scale
@@ -228,7 +226,6 @@ def _mean_where(counted: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def _mean(values: Sequence[torch.Tensor], counted: Sequence[bool | torch.Tensor]) -> torch.Tensor:
-    """Return the mean of those tensors' values that count, for each network."""
     if all(count is True for count in counted):
         return total(values) / len(values)
     masks = [torch.as_tensor(count, device=values[0].device) for count in counted]

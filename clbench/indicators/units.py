@@ -126,7 +126,6 @@ def _collect(network: Network, calls: Sequence[LayerCall], layers: Mapping[str, 
 
 
 def _module_layers(network: Network) -> dict[str, str]:
-    """Return the layer that each module belongs to, frozen ones too."""
     parameters = [name for name, value in network.module.named_parameters() if value.numel()]
     paths = set(layer_paths(network.module))
     layer_names: dict[str, str] = {}
@@ -143,8 +142,6 @@ def _unit_means(
     measure: Callable[[ModuleUnits], torch.Tensor],
     choice: LayerChoice,
 ) -> Measures:
-    """Return means over units, by layer and in all, of a measure `(units,)` of each module."""
-
     def means(units: Sequence[ModuleUnits]) -> Measures:
         values = [measure(module) for module in units]
         layers: dict[str, list[torch.Tensor]] = {}

@@ -37,7 +37,6 @@ class Step(NamedTuple):
 
     @classmethod
     def at(cls, position: Mapping[str, Any], spec: AgentSpec) -> "Step":
-        """Return the step that answers the observation at a position."""
         number = position["step_in_task"]
         return cls(
             position["task"],

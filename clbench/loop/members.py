@@ -13,8 +13,6 @@ from clbench.observing import Observer
 
 @dataclass(frozen=True)
 class Member:
-    """One of the agents that run in lockstep."""
-
     name: str  # in records
     agent: Agent  # whose state is saved and restored
     seeds: tuple[int, ...]

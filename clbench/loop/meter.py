@@ -71,7 +71,6 @@ class Meter:
         return losses
 
     def check_losses(self) -> None:
-        """Raise `LossError` for the first loss that was not finite."""
         for row, step in enumerate(self.first_bad.tolist()):
             if step >= 0:
                 raise LossError("is NaN or infinite", row, step)

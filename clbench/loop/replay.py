@@ -16,9 +16,9 @@ from clbench.loop.meter import Meter
 from clbench.machine import no_reads
 from clbench.observing import Observer
 
-Record = Callable[[Callable[[], None]], Callable[[], object]]
-"""Records a step, without taking it; returns a function that replays it."""
-
+Record = Callable[
+    [Callable[[], None]], Callable[[], object]
+]  # from a step, not taken, to a function that replays it
 REMEDY = ". Set kind_of_step = None in its class to run it step by step"
 
 
@@ -32,7 +32,6 @@ class ReplayableAgent(Protocol):
 
 
 def cuda_graph(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Record a step's work on a CUDA device; return a function that repeats it."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.device(device), torch.cuda.graph(graph):
         step()

@@ -43,11 +43,6 @@ class AgentView:
         return choice if is_layer_choice(choice) else None
 
     def network(self) -> tuple[Model, Optimizer]:
-        """Return the model and its optimizer.
-
-        Raises:
-            ClbenchError: the agent does not have them.
-        """
         optimizer: Optimizer | None = getattr(self._agent, "optimizer", None)
         networks: object = getattr(self._agent, "networks", None)
         if optimizer is not None and isinstance(networks, Stacked):

@@ -24,11 +24,9 @@ from clbench.indicators.optimizers import Optimizer, with_weight_decay
 from clbench.indicators.stacked import Model
 from clbench.loading import load_indicator
 
+# Version of the indicators' definitions. Since 2 a bound is NaN where a layer is dead and `inf` where nothing bounds,
+# and neither counts as violated.
 DEFINITIONS = 2
-"""Version of the indicators' definitions; a change to any definition raises it.
-
-Since version 2 a bound is NaN where a layer is dead and `inf` where nothing bounds, and neither counts as violated.
-"""
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,7 @@ INDICATORS: Mapping[str, Callable[[Snapshot], Measures]] = MappingProxyType(
 CURVATURE = ("sharpness", "normalized_sharpness")
 BOUNDS = "critical_step_sizes"
 ALL = (*INDICATORS, BOUNDS)
-DEFAULT = tuple(name for name in INDICATORS if name not in CURVATURE)
-"""What is measured by default: all that takes next to no time."""
+DEFAULT = tuple(name for name in INDICATORS if name not in CURVATURE)  # all that takes next to no time
 
 
 def find_indicator(name: str) -> Callable[[Snapshot], Measures]:

@@ -32,8 +32,6 @@ COLUMNS = Decision._fields
 
 
 class Position(NamedTuple):
-    """When a decision was taken."""
-
     step: int  # from the start, counted from 1
     task: int  # from 0
     step_in_task: int  # from 1

@@ -135,12 +135,10 @@ class Stream:
 
     @property
     def done(self) -> bool:
-        """Whether the stream has passed its last batch."""
         return self.task == self.spec.num_tasks
 
     @property
     def epoch(self) -> int:
-        """Epoch within the task, from 0."""
         return self.step_in_task // self.spec.steps_per_epoch
 
     def batch(self) -> Batch:
@@ -177,7 +175,6 @@ class Stream:
             self._lay_out_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return seeds and position, as JSON data."""
         return {"seeds": list(self.seeds), "task": self.task, "step_in_task": self.step_in_task}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -217,7 +214,6 @@ class Stream:
         return tasks
 
     def _lay_out_epoch(self) -> None:
-        """Write rows and targets `(S, N)` of the present epoch in its random order."""
         count = self.spec.examples_per_task
         orders = {
             seed: generator(seed, "order", self.task, self.epoch).permutation(count)
