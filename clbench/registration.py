@@ -110,6 +110,14 @@ def lookup(id: str) -> Registration:
     return STREAMS[name]
 
 
+def ensure_registered(stream: str, modules: Sequence[str], stream_class: str) -> None:
+    """Register a stream in this process: by importing modules that may do so, else from "module:Class"."""
+    for module in modules:
+        importlib.import_module(module)
+    if stream not in STREAMS:
+        register(stream, stream_class)
+
+
 def resolve(id: str, overrides: Mapping[str, Any] | None = None) -> StreamSpec:
     """Return the spec of a stream with `overrides`, each checked."""
     return _resolve(lookup(id), overrides or {})
