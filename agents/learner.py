@@ -31,7 +31,6 @@ class Learner(TakesArguments):
     built them with those of others.
 
     Args:
-        spec: the stream to learn on.
         seeds: one per network; a seed decides its network's initial weights.
         **arguments: see `TakesArguments`.
 
@@ -39,10 +38,7 @@ class Learner(TakesArguments):
         step_size: the optimizer's, for all layers and seeds; a scheduler starts from it.
         generators: one per seed, on the CPU, to draw weights from.
         networks: parameters and buffers, `(S, ...)` by name.
-        parameters: those of `networks`.
         state: what `initial_state` returned; changed in place.
-        optimizer: of the parameters.
-        scheduler: of the optimizer's step sizes, or None.
 
     Source: Baveja et al., arXiv 2509.19698, App. A.
     """

@@ -75,9 +75,6 @@ class MLP(nn.Module):
     2509.19698, App. A.
 
     Args:
-        input_size: `D`.
-        num_classes: `C`.
-        hidden: widths of the hidden layers.
         activation: applied after each hidden layer.
         expansion: how many times wider the activation makes its input.
         norm: a normalisation before each activation, such as `nn.BatchNorm1d`; that of `fc1` is `norm1`.

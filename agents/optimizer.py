@@ -22,7 +22,6 @@ class StackedOptimizer:
             share a last row. By default a layer is the module that has a parameter.
 
     Attributes:
-        layers: names.
         names: names of parameters by layer.
         step_sizes: `(L, S)`; write to it to change them.
         updates: `(S,)` float32, updates done.

@@ -11,9 +11,6 @@ class AgentSpec:
 
     Attributes:
         input_shape: shape of one input, such as (784,).
-        num_classes: `C`.
-        batch_size: `B`.
-        num_tasks: tasks in the stream.
         epochs_per_task: visits to each task's data set.
         steps_per_task: batches in a task.
         device: where the learner should keep its parameters, such as "cpu" or "cuda".
@@ -40,17 +37,11 @@ class AgentSpec:
 
 @dataclass(frozen=True)
 class MemberSpec:
-    """An agent to be built together with others.
-
-    Attributes:
-        agent: its class.
-        seeds: one per network.
-        arguments: for its constructor.
-    """
+    """An agent to be built together with others."""
 
     agent: type
-    seeds: Sequence[int]
-    arguments: Mapping[str, Any]
+    seeds: Sequence[int]  # one per network
+    arguments: Mapping[str, Any]  # for its constructor
 
 
 class Agent(Protocol):

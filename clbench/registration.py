@@ -6,7 +6,7 @@ is cheap: streams load when used.
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -167,10 +167,8 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
     """Return a stream as a `gymnasium.vector.VectorEnv` of independent seeds in lockstep, over tensors.
 
     Args:
-        id: as for `make`.
         num_envs: `S`, the number of seeds.
         device: of observations, targets and rewards, such as "cuda".
-        **overrides: as for `make`.
 
     Raises:
         UnknownNameError, OptionError, DataError: as for `make`.

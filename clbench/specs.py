@@ -22,7 +22,6 @@ class StreamSpec:
 
     Attributes:
         id: registered id, such as "RandomLabelMNIST-v0".
-        num_tasks: tasks in the stream.
         epochs_per_task: visits to a task's data set, each in fresh random order.
         batch_size: examples per step, `B`.
         num_samples: examples drawn once per seed; None for all that the source has, until `resolve` counts them.

@@ -20,7 +20,6 @@ class LabelledData:
     Attributes:
         inputs: `(N, *shape)` float32, normalised as learners see them.
         labels: `(N,)` int64 in `[0, num_classes)`.
-        num_classes: `C`.
         source: what run folders and errors call the data.
         checksum: SHA-256 in hexadecimal of the source's content; "" for that of inputs and labels.
 

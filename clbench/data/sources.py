@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from clbench.checks import check_choice
-from clbench.data import embedded, mnist
+from clbench.data import mnist
 from clbench.data.labelled import LabelledData
 
 Key = tuple[object, ...]
@@ -19,7 +19,10 @@ class Source:
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {"embedded": Source(embedded.SIZE, embedded.load), "torchvision": Source(mnist.SIZE, mnist.load)}
+    {
+        "embedded": Source(mnist.EMBEDDED_SIZE, mnist.load_embedded),
+        "torchvision": Source(mnist.SIZE, mnist.load),
+    }
 )
 
 

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import CheckpointFunction
 from clbench.errors import TouchedError
 from clbench.indicators.copies import Copies
 from clbench.indicators.hooks import FLAGS, HOOKS, global_hooks_off, keep_pytorchs
-from clbench.indicators.stacked import Model, module_and_stacks
+from clbench.indicators.stacked import Model, Stacked
 
 STANDARD = frozenset(vars(nn.Module()))
 LOCK = threading.RLock()
@@ -139,7 +139,8 @@ def untouched(what: str, model: Model) -> Iterator[None]:
 
 
 def _fingerprint(model: Model) -> dict[str, object]:
-    module, stacks = module_and_stacks(model)
+    module = model.model if isinstance(model, Stacked) else model
+    stacks = {**model.parameters, **model.buffers} if isinstance(model, Stacked) else {}
     modes = {f"mode of '{path}'": child.training for path, child in module.named_modules()}
     tensors = {f"stacked {name}": value for name, value in stacks.items()} | {
         f"{path}.{name}".lstrip("."): value

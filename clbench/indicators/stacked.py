@@ -70,12 +70,6 @@ class Stacked:
 Model = nn.Module | Stacked
 
 
-def module_and_stacks(model: Model) -> tuple[nn.Module, Tensors]:
-    if isinstance(model, Stacked):
-        return model.model, {**model.parameters, **model.buffers}
-    return model, {}
-
-
 @dataclass(frozen=True)
 class Axis:
     """The first axis of S networks' tensors, and how a function of one network is mapped over it.

@@ -29,7 +29,6 @@ class Loop:
 
     Args:
         env: of as many seeds as all members have together, in their order; of one seed for a plain agent.
-        agent: acts and learns for all members.
         interval: seconds between `Progress` events.
         stop: called after every step; the loop ends when it returns true.
         record: records steps for replay, if stream and agent allow it.

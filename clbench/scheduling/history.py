@@ -40,9 +40,7 @@ class Position(NamedTuple):
 class History:
     """Decisions: their positions and a table of numbers `(T, C, L, S)`, `C` being the columns of `Decision`.
 
-    Args:
-        layers: names, `L`.
-        expected: how many decisions to make room for from the start; with more the table moves in memory.
+    With more decisions than `expected` the table moves in memory.
     """
 
     def __init__(self, layers: Sequence[str], expected: int = 0) -> None:
