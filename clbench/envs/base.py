@@ -81,10 +81,7 @@ class StreamState:
         first, seeds = states[0], [seed for state in states for seed in state["seeds"]]
         if len(seeds) != num_seeds:
             raise OptionError(f"the state is of {len(seeds)} seeds, the environment has {num_seeds}")
-        if any(
-            state["task"] != first["task"] or state["step_in_task"] != first["step_in_task"]
-            for state in states
-        ):
+        if len({(state["task"], state["step_in_task"]) for state in states}) > 1:
             raise OptionError("the states are of different positions")
         stream = self.stream_class(self.stream_spec, seeds, self.device)
         stream.load_state_dict({**first, "seeds": seeds})
@@ -127,10 +124,10 @@ class Classification:
 
         Predictions are unusable where a label lies outside `[0, num_classes)` or a logit is not finite.
         """
-        labels, unusable = self._labels(predictions, targets)
+        labels, unusable = self.labels(predictions, targets)
         return (labels == targets).float().mean(dim=-1), unusable
 
-    def _labels(self, predictions: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def labels(self, predictions: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         values = _as_tensor(predictions).detach()
         dtype = str(values.dtype).removeprefix("torch.")
         shape, is_float = values.shape, values.is_floating_point()

@@ -69,12 +69,11 @@ class Derivatives:
         if self.batch_size == 1:
             return {layer: torch.zeros_like(value) for layer, value in self.gradient_squares().items()}
         squares = self._collect(lambda graph: graph.sample_squares())
-        return self.network.sum_by_layer(
-            {
-                name: (squares[name] - self._axis.each(dot, value, value)).clamp_min(0)
-                for name, value in self.data_gradients.items()
-            }
-        )
+        noise = {
+            name: (squares[name] - self._axis.each(dot, value, value)).clamp_min(0)
+            for name, value in self.data_gradients.items()
+        }
+        return self.network.sum_by_layer(noise)
 
     def grams(self) -> Measures:
         """Return the matrices of inner products <g_i, g_j> of the data loss, `(B, B)` or `(S, B, B)`."""
@@ -82,9 +81,8 @@ class Derivatives:
 
     def slopes(self, direction: Tensors) -> torch.Tensor:
         """Return <g_i, u> of the data loss for a direction u, `(B,)` or `(S, B)`."""
-        return self.join(
-            [graph.slopes(self.select(direction, index)) for index, graph in enumerate(self._graphs)]
-        )
+        directions = [self.select(direction, index) for index in range(len(self._graphs))]
+        return self.join([graph.slopes(u) for graph, u in zip(self._graphs, directions, strict=True)])
 
     def products(
         self, blocks: Mapping[str, Sequence[str]], vectors: Mapping[str, Tensors]
@@ -93,12 +91,8 @@ class Derivatives:
         products = []
         for index, graph in enumerate(self._graphs):
             with graph.lent():
-                products.append(
-                    {
-                        block: graph.product(names, self.select(vectors[block], index))
-                        for block, names in blocks.items()
-                    }
-                )
+                vector = {block: self.select(vectors[block], index) for block in blocks}
+                products.append({block: graph.product(blocks[block], vector[block]) for block in blocks})
         for block, names in blocks.items():
             for name, added in self._penalty_products(names, vectors[block]).items():
                 for index, of_graph in enumerate(products):

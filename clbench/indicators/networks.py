@@ -12,9 +12,7 @@ from clbench.indicators.layers import WHOLE, LayerChoice, group_parameters, trai
 from clbench.indicators.module_kinds import unwrap
 from clbench.indicators.stacked import Axis, Model, Stacked, Tensors
 
-Measures = dict[
-    str, torch.Tensor
-]  # a value per layer and one for `WHOLE`: scalars, or `(S,)` for stacked networks
+Measures = dict[str, torch.Tensor]  # per layer and for `WHOLE`: scalars, or `(S,)` for stacked networks
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Penalty = Callable[[Tensors], torch.Tensor | None]
 
@@ -64,9 +62,9 @@ class Network:
 
     @property
     def parameters(self) -> Tensors:
-        return (
-            self.model.parameters if isinstance(self.model, Stacked) else dict(self.module.named_parameters())
-        )
+        if isinstance(self.model, Stacked):
+            return self.model.parameters
+        return dict(self.module.named_parameters())
 
     @property
     def buffers(self) -> Tensors:

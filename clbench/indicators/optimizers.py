@@ -78,12 +78,8 @@ def with_weight_decay(
         return penalty
 
     def both(parameters: Tensors) -> torch.Tensor:
-        decay = total(
-            [
-                factor / 2 * network.axis.flat(parameters[name].square()).sum(dim=-1)
-                for name, factor in decayed.items()
-            ]
-        )
+        squares = {name: network.axis.flat(parameters[name].square()).sum(dim=-1) for name in decayed}
+        decay = total([factor / 2 * squares[name] for name, factor in decayed.items()])
         added = None if penalty is None else penalty(parameters)
         return decay if added is None else decay + added
 

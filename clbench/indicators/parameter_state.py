@@ -9,9 +9,7 @@ from clbench.errors import OptionError
 from clbench.indicators.networks import Network, dtype_at_least_float32
 
 Group: TypeAlias = dict[str, Any]  # one of an optimizer's `param_groups`
-Number: TypeAlias = (
-    float | torch.Tensor
-)  # of a parameter; `(S,)` for stacked networks, or shaped like the parameter
+Number: TypeAlias = float | torch.Tensor  # `(S,)` for stacked networks, or shaped like the parameter
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,8 @@ def rank_projected_step_size(
     for block, names in network.blocks.items():
         squares = noise = torch.zeros((), device=network.device)
         for vector in _top_directions(derivatives, names, rank, iterations, seeds):
-            along = total(
-                [network.axis.each(dot, derivatives.gradients[name], vector[name]) for name in names]
-            )
+            gradients = derivatives.gradients
+            along = total([network.axis.each(dot, gradients[name], vector[name]) for name in names])
             squares = squares + along.square()
             noise = noise + derivatives.slopes(vector).var(dim=-1, correction=0)
         bounds[block] = quotient(derivatives.batch_size * squares, noise)
@@ -144,18 +143,13 @@ def _top_directions(
     def shaped() -> list[Tensors]:
         """Cut the basis's columns, `(n,)` or `(S, n)` each, into tensors shaped like the parameters."""
         sizes = [network.sizes[name] for name in names]
-        return [
-            {
-                name: piece.reshape(network.trained[name].shape)
-                for name, piece in zip(names, column.split(sizes, dim=-1), strict=True)
-            }
-            for column in basis.unbind(dim=-1)
-        ]
+        shapes = {name: network.trained[name].shape for name in names}
+        columns = [zip(names, column.split(sizes, dim=-1), strict=True) for column in basis.unbind(dim=-1)]
+        return [{name: piece.reshape(shapes[name]) for name, piece in column} for column in columns]
 
     for _ in range(iterations):
-        products = [
-            derivatives.join(derivatives.products({"": names}, {"": vector}))[""] for vector in shaped()
-        ]
+        shares = [derivatives.products({"": names}, {"": vector}) for vector in shaped()]
+        products = [derivatives.join(share)[""] for share in shares]
         columns = [torch.cat([axis.flat(product[name]) for name in names], dim=-1) for product in products]
         basis = torch.linalg.qr(torch.stack(columns, dim=-1)).Q
     return shaped()

@@ -132,9 +132,8 @@ def _normalizing(
         if any(state.adaptive and state.updated is not False for state in states.values()):
             return lambda step, names: step
         return lambda step, names: torch.full_like(step, torch.nan)
-    sums, counts = zip(
-        *[_sum_moments(network, moment, states[name]) for name, moment in moments.items()], strict=True
-    )
+    pairs = [_sum_moments(network, moment, states[name]) for name, moment in moments.items()]
+    sums, counts = zip(*pairs, strict=True)
     root = (total(sums) / sum(counts)).sqrt()
     all_eps = {name: states[name].eps for name in moments}
     numbers = {
@@ -143,8 +142,7 @@ def _normalizing(
 
     def divided(step: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
         eps = [numbers[name] for name in names if name in numbers] or list(numbers.values())
-        step = step / (root + (eps[0] if len(set(eps)) == 1 else sum(eps) / len(eps)))
-        return step
+        return step / (root + (eps[0] if len(set(eps)) == 1 else sum(eps) / len(eps)))
 
     return divided
 
@@ -175,10 +173,11 @@ def _alpha(network: Network, value: torch.Tensor, state: ParameterState, reducti
     if reduction == "rms":
         mean = network.axis.each(lambda moment: at_least_float32(moment).mean(), state.second_moment)
         return eta / (state.correction * (mean.sqrt() + state.eps))
-    inverse = network.axis.each(
-        lambda moment: (1 / (at_least_float32(moment).sqrt() + state.eps)).mean(), state.second_moment
-    )
-    return eta * inverse / state.correction
+
+    def inverse(moment: torch.Tensor) -> torch.Tensor:
+        return (1 / (at_least_float32(moment).sqrt() + state.eps)).mean()
+
+    return eta * network.axis.each(inverse, state.second_moment) / state.correction
 
 
 def _alpha_of_elements(

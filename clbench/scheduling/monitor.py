@@ -184,9 +184,9 @@ class StepSizeMonitor:
         normalized = self._rows(aggregated_from_states(network, states)) * sharpness
         volatility = self._tracker.update(normalized)
         squares = self._rows(point.gradient_squares())
-        noise = (
-            self._rows(point.noise()) if self._has_sample_gradients else torch.full_like(squares, torch.nan)
-        )
+        noise = torch.full_like(squares, torch.nan)
+        if self._has_sample_gradients:
+            noise = self._rows(point.noise())
         self._closed = point.closed
         bounds = self._bounds(squares, noise, volatility, point.batch_size)
         return Decision(
