@@ -139,11 +139,9 @@ class Learner(TakesArguments):
             self.scheduler.decisions.clear()
 
     def act(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return logits `(S, B, C)` for inputs `(S, B, D)`, and keep them to learn from."""
         return self.population.act(obs)
 
     def learn(self, targets: torch.Tensor) -> torch.Tensor:
-        """Take one step on the batch last predicted; return its mean cross-entropy `(S,)`."""
         return self.population.learn(targets)
 
     def update(self, gradients: list[Gradient], inputs: torch.Tensor, targets: torch.Tensor) -> None:

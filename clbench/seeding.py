@@ -31,7 +31,6 @@ def check_seed(seed: object) -> int:
 
 
 def global_states() -> dict[str, Any]:
-    """Return the states of the global generators of Python, NumPy and PyTorch, which agents may use."""
     import torch
 
     cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

@@ -65,9 +65,8 @@ class LabelledData:
         if self.inputs.device == device:
             return self
         if device not in self._copies:
-            self._copies[device] = dataclasses.replace(
-                self, inputs=self.inputs.to(device), labels=self.labels.to(device)
-            )
+            inputs, labels = self.inputs.to(device), self.labels.to(device)
+            self._copies[device] = dataclasses.replace(self, inputs=inputs, labels=labels)
         return self._copies[device]
 
     def save(self, folder: Path) -> None:

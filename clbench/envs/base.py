@@ -95,8 +95,6 @@ class StreamState:
 
     def _asked(self) -> Batch:
         """Return the batch that the next step answers."""
-        if self._stream is None:
-            raise StepOrderError("step was called before reset: call reset(seed=...) first")
         batch = self._shown()
         if batch is None:
             raise StepOrderError("the stream has ended: call reset(seed=...) to start another")
@@ -147,7 +145,6 @@ class Classification:
         )
 
     def fault(self, predictions: object) -> str:
-        """Return what is wrong with predictions that `score` found unusable."""
         if _as_tensor(predictions).is_floating_point():
             return "predictions hold logits that are NaN or infinite"
         return f"predictions hold labels outside [0, {self.num_classes})"

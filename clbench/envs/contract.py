@@ -159,9 +159,8 @@ def _check_position(spec: AgentSpec, info: dict[str, Any], step: int) -> None:
     epoch = within * spec.epochs_per_task // spec.steps_per_task
     expected = {"task": task, "epoch": epoch, "step_in_task": within, "boundary": within == 0}
     actual = {key: info.get(key) for key in expected}
-    _require(
-        actual == expected, "tasks, epochs and steps count up", f"expected {expected}, info has {actual}"
-    )
+    observed = f"expected {expected}, info has {actual}"
+    _require(actual == expected, "tasks, epochs and steps count up", observed)
 
 
 def _check_copies(env: Env, seed: int) -> None:
@@ -185,9 +184,8 @@ def _check_lockstep(ours: StreamEnv, seed: int, expected: Trace) -> None:
         shown = _digest(obs[1].numpy())
         obs, _, _, _, info = vector.step(actions)
         trace.append((shown, _digest(info["targets"][1].numpy())))
-    _require(
-        trace == expected, "seeds in lockstep are the single streams", _first_difference(expected, trace)
-    )
+    difference = _first_difference(expected, trace)
+    _require(trace == expected, "seeds in lockstep are the single streams", difference)
 
 
 def _digest(array: np.ndarray) -> str:

@@ -62,7 +62,6 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
         return self.observation(), self.position()
 
     def observation(self) -> Arrays:
-        """Return the observation at the present position, as `reset` or `step` returned it."""
         batch = self._shown()
         if batch is None:
             return np.zeros(self.observation_space.shape or (), np.float32)

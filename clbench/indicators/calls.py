@@ -43,7 +43,6 @@ def recorded(model: nn.Module, names: Sequence[str], probes: Mapping[str, torch.
 
 
 def find_tensors(value: object) -> Iterator[torch.Tensor]:
-    """Yield the tensors in a module's arguments or output: in tuples, lists and mappings, too."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Mapping | tuple | list):

@@ -97,12 +97,9 @@ def _only_looks(code: types.CodeType, bound: bool) -> bool:
     arguments = code.co_varnames[:count]
     receiver, given = set(arguments[: int(bound)]), set(arguments[bound:])
     module = set(arguments[bound : bound + 1])
+    returns = [index for index, step in enumerate(steps) if step.opname.startswith("RETURN")]
     return (
-        all(
-            _returns_nothing(steps, index)
-            for index, step in enumerate(steps)
-            if step.opname.startswith("RETURN")
-        )
+        all(_returns_nothing(steps, index) for index in returns)
         and not any(_may_write(steps, index, receiver, given, module) for index in range(len(steps)))
         and not any({"out", "inplace"} & set(const) for const in code.co_consts if isinstance(const, tuple))
     )

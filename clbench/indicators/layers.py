@@ -62,7 +62,6 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def group_parameters(
     model: nn.Module, parameters: Sequence[str], layers: LayerChoice
 ) -> dict[str, list[str]]:
-    """Return the names of the given parameters by layer, see `layer_parameters`."""
     check_layer_choice(layers)
     names = name_layers(model)
     if layers is None or isinstance(layers, int):
@@ -103,7 +102,6 @@ def _first_match(path: Sequence[str], patterns: Iterable[tuple[str | None, str]]
 
 
 def check_layer_choice(layers: object) -> None:
-    """Raise `OptionError` unless it is None, a depth, patterns, or patterns by layer."""
     if layers is None or (isinstance(layers, int) and not isinstance(layers, bool) and layers >= 1):
         return
     if isinstance(layers, int):

@@ -33,14 +33,12 @@ def is_parametrized(module: nn.Module) -> bool:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return what is in a model's wrappers: `DataParallel`, `DistributedDataParallel`, `torch.compile`."""
     while (child := _wrapped_child(model)) is not None:
         model = model.get_submodule(child)
     return model
 
 
 def wrapped_paths(model: nn.Module) -> set[str]:
-    """Return the paths of modules that are directly in a wrapper."""
     children = ((path, _wrapped_child(module)) for path, module in model.named_modules())
     return {f"{path}.{child}".lstrip(".") for path, child in children if child is not None}
 

@@ -129,5 +129,4 @@ def stack(results: Sequence[Result]) -> Result:
 
 
 def cloned(tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """Return copies without a graph."""
     return {name: value.detach().clone() for name, value in tensors.items()}

@@ -142,7 +142,8 @@ def _normalizing(
 
     def divided(step: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
         eps = [numbers[name] for name in names if name in numbers] or list(numbers.values())
-        return step / (root + (eps[0] if len(set(eps)) == 1 else sum(eps) / len(eps)))
+        quotient: torch.Tensor = step / (root + (eps[0] if len(set(eps)) == 1 else sum(eps) / len(eps)))
+        return quotient
 
     return divided
 
@@ -190,9 +191,8 @@ def _alpha_of_elements(
     moment = torch.where(divided, _elements(network, value, second_moment), 0)
     if reduction == "rms":
         moment = moment.sum(dim=-1, keepdim=True) / divided.sum(dim=-1, keepdim=True)
-    scale, correction, eps = (
-        _elements(network, value, number) for number in (state.scale, state.correction, state.eps)
-    )
+    numbers = (state.scale, state.correction, state.eps)
+    scale, correction, eps = (_elements(network, value, number) for number in numbers)
     factors = scale / torch.where(divided, correction * (moment.sqrt() + eps), 1)
     return _per_network(network, state.step_size, value) * _mean_where(updated, factors)
 

@@ -129,7 +129,6 @@ class Loop:
         }
 
     def load_state_dict(self, *states: Mapping[str, Any]) -> None:
-        """Restore the states that `state_dict` returned of each member after the same number of steps."""
         self._steps = states[0]["steps"]
         if any(state["steps"] != self._steps for state in states):
             raise StateError("the members' states are of different numbers of steps")

@@ -4,16 +4,63 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+import torch
+from torch import nn
+from torch.nn import functional as F
+
 from clbench.errors import ClbenchError, TouchedError
-from clbench.indicators import LayerChoice
+from clbench.indicators import LayerChoice, Stacked
 from clbench.indicators.borrowing import untouched
-from clbench.indicators.networks import Network
-from clbench.indicators.optimizers import list_optimizers
-from clbench.observing.agents import AgentView, tensors
+from clbench.indicators.layers import is_layer_choice
+from clbench.indicators.networks import LossFunction, Network, Penalty
+from clbench.indicators.optimizers import Optimizer, list_optimizers
+from clbench.indicators.stacked import Model
 from clbench.observing.decisions import Measurement, finite, shares, trajectories
 from clbench.observing.registry import BOUNDS, CURVATURE, Snapshot, find_indicator
 from clbench.records import IndicatorRecord, Undefined
 from clbench.scheduling import StepSizeMonitor
+
+
+class _AgentView:
+    """The attributes by which a `clbench.Agent` can be measured; one of another type counts as missing."""
+
+    def __init__(self, agent: object, layers: LayerChoice = None) -> None:
+        self._agent, self._layers = agent, layers
+
+    @property
+    def scheduler(self) -> StepSizeMonitor | None:
+        scheduler: object = getattr(self._agent, "scheduler", None)
+        return scheduler if isinstance(scheduler, StepSizeMonitor) else None
+
+    @property
+    def loss_fn(self) -> LossFunction:
+        loss_fn: LossFunction = getattr(self._agent, "loss_fn", F.cross_entropy)
+        return loss_fn
+
+    @property
+    def penalty(self) -> Penalty | None:
+        penalty: Penalty | None = getattr(self._agent, "penalty", None)
+        return penalty
+
+    @property
+    def layers(self) -> LayerChoice:
+        choice = getattr(self._agent, "layers", None) if self._layers is None else self._layers
+        return choice if is_layer_choice(choice) else None
+
+    def network(self) -> tuple[Model, Optimizer]:
+        optimizer: Optimizer | None = getattr(self._agent, "optimizer", None)
+        networks: object = getattr(self._agent, "networks", None)
+        if optimizer is not None and isinstance(networks, Stacked):
+            return networks, optimizer
+        model: object = getattr(self._agent, "model", None)
+        vectorized: object = getattr(self._agent, "vectorized", False)
+        if optimizer is not None and isinstance(model, nn.Module) and not vectorized:
+            return model, optimizer
+        raise ClbenchError("the agent has no `model` and `optimizer` to measure")
+
+
+def _tensors(network: Network, obs: object, targets: object) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.as_tensor(obs, device=network.device), torch.as_tensor(targets, device=network.device)
 
 
 class Observer:
@@ -35,7 +82,7 @@ class Observer:
         every: int | None,
         layers: LayerChoice = None,
     ) -> None:
-        self._agent, self._name = AgentView(agent, layers), name
+        self._agent, self._name = _AgentView(agent, layers), name
         self._seeds, self._every = tuple(seeds), every
         self._indicators = [indicator for indicator in indicators if indicator != BOUNDS]
         self._bounds = BOUNDS in indicators
@@ -72,7 +119,6 @@ class Observer:
         return bool(self._indicators and (last or (self._every and step % self._every == 0)))
 
     def skip_step(self) -> None:
-        """Count a step that did not need to be observed."""
         if self._monitor is not None:
             self._monitor.replayed()
 
@@ -83,7 +129,7 @@ class Observer:
         monitor = self._monitor
         if monitor is not None:
             try:
-                monitor.step(self._agent.loss_fn, *tensors(monitor.network, obs, targets))
+                monitor.step(self._agent.loss_fn, *_tensors(monitor.network, obs, targets))
             except TouchedError:
                 raise
             except Exception as error:
@@ -174,7 +220,7 @@ class Observer:
         model, optimizer = agent.network()
         network = Network(model, agent.layers)
         hessian = any(name in CURVATURE for name in self._indicators)
-        batch = tensors(network, obs, targets)
+        batch = _tensors(network, obs, targets)
         return Snapshot(network, optimizer, agent.loss_fn, agent.penalty, *batch, self._seeds, hessian)
 
     def _records(self, task: int, measured: Measurement) -> Iterator[IndicatorRecord]:

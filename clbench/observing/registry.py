@@ -44,7 +44,6 @@ class Snapshot:
 
     @property
     def model(self) -> Model:
-        """The network as the agent has it."""
         return self.network.model
 
     @cached_property

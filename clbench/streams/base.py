@@ -142,7 +142,6 @@ class Stream:
         return self.step_in_task // self.spec.steps_per_epoch
 
     def batch(self) -> Batch:
-        """Return the batch at the present position, in new memory."""
         if self.done:
             raise StepOrderError("the stream has ended: no batch is left")
         rows = self._epoch_rows.index_select(1, self._window)
@@ -178,7 +177,6 @@ class Stream:
         return {"seeds": list(self.seeds), "task": self.task, "step_in_task": self.step_in_task}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the position in `state`, from where the stream continues as it did."""
         task, step = state["task"], state["step_in_task"]
         if tuple(state["seeds"]) != self.seeds:
             raise OptionError(f"the state is of seeds {state['seeds']}, this stream of {list(self.seeds)}")
