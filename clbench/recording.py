@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import gymnasium
+import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from clbench.config import AgentConfig, RunConfig
@@ -99,7 +100,7 @@ class Recorder:
         """Return the step that answers the observation shown last."""
         return Step.at(self.base.position(), self.base.agent_spec)
 
-    def add(self, step: Step, reward: Any) -> None:
+    def add(self, step: Step, reward: float | torch.Tensor) -> None:
         """Add a step of the episode; at the end of a task, write its records."""
         self._meter.add(reward, None, step.in_last_epoch)
         if not step.is_last:
@@ -159,11 +160,11 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Begin to record another seed, by default the next one."""
         return self.env.reset(seed=self._recorder.begin(seed)[0], options=options)
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step and record its reward."""
         step = self._recorder.next_step()
         result = self.env.step(action)
-        self._recorder.add(step, result[1])
+        self._recorder.add(step, float(result[1]))
         return result
 
     @property
@@ -192,7 +193,7 @@ class RecordedVectorEnv(VectorWrapper):
         seeds: Any = self._recorder.begin(seed)  # VectorEnv declares an int
         return self.env.reset(seed=seeds, options=options)
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    def step(self, actions: object) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take a step and record its rewards."""
         step = self._recorder.next_step()
         result = self.env.step(actions)

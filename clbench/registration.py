@@ -100,6 +100,7 @@ def lookup(id: str) -> Registration:
     Raises:
         UnknownNameError: there is no such id; the text names the nearest one.
         LoadError: the module cannot be imported.
+        ClbenchError: what the module raises of this kind, as for an id that is registered already.
     """
     module, _, name = id.rpartition(":")
     if module:

@@ -98,7 +98,11 @@ class RunMessage:
 
 
 def run_on_node(
-    pool: LocalPool, message: RunMessage, store: KeyedStore, context: DriverContext, queue: Any
+    pool: LocalPool,
+    message: RunMessage,
+    store: KeyedStore,
+    context: DriverContext,
+    queue: Any,  # noqa: ANN401 - a handle of Ray's
 ) -> None:
     """Carry out a run on this node.
 
@@ -152,7 +156,7 @@ class _Reporter(Progress):
         put: copies the run's folder to where others find it; called after a task, for at most a tenth of the time.
     """
 
-    def __init__(self, run: Run, queue: Any, put: Callable[[], None]) -> None:
+    def __init__(self, run: Run, queue: Any, put: Callable[[], None]) -> None:  # noqa: ANN401 - Ray's
         super().__init__([RunProgress(run.label, 0)])
         self._queue, self._sent = queue, 0.0
         self._put, self._task, self._next_put = put, 0, 0.0

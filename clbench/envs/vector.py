@@ -56,6 +56,9 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
 
         Returns:
             Observations `(S, B, *shape)`, and `info`, still without targets.
+
+        Raises:
+            OptionError: the seeds are not S whole numbers.
         """
         if seed is None:
             seeds = [int(drawn) for drawn in self.np_random.integers(2**31, size=self.num_envs)]
