@@ -22,7 +22,7 @@ from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import OptionError
 from clbench.jsondata import to_json
-from clbench.loop.environment import Step
+from clbench.loop.environment import Environment, Step
 from clbench.loop.meter import Meter
 from clbench.places import recorded
 from clbench.records import TaskRecord
@@ -42,9 +42,7 @@ class Recorder:
         arguments: what it was constructed with.
     """
 
-    def __init__(
-        self, base: StreamEnv | StreamVectorEnv, out: Path, agent: str, arguments: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, base: Environment, out: Path, agent: str, arguments: Mapping[str, Any]) -> None:
         self.base, self._out = base, out
         spec, stream = base.agent_spec, base.stream_spec
         protocol, overrides = closest_protocol(base.stream_class, stream)

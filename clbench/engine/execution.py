@@ -20,6 +20,7 @@ from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import AgentError, ClbenchError, WriteError
 from clbench.loading import is_vectorized, load_agent
 from clbench.loop import Loop, Member
+from clbench.loop.environment import Environment
 from clbench.loop.replay import cuda_graph
 from clbench.observing import Observer
 from clbench.records import Checkpoint, Progress
@@ -159,7 +160,7 @@ def ensure_registered(stream: str, modules: Sequence[str], stream_class: str) ->
         register(stream, stream_class)
 
 
-def environment(stream: StreamSpec, seeds: int | None, device: str) -> StreamEnv | StreamVectorEnv:
+def environment(stream: StreamSpec, seeds: int | None, device: str) -> Environment:
     """Return the environment of a resolved stream.
 
     Args:

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from clbench.agent import Agent
 from clbench.config import RunConfig
-from clbench.envs.single import StreamEnv
-from clbench.envs.vector import StreamVectorEnv
+from clbench.loop.environment import Environment
 from clbench.machine import wait_for
 from clbench.observing import Observer
 from clbench.records import ProfileRecord
@@ -29,7 +28,6 @@ OPERATORS = 20
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Array = TypeVar("Array")
 
 
 class Profile:
@@ -71,7 +69,7 @@ class Profile:
         """Return a generator function as a timed one that returns a list."""
         return self.timed(name, lambda *arguments, **named: list(action(*arguments, **named)))
 
-    def time_env(self, env: StreamEnv | StreamVectorEnv) -> None:
+    def time_env(self, env: Environment) -> None:
         """Time an environment's methods from now on."""
         for name in ("reset", "step", "restore"):
             setattr(env, name, self.timed(STREAM, getattr(env, name)))
@@ -127,17 +125,17 @@ class Profile:
         self._excluded = time.perf_counter() - self._opened
 
 
-class TimedAgent(Generic[Array]):
+class TimedAgent:
     """Acts and learns as an agent does, timed; its steps open and close the window."""
 
-    def __init__(self, agent: Agent[Array], profile: Profile) -> None:
+    def __init__(self, agent: Agent[Any], profile: Profile) -> None:
         self._act, self._profile = profile.timed(PREDICT, agent.act), profile
         self.learn = profile.timed(LEARN, agent.learn)
         begin_task: Callable[[int], None] | None = getattr(agent, "begin_task", None)
         if begin_task is not None:
             self.begin_task = profile.timed(LEARN, begin_task)
 
-    def act(self, obs: Array) -> object:
+    def act(self, obs: object) -> object:
         self._profile.open_or_close()
         return self._act(obs)
 

@@ -85,9 +85,7 @@ class Copies:
             return value
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
-    def _copy_container(
-        self, value: list[Any] | dict[Any, Any] | set[Any] | deque[Any]
-    ) -> list[Any] | dict[Any, Any] | set[Any] | deque[Any]:
+    def _copy_container(self, value: list[Any] | dict[Any, Any] | set[Any] | deque[Any]) -> object:
         copied = self._remember(value, copy.copy(value))
         if len(value) <= MOST_ITEMS and not isinstance(value, set):  # items of a set are not written to
             kind: Any = dict if isinstance(value, dict) else list if isinstance(value, list) else deque

@@ -1,7 +1,6 @@
 """What an agent offers to be measured, read in one place."""
 
 from itertools import zip_longest
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -16,24 +15,12 @@ from clbench.indicators.stacked import Model
 from clbench.scheduling import StepSizeMonitor
 
 
-class MeasurableAgent(Protocol):
-    """The attributes by which an agent can be measured, all of them optional.
-
-    Nothing is measured without `optimizer` and either `model` or, for a vectorised agent, `networks`. An agent may
-    replace them at any time: they are read for each measurement.
-    """
-
-    model: nn.Module
-    networks: Stacked
-    optimizer: Optimizer  # or several in a list
-    loss_fn: LossFunction  # cross-entropy by default
-    penalty: Penalty
-    layers: LayerChoice
-    scheduler: StepSizeMonitor
-
-
 class AgentView:
-    """Reads a `MeasurableAgent`; an attribute of another type counts as missing. `layers` replace the agent's."""
+    """Reads the attributes by which an agent can be measured, all of them optional: see `clbench.Agent`.
+
+    They are read for each measurement, since an agent may replace them at any time. A model, networks or a scheduler of
+    another type count as missing. `layers` replace the agent's.
+    """
 
     def __init__(self, agent: object, layers: LayerChoice = None) -> None:
         self._agent, self._layers = agent, layers

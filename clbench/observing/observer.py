@@ -18,8 +18,7 @@ class Observer:
     """Yields an agent's indicator records.
 
     Args:
-        agent: any; it can be measured if it is a `clbench.observing.agents.MeasurableAgent`. The decisions of its
-            scheduler are recorded.
+        agent: any; see `clbench.Agent` for the attributes by which it can be measured.
         name: its name in records.
         seeds: one per network.
         indicators: names in `ALL`, or references to functions.
