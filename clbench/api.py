@@ -12,7 +12,7 @@ from clbench.engine.reopening import load_evaluation, reopened, run_folders
 from clbench.engine.requests import AgentLike, Request, check_request
 from clbench.engine.run import Run
 from clbench.engine.running import resumable, run_missing
-from clbench.engine.session import Options, describe, draw
+from clbench.engine.session import Options, draw
 from clbench.engine.store import GroupStore
 from clbench.errors import AgentError, ResumeError
 from clbench.indicators import LayerChoice
@@ -200,7 +200,7 @@ def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, 
                 evaluation.records,
                 evaluation.indicator_records,
                 [config.agent.name for config in evaluation.configs],
-                describe(evaluation.configs[0]),
+                evaluation.configs[0].describe(),
                 evaluation.chance,
             )
         if evaluation.scores:

@@ -37,3 +37,12 @@ def split_names(names: str | Sequence[str]) -> list[str]:
     ['sharpness', 'feature_rank']
     """
     return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def count(number: int, noun: str) -> str:
+    """Return number and noun, in the plural if need be.
+
+    >>> count(1, "task"), count(3, "seed")
+    ('1 task', '3 seeds')
+    """
+    return f"{number} {noun}" + ("s" if number != 1 else "")

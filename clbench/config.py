@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from clbench.checks import count
 from clbench.jsondata import UNRECORDED, from_json, to_json
 from clbench.specs import Layers, Options, StreamSpec
 
@@ -83,6 +84,17 @@ class RunConfig:
             **({"indicator_sources": self.indicator_sources} if self.indicator_sources else {}),
         }
         return hashlib.sha256(json.dumps(to_json(what), sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+
+    def describe(self, with_seeds: bool = True) -> str:
+        """Return stream, protocol and size in one line."""
+        stream = self.stream
+        changed = f" (changed: {', '.join(self.overrides)})" if self.overrides else ""
+        return (
+            f"{stream.id} · {self.protocol}{changed} · "
+            f"{count(stream.num_tasks, 'task')} x {count(stream.epochs_per_task, 'epoch')} · "
+            f"{count(len(self.seeds), 'seed') + ' · ' if with_seeds else ''}"
+            f"{stream.num_samples:,} {stream.source} images"
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return the config as JSON data without where files are: what must be equal to resume."""

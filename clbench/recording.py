@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import gymnasium
 import torch
@@ -144,87 +144,55 @@ class Recorder:
         return None if self._folder is None else self._folder.path
 
 
-class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment that records what is done in it: see `record`."""
+class _Recorded:
+    """What both wrappers do beyond Gymnasium's.
 
-    def __init__(self, env: gymnasium.Env[Any, Any], recorder: Recorder) -> None:
-        super().__init__(env)
+    Attributes:
+        env: the environment that is recorded.
+    """
+
+    env: Any
+
+    def __init__(self, env: object, recorder: Recorder) -> None:
+        super().__init__(env)  # type: ignore[call-arg]  # the wrapper's
         self._recorder = recorder
         self.agent_spec, self.stream_spec = recorder.base.agent_spec, recorder.base.stream_spec
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Begin to record another seed, by default the next one."""
-        return self.env.reset(seed=self._recorder.begin(seed)[0], options=options)
-
-    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Take a step and record its reward."""
-        step = self._recorder.next_step()
-        result = self.env.step(action)
-        self._recorder.add(step, float(result[1]))
-        return result
 
     @property
     def folder(self) -> Path | None:
         """The run folder; None before the first reset."""
         return self._recorder.folder
-
-    def close(self) -> None:
-        """Record how the run ended."""
-        self._recorder.close()
-        super().close()
-
-
-class RecordedVectorEnv(VectorWrapper):
-    """A vector environment that records what is done in it: see `record`."""
-
-    def __init__(self, env: VectorEnv[Any, Any, Any], recorder: Recorder) -> None:
-        super().__init__(env)
-        self._recorder = recorder
-        self.agent_spec, self.stream_spec = recorder.base.agent_spec, recorder.base.stream_spec
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin to record other seeds, by default the next ones."""
-        seeds: Any = self._recorder.begin(seed)  # VectorEnv declares an int
-        return self.env.reset(seed=seeds, options=options)
+        """Begin to record other seeds, by default the next ones; return observations and `info`."""
+        seeds = self._recorder.begin(seed)
+        seed = seeds if self._recorder.base.lockstep else seeds[0]
+        obs, info = self.env.reset(seed=seed, options=options)
+        return obs, info
 
-    def step(self, actions: object) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Take a step and record its rewards."""
+    def step(self, action: object) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Take a step and record its reward."""
         step = self._recorder.next_step()
-        result = self.env.step(actions)
-        self._recorder.add(step, result[1])
-        return result
-
-    @property
-    def folder(self) -> Path | None:
-        """The run folder; None before the first reset."""
-        return self._recorder.folder
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._recorder.add(step, reward)
+        return obs, reward, terminated, truncated, info
 
     def close(self, **named: Any) -> None:
         """Record how the run ended."""
         self._recorder.close()
-        super().close(**named)
+        super().close(**named)  # type: ignore[misc]  # the wrapper's
 
 
-@overload
-def record(
-    env: VectorEnv[Any, Any, Any],
-    out: str | Path = RESULTS,
-    *,
-    agent: str,
-    arguments: Mapping[str, Any] | None = None,
-) -> RecordedVectorEnv: ...
-@overload
-def record(
-    env: gymnasium.Env[Any, Any],
-    out: str | Path = RESULTS,
-    *,
-    agent: str,
-    arguments: Mapping[str, Any] | None = None,
-) -> RecordedEnv: ...
+class RecordedEnv(_Recorded, gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment that records what is done in it: see `record`."""
+
+
+class RecordedVectorEnv(_Recorded, VectorWrapper):
+    """A vector environment that records what is done in it: see `record`."""
+
+
 def record(
     env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any],
     out: str | Path = RESULTS,

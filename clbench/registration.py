@@ -6,7 +6,7 @@ is cheap: streams load when used.
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,14 @@ def lookup(id: str) -> Registration:
     name = name.removeprefix(f"{NAMESPACE}/")
     check_choice("stream", name, STREAMS)
     return STREAMS[name]
+
+
+def ensure_registered(stream: str, modules: Sequence[str], stream_class: str) -> None:
+    """Register a stream in this process: by importing modules that may do so, else from "module:Class"."""
+    for module in modules:
+        importlib.import_module(module)
+    if stream not in STREAMS:
+        register(stream, stream_class)
 
 
 def resolve(id: str, overrides: Mapping[str, Any] | None = None) -> StreamSpec:

@@ -217,7 +217,7 @@ def torchvision(machine, monkeypatch):
             raise DataError(f"no MNIST in '{named}'")
         return dataclasses.replace(images, source="torchvision")
 
-    changed = {**sources.SOURCES, "torchvision": sources.Source(5_000, load, "")}
+    changed = {**sources.SOURCES, "torchvision": sources.Source(5_000, load)}
     monkeypatch.setattr(sources, "SOURCES", changed)
     monkeypatch.setattr(sources.CACHE, "_data", {})
     return machine

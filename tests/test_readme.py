@@ -98,7 +98,7 @@ def test_the_evaluation_from_python_runs(tmp_path, monkeypatch, inline):
     short = code.replace("num_tasks=10", 'num_tasks=1, epochs_per_task=1, seeds=1, device="cpu"')
     assert short != code
     exec(compile(short, "guide", "exec"), {})
-    assert list(tmp_path.glob("results/*/tasks.csv"))
+    assert list(tmp_path.glob("results/*/*/tasks.csv"))
 
 
 def test_the_indicators_example_runs(capsys):
@@ -151,11 +151,11 @@ def test_the_scheduled_agent_example_runs(tmp_path, inline):
     assert rows[["step", "layer"]].to_numpy().tolist() == [[40, "0"], [40, "2"]]
 
 
-def test_the_lasting_agent_example_goes_on(tmp_path):
+def test_the_resumable_agent_example_resumes(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(block("class Agent:") + block("class LastingAgent(Agent)"), encoding="utf-8")
+    path.write_text(block("class Agent:") + block("class ResumableAgent(Agent)"), encoding="utf-8")
     env = clbench.make("RandomLabelMNIST-v0", **SHORT)
-    owner = load_agent(f"{path}:LastingAgent")
+    owner = load_agent(f"{path}:ResumableAgent")
     one = Run(env, owner(env.agent_spec, 0), name="a", seeds=[0], stop=lambda: True)
     list(one)
     rest = Run(env, owner(env.agent_spec, 0), name="a", seeds=[0])

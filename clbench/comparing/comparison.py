@@ -71,14 +71,7 @@ class Comparison:
     @property
     def title(self) -> str:
         """What was run, in one line, marked if it is not the same for all."""
-        config = self.reference.manifest.config
-        stream, tasks = config.stream, self.reference.num_tasks
-        changed = f" (changed: {', '.join(config.overrides)})" if config.overrides else ""
-        what = (
-            f"{stream.id} · {config.protocol}{changed} · "
-            f"{tasks} task{'s' if tasks != 1 else ''} x {stream.epochs_per_task} epochs · "
-            f"{stream.num_samples:,} {stream.source} images"
-        )
+        what = self.reference.manifest.config.describe(with_seeds=False)
         return f"not the same: {self.mismatch} · reference: {what}" if self.mismatch else what
 
 

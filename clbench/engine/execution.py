@@ -1,7 +1,6 @@
 """Running jobs in this process, several in lockstep."""
 
 import functools
-import importlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from clbench.loop.environment import Environment
 from clbench.loop.replay import cuda_graph
 from clbench.observing import Observer
 from clbench.records import Checkpoint, Progress
-from clbench.registration import STREAMS, lookup, register
+from clbench.registration import ensure_registered, lookup
 from clbench.specs import StreamSpec
 
 Classes = Mapping[str, type]
@@ -104,7 +103,7 @@ def _build(
     first, config = jobs[0], jobs[0].config
     ensure_registered(config.stream.id, first.modules, first.stream_class)
     if first.data:
-        key = STREAMS[config.stream.id].load().data_key(config.stream)
+        key = lookup(config.stream.id).load().data_key(config.stream)
         CACHE.put(key, LabelledData.open(Path(first.data)))
     owners = [classes.get(job.config.agent.name) or load_agent(job.reference) for job in jobs]
     vectorized = is_vectorized(owners[0]) if first.vectorized is None else first.vectorized
@@ -150,14 +149,6 @@ def _build(
             who = ", ".join(map(str, jobs))
             raise AgentError(f"{who} cannot restore its state: {type(error).__name__}: {error}") from error
     return loop, checkpointers
-
-
-def ensure_registered(stream: str, modules: Sequence[str], stream_class: str) -> None:
-    """Register a stream in this process: by importing modules that may do so, else from "module:Class"."""
-    for module in modules:
-        importlib.import_module(module)
-    if stream not in STREAMS:
-        register(stream, stream_class)
 
 
 def environment(stream: StreamSpec, seeds: int | None, device: str) -> Environment:

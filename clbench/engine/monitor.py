@@ -10,6 +10,7 @@ from clbench.engine.events import Event, Failed, Note, Output, Recorded, Started
 from clbench.engine.job import Job
 from clbench.engine.manifests import Earlier
 from clbench.engine.progress import Progress, RunProgress, State
+from clbench.engine.run import Run
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord, Undefined
 from clbench.records import Progress as JobProgress
 from clbench.results import RunFolder
@@ -20,33 +21,24 @@ class RunMonitor:
     """What is known of a run.
 
     Args:
-        label: of the run.
-        jobs: all of them.
-        workers: processes at a time.
+        run: which run.
+        jobs: all of its jobs.
         folder: where records go.
-        trackers: receive all records, those of earlier sessions, too.
-        progress: what shows how the run gets on.
+        trackers: receive all records, also those of earlier sessions.
+        progress: shows how far the run is.
         earlier: what earlier sessions have done, by job.
-
-    Attributes:
-        tasks: records.
-        indicators: records.
-        undefined: why indicators could not be measured, by name.
-        profile: records.
-        failures: of jobs.
     """
 
     def __init__(
         self,
-        label: str,
+        run: Run,
         jobs: Sequence[Job],
-        workers: int,
         folder: RunFolder,
         trackers: Trackers,
         progress: Progress,
         earlier: Mapping[int, Earlier],
     ) -> None:
-        self.label, self._jobs, self._workers, self._folder = label, jobs, workers, folder
+        self._run, self._jobs, self._folder = run, jobs, folder
         self._trackers, self._progress = trackers, progress
         self.tasks: list[TaskRecord] = []
         self.indicators: list[IndicatorRecord] = []
@@ -57,9 +49,8 @@ class RunMonitor:
         self._order = {seed: index for index, seed in enumerate(self._seeds)}
         self._steps = [0] * len(jobs)  # lockstep steps
         self._task: dict[int, int] = {}  # that a job is in
-        self._accuracies: defaultdict[int, dict[int | None, float]] = defaultdict(
-            dict
-        )  # in it, by job and seed
+        # In that task, by job and seed; None for the mean of all seeds.
+        self._accuracies: defaultdict[int, dict[int | None, float]] = defaultdict(dict)
         self._finished: defaultdict[int, list[float]] = defaultdict(list)  # accuracies of seeds, by task
         self._started = self._last_event = 0.0
         for index, job in earlier.items():
@@ -71,7 +62,7 @@ class RunMonitor:
     def take(self, index: int, event: Event) -> None:
         """Take an event of job number `index`."""
         if isinstance(event, Output):
-            self._progress.output(self.label, event.line)
+            self._progress.output(self._run.label, event.line)
             return
         if isinstance(event, Note):
             self._progress.note(event.text)
@@ -87,7 +78,7 @@ class RunMonitor:
             self._started = self._started or self._last_event
         elif isinstance(event, JobProgress):
             self._steps[index], self._task[index] = event.steps, event.task
-            self._accuracies[index] = {None: event.accuracy}  # of all its seeds
+            self._accuracies[index] = {None: event.accuracy}
         elif isinstance(event, Failed):
             self.failures.append((job, event))
         self.show()
@@ -136,7 +127,7 @@ class RunMonitor:
         accuracies = [value for seeds in self._accuracies.values() for value in seeds.values()]
         state: State = "failed" if self.failures else "running" if self._started else "waiting"
         return RunProgress(
-            label=self.label,
+            label=self._run.label,
             total=len(self._seeds) * self._jobs[0].total_steps,
             state=state,
             steps=self._total_steps,
@@ -163,4 +154,4 @@ class RunMonitor:
             tasks = [record for record in self.tasks if record.seed == job.config.seeds[0]]
             if seconds := sum(task.seconds for task in tasks):
                 rates.append(sum(task.steps for task in tasks) * len(job.config.seeds) / seconds)
-        return fmean(rates) * min(self._workers, len(self._jobs)) if rates else None
+        return fmean(rates) * min(self._run.parallelism.workers, len(self._jobs)) if rates else None

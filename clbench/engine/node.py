@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import platform
 import signal
 import sys
@@ -13,16 +14,11 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
 
-from clbench.config import RunConfig
-from clbench.engine.execution import ensure_registered
 from clbench.engine.keyed_store import KeyedStore
 from clbench.engine.local import LocalPool
-from clbench.engine.parallelism import Parallelism
 from clbench.engine.progress import Progress, RunProgress
 from clbench.engine.run import Run
 from clbench.errors import OutputError
-from clbench.loading import load_agent
-from clbench.results.manifest import SweepCell
 
 PERIOD = 0.25
 """Seconds between reports of a run's progress."""
@@ -55,51 +51,9 @@ class DriverContext:
         sys.argv[:] = self.command
 
 
-@dataclass(frozen=True)
-class RunMessage:
-    """A run on its way to a node: its classes by name, as a class of an agent's file is known to one process only."""
-
-    config: RunConfig
-    label: str
-    env: str
-    parallelism: Parallelism
-    log: tuple[str, ...]
-    sweep: SweepCell | None
-    modules: tuple[str, ...]
-    stream_class: str
-
-    @classmethod
-    def of(cls, run: Run) -> "RunMessage":
-        """Return the message for a run."""
-        owner = run.stream_class
-        return cls(
-            run.config,
-            run.label,
-            run.env,
-            run.parallelism,
-            run.log,
-            run.sweep,
-            run.modules,
-            f"{owner.__module__}:{owner.__qualname__}",
-        )
-
-    def run(self) -> Run:
-        """Return the run, with its classes loaded in this process."""
-        ensure_registered(self.config.stream.id, self.modules, self.stream_class)
-        return Run(
-            config=self.config,
-            agent=load_agent(self.config.agent.reference),
-            label=self.label,
-            env=self.config.stream.id,
-            parallelism=self.parallelism,
-            log=self.log,
-            sweep=self.sweep,
-        )
-
-
 def run_on_node(
     pool: LocalPool,
-    message: RunMessage,
+    pickled: bytes,
     store: KeyedStore,
     context: DriverContext,
     queue: Any,  # noqa: ANN401 - a handle of Ray's
@@ -108,7 +62,7 @@ def run_on_node(
 
     Args:
         pool: carries it out.
-        message: of the run.
+        pickled: the run; its classes may be found only in `context`.
         store: where its folder is.
         context: of the process that started the runs.
         queue: actor of the queue for its progress.
@@ -117,7 +71,7 @@ def run_on_node(
     # Ray cancels by SIGINT, which the processes of a cluster started in a shell's background ignore.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and current_thread() is main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    run = message.run()
+    run: Run = pickle.loads(pickled)
     with (
         contextlib.closing(_Reporter(run, queue, lambda: here.put(run))) as reporter,
         _folder_here(store, run, reporter) as here,

@@ -125,15 +125,6 @@ class Progress:
         return " · ".join([*parts, rate, f"{clock(self.seconds_left)} left"])
 
 
-def count(number: int, noun: str) -> str:
-    """Return number and noun, in the plural if need be.
-
-    >>> count(1, "task"), count(3, "seed")
-    ('1 task', '3 seeds')
-    """
-    return f"{number} {noun}" + ("s" if number != 1 else "")
-
-
 def clock(seconds: float | None) -> str:
     """Return seconds as h:mm:ss.
 

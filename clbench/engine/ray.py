@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import pickle
 import signal
 import socket
 import threading
@@ -11,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from clbench import machine
+from clbench.checks import count
 from clbench.engine.interrupting import Interrupted, Interruption, interruptible
 from clbench.engine.keyed_store import KeyedStore
 from clbench.engine.local import LocalPool, as_requested, spread
-from clbench.engine.node import PERIOD, DriverContext, RunMessage, run_on_node
-from clbench.engine.progress import Progress, count
+from clbench.engine.node import PERIOD, DriverContext, run_on_node
+from clbench.engine.progress import Progress
 from clbench.engine.run import Run
 from clbench.engine.session import Options, one_line
 from clbench.errors import OptionError, WriteError
@@ -165,7 +167,7 @@ class _Tasks:
         pool = LocalPool(workers=workers, schedule=as_requested, options=options)
         store = self._store.at(self._store.path.resolve())
         remote = ray.remote(run_on_node).options(**needs, max_retries=0, name=run.label)
-        task = remote.remote(pool, RunMessage.of(run), store, DriverContext.current(), self._queue.actor)
+        task = remote.remote(pool, pickle.dumps(run), store, DriverContext.current(), self._queue.actor)
         self._running[task] = (run, losses)
 
     def follow(self, interruption: Interruption) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from clbench.checks import check_choice, check_count, split_names
 from clbench.config import AgentConfig, RunConfig
+from clbench.data import SOURCES
 from clbench.engine.parallelism import choose_parallelism
 from clbench.engine.run import Run
 from clbench.envs.vector import check_device
@@ -71,6 +72,8 @@ def check_request(request: Request) -> list[Run]:
     stream_class = lookup(request.env).load()
     settings = protocol_settings(rules, stream_class.custom_data, overrides)
     by_protocol, stream = resolve(request.env, settings), resolve(request.env, {**settings, **overrides})
+    if not stream_class.custom_data:
+        check_choice("source", stream.source, SOURCES)
     shared: dict[str, Any] = {
         "stream": stream,
         "protocol": request.protocol,

@@ -1,8 +1,9 @@
 """A checked run: its config, and what this process needs to carry it out."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from clbench.config import RunConfig
 from clbench.data import LabelledData
@@ -10,8 +11,8 @@ from clbench.data.sources import SOURCES
 from clbench.engine.checkpointing import can_resume, cannot_resume
 from clbench.engine.job import Job
 from clbench.engine.parallelism import Parallelism, split
-from clbench.loading import is_vectorized
-from clbench.registration import lookup
+from clbench.loading import is_vectorized, load_agent
+from clbench.registration import ensure_registered, lookup
 from clbench.results.manifest import SweepCell
 from clbench.specs import StreamSpec
 from clbench.streams import Stream
@@ -56,6 +57,11 @@ class Run:
     def stream_class(self) -> type[Stream]:
         """The class of its stream."""
         return lookup(self.env).load()
+
+    @property
+    def stream_reference(self) -> str:
+        """The class of its stream as "module:Class"."""
+        return f"{self.stream_class.__module__}:{self.stream_class.__qualname__}"
 
     @property
     def vectorized(self) -> bool:
@@ -108,6 +114,11 @@ class Run:
         stream = self.stream_class.resolve(self.config.stream)
         return replace(self, config=replace(self.config, stream=stream), requested_key=self.key)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The class of an agent's file is known to this process only: another one loads it by reference.
+        fields = {name: value for name, value in vars(self).items() if name != "agent"}
+        return _rebuild, (fields, self.modules, self.stream_reference)
+
     def jobs(self, data: str = "", sources: Mapping[str, str | None] | None = None) -> list[Job]:
         """Return the run's jobs.
 
@@ -115,14 +126,13 @@ class Run:
             data: folder to map the stream's data from, "" to load it.
             sources: checksums of what they run.
         """
-        owner = self.stream_class
         return [
             Job(
                 config=replace(self.config, seeds=seeds),
                 reference=self.config.agent.reference,
                 vectorized=self.vectorized,
                 modules=self.modules,
-                stream_class=f"{owner.__module__}:{owner.__qualname__}",
+                stream_class=self.stream_reference,
                 data=data,
                 sources=sources or {},
                 profile=self.profile,
@@ -137,6 +147,12 @@ class Run:
             return []
         name = self.config.agent.name
         return [cannot_resume(f"{name}: a seed", "it has no state_dict and load_state_dict")]
+
+
+def _rebuild(fields: dict[str, Any], modules: Sequence[str], stream_reference: str) -> Run:
+    config: RunConfig = fields["config"]
+    ensure_registered(config.stream.id, modules, stream_reference)
+    return Run(agent=load_agent(config.agent.reference), **fields)
 
 
 def load_data(run: Run) -> LabelledData:

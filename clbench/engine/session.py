@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clbench.config import RunConfig
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
 from clbench.engine.events import LAST, Event, Stopped
 from clbench.engine.job import Job
 from clbench.engine.manifests import Start, jobs, new_manifest, resume
 from clbench.engine.monitor import RunMonitor
-from clbench.engine.progress import Progress, count
+from clbench.engine.progress import Progress
 from clbench.engine.run import Run, load_data
 from clbench.engine.store import RunStore
 from clbench.errors import ClbenchError, DataError, WriteError
@@ -155,10 +154,7 @@ class RunSession:
         folder.write_log("")
         folder.write_manifest(self._manifest)
         self._trackers = Trackers(self.run.log, folder, self._manifest, progress.note)
-        workers = self.run.parallelism.workers
-        self._monitor = RunMonitor(
-            self.run.label, listed, workers, folder, self._trackers, progress, start.earlier
-        )
+        self._monitor = RunMonitor(self.run, listed, folder, self._trackers, progress, start.earlier)
         self._monitor.write()
         for text in start.notes:
             progress.note(f"{self.run.label}: {text}")
@@ -192,7 +188,12 @@ class RunSession:
             folder.write_profile(monitor.profile)
         if self._options.draw:
             draw(
-                folder, monitor.tasks, monitor.indicators, [config.agent.name], describe(config), self._chance
+                folder,
+                monitor.tasks,
+                monitor.indicators,
+                [config.agent.name],
+                config.describe(),
+                self._chance,
             )
 
     def _record(self, error: BaseException | None) -> None:
@@ -255,17 +256,6 @@ def draw(
     folder.write_figure("curves", curves(tasks, agents, title, chance))
     for name, figure in indicator_figures(indicators, tasks, agents, title).items():
         folder.write_figure(name, figure)
-
-
-def describe(config: RunConfig) -> str:
-    """Return stream, protocol and size of a run in one line."""
-    stream = config.stream
-    changed = f" (changed: {', '.join(config.overrides)})" if config.overrides else ""
-    return (
-        f"{stream.id} · {config.protocol}{changed} · "
-        f"{count(stream.num_tasks, 'task')} x {count(stream.epochs_per_task, 'epoch')} · "
-        f"{count(len(config.seeds), 'seed')} · {stream.num_samples:,} {stream.source} images"
-    )
 
 
 def one_line(error: BaseException | str) -> str:

@@ -74,7 +74,7 @@ def unmappable_refused() -> Replaced:
 
 
 def _defined_weight_norm(direction: torch.Tensor, size: torch.Tensor, dim: int = 0) -> torch.Tensor:
-    """Normalise weights by the formula: the second derivative of `torch._weight_norm` is wrong.
+    """Return normalised weights, by the formula: the second derivative of `torch._weight_norm` is wrong.
 
     `torch.autograd.gradgradcheck` shows that, in PyTorch 2.14 at least.
     """

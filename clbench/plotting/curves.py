@@ -43,6 +43,7 @@ def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, cha
         draw(axes, by_task, index, labels.get(agent, agent))
     if labels:
         axes.set_title(text if text == "one seed" else f"means over seeds, {text}", fontsize=9, loc="left")
+    if axes.get_legend_handles_labels()[0]:  # Matplotlib hides labels such as "__main__:Agent"
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     axes.set(xlabel="task", ylabel="task accuracy (before each update)", ylim=(0, 1.02))
     tidy(axes)

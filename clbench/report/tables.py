@@ -4,9 +4,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from clbench.checks import count
 from clbench.engine.evaluation import Evaluation
-from clbench.engine.progress import count
-from clbench.engine.session import describe
 from clbench.loading import bundled_agents
 from clbench.registration import STREAMS
 from clbench.report.console import interval, percent, plain_table, short
@@ -61,7 +60,7 @@ def header(runs: "Sequence[Run]") -> str:
     parallelism = runs[0].parallelism
     config = replace(runs[0].config, stream=runs[0].stream)
     threads = f" x {parallelism.threads} threads" if parallelism.threads > 1 else ""
-    return f"{describe(config)} · {config.device}, {count(parallelism.workers, 'worker')}{threads}"
+    return f"{config.describe()} · {config.device}, {count(parallelism.workers, 'worker')}{threads}"
 
 
 def loss(score: Score) -> str:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clbench.checks import check_choice
-from clbench.data.sources import SOURCES
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
@@ -112,9 +110,6 @@ def _run(settings: Settings) -> Run:
     (run,) = check_request(request)
     if run.inline:
         raise OptionError("no other process can import the agent or the stream: put it into a file")
-    stream = run.config.stream
-    if not run.stream_class.custom_data:
-        check_choice("source", stream.source, SOURCES)
     return run.with_parallelism(Parallelism())
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from clbench.checks import count
 from clbench.data.sources import SOURCES
 from clbench.engine.local import spread
-from clbench.engine.progress import clock, count
+from clbench.engine.progress import clock
 from clbench.engine.run import Run
 from clbench.engine.store import RunStore, manifest_of, split_by_status
 from clbench.engine.timing import STEPS, step_times

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from clbench.checks import count
 from clbench.engine.keyed_store import KeyedStore
-from clbench.engine.progress import RunFailure, count
+from clbench.engine.progress import RunFailure
 from clbench.engine.run import Run
 from clbench.intervals import why_ties
 from clbench.report.console import interval, plain_table

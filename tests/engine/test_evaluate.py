@@ -63,7 +63,7 @@ def test_a_group_folder_has_a_run_folder_per_agent(finished):
         assert config.indicators == DEFAULT
         assert len(manifest.data.sha256) == 64
         assert manifest.agent_source.sha256
-        assert manifest.stream_source.class_name == "clbench.streams.random_label:RandomLabel"
+        assert manifest.stream_source.class_ == "clbench.streams.random_label:RandomLabel"
         assert manifest.indicator_definitions == DEFINITIONS == 2
         assert manifest.timing.steps_per_second > 0
         assert manifest.versions["torch"]

@@ -76,6 +76,7 @@ def test_a_run_per_agent_each_with_its_arguments_and_their_defaults():
         ({"seeds": []}, OptionError, r"\bseeds\b"),
         ({"workers": 0}, OptionError, "workers=0"),
         ({"num_tasks": -2}, OptionError, "num_tasks=-2"),
+        ({"source": "imagenet"}, UnknownNameError, "'imagenet'.*embedded, torchvision"),
         ({"relabel_fracton": 0.5}, UnknownNameError, "'relabel_fracton'.*'relabel_fraction'"),
         ({"arguments": {"step_size": 0}}, OptionError, r"\bstep_size=0\b.*\b0\b"),
         ({"arguments": {"step_size": -1.0}}, OptionError, r"\bstep_size=-1\.0\b.*\b0\b"),
