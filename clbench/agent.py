@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+Array_contra = TypeVar("Array_contra", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class MemberSpec:
     arguments: Mapping[str, Any]  # for its constructor
 
 
-class Agent(Protocol):
+class Agent(Protocol[Array_contra]):
     """An agent: any class with these two methods, constructed as `Agent(spec, seed, **arguments)`.
 
     A plain agent learns one seed: it is shown arrays `(B, *shape)` and answers labels `(B,)` or logits
@@ -72,10 +74,10 @@ class Agent(Protocol):
       a list of the agents themselves, each with separate networks, optimizer and `state_dict`.
     """
 
-    def act(self, obs: Any) -> Any:
+    def act(self, obs: Array_contra) -> object:
         """Predict the targets of the inputs `obs`."""
 
-    def learn(self, targets: Any) -> Any:
+    def learn(self, targets: Array_contra) -> object:
         """Learn from the targets of the batch just predicted.
 
         May return the batch's loss: a number, or for vectorised agents a tensor `(S,)`. Its mean over

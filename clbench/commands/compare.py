@@ -46,7 +46,7 @@ def command(
 
     RUN is a run folder, or a folder that contains run folders. Runs of different streams, data or protocols are
     refused; --mix compares them and marks the output "not the same".
-    """
+    """  # noqa: DOC501 - it is the command's help
     from clbench.comparing import Entry, compare
     from clbench.report import comparison as report
     from clbench.report.console import make_console

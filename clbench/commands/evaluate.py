@@ -60,7 +60,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     """Run agents on a non-stationary stream and see whether they keep learning.
 
     AGENT is agents.NAME, package.module[:Class] or path/to/file.py[:Class].
-    """
+    """  # noqa: DOC501 - it is the command's help
     from clbench.report.console import make_console
 
     quiet, debug = options.pop("quiet"), options.pop("debug")

@@ -17,18 +17,17 @@ Decorator = Callable[[Function], Function]
 
 
 class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
-    """How many seeds, or which."""
+    """How many seeds, or which.
+
+    >>> Seeds().convert("3", None, None), Seeds().convert("0,4", None, None), Seeds().convert("7,", None, None)
+    (3, [0, 4], [7])
+    """
 
     name = "N|A,B,..."
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | list[int]:
-        """Return a number of seeds, or a list of seeds.
-
-        >>> Seeds().convert("3", None, None), Seeds().convert("0,4", None, None), Seeds().convert("7,", None, None)
-        (3, [0, 4], [7])
-        """
         try:
             if "," in value:
                 return [int(part) for part in value.rstrip(",").split(",")]

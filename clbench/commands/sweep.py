@@ -75,7 +75,7 @@ def command(
     """Run what is missing of a sweep: agents with arguments on streams, each combination in a run folder.
 
     Complete cells are left alone, unfinished ones are resumed, failed ones are tried again.
-    """
+    """  # noqa: DOC501 - it is the command's help
     from clbench.engine.progress import RunFailure
     from clbench.report.console import make_console
     from clbench.sweeps.api import checked_selection, choose_executor, run_cells, shard_of

@@ -52,7 +52,11 @@ class DriverContext:
 
 
 def run_on_node(
-    pool: LocalPool, pickled: bytes, store: KeyedStore, context: DriverContext, queue: Any
+    pool: LocalPool,
+    pickled: bytes,
+    store: KeyedStore,
+    context: DriverContext,
+    queue: Any,  # noqa: ANN401 - a handle of Ray's
 ) -> None:
     """Carry out a run on this node.
 
@@ -106,7 +110,7 @@ class _Reporter(Progress):
         put: copies the run's folder to where others find it; called after a task, for at most a tenth of the time.
     """
 
-    def __init__(self, run: Run, queue: Any, put: Callable[[], None]) -> None:
+    def __init__(self, run: Run, queue: Any, put: Callable[[], None]) -> None:  # noqa: ANN401 - Ray's
         super().__init__([RunProgress(run.label, 0)])
         self._queue, self._sent = queue, 0.0
         self._put, self._task, self._next_put = put, 0, 0.0

@@ -140,7 +140,7 @@ def closest_protocol(stream_class: type[Stream], stream: StreamSpec) -> tuple[st
 def _changes(by_protocol: StreamSpec, stream: StreamSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the overrides that change the protocol; where files are does not."""
 
-    def value(spec: StreamSpec, name: str) -> Any:
+    def value(spec: StreamSpec, name: str) -> object:
         return spec.options[name] if name in spec.options else getattr(spec, name)
 
     return {
@@ -166,6 +166,9 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return names of indicators: those listed, "all", "none", or for None those that cost next to nothing.
 
     A name with a colon refers to a custom function, which is loaded; "all" stands for all others.
+
+    Raises:
+        OptionError: "none" is combined with others.
 
     >>> check_indicators("sharpness,feature_rank")
     ('sharpness', 'feature_rank')

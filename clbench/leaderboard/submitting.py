@@ -109,13 +109,7 @@ def _submitted_manifest(manifest: RunManifest, source: Path) -> RunManifest:
 
 
 def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tuple[StoredRun, str]:
-    """Return the run of an agent, and the reference to load the agent by.
-
-    Args:
-        runs: to choose from.
-        wanted: the agent's name, or a file; among files of the same name, the one with the recorded checksum is meant.
-        folder: what the user named.
-    """
+    # Among files of the same name, the one with the recorded checksum is meant.
     names = ", ".join(run.agent for run in runs)
     if wanted is None:
         if len(runs) > 1:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
+from types import EllipsisType
 from typing import Any, cast
 
 from clbench.agent import Agent
@@ -37,7 +38,7 @@ class Loop:
     def __init__(
         self,
         env: Environment,
-        agent: Agent,
+        agent: Agent[Any],
         members: Sequence[Member],
         *,
         interval: float = 0.5,
@@ -51,7 +52,7 @@ class Loop:
         ends = accumulate((len(member.seeds) for member in members), initial=0)
         self._rows = [slice(*pair) for pair in pairwise(ends)]
         # A plain agent's batches have no dimension of seeds: its member gets all of them.
-        shares = self._rows if env.lockstep else [...]
+        shares: Sequence[slice | EllipsisType] = self._rows if env.lockstep else [...]
         observed = zip(range(len(members)), members, shares, strict=True)
         self._observers = [(i, member.observer, share) for i, member, share in observed if member.observer]
         self._faults = Faults(env.agent_spec, members)
@@ -66,7 +67,10 @@ class Loop:
     def __iter__(self) -> Iterator[tuple[int, Event]]:
         env, shown = self._env, time.perf_counter()
         if not self._restored:
-            env.reset(seed=self._seeds if env.lockstep else self._seeds[0])
+            if isinstance(env, StreamVectorEnv):
+                env.reset(seed=self._seeds)
+            else:
+                env.reset(seed=self._seeds[0])
         while not env.done:
             step = Step.at(env.position(), env.agent_spec)
             if self._replayer is None or not self._replayer.try_step(step):
@@ -118,11 +122,10 @@ class Loop:
     def state_dict(self, member: int = 0) -> dict[str, Any]:
         """Return all that the rest of a member's run depends on; only valid at a `Checkpoint`."""
         observer, rows = self._members[member].observer, self._rows[member]
-        agent: Any = self._members[member].agent
         return {
             "steps": self._steps,
             "env": self._env.state_dict(rows),
-            "agent": agent.state_dict(),
+            "agent": self._members[member].agent.state_dict(),
             "observer": None if observer is None else observer.state_dict(),
             "meter": self._meter.state_dict(rows),
             "random": global_states(),
@@ -134,8 +137,7 @@ class Loop:
             raise StateError("the members' states are of different numbers of steps")
         self._env.restore(*[state["env"] for state in states])
         for member, rows, state in zip(self._members, self._rows, states, strict=True):
-            agent: Any = member.agent
-            agent.load_state_dict(state["agent"])
+            member.agent.load_state_dict(state["agent"])
             if member.observer is not None and state["observer"] is not None:
                 member.observer.load_state_dict(state["observer"])
             self._meter.load_state_dict(state["meter"], rows)

@@ -1,20 +1,28 @@
 """The agents of a loop, and errors that say which of them failed, and where."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from clbench.agent import Agent, AgentSpec
+from clbench.agent import AgentSpec
 from clbench.errors import AgentError, PredictionError
 from clbench.loop.environment import Step
 from clbench.loop.meter import LossError
 from clbench.observing import Observer
 
 
+class Resumable(Protocol):
+    """An agent whose state can be saved and restored."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
+
+
 @dataclass(frozen=True)
 class Member:
     name: str  # in records
-    agent: Agent  # whose state is saved and restored
+    agent: Resumable  # one that is not serves, too, unless its state is asked for
     seeds: tuple[int, ...]
     observer: Observer | None = None
 

@@ -22,7 +22,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, steps: int, state: Any) -> None:
+    def save(self, steps: int, state: object) -> None:
         """Save a checkpoint and delete all but the newest two.
 
         Args:

@@ -132,7 +132,8 @@ def choose_executor(
     """Return what carries out the runs.
 
     Raises:
-        UsageError: there is no such launcher, or it cannot be used so.
+        UnknownNameError: there is no such launcher.
+        OptionError: it cannot be used so.
     """
     check_choice("launcher", launcher, LAUNCHERS)
     if workers is not None:

@@ -151,16 +151,16 @@ def _label(settings: Settings, varied: Sequence[str], numbered: Mapping[str, str
     return " ".join(parts())
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     """Return a value as text, of a long list the length."""
     return f"({len(value)})" if isinstance(value, list) and len(value) > LISTED else _text(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return _json(recorded_in(to_json(value), only_here=True)).strip('"')
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(to_json(value), default=_reference)
 
 

@@ -21,7 +21,10 @@ def value(function: Callable[..., str]) -> Callable[..., str]:
 
 
 def decimal(number: float, digits: int) -> str:
-    """Return a number with so many decimals, or raise `ValueError` if there is none.
+    """Return a number with so many decimals.
+
+    Raises:
+        ValueError: it is not finite.
 
     >>> decimal(-0.0004, 2), decimal(2046.0, 0)
     ('0.00', '2,046')

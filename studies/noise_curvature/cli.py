@@ -67,7 +67,7 @@ def command(figures: tuple[str, ...], debug: bool, **options: Any) -> int:
     """Reproduce the source paper's figures and judge its claims: run what is missing, draw, write data and report.
 
     Figures share runs; complete runs are kept, unfinished ones are resumed.
-    """
+    """  # noqa: DOC501 - it is the command's help
     scale, console, out = _scale(options), make_console(wide=True), Path(options["out"])
     if not figures:
         raise OptionError(f"name figures: {', '.join(FIGURES)}, or {ALL}, {LIST}, {CLAIMS}")
