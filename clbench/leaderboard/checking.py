@@ -65,11 +65,7 @@ def read_all(folder: Path) -> Iterator[tuple[str, Entry | ClbenchError]]:
 
 
 def refuse_twin(entry: Entry, folder: Path) -> None:
-    """Raise if another valid submission under `folder` is of the same agent or has the same results.
-
-    Raises:
-        SubmissionError: there is such a submission.
-    """
+    """Raise if another valid submission under `folder` is of the same agent or has the same results."""
     for name, other in read_all(folder):
         taken = _unique_keys(other) if isinstance(other, Entry) and name != entry.name else []
         for what, key in _unique_keys(entry):
@@ -78,7 +74,6 @@ def refuse_twin(entry: Entry, folder: Path) -> None:
 
 
 def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
-    """Return what no two submissions may share: what it is in words, and its value."""
     run, config = entry.submission.run, entry.submission.run.config
     board = (config.stream.id, config.protocol)
     arguments = json.dumps(to_json(config.agent.arguments), sort_keys=True)
@@ -89,12 +84,7 @@ def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
 
 
 def check_entry(entry: Entry) -> None:
-    """Raise unless everything that a submission claims is possible and consistent.
-
-    Raises:
-        SubmissionError: something is not; the text names it.
-        UnknownNameError: there is no such protocol or stream.
-    """
+    """Raise `SubmissionError` unless everything that a submission claims is possible and consistent."""
     data, seeds = entry.submission, entry.submission.run.config.seeds
     check_name(data.name)
     check_about(data.about)
@@ -118,11 +108,7 @@ def check_entry(entry: Entry) -> None:
 
 
 def check_about(about: About) -> None:
-    """Raise unless addresses, texts and licence are acceptable.
-
-    Raises:
-        SubmissionError: one is not; the text names it.
-    """
+    """Raise `SubmissionError` unless addresses, texts and licence are acceptable."""
     for name, url in (("paper", about.paper), ("code", about.code)):
         if url and (len(url) > 400 or not URL.fullmatch(url)):
             raise SubmissionError(
@@ -145,7 +131,6 @@ def _check_text(name: str, text: str, longest: int) -> None:
 
 
 def _check_texts(name: str, data: JSON) -> None:
-    """Check all texts and keys in JSON data."""
     if isinstance(data, str):
         _check_text(name, data.lstrip("-"), 1_000)  # options begin with hyphens
     elif isinstance(data, dict):
@@ -254,6 +239,5 @@ def _check_records(records: Sequence[TaskRecord], spec: StreamSpec, config: RunC
 
 
 def _shown(value: object) -> str:
-    """Return a value cut short, in ASCII."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,8 +11,19 @@ import pandas as pd
 
 from clbench.errors import DataError
 from studies.noise_curvature import tables
-from studies.noise_curvature.claims import FAILS, HOLDS, NOWHERE, OPEN, PARTLY, Judgement
-from studies.noise_curvature.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
+from studies.noise_curvature.claims import (
+    DATA,
+    FAILS,
+    HOLDS,
+    NOWHERE,
+    OPEN,
+    PARTLY,
+    PICTURE,
+    RUNS,
+    SUMMARY,
+    Figure,
+    Judgement,
+)
 
 PAGE = "README.md"
 HEAD = """\
@@ -36,11 +47,7 @@ measured* until there are runs of that length, and so is any claim whose figure 
 
 
 def write_report(figures: Collection[Figure], out: Path) -> list[Judgement]:
-    """Return the judgements of all claims, after writing them to claims.csv and the page.
-
-    Raises:
-        DataError: no figure has been made in `out`.
-    """
+    """Write claims.csv and the page, and return the judgements of all claims."""
     scales = tables.scales_in(figures, out)
     if not scales:
         raise DataError(f"'{out}': no figure has been made there yet")
@@ -56,7 +63,6 @@ def write_report(figures: Collection[Figure], out: Path) -> list[Judgement]:
 
 
 def count_verdicts(judgements: Iterable[Judgement]) -> str:
-    """Return how many claims have each verdict, by protocol."""
     counts: dict[str, Counter[str]] = {}
     for judgement in judgements:
         counts.setdefault(judgement.protocol, Counter())[judgement.verdict] += 1
@@ -70,7 +76,6 @@ def count_verdicts(judgements: Iterable[Judgement]) -> str:
 
 
 def claims_table(judgements: Iterable[Judgement]) -> str:
-    """Return what was measured for each claim, at each protocol, as a table in Markdown."""
     rows = []
     for judgement in judgements:
         claim, value, note = judgement.claim, judgement.measured.value, judgement.measured.note
@@ -86,23 +91,16 @@ def claims_table(judgements: Iterable[Judgement]) -> str:
 
 
 def statements_table(judgements: Iterable[Judgement]) -> str:
-    """Return what each claim says, and what is measured for it, as a table in Markdown."""
     claims = {judgement.claim.name: judgement.claim for judgement in judgements}
     rows = [(claim.place, claim.name, claim.statement, claim.quantity) for claim in claims.values()]
     return markdown(("place", "claim", "what it says", "what is measured"), rows)
 
 
 def breakable(scale: str) -> str:
-    """Return a scale's name with blanks at which lines can break.
-
-    >>> breakable("standard,num_tasks=4,seeds=1")
-    'standard, num_tasks=4, seeds=1'
-    """
     return scale.replace(",", ", ")
 
 
 def with_interval(mean: float, low: float, high: float) -> str:
-    """Return a value with its interval, if it has one."""
     return number(mean) if math.isnan(low) else f"{number(mean)} [{number(low)}, {number(high)}]"
 
 
@@ -116,14 +114,11 @@ def number(value: float) -> str:
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |\n" for row in lines)
 
 
 def numbers_table(data: pd.DataFrame, columns: Sequence[str]) -> str:
-    """Return columns of a figure's numbers as a table in Markdown, with intervals where there are any."""
-
     def cell(row: Mapping[Hashable, Any], name: str) -> str:
         ends = (f"{name}{end}" for end in ("", "_low", "_high"))
         return with_interval(*(row[end] for end in ends)) if f"{name}_low" in row else str(row[name])
