@@ -215,7 +215,7 @@ class Learner(TakesArguments):
             OptionError: it is of a learner with another scheduler.
         """
         if (self.scheduler is None) != (state["scheduler"] is None):
-            raise OptionError("the state is of a learner with another scheduler")
+            raise OptionError("the state is from a learner with another scheduler")
         copy_into(self.parameters, state["parameters"])
         copy_into(self.networks.buffers, state["buffers"])
         copy_into(self.state, state["state"])

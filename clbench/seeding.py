@@ -31,10 +31,10 @@ def check_seed(seed: object) -> int:
     """Return `seed` as an int.
 
     Raises:
-        OptionError: it is not a whole number of 0 or above.
+        OptionError: it is not a whole number of at least 0.
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise OptionError(f"seed {seed!r} is not a whole number of 0 or above")
+        raise OptionError(f"seed {seed!r} is not a whole number of at least 0")
     return int(seed)
 
 

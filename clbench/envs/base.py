@@ -66,7 +66,7 @@ class StreamState:
             StepOrderError: there is none yet.
         """
         if self._stream is None:
-            raise StepOrderError("no stream is under way: call reset(seed=...) first")
+            raise StepOrderError("no stream is running: call reset(seed=...) first")
         return self._stream
 
     @property
@@ -95,19 +95,19 @@ class StreamState:
 
     def _start(self, seeds: Sequence[int], options: Info | None) -> None:
         if options:
-            raise OptionError(f"reset knows no options; got {options!r}")
+            raise OptionError(f"reset takes no options; got {options!r}")
         self._stream = self.stream_class(self.stream_spec, seeds, self.device)
         self._batch = None
 
     def _restore(self, states: Sequence[Mapping[str, Any]], num_seeds: int) -> None:
         first, seeds = states[0], [seed for state in states for seed in state["seeds"]]
         if len(seeds) != num_seeds:
-            raise OptionError(f"the state is of {len(seeds)} seeds, the environment has {num_seeds}")
+            raise OptionError(f"the state has {len(seeds)} seeds, the environment {num_seeds}")
         if any(
             state["task"] != first["task"] or state["step_in_task"] != first["step_in_task"]
             for state in states
         ):
-            raise OptionError("the states are of different positions")
+            raise OptionError("the states are at different positions")
         stream = self.stream_class(self.stream_spec, seeds, self.device)
         stream.load_state_dict({**first, "seeds": seeds})
         self._stream, self._batch = stream, None

@@ -89,7 +89,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
             label = f"{label} {key}"
         cell = SweepCell(name=request.name, varied=varied, numbered=numbered)
         runs[key] = replace(_renamed(run, numbered.get("agent")), label=label, sweep=cell)
-    notes = [f"in the file more than once, run once: {', '.join(repeated)}"] if repeated else []
+    notes = [f"listed more than once but run only once: {', '.join(repeated)}"] if repeated else []
     return Sweep(request.name, tuple(runs.values()), tuple(keys), varied, tuple(notes), source)
 
 
@@ -111,7 +111,7 @@ def _run(settings: Settings) -> Run:
     )
     (run,) = check_request(request)
     if run.inline:
-        raise OptionError("no other process can import the agent or the stream: put it into a file")
+        raise OptionError("other processes cannot import the agent or the stream: put it in a file")
     stream = run.config.stream
     if not run.stream_class.custom_data:
         check_choice("source", stream.source, SOURCES)

@@ -43,7 +43,7 @@ def write_report(figures: Collection[Figure], out: Path) -> list[Judgement]:
     """
     scales = tables.scales_in(figures, out)
     if not scales:
-        raise DataError(f"'{out}': no figure has been made there yet")
+        raise DataError(f"'{out}': it has no figures yet")
     judgements = tables.judge_claims(figures, out)
     tables.write_frame(out / tables.CLAIMS, pd.DataFrame([judgement.row for judgement in judgements]))
     parts = [HEAD, "## Claims\n", RULES, count_verdicts(judgements) + "\n", claims_table(judgements)]
