@@ -40,7 +40,7 @@ def from_bytes(raw: bytes) -> Any:  # noqa: ANN401 - the caller knows what it sa
 
     head, newline, body = raw.partition(b"\n")
     if not newline or not head.startswith(MAGIC):
-        raise StateError("this is not a state of this version")
+        raise StateError("the state is from another version")
     if hashlib.sha256(body).hexdigest().encode() != head[len(MAGIC) :]:
         raise StateError("the state is damaged: its checksum differs")
     try:
