@@ -42,11 +42,11 @@ def command(
     mix: bool,
     debug: bool,
 ) -> None:
-    """Compare agents of one run or several with a reference, seed by seed on the same streams if they share seeds.
+    """Compare agents of one or several runs with a reference, paired by seed if they share seeds.
 
-    RUN is a run folder, or a folder that contains run folders. Runs of different streams, data or protocols are
+    RUN is a run folder or any parent folder. Runs of different streams, data or protocols are
     refused; --mix compares them and marks the output "not the same".
-    """
+    """  # noqa: DOC501 - it is the command's help
     from clbench.comparing import Entry, compare
     from clbench.report import comparison as report
     from clbench.report.console import make_console

@@ -22,7 +22,7 @@ def _command() -> click.Command:
 
 def _explain() -> None:
     raise click.UsageError(
-        f"the study is not part of an installed clbench: clone the repository (there is no '{STUDY}')"
+        f"the study is not part of an installed clbench: clone the repository ('{STUDY}' does not exist)"
     )
 
 

@@ -105,7 +105,7 @@ def compare(
         raise UsageError(_describe_mismatch(done))
     num_tasks = min(entry.num_tasks for entry in done)
     if len({entry.num_tasks for entry in done}) > 1:
-        notes.append(f"scores are over the tasks that all have, the first {num_tasks}")
+        notes.append(f"scores cover the first {num_tasks} tasks, which all have")
     scores = tuple(dict.fromkeys((score, *ALWAYS_COMPARED)))
     rows = tuple(_row(_shorten(entry, num_tasks), _shorten(base, num_tasks), scores) for entry in done)
     notes += [*_seed_notes(rows, base), *_circumstance_notes(done)]

@@ -28,7 +28,7 @@ def build(folder: Path, rows: Sequence[Row]) -> list[Path]:
     readme = folder / README
     text = readme.read_text(encoding="utf-8") if readme.exists() else NEW_README
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise SubmissionError(f"'{readme}' must have the line {BEGIN} once, and the line {END} once after it")
+        raise SubmissionError(f"'{readme}' must have the line {BEGIN} once, followed by the line {END} once")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     contents = {readme: f"{before}{BEGIN}\n\n{tables(rows)}\n{END}{after}", folder / PAGE: page(rows)}
     folder.mkdir(parents=True, exist_ok=True)

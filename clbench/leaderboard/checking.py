@@ -56,7 +56,7 @@ def read_all(folder: Path) -> Iterator[tuple[str, Entry | ClbenchError]]:
             for what, key in _unique_keys(entry):
                 other = owners.setdefault(key, entry.name)
                 if other != entry.name:
-                    raise SubmissionError(f"it has {what} that '{other}' has, too: remove one of the two")
+                    raise SubmissionError(f"it has {what} that '{other}' has, too: remove one of them")
             yield entry.name, entry
         except ClbenchError as error:
             yield path.name, error
@@ -70,7 +70,7 @@ def refuse_twin(entry: Entry, folder: Path) -> None:
         taken = _unique_keys(other) if isinstance(other, Entry) and name != entry.name else []
         for what, key in _unique_keys(entry):
             if (what, key) in taken:
-                raise SubmissionError(f"'{name}' has {what} already, and each is ranked once")
+                raise SubmissionError(f"'{name}' already has {what}, and each is ranked once")
 
 
 def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
@@ -125,9 +125,9 @@ def _check_text(name: str, text: str, longest: int) -> None:
     if len(text) > longest:
         raise SubmissionError(f"{name} has {len(text)} characters: at most {longest} are allowed")
     if not text.isprintable() or text != text.strip():
-        raise SubmissionError(f"{name} {_shown(text)} has invisible characters, or blanks around it")
+        raise SubmissionError(f"{name} {_shown(text)} has invisible characters or surrounding blanks")
     if unicodedata.normalize("NFKC", text).startswith(FORMULA):
-        raise SubmissionError(f"{name} {_shown(text)} begins like a spreadsheet's formula")
+        raise SubmissionError(f"{name} {_shown(text)} begins like a spreadsheet formula")
 
 
 def _check_texts(name: str, data: JSON) -> None:
@@ -148,14 +148,12 @@ def _check_agent(entry: Entry) -> None:
     for name in (data.agent, *([source.class_] if data.verifiable else [])):
         if not REFERENCE.fullmatch(name):
             raise SubmissionError(
-                f"agent {_shown(name)}: its name may only have letters, digits and _ . / - :"
+                f"agent {_shown(name)}: its name may contain only letters, digits and _ . / - :"
             )
     if not SOURCE.fullmatch(data.file):
         raise SubmissionError(f"source file {_shown(data.file)}: use letters, digits and _, then .py")
     if hashlib.sha256(entry.source.encode()).hexdigest() != source.sha256:
-        raise SubmissionError(
-            f"{data.file} is not the source that the run was made with: its SHA-256 differs"
-        )
+        raise SubmissionError(f"{data.file} is not the run's source: its SHA-256 differs")
     _check_source(data.file, entry.source)
     if data.verifiable and not re.search(rf"^class {class_name}\b", entry.source, re.MULTILINE):
         raise SubmissionError(f"{data.file} has no class '{class_name}'")

@@ -119,11 +119,9 @@ def read_entry(folder: Path) -> Entry:
         raise SubmissionError(f"{DATA} or {TASKS} is missing")
     submission = _parse(_read(folder / DATA))
     if submission.name != folder.name:
-        raise SubmissionError(f"{DATA} has the name {ascii(submission.name)[:60]}, the folder another")
+        raise SubmissionError(f"{DATA} has the name {ascii(submission.name)[:60]}, which is not the folder's")
     if set(names) != {DATA, TASKS, submission.file}:
-        raise SubmissionError(
-            f"the folder must hold {DATA}, {TASKS} and the source that it names, nothing else"
-        )
+        raise SubmissionError(f"the folder must contain only {DATA}, {TASKS} and the source that it names")
     return Entry(submission, _read_tasks(folder / TASKS), _read(folder / submission.file))
 
 
@@ -142,7 +140,7 @@ def _list_files(folder: Path) -> list[str]:
         raise SubmissionError("it is not a folder (links are not followed)")
     files = [path for path, _ in zip(folder.iterdir(), range(4), strict=False)]
     if len(files) > 3:
-        raise SubmissionError(f"the folder must hold {DATA}, {TASKS} and one source file, nothing else")
+        raise SubmissionError(f"the folder must contain only {DATA}, {TASKS} and one source file")
     for path in files:
         shown, facts = ascii(path.name)[:60], path.lstat()
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:

@@ -68,7 +68,7 @@ def submit(
     check_about(about)
     target = folder / SUBMISSIONS / name
     if target.exists() and not replace_it:
-        raise SubmissionError(f"'{target}' exists already: choose another name, or --replace it")
+        raise SubmissionError(f"'{target}' already exists: choose another name, or use --replace")
     stored, reference = _choose(find_runs(run), agent, run)
     config = stored.manifest.config
     config = replace(config, stream=with_images(config.stream, data_dir))
@@ -85,7 +85,7 @@ def submit(
     text = source.read_bytes().decode("utf-8")
     refuse_twin(Entry(submission, records, text), folder)
     if agent_class is not None:
-        say("the run is complete; measuring what a step costs takes about a minute")
+        say("the run is complete; measuring the cost of a step takes about a minute")
         submission = replace(submission, cost=relative_cost(config, agent_class))
     _write(submission, records, text, target)
     return submission
@@ -110,7 +110,7 @@ def _submitted_manifest(manifest: RunManifest, source: Path) -> RunManifest:
 
 
 def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tuple[StoredRun, str]:
-    """Return the run of an agent and the reference to load it by; files of one name differ by their checksum."""
+    # Among files of the same name, the one with the recorded checksum is meant.
     names = ", ".join(run.agent for run in runs)
     if wanted is None:
         if len(runs) > 1:
@@ -149,10 +149,10 @@ def _load_source(run: StoredRun, reference: str) -> tuple[type | None, Path]:
         try:
             agent_class = load_agent(reference)
         except UnknownNameError as error:
-            raise UnknownNameError(f"{error} Name its file, or its module, with --agent") from error
+            raise UnknownNameError(f"{error} Give its file or module with --agent") from error
         file = inspect.getsourcefile(agent_class)
     if file is None or not Path(file).is_file():
-        raise SubmissionError(f"the source of {run.agent} is not in a file: name its file with --agent")
+        raise SubmissionError(f"the source of {run.agent} is not in a file: give its file with --agent")
     if _digest(Path(file)) != run.manifest.agent_source.sha256:
         raise SubmissionError(f"{run.agent} has changed since the run: run it again, or restore the file")
     return agent_class, Path(file)
@@ -165,7 +165,7 @@ def _refuse_lost_arguments(agent: AgentConfig, agent_class: type, run: Path) -> 
         texts = value if isinstance(value, (list, tuple)) else [value]
         if value != defaults.get(name) and any(isinstance(text, str) and is_cut(text) for text in texts):
             raise SubmissionError(
-                f"'{run}': {name}={value!r} was a path elsewhere, with which nobody can construct {agent.name}: "
+                f"'{run}': {name}={value!r} was a path outside the working folder, so nobody else can construct {agent.name}: "
                 f"run it again without it, or with a path below the working folder"
             )
 
@@ -176,9 +176,7 @@ def _check_complete(run: StoredRun, records: Sequence[TaskRecord], folder: Path)
     if tasks >= {(seed, task) for seed in config.seeds for task in range(config.stream.num_tasks)}:
         return
     if run.manifest.status == "complete":
-        raise SubmissionError(
-            f"'{folder}' is complete, but its tables are not what the run wrote: run it again"
-        )
+        raise SubmissionError(f"'{folder}' is complete, but its tables were changed: run it again")
     raise SubmissionError(f"'{folder}' lacks tasks of {run.agent}; resume it with: {resume_command(folder)}")
 
 

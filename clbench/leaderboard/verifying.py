@@ -67,7 +67,7 @@ def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str
         raise SubmissionError(f"{name}: {error}") from error
     data, config = entry.submission, entry.submission.run.config
     if not data.verifiable:
-        raise SubmissionError(f"'{name}' was recorded by hand: there is nothing that clbench can run again")
+        raise SubmissionError(f"'{name}' was recorded by hand: clbench cannot repeat it")
     if seed not in config.seeds:
         raise SubmissionError(f"'{name}' has no seed {seed}: it has 0 to {len(config.seeds) - 1}")
     stream = replace(config.stream, data_dir=data_dir)

@@ -32,7 +32,6 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """Start another task."""
         for sums in (self.right, self.right_finally, self.loss, self.place):
             sums.zero_()
         self.first_bad.fill_(-1)
@@ -72,20 +71,17 @@ class Meter:
         return losses
 
     def check_losses(self) -> None:
-        """Raise `LossError` for the first loss that was not finite."""
         for row, step in enumerate(self.first_bad.tolist()):
             if step >= 0:
                 raise LossError("is NaN or infinite", row, step)
 
     def state_dict(self, rows: slice) -> dict[str, Any]:
-        """Return copies of the sums of some rows, the counts, and the seconds so far."""
         sums = {name: getattr(self, name) for name in self.SUMS}
         copies = {name: (value[rows] if value.ndim else value).clone() for name, value in sums.items()}
         counts = {name: getattr(self, name) for name in self.COUNTS}
         return {**copies, **counts, "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: Mapping[str, Any], rows: slice) -> None:
-        """Restore the state that `state_dict` returned of the same rows."""
         for name in self.SUMS:
             sums = getattr(self, name)
             (sums[rows] if sums.ndim else sums).copy_(state[name])
@@ -94,11 +90,9 @@ class Meter:
         self.started = time.perf_counter() - state["seconds"]
 
     def mean_accuracy(self, rows: slice) -> float:
-        """Return the accuracy so far, mean over some rows."""
         return float(self.right[rows].mean() / self.steps)
 
     def records(self, name: str, seeds: Sequence[int], task: int, rows: slice) -> Iterator[TaskRecord]:
-        """Yield the records of the task, of the seeds in some rows."""
         right, finally_right, loss = self.right[rows], self.right_finally[rows], self.loss[rows]
         losses = loss / self.losses if self.losses else torch.full_like(loss, torch.nan)
         columns = torch.stack([right / self.steps, finally_right / self.final_steps, losses]).tolist()

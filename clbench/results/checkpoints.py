@@ -18,7 +18,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, steps: int, state: Any) -> None:
+    def save(self, steps: int, state: object) -> None:
         """Save a job's state after `steps` steps, and delete all but the newest two checkpoints."""
         data = to_bytes(state)
         try:

@@ -110,7 +110,7 @@ class RunFolder:
         manifests = self.read_manifests()
         if len(manifests) > 1:
             names = ", ".join(manifest.config.agent.name for manifest in manifests)
-            raise DataError(f"'{self.path}' holds the runs of several agents: {names}")
+            raise DataError(f"'{self.path}' contains runs of several agents: {names}")
         manifest, private = manifests[0], self.read_private(PATHS) if private_paths else {}
         if private.get("recorded") != manifest.config.to_json():  # there are none, or run.json was edited
             return manifest
@@ -124,19 +124,19 @@ class RunFolder:
             manifests = upgrade(data) if data["schema_version"] == 1 else [data]
             return [RunManifest.from_json(manifest) for manifest in manifests]
         except KeyError as error:
-            raise DataError(f"'{self.path}' holds a damaged run: {RUN} lacks {error}") from error
+            raise DataError(f"'{self.path}' contains a damaged run: {RUN} lacks {error}") from error
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise DataError(f"'{self.path}' holds a damaged run: {RUN}: {error}") from error
+            raise DataError(f"'{self.path}' contains a damaged run: {RUN}: {error}") from error
 
     def _read_json(self) -> dict[str, Any]:
         try:
             data: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise DataError(f"'{self.path}' holds no run: there is no {RUN}") from error
+            raise DataError(f"'{self.path}' contains no run: {RUN} is missing") from error
         except (OSError, ValueError) as error:
             raise DataError(f"'{self.path}': {RUN} cannot be read ({error})") from error
         if not isinstance(data, dict):
-            raise DataError(f"'{self.path}' holds no run: {RUN} is not a JSON object")
+            raise DataError(f"'{self.path}' contains no run: {RUN} is not a JSON object")
         version = data.get("schema_version")
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise DataError(

@@ -55,9 +55,9 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
         parent = Path(given)
         paths = [parent] if (parent / RUN).is_file() else [path.parent for path in parent.rglob(RUN)]
         if not paths:
-            why = f"no {RUN} in or below it" if parent.is_dir() else "there is no such folder"
+            why = f"no {RUN} in or below it" if parent.is_dir() else "the folder does not exist"
             raise DataError(
-                f"'{given}' holds no run: {why}; name a folder that clbench evaluate created, or one above"
+                f"'{given}' contains no run: {why}; give a folder created by clbench evaluate, or a parent folder"
             )
         groups = []
         for path in paths:

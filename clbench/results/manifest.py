@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from clbench.config import RunConfig
-from clbench.jsondata import from_json, to_json
+from clbench.jsondata import JSON, from_json, to_json
 
 SCHEMA_VERSION = 2
 """Version of run.json; `clbench.results.older` reads earlier ones."""
@@ -143,7 +143,7 @@ class RunManifest(Circumstances):
     failures: tuple[Failure, ...] = ()
     undefined_indicators: Mapping[str, str] = field(default_factory=dict)
 
-    def setting(self, name: str) -> Any:
+    def setting(self, name: str) -> JSON:
         """Return the value of "arguments.NAME" or "options.NAME"; None if the run has no such setting."""
         if self.sweep is not None and name in self.sweep.numbered:
             return self.sweep.numbered[name]

@@ -20,7 +20,14 @@ def value(function: Callable[..., str]) -> Callable[..., str]:
 
 
 def decimal(number: float, digits: int) -> str:
-    """Return a number with so many decimals: 2,046 for 2046.0, and 0.00 for -0.0004."""
+    """Return a number with so many decimals.
+
+    Raises:
+        ValueError: it is not finite.
+
+    >>> decimal(-0.0004, 2), decimal(2046.0, 0)
+    ('0.00', '2,046')
+    """
     if not math.isfinite(number):
         raise ValueError("it was not measured")
     return f"{round(number, digits) + 0.0:,.{digits}f}"

@@ -24,7 +24,7 @@ from studies.noise_curvature.tables import make_figure
 
 COMMAND = "clbench reproduce"
 EPILOG = f"""\b
-FIGURE: {", ".join(FIGURES)}, or all; list describes them, claims judges what has been made and runs nothing.
+FIGURE: {", ".join(FIGURES)}, or all. list describes them; claims judges finished figures without running anything.
 
 \b
 examples:
@@ -34,8 +34,8 @@ examples:
   {COMMAND} all --report
   {COMMAND} 4-bottom 5 --protocol paper --out docs/reproduction --runs results/reproduction/runs
 
-exit codes: 0 done; 1 a run failed, everything else is done; 2 nothing was started; 130 interrupted by Ctrl-C, 143
-ended by SIGTERM, both with checkpoints saved: the same command continues
+exit codes: 0 done; 1 a run failed, the others are done; 2 nothing was started; 130 interrupted by Ctrl-C, 143
+by SIGTERM (the same command continues)
 """
 LIST, CLAIMS, ALL = "list", "claims", "all"
 
@@ -52,28 +52,33 @@ LIST, CLAIMS, ALL = "list", "claims", "all"
         default="results/reproduction",
     ),
     shared.text("--runs", "folder of the runs (default: runs/ in --out)", "DIR"),
-    shared.text("--indicators", "file.py:function, measured besides all others", "LIST", default=""),
+    shared.text(
+        "--indicators",
+        "custom indicators as file.py:function, measured in addition to all others",
+        "LIST",
+        default="",
+    ),
     shared.SOURCE,
     shared.DATA_DIR,
     shared.DEVICE,
     shared.WORKERS,
-    click.option("--dry-run", is_flag=True, help="print what would run and how long it takes; start nothing"),
-    click.option("--report", is_flag=True, help="run nothing; make figures and report from complete runs"),
+    click.option("--dry-run", is_flag=True, help="print what would run and how long it would take"),
+    click.option("--report", is_flag=True, help="make figures and report from complete runs; run nothing"),
     shared.ACCEPT_CHANGES,
-    shared.settings("--set", f"a length other than the protocol's: {', '.join(LENGTHS)}"),
+    shared.settings("--set", f"override the protocol's {', '.join(LENGTHS)}"),
     shared.DEBUG,
 )
 def command(figures: tuple[str, ...], debug: bool, **options: Any) -> int:
-    """Reproduce the source paper's figures and judge its claims: run what is missing, draw, write data and report.
+    """Reproduce the source paper's figures and judge its claims.
 
-    Figures share runs; complete runs are kept, unfinished ones are resumed.
+    Figures share runs; complete runs are skipped, unfinished ones resumed.
     """  # noqa: DOC501 - it is the command's help
     scale, console, out = _scale(options), make_console(wide=True), Path(options.pop("out"))
     if not figures:
         raise OptionError(f"name figures: {', '.join(FIGURES)}, or {ALL}, {LIST}, {CLAIMS}")
     for name in {LIST, CLAIMS} & set(figures):
         if len(figures) > 1 or options["dry_run"] or options["report"]:
-            raise OptionError(f"{name} runs nothing: it cannot go with a figure, --dry-run or --report")
+            raise OptionError(f"{name} cannot be combined with a figure, --dry-run or --report")
     if figures == (LIST,):
         find_runs(_requests(FIGURES.values(), scale), out)  # checks all of them
         rows = [
@@ -109,7 +114,7 @@ def _scale(options: dict[str, Any]) -> Scale:
     for name in indicators:
         if ":" not in name:
             raise OptionError(
-                f"--indicators '{name}': clbench's are measured anyway; give custom ones as file.py:function"
+                f"--indicators '{name}': bundled indicators are always measured; give custom ones as file.py:function"
             )
     seeds = options.pop("seeds")
     listed = tuple(seeds) if isinstance(seeds, list) else seeds
@@ -170,7 +175,7 @@ def _reproduce(
         return 0
     failed = {run.label: run.folder / "failures.log" for run in needed if run.label in failures}
     lines = [f"error: {label}: {failures[label]} ({log})" for label, log in failed.items()]
-    lines.append(f"{len(failures)} of {len(needed)} runs failed; the same command tries them again")
+    lines.append(f"{len(failures)} of {len(needed)} runs failed; the same command retries them")
     print("\n".join(lines), file=sys.stderr)
     return 1
 

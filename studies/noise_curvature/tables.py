@@ -90,7 +90,7 @@ def read_frame(figure: Figure, end: str, out: Path, scale: str) -> pd.DataFrame 
     if end in CHECKSUM:
         runs = read_frame(figure, RUNS, out, scale)
         if runs is None or _sha256(path) not in set(runs[CHECKSUM[end]]):
-            raise DataError(f"'{path}' is not what was written with {figure.name}{RUNS}; {remedy}")
+            raise DataError(f"'{path}' has changed since {figure.name}{RUNS} was written; {remedy}")
     try:
         data = pd.read_csv(path, dtype=dict.fromkeys((*figure.by, *TEXTS), str))
     except ValueError as error:
