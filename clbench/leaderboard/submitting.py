@@ -159,7 +159,7 @@ def _load_source(run: StoredRun, reference: str) -> tuple[type | None, Path]:
 
 
 def _refuse_lost_arguments(agent: AgentConfig, agent_class: type, run: Path) -> None:
-    """Refuse an agent that nobody can construct, since a path that it was given is recorded by its name only."""
+    """Refuse an agent that nobody can construct: a path in its arguments is recorded by its name only."""
     defaults = parameters(agent_class)
     for name, value in agent.arguments.items():
         texts = value if isinstance(value, (list, tuple)) else [value]
