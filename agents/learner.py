@@ -188,7 +188,7 @@ class Learner(TakesArguments):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if (self.scheduler is None) != (state["scheduler"] is None):
-            raise OptionError("the state is of a learner with another scheduler")
+            raise OptionError("the state is from a learner with another scheduler")
         copy_into(self.parameters, state["parameters"])
         copy_into(self.networks.buffers, state["buffers"])
         copy_into(self.state, state["state"])

@@ -80,7 +80,7 @@ class Population:
 
     def learn(self, targets: torch.Tensor) -> torch.Tensor:
         if self._batch is None:
-            raise StepOrderError("learn was called before act: there is nothing to learn from")
+            raise StepOrderError("learn was called before act")
         (inputs, logits), self._batch = self._batch, None
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         losses = losses.view(targets.shape).mean(dim=1)

@@ -18,7 +18,6 @@ STANDARD_STEPS = 23_400  # of a task
 
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
-    """Measure on one thread."""
     few = max(3, rounds // 5)
     with threads(1):
         yield from decisions(few, device)
@@ -27,7 +26,6 @@ def rows(rounds: int, device: str) -> Iterator[Row]:
 
 
 def decisions(rounds: int, device: str) -> Iterator[Row]:
-    """Compare gradient noise and a whole decision with loops, on the same network and batch."""
     torch.manual_seed(0)
     images = clbench.load_images("embedded")
     inputs, targets = images.inputs[:256].flatten(1).to(device), torch.randint(10, (256,), device=device)
@@ -60,7 +58,6 @@ def decisions(rounds: int, device: str) -> Iterator[Row]:
 
 
 def looped_decision(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-    """Measure what a decision needs, the looped way."""
     looped_noise(model, inputs, targets)
     looped_sharpness(model, inputs, targets)
 
@@ -104,7 +101,6 @@ def task_end(rounds: int, device: str, label: str, indicators: tuple[str, ...]) 
     obs, _ = envs.reset(seed=0)
 
     def train(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the last batch and its targets."""
         nonlocal obs
         for _ in range(steps):
             shown = obs

@@ -106,7 +106,7 @@ def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -
             raise OptionError(f"{name}={value!r} is not a number")
     for name, default in known.items():
         if default is inspect.Parameter.empty and name not in arguments:
-            raise OptionError(f"{reference} needs the argument '{name}': give it with --set {name}=...")
+            raise OptionError(f"{reference} requires the argument '{name}': pass --set {name}=...")
     try:
         inspect.signature(agent).bind(None, None, **arguments)
     except TypeError as error:

@@ -86,7 +86,7 @@ class Recorder:
         for number in seeds:
             if self._is_complete(number):
                 raise OptionError(
-                    f"seed {number} is recorded already: reset with another seed, or call clbench.record again"
+                    f"seed {number} is already recorded: reset with another seed, or call clbench.record again"
                 )
         self._records |= {number: [] for number in seeds}
         self._seeds = tuple(seeds)
@@ -233,7 +233,7 @@ def record(
     base = env.unwrapped
     if not isinstance(base, (StreamEnv, StreamVectorEnv)):
         raise OptionError(
-            f"{env!r} is not a stream of clbench: get one from clbench.make or clbench.make_vec"
+            f"{env!r} is not a clbench environment: pass one from clbench.make or clbench.make_vec"
         )
     if not agent:
         raise OptionError("agent='' is not a name")

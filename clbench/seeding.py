@@ -26,7 +26,7 @@ def generator(seed: int, *path: str | int) -> np.random.Generator:
 def check_seed(seed: object) -> int:
     """Return `seed` as an int; refuse all but whole numbers of 0 or above."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise OptionError(f"seed {seed!r} is not a whole number of 0 or above")
+        raise OptionError(f"seed {seed!r} is not a whole number of at least 0")
     return int(seed)
 
 

@@ -45,7 +45,7 @@ class StreamSpec:
             object.__setattr__(self, name, check_count(name, getattr(self, name)))
         if self.num_samples is not None and self.batch_size > self.num_samples:
             raise OptionError(
-                f"batch_size={self.batch_size} is more than num_samples={self.num_samples}: not one full batch"
+                f"batch_size={self.batch_size} is more than num_samples={self.num_samples}: not even one full batch"
             )
         if not isinstance(self.source, str):
             raise OptionError(f"source={self.source!r} is not a string")
@@ -63,7 +63,7 @@ class StreamSpec:
         if self.num_samples > available:
             raise OptionError(
                 f"num_samples={self.num_samples:,} is more than the {available:,} examples of '{source}': "
-                "ask for fewer, or name another source"
+                "use fewer, or another source"
             )
         return self
 
@@ -71,9 +71,7 @@ class StreamSpec:
     def examples_per_task(self) -> int:
         """Examples in each task, `N`; known once the spec is resolved."""
         if self.num_samples is None:
-            raise OptionError(
-                "num_samples is not known before the data is loaded: give it, or resolve the spec"
-            )
+            raise OptionError("num_samples is unknown until the data is loaded: set it, or resolve the spec")
         return self.num_samples
 
     @property

@@ -21,11 +21,7 @@ KINDS = "tensors, arrays, numbers, strings, bytes, None, lists, tuples and dicts
 
 
 def to_bytes(data: object) -> bytes:
-    """Return nested tensors, arrays, numbers, strings, bytes, None, lists, tuples and dicts as bytes, exactly.
-
-    Raises:
-        StateError: something else is in `data`; the text says where.
-    """
+    """Return nested data of `KINDS` as bytes, exactly; `StateError` says where anything else is."""
     from safetensors.torch import save
 
     tensors: dict[str, torch.Tensor] = {}
@@ -39,16 +35,12 @@ def to_bytes(data: object) -> bytes:
 
 
 def from_bytes(raw: bytes) -> Any:  # noqa: ANN401 - the caller knows what it saved
-    """Return the data that `to_bytes` was given, with tensors on the CPU.
-
-    Raises:
-        StateError: the bytes are damaged, or `to_bytes` did not make them.
-    """
+    """Return what `to_bytes` was given, with tensors on the CPU; `StateError` if the bytes are damaged."""
     from safetensors.torch import load
 
     head, newline, body = raw.partition(b"\n")
     if not newline or not head.startswith(MAGIC):
-        raise StateError("this is not a state of this version")
+        raise StateError("the state is from another version")
     if hashlib.sha256(body).hexdigest().encode() != head[len(MAGIC) :]:
         raise StateError("the state is damaged: its checksum differs")
     try:

@@ -18,9 +18,8 @@ from clbench.errors import SubmissionError
 from clbench.jsondata import from_json
 from clbench.leaderboard import submitting
 from clbench.leaderboard.checking import IMAGES
-from clbench.leaderboard.cost import relative_cost
 from clbench.leaderboard.submission import About, Cost, read_entry
-from clbench.leaderboard.submitting import submit
+from clbench.leaderboard.submitting import relative_cost, submit
 from clbench.leaderboard.verifying import Verdict
 from clbench.loading import bundled_file, load_agent, source_of
 from clbench.results import RunFolder, RunManifest
@@ -55,8 +54,8 @@ def tiny(monkeypatch):
     protocols = {**PROTOCOLS, "tiny": TINY}
     for place in ("clbench.specs", "clbench.leaderboard.checking", "clbench.leaderboard.ranking"):
         monkeypatch.setattr(f"{place}.PROTOCOLS", protocols)
-    monkeypatch.setattr("clbench.leaderboard.cost.ROUNDS", 2)
-    monkeypatch.setattr("clbench.leaderboard.cost.STEPS", 2)
+    monkeypatch.setattr("clbench.leaderboard.submitting.ROUNDS", 2)
+    monkeypatch.setattr("clbench.engine.timing.STEPS", 2)
 
 
 def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):

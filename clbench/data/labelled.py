@@ -44,7 +44,7 @@ class LabelledData:
                 f"they are {self.labels.dtype} of shape {tuple(self.labels.shape)}"
             )
         if len(self) == 0 or not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
-            raise DataError(f"labels must lie in [0, {self.num_classes}), and there must be at least one")
+            raise DataError(f"labels must lie in [0, {self.num_classes}), with at least one label")
         if not self.checksum:
             object.__setattr__(self, "checksum", sha256(self.inputs, self.labels))
 

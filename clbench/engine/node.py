@@ -87,7 +87,7 @@ def _folder_here(store: KeyedStore, run: Run, progress: Progress) -> Iterator[Ke
             progress.note(
                 f"{run.label}: the node is {platform.node()}"
             )  # its name is shown, and not recorded
-            raise OutputError(f"a node has no '{store.path}': share it, or let out be a URL")
+            raise OutputError(f"'{store.path}' does not exist on a node: share the folder, or make out a URL")
         yield store
         return
     with tempfile.TemporaryDirectory(prefix="clbench-") as scratch:

@@ -53,7 +53,7 @@ class RayCluster:
         except ImportError as error:
             raise OptionError(f'Ray cannot be used ({error}): pip install "clbench[ray]"') from error
         if self.address is not None and self.workers is not None:
-            raise OptionError("workers: a Ray cluster has as many as its nodes have CPUs")
+            raise OptionError("workers: cannot be set for a Ray cluster, which uses all its CPUs")
 
     def workers_for(self, runs: Sequence[Run]) -> int:
         """Return how many processes run jobs at a time: one per CPU, or GPU, of the cluster."""

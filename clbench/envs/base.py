@@ -51,7 +51,7 @@ class StreamState:
     def stream(self) -> Stream:
         """The streams under way."""
         if self._stream is None:
-            raise StepOrderError("no stream is under way: call reset(seed=...) first")
+            raise StepOrderError("no stream is running: call reset(seed=...) first")
         return self._stream
 
     @property
@@ -73,7 +73,7 @@ class StreamState:
 
     def _start(self, seeds: Sequence[int], options: Info | None) -> None:
         if options:
-            raise OptionError(f"reset knows no options; got {options!r}")
+            raise OptionError(f"reset takes no options; got {options!r}")
         self._stream = self.stream_class(self.stream_spec, seeds, self.device)
         self._batch = None
 

@@ -56,7 +56,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         else:
             seeds = [check_seed(root) for root in seed]
             if len(seeds) != self.num_envs:
-                raise OptionError(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each")
+                raise OptionError(f"{len(seeds)} seeds for {self.num_envs} environments: give one each")
         if seed is not None:
             super().reset(seed=seeds[0])
         self._start(seeds, options)
@@ -130,6 +130,6 @@ def check_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         index = torch.cuda.current_device() if device.index is None else device.index
         if index >= count:
-            raise DeviceError(f"there is no '{name}': PyTorch sees {count} CUDA devices, from cuda:0 on")
+            raise DeviceError(f"no device '{name}': PyTorch sees {count} CUDA devices, starting at cuda:0")
         return torch.device("cuda", index)
     return device

@@ -133,8 +133,8 @@ def untouched(what: str, model: Model) -> Iterator[None]:
         changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         if changed:
             raise TouchedError(
-                f"{what} changed the network that it measured: {', '.join(changed[:3])}. The agent's further learning "
-                "would be affected: leave this measurement out (--indicators), and please report this"
+                f"{what} changed the network that it measured: {', '.join(changed[:3])}. This would affect "
+                "the agent's learning: leave this measurement out (--indicators), and please report it"
             )
 
 

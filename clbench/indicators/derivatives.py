@@ -148,7 +148,7 @@ def _check_batch(axis: Axis, loss_fn: LossFunction, inputs: torch.Tensor, target
         if not isinstance(value, torch.Tensor):
             raise OptionError(
                 f"{name} must be one tensor, not a {type(value).__name__}: use torch.as_tensor({name}), or "
-                "wrap a model of several inputs"
+                "wrap a model that has several inputs"
             )
     if not callable(loss_fn):
         raise OptionError(
@@ -157,12 +157,12 @@ def _check_batch(axis: Axis, loss_fn: LossFunction, inputs: torch.Tensor, target
         )
     leading = len(axis.shape) + 1
     if axis.count is not None and len(inputs) != axis.count:
-        raise OptionError(f"inputs for {len(inputs)} networks were given to {axis.count} stacked ones")
+        raise OptionError(f"inputs are for {len(inputs)} networks, but {axis.count} are stacked")
     if inputs.ndim < leading or not inputs.shape[leading - 1]:
-        raise OptionError("the batch is empty: there is nothing to measure on")
+        raise OptionError("the batch is empty")
     if targets.shape[:leading] != inputs.shape[:leading]:
         raise OptionError(
-            f"targets {tuple(targets.shape)} do not go with inputs {tuple(inputs.shape)}: "
+            f"targets {tuple(targets.shape)} do not match inputs {tuple(inputs.shape)}: "
             "both need the same batch size"
         )
 

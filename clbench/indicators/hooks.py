@@ -49,9 +49,7 @@ def check_can_be_borrowed(model: nn.Module) -> None:
     for path, module in model.named_modules():
         where = f"'{path}' ({type(module).__name__})" if path else type(module).__name__
         if isinstance(module, torch.jit.ScriptModule):
-            raise UndefinedError(
-                f"a scripted module cannot be measured: give {where} as it was before scripting"
-            )
+            raise UndefinedError(f"a scripted module cannot be measured: pass {where} before scripting")
         for kind in FORWARD_HOOKS:
             for hook in getattr(module, kind).values():
                 _check(hook, where)
@@ -64,8 +62,8 @@ def _check(hook: object, where: str) -> None:
     if not _is_pytorchs(hook) and not only_looks(hook):
         name = getattr(hook, "__qualname__", type(hook).__name__)
         raise UndefinedError(
-            f"{where} has a forward hook, {name}, that may change what it computes, and hooks are left out when "
-            "measuring: do it in forward, or let the hook return nothing and write to nothing that it is given"
+            f"{where} has a forward hook, {name}, that may change what it computes, and hooks do not run when "
+            "measuring: move it into forward, or let the hook neither return anything nor write to its arguments"
         )
 
 

@@ -76,7 +76,7 @@ def group_parameters(
         if layer is not None:
             grouped.setdefault(layer, []).append(name)
     if WHOLE in grouped:
-        raise OptionError(f"no layer can be called '{WHOLE}'")
+        raise OptionError(f"'{WHOLE}' is reserved: give the layer another name")
     return grouped
 
 
@@ -105,7 +105,7 @@ def check_layer_choice(layers: object) -> None:
     if layers is None or (isinstance(layers, int) and not isinstance(layers, bool) and layers >= 1):
         return
     if isinstance(layers, int):
-        raise OptionError(f"layers={layers} is not a depth: it must be at least 1, the model's children")
+        raise OptionError(f"layers={layers} is not a depth: it must be at least 1 (the model's children)")
     _patterns(layers)
 
 

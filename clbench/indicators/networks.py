@@ -32,16 +32,14 @@ class Network:
         self.module = model.model if isinstance(model, Stacked) else model
         if not isinstance(self.module, nn.Module):
             raise OptionError(
-                f"a {type(model).__name__} cannot be measured: give a torch.nn.Module, or Stacked ones"
+                f"a {type(model).__name__} cannot be measured: pass a torch.nn.Module, or Stacked ones"
             )
         self.axis = Axis(model.count, model.batched) if isinstance(model, Stacked) else Axis()
         self.inner = unwrap(self.module)
         _check_parameters(dict(self.module.named_parameters()))
         self.trained = self._select_trained()
         if not self.trained:
-            raise OptionError(
-                "the model has no parameter that requires a gradient: there is nothing to measure"
-            )
+            raise OptionError("no parameter of the model requires a gradient")
         self.layers = group_parameters(self.module, list(self.trained), layers)
 
     @classmethod
@@ -101,13 +99,13 @@ class Network:
 def _check_parameters(parameters: Mapping[str, torch.Tensor]) -> None:
     for name, value in parameters.items():
         if is_lazy(value):
-            raise UndefinedError(f"'{name}' has no value yet: run a batch through the model first")
+            raise UndefinedError(f"'{name}' is uninitialized: run a batch through the model first")
         if value.is_complex():
             raise UndefinedError(f"'{name}' is complex: indicators are defined for real parameters only")
     devices = list(dict.fromkeys(str(value.device) for value in parameters.values()))
     if len(devices) > 1:
         raise UndefinedError(
-            f"the model's parameters lie on several devices, {', '.join(devices)}: move it to one"
+            f"the model's parameters are on several devices, {', '.join(devices)}: move it to one"
         )
 
 

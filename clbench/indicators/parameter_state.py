@@ -62,6 +62,6 @@ def broadcast_steps(network: Network, value: torch.Tensor, steps: Number) -> Num
         return steps.detach().to(value.device, dtype_at_least_float32(value)).expand(value.shape)
     except RuntimeError:
         raise OptionError(
-            f"steps of shape {tuple(steps.shape)} do not go with a parameter of shape {tuple(value.shape)}: "
+            f"steps of shape {tuple(steps.shape)} do not fit a parameter of shape {tuple(value.shape)}: "
             "they must broadcast to it"
         ) from None

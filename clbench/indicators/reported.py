@@ -74,7 +74,7 @@ def reported_states(network: Network, optimizer: object) -> dict[str, ParameterS
                 size = groups.get(id(value), {}).get("lr")
             if size is None:
                 raise OptionError(
-                    f"{class_name(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one by "
+                    f"{class_name(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one per "
                     "parameter"
                 )
             if moments is None:
@@ -128,7 +128,7 @@ def _moment_fields(
     if steps is None:
         if betas is not None:
             raise OptionError(
-                "an optimizer with `betas` needs `steps`: its second moments are corrected by them"
+                "an optimizer with `betas` needs `steps`: they correct the bias of its second moments"
             )
         return {"second_moment": moment}
     axis = network.axis

@@ -112,8 +112,8 @@ def gradients_apart(network: Network, state: Tensors, batch: Batch, outputs: tor
         difference = (apart - outputs[: len(apart)]).abs().max()
         if difference > tolerance(apart) * (outputs.abs().max() + torch.finfo(apart.dtype).tiny):
             raise UndefinedError(
-                "per-sample gradients are not defined: what the model gives for a sample depends on the others in "
-                "its batch, as with a normalisation by the batch's statistics"
+                "per-sample gradients are not defined: the model's output for a sample depends on the others in "
+                "its batch, as with normalisation by batch statistics"
             )
         check_parameters_are_borrowed(network, loss)
         gradients = differentiate("the gradient", loss, list(leaves.values()))

@@ -81,7 +81,7 @@ def measure_units(
     check_can_be_borrowed(network.module)
     check_tensors(inputs=inputs)
     if inputs.ndim < 1 + network.stacked or not inputs.numel():
-        raise OptionError(f"inputs {tuple(inputs.shape)} hold no batch: there is nothing to measure on")
+        raise OptionError(f"inputs {tuple(inputs.shape)} contain no batch")
     module_layers = _module_layers(network)
 
     def measure(state: Tensors, x: torch.Tensor) -> Measures:

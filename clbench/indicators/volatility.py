@@ -84,7 +84,7 @@ class VolatilityTracker:
     def value(self) -> torch.Tensor:
         """The current Vol; 0 before the first finite value."""
         if self.mean is None or self.variance is None:
-            raise OptionError("there is no value yet: call update first")
+            raise OptionError("no value yet: call update first")
         return self.variance / (torch.nan_to_num(self.mean).abs() + self.eps)
 
     def state_dict(self) -> dict[str, Any]:

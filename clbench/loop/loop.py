@@ -134,7 +134,7 @@ class Loop:
     def load_state_dict(self, *states: Mapping[str, Any]) -> None:
         self._steps = states[0]["steps"]
         if any(state["steps"] != self._steps for state in states):
-            raise StateError("the members' states are of different numbers of steps")
+            raise StateError("the members' states are at different steps")
         self._env.restore(*[state["env"] for state in states])
         for member, rows, state in zip(self._members, self._rows, states, strict=True):
             member.agent.load_state_dict(state["agent"])

@@ -83,7 +83,7 @@ class StepSizeMonitor:
         if not any(state.adaptive for state in states.values()):
             kinds = ", ".join(type(single).__name__ for single in list_optimizers(optimizer))
             raise OptionError(
-                f"{kinds} has no second moment: use an optimizer that has, such as Adam or AdamW"
+                f"{kinds} has no second moment: use an optimizer with one, such as Adam or AdamW"
             )
         self._blocks = self.network.blocks
         self._closed: Sequence[str] | None = None
@@ -176,7 +176,7 @@ class StepSizeMonitor:
         if not any(state.adaptive and state.updated is not False for state in states.values()):
             return None
         if network.blocks != self._blocks:
-            raise OptionError("other parameters are trained than at the start: create a new scheduler")
+            raise OptionError("the set of trained parameters has changed: create a new scheduler")
         point = Derivatives(
             network, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed
         )
@@ -267,7 +267,7 @@ class StepSizeMonitor:
                 if isinstance(value, dict):
                     saved = {key: other for key, other in saved.items() if value.get(key) != other}
                 raise OptionError(
-                    f"the saved scheduler has other {name}: {saved}. Create this one with the same"
+                    f"the saved scheduler has other {name}: {saved}. Create this one with the same values"
                 )
         self.steps, self.task, self.step_in_task = state["steps"], state["task"], state["step_in_task"]
         self._power.load_state_dict(state["power"])

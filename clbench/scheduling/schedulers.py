@@ -72,7 +72,7 @@ class PerLayerScheduler(StepSizeMonitor):
         )
         for name in ("warmup", "warmup_fraction", "warm"):
             if name in constants and steps_per_task is None and self.constants.warmup != "off":
-                raise OptionError(f"{name} needs steps_per_task: without it there is no warm-up window")
+                raise OptionError(f"{name} requires steps_per_task, which defines the warm-up window")
         self._step_sizes: StepSizes | None = None
         if adjust:
             if self.bound != "volatility":

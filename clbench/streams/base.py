@@ -179,7 +179,7 @@ class Stream:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         task, step = state["task"], state["step_in_task"]
         if tuple(state["seeds"]) != self.seeds:
-            raise OptionError(f"the state is of seeds {state['seeds']}, this stream of {list(self.seeds)}")
+            raise OptionError(f"the state has seeds {state['seeds']}, this stream {list(self.seeds)}")
         inside = 0 <= task < self.spec.num_tasks and 0 <= step < self.spec.steps_per_task
         if not inside and (task, step) != (self.spec.num_tasks, 0):
             raise OptionError(f"task {task}, step {step} lies outside this stream")

@@ -87,7 +87,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
             label = f"{label} {key}"
         cell = SweepCell(name=request.name, varied=varied, numbered=numbered)
         runs[key] = replace(_renamed(run, numbered.get("agent")), label=label, sweep=cell)
-    notes = [f"in the file more than once, run once: {', '.join(repeated)}"] if repeated else []
+    notes = [f"listed more than once but run only once: {', '.join(repeated)}"] if repeated else []
     return Sweep(request.name, tuple(runs.values()), tuple(keys), varied, tuple(notes), source)
 
 

@@ -26,12 +26,14 @@ class Selection:
 
     def __post_init__(self) -> None:
         if (self.choosing is None) != (self.judging is None):
-            raise OptionError("--select-seeds and --report-seeds go together: one chooses, the other judges")
+            raise OptionError(
+                "--select-seeds and --report-seeds require each other: one chooses, the other judges"
+            )
         for flag, seeds in (("select", self.choosing), ("report", self.judging)):
             if seeds == ():
                 raise OptionError(f"--{flag}-seeds names no seed")
             if seeds is not None and len(set(seeds)) < len(seeds):
-                raise OptionError(f"--{flag}-seeds {list_seeds(seeds)}: each may occur once")
+                raise OptionError(f"--{flag}-seeds {list_seeds(seeds)}: each may occur only once")
         both = set(self.choosing or ()) & set(self.judging or ())
         if both:
             raise OptionError(f"seed {min(both)} can choose or judge, not both")

@@ -45,7 +45,7 @@ def make_report(sweep: Sweep, store: KeyedStore, selection: Selection) -> Report
         DataError: there is no such folder.
     """
     if not store.path.is_dir():
-        raise DataError(f"'{store.path}': nothing of this sweep has been run yet")
+        raise DataError(f"'{store.path}': no cell of this sweep has been run yet")
     entries, damaged = _entries(sweep, store)
     rows, notes = ranking(entries, selection)
     table, written = ranking_frame(rows, sweep, selection), [store.path / RANKING]

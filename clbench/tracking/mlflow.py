@@ -35,7 +35,6 @@ class MLflow:
         }
 
     def _start(self, run: TrackedRun, title: str, config: Config, tags: dict[str, str]) -> str:
-        """Return the id of the run with this title, which is started or resumed."""
         if title in run.ids:
             self._client.update_run(run.ids[title], status="RUNNING")
         else:
@@ -46,7 +45,6 @@ class MLflow:
         return run.ids[title]
 
     def log_task(self, finished: FinishedTask) -> None:
-        """Log the task's values; with the scores, the run is finished."""
         run_id, now = self._running[finished.title], int(time.time() * 1000)
         metrics = [Metric(name, value, now, step) for name, value, step in finished.points()]
         for start in range(0, len(metrics), BATCH):

@@ -15,7 +15,6 @@ VALUES: dict[str, Callable[..., str]] = {}
 
 
 def value(function: Callable[..., str]) -> Callable[..., str]:
-    """Make a function known to markers."""
     VALUES[function.__name__] = function
     return function
 

@@ -26,7 +26,6 @@ COOLED = 0.99
 
 @cache
 def file(name: str, scale: str) -> pd.DataFrame:
-    """Return a file of the reproduction."""
     found = sorted((DOCS / "reproduction").glob(f"{scale}*/{name}.csv"))
     if len(found) != 1:
         raise LookupError(f"{len(found)} files {scale}*/{name}.csv in docs/reproduction, not one")
@@ -34,7 +33,6 @@ def file(name: str, scale: str) -> pd.DataFrame:
 
 
 def rows(name: str, scale: str, indicator: str = ACCURACY, **where: str) -> pd.DataFrame:
-    """Return the rows of a figure's file with this indicator and these labels, in the order of time."""
     found = file(name, scale)
     for column, label in {"indicator": indicator, **where}.items():
         found = found[found[column] == label]
@@ -44,7 +42,6 @@ def rows(name: str, scale: str, indicator: str = ACCURACY, **where: str) -> pd.D
 
 
 def claimed(name: str, scale: str) -> "pd.Series[Any]":
-    """Return the row of a claim in claims.csv."""
     claims = pd.read_csv(DOCS / "reproduction" / "claims.csv")
     found = claims[(claims["claim"] == name) & (claims["protocol"].str.partition(",")[0] == scale)]
     if len(found) != 1:
@@ -54,20 +51,17 @@ def claimed(name: str, scale: str) -> "pd.Series[Any]":
 
 @value
 def claim(name: str, scale: str = "quick", digits: int = 2, minus: bool = False) -> str:
-    """Return the number of ours of a claim; with `minus` its negative, for "so much less"."""
     ours = claimed(name, scale)["ours"]
     return decimal(-ours if minus else ours, digits)
 
 
 @value
 def published(name: str, scale: str = "quick") -> str:
-    """Return the published value of a claim."""
     return str(claimed(name, scale)["published"])
 
 
 @value
 def in_note(name: str, scale: str = "quick", digits: int = 2) -> str:
-    """Return the number at the end of a claim's note, such as "in the first task 0.194"."""
     found = re.search(r"(-?\d+(?:\.\d+)?)$", str(claimed(name, scale)["note"]))
     if not found:
         raise LookupError("its note has no number at its end")
@@ -76,7 +70,6 @@ def in_note(name: str, scale: str = "quick", digits: int = 2) -> str:
 
 @value
 def predictor(number: str, indicator: str, digits: int = 2) -> str:
-    """Return a number of an indicator, of `predictors-summary.csv`."""
     return decimal(file("predictors-summary", "quick").set_index("indicator").loc[indicator, number], digits)
 
 
@@ -116,10 +109,7 @@ def falls_of(learner: str) -> str:
 def reason(
     number: str, learner: str, setting: str, images: str = "60,000", digits: int = 2, minus: str | None = None
 ) -> str:
-    """Return a number of a setting, of `reasons-summary.csv`; with `minus`, less that of the setting `minus`.
-
-    Those of 5,000 images are of all tasks of `quick`, the others of one task of `standard`.
-    """
+    """Return a number of a setting, of `reasons-summary.csv`: of all tasks of `quick`, or of one task of `standard`."""
     found = file("reasons-summary", "quick" if images == "5,000" else "standard")
     found = found.set_index(["learner", "images", "setting"])[number]
     less = found[learner, f"{images} images", minus] if minus else 0.0
@@ -137,7 +127,6 @@ def accuracy(
 
 @value
 def accuracies(name: str, scale: str, digits: int = 2, **where: str) -> str:
-    """Return the accuracy of each task, mean over seeds, in a row."""
     means = rows(name, scale, **where).groupby("task")["value"].mean()
     return ", ".join(decimal(one, digits) for one in means)
 
@@ -172,7 +161,6 @@ def cooled(learner: str) -> str:
 
 @value
 def seeds_cooled(learner: str) -> str:
-    """Return in how many seeds that is, in a word."""
     return WORDS[int((cooling(learner).iloc[:, -1] < COOLED).sum())]
 
 
