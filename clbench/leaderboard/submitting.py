@@ -165,8 +165,8 @@ def _refuse_lost_arguments(agent: AgentConfig, agent_class: type, run: Path) -> 
         texts = value if isinstance(value, (list, tuple)) else [value]
         if value != defaults.get(name) and any(isinstance(text, str) and is_cut(text) for text in texts):
             raise SubmissionError(
-                f"'{run}': {name}={value!r} was a path outside the working folder, so nobody else can construct {agent.name}: "
-                f"run it again without it, or with a path below the working folder"
+                f"'{run}': {name}={value!r} was a path outside the working folder, so nobody else can construct "
+                f"{agent.name}: run it again without it, or with a path below the working folder"
             )
 
 
