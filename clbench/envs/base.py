@@ -95,6 +95,8 @@ class StreamState:
 
     def _asked(self) -> Batch:
         """Return the batch that the next step answers."""
+        if self._stream is None:
+            raise StepOrderError("step was called before reset: call reset(seed=...) first")
         batch = self._shown()
         if batch is None:
             raise StepOrderError("the stream has ended: call reset(seed=...) to start another")
