@@ -62,8 +62,8 @@ class RemoteFolder:
                     if name not in names:
                         path.unlink()
 
-    def _reader(self, place: str) -> Any:
-        return lambda path: self._files.get_file(place, str(path))
+    def _reader(self, source: str) -> Any:
+        return lambda path: self._files.get_file(source, str(path))
 
     def put(self, copy: Path) -> None:
         """Make the folder like its copy. Wherever this is interrupted, the run can be resumed from the folder."""

@@ -126,14 +126,14 @@ class Derivatives:
         curved = [name for name in names if name in self._penalty and self._penalty[name].requires_grad]
         if not curved:
             return {}
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             [self._penalty[name] for name in curved],
             [self._leaves[name] for name in names],
             [vector[name] for name in curved],
             retain_graph=True,
             allow_unused=True,
         )
-        return {name: value for name, value in zip(names, found, strict=True) if value is not None}
+        return {name: value for name, value in zip(names, gradients, strict=True) if value is not None}
 
     def lent(self) -> contextlib.AbstractContextManager[None]:
         """Lend the module its tensors once for many products; with several graphs, each needs it in turn."""
@@ -227,7 +227,7 @@ def _penalty_gradients(network: Network, penalty: Penalty | None, hessian: bool)
         total = penalty({**copies, **leaves})
         if total is None or not total.requires_grad:
             return {}, {}
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             total.sum(), list(leaves.values()), create_graph=hessian, allow_unused=True
         )
-    return leaves, {name: value for name, value in zip(leaves, found, strict=True) if value is not None}
+    return leaves, {name: value for name, value in zip(leaves, gradients, strict=True) if value is not None}

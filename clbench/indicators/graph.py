@@ -71,7 +71,7 @@ class Graph:
             if checked:
                 first, targets = axis.first(self._outputs), axis.first(batch.targets)
                 check_mean(batch.loss_fn, first, targets, samples=8 if closed is None else 2)
-            found = differentiate(
+            gradients = differentiate(
                 "the gradient",
                 losses.sum(),
                 [*self._leaves.values(), *linear_outputs.values()],
@@ -80,10 +80,10 @@ class Graph:
             )
         if closed is None:
             check_parameters_are_borrowed(network, outputs)
-        self._graph = dict(zip(self._leaves, found, strict=False))
+        self._graph = dict(zip(self._leaves, gradients, strict=False))
         self.gradients = {name: value.detach() for name, value in self._graph.items()}
         # d_i, the gradient of sample i's own loss: the mean's times B.
-        outer = zip(inner, found[len(self._leaves) :], strict=True)
+        outer = zip(inner, gradients[len(self._leaves) :], strict=True)
         self._outer = {name: at_least_float32(value.detach()) * self._batch_size for name, value in outer}
         self._inner = {name: at_least_float32(value.detach()) for name, value in inner.items()}
         self.closed = list(inner)
@@ -152,7 +152,7 @@ class Graph:
 
     def _select(self, calls: Calls) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Return the calls of those linear layers that were called once, with a row for each sample."""
-        single = {name: found[0] for name, found in calls.items() if len(found) == 1}
+        single = {name: made[0] for name, made in calls.items() if len(made) == 1}
         return {
             name: (given, output)
             for name, (given, output) in single.items()
@@ -218,8 +218,8 @@ class Graph:
 
         with keep_random_states(self._batch.inputs.device), plain_kernels(self._module):
             looped = Axis(self.axis.count)  # samples are mapped already
-            found = looped.each(rows, leaves, rest, self._batch.inputs, self._batch.targets)
-        return values | {name: finish(value) for name, value in found.items()}
+            looped_values = looped.each(rows, leaves, rest, self._batch.inputs, self._batch.targets)
+        return values | {name: finish(value) for name, value in looped_values.items()}
 
     def slopes(self, direction: Tensors) -> torch.Tensor:
         """Return <g_i, u> of the data loss for a direction u, `(B,)` or `(S, B)`.

@@ -75,8 +75,8 @@ def reported_states(network: Network, optimizer: object) -> dict[str, ParameterS
                 size = groups.get(id(value), {}).get("lr")
             if size is None:
                 raise OptionError(
-                    f"{class_name(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one per "
-                    "parameter"
+                    f"{class_name(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one "
+                    "per parameter"
                 )
             if moments is None:
                 states[name] = ParameterState(size, adaptive=False, divided=False)

@@ -171,7 +171,7 @@ def _unit_means(
         for module, value in zip(units, values, strict=True):
             if module.layer is not None:
                 layers.setdefault(module.layer, []).append(value)
-        return {layer: torch.cat(own).mean() for layer, own in layers.items()} | {
+        return {layer: torch.cat(parts).mean() for layer, parts in layers.items()} | {
             WHOLE: torch.cat(values).mean()
         }
 

@@ -74,7 +74,7 @@ def submit(
     if agent_class is not None:
         _refuse_lost_arguments(config.agent, agent_class, run)
     manifest = _submitted_manifest(stored.manifest, source)
-    records = tuple(replace(one, agent=manifest.config.agent.name) for one in stored.read_tasks())
+    records = tuple(replace(record, agent=manifest.config.agent.name) for record in stored.read_tasks())
     _check_complete(stored, records, run)
     submission = Submission(
         schema_version=SUBMISSION_VERSION, name=name, run=manifest, cost=None, about=about
@@ -171,7 +171,7 @@ def _refuse_lost_arguments(agent: AgentConfig, agent_class: type, run: Path) -> 
         texts = value if isinstance(value, (list, tuple)) else [value]
         if value != defaults.get(name) and any(isinstance(text, str) and is_cut(text) for text in texts):
             raise SubmissionError(
-                f"'{run}': {name}={value!r} was a path outside the working folder, so nobody else can construct {agent.name}: "
+                f"'{run}': {name}={value!r} was a path outside the working folder, which others do not have: "
                 f"run it again without it, or with a path below the working folder"
             )
 

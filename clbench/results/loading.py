@@ -72,7 +72,7 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
     Raises:
         DataError: a folder does not hold a run, or holds one that is damaged or of a later version.
     """
-    found: dict[Path, list[StoredRun]] = {}
+    groups_by_path: dict[Path, list[StoredRun]] = {}
     for given in folders or (RESULTS,):
         parent = Path(given)
         paths = [parent] if (parent / RUN).is_file() else [path.parent for path in parent.rglob(RUN)]
@@ -83,11 +83,13 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
             )
         groups = []
         for path in paths:
-            if path.resolve() not in found:
+            if path.resolve() not in groups_by_path:
                 folder = RunFolder(path)
-                groups.append([StoredRun(path.as_posix(), folder, one) for one in folder.read_manifests()])
-        found |= {runs[0].folder.path.resolve(): runs for runs in sorted(groups, key=_order)}
-    return [run for runs in found.values() for run in runs]
+                groups.append(
+                    [StoredRun(path.as_posix(), folder, manifest) for manifest in folder.read_manifests()]
+                )
+        groups_by_path |= {runs[0].folder.path.resolve(): runs for runs in sorted(groups, key=_order)}
+    return [run for runs in groups_by_path.values() for run in runs]
 
 
 def _order(runs: list[StoredRun]) -> tuple[tuple[int, str], ...]:

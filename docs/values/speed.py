@@ -11,8 +11,8 @@ from values.base import DOCS, decimal, value
 @cache
 def benchmark() -> dict[str, Any]:
     """Return what `python -m benchmarks` has measured."""
-    found: dict[str, Any] = json.loads((DOCS / "benchmarks" / "cpu.json").read_text(encoding="utf-8"))
-    return found
+    benchmarks: dict[str, Any] = json.loads((DOCS / "benchmarks" / "cpu.json").read_text(encoding="utf-8"))
+    return benchmarks
 
 
 @value
