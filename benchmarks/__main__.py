@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def write(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """Write what was found as JSON and as a page."""
+    """Write the results as JSON and as a page."""
     folder.mkdir(parents=True, exist_ok=True)
     data = {**facts, "rows": [asdict(row) for row in facts["rows"]]}
     (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

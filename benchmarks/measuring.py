@@ -1,4 +1,4 @@
-"""Variants of the same work, measured in turns: whatever else the machine does falls on all alike."""
+"""Alternates variants of the same work, so that other load on the machine affects all equally."""
 
 import contextlib
 import os
@@ -96,12 +96,12 @@ def compare(
 
     Args:
         section: of the table.
-        setting: ditto.
+        setting: of the table.
         times: from `take_turns`.
         what: numerator.
         against: denominator.
         clock: which times.
-        target: ditto.
+        target: of the table.
     """
     pairs = zip(times[clock][what], times[clock][against], strict=True)
     return ratio_row(section, setting, pairs, what, against, clock, target)
