@@ -77,7 +77,7 @@ def looped_noise(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Te
 
 
 def looped_sharpness(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-    """Measure each layer's sharpness as research scripts do: a hundred Hessian-vector products from anew."""
+    """Measure each layer's sharpness as research scripts do: a hundred Hessian-vector products from scratch."""
     for layer in model.children():
         values = list(layer.parameters())
         vectors = [torch.randn_like(value) for value in values]
@@ -94,7 +94,7 @@ def looped_sharpness(model: torch.nn.Module, inputs: torch.Tensor, targets: torc
 def task_end(rounds: int, device: str, label: str, indicators: tuple[str, ...]) -> Row:
     """Compare all indicators of a task's end with a task of `standard`, after some training.
 
-    Critical step sizes are no matter of a task's end: watching for them costs what the scheduler's decisions do.
+    Critical step sizes are not measured at a task's end: their cost is that of the scheduler's decisions.
     """
     envs = clbench.make_vec("RandomLabelMNIST-v0", 1, device=device)
     agent = Vanilla(envs.agent_spec, [0])

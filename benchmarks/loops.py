@@ -137,7 +137,7 @@ def apart(seeds: int, device: str = "cpu") -> Iterator[None]:
 
 
 def products(seeds: int = 1, device: str = "cpu") -> Iterator[None]:
-    """Compute a step's matrix products and nothing else, each seed on memory of its own."""
+    """Compute a step's matrix products and nothing else, each seed in separate memory."""
     layers = list(itertools.pairwise(SIZES))
     sets = [
         (

@@ -1,4 +1,4 @@
-"""Variants of the same work, measured in turns: whatever else the machine does falls on all alike."""
+"""Alternates variants of the same work, so that other load on the machine affects all equally."""
 
 import contextlib
 import os

@@ -5,7 +5,7 @@ A page says where a number goes and which it is, by a call of one of the functio
     It took <!-- fill: minutes("RandomLabelMNIST-v0-quick-1") -->24<!-- end --> minutes.
 
 Both comments are invisible on GitHub and in the site. If the first one stands alone on its line, what lies between
-them is a block of its own, such as a whole table. Else neither may begin a line: Markdown would take the line for HTML.
+them is a separate block, such as a whole table. Otherwise neither may begin a line: Markdown would take it for HTML.
 """
 
 import argparse

@@ -194,7 +194,7 @@ def _digest(array: np.ndarray) -> str:
 
 def _first_difference(first: Trace, second: Trace) -> str:
     pairs = enumerate(zip(first, second, strict=False))
-    step = next((index for index, (one, other) in pairs if one != other), -1)
+    step = next((index for index, (ours, theirs) in pairs if ours != theirs), -1)
     return f"they differ first at step {step}"
 
 

@@ -51,8 +51,8 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
         targets, stream = self._asked().targets[0], self.stream
         score, unusable = self._scoring.score(action, targets)
         if unusable:
-            place = self.agent_spec.locate(stream.seeds, stream.task, stream.step_in_task)
-            raise PredictionError(f"{self._scoring.fault(action)} ({place})", row=0)
+            location = self.agent_spec.locate(stream.seeds, stream.task, stream.step_in_task)
+            raise PredictionError(f"{self._scoring.fault(action)} ({location})", row=0)
         info = {**self._advance(), "targets": targets.numpy()}
         return self.observation(), float(score), stream.done, False, info
 

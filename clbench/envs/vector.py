@@ -111,8 +111,8 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         for row, step in enumerate(steps):
             if step >= 0:
                 stream = self.stream
-                place = self.agent_spec.locate([stream.seeds[row]], stream.task, step)
-                raise PredictionError(f"{self._scoring.fault(actions)} ({place})", row=row)
+                location = self.agent_spec.locate([stream.seeds[row]], stream.task, step)
+                raise PredictionError(f"{self._scoring.fault(actions)} ({location})", row=row)
 
 
 def check_device(name: str) -> torch.device:

@@ -77,7 +77,7 @@ def submit(
     if agent_class is not None:
         _refuse_lost_arguments(config.agent, agent_class, run)
     manifest = _submitted_manifest(stored.manifest, source)
-    records = tuple(replace(one, agent=manifest.config.agent.name) for one in stored.read_tasks())
+    records = tuple(replace(record, agent=manifest.config.agent.name) for record in stored.read_tasks())
     _check_complete(stored, records, run)
     submission = Submission(
         schema_version=SUBMISSION_VERSION, name=name, run=manifest, cost=None, about=about

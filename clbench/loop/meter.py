@@ -20,7 +20,7 @@ class LossError(Exception):
 class Meter:
     """Sums of `seeds` rows over one task; the device's half of `add` can be replayed."""
 
-    SUMS = ("right", "right_finally", "loss", "first_bad", "place")
+    SUMS = ("right", "right_finally", "loss", "first_bad", "device_steps")
     COUNTS = ("steps", "final_steps", "losses")
 
     def __init__(self, seeds: int, device: str) -> None:
@@ -28,7 +28,7 @@ class Meter:
         dtype = torch.float32 if device.startswith("mps") else torch.float64
         self.right, self.right_finally, self.loss = torch.zeros(3, seeds, dtype=dtype, device=device)
         self.first_bad = torch.full((seeds,), -1, dtype=torch.int64, device=device)
-        self.place = torch.zeros((), dtype=torch.int64, device=device)
+        self.device_steps = torch.zeros((), dtype=torch.int64, device=device)
         self.restart()
 
     def restart(self) -> None:
@@ -52,8 +52,8 @@ class Meter:
             losses = self._as_tensor(loss)
             self.loss += losses
             bad = ~torch.isfinite(losses) & (self.first_bad < 0)
-            self.first_bad.copy_(torch.where(bad, self.place, self.first_bad))
-        self.place += 1
+            self.first_bad.copy_(torch.where(bad, self.device_steps, self.first_bad))
+        self.device_steps += 1
 
     def add_on_host(self, reported: bool, final: bool) -> None:
         """Do the host's half of `add`."""

@@ -176,7 +176,11 @@ class RunFolder:
         if not self.has_run():
             return records
         manifests = self.read_manifests()
-        unbiased = [one.config.agent.name for one in manifests if one.config.agent.arguments.get("unbiased")]
+        unbiased = [
+            agent.name
+            for agent in (item.config.agent for item in manifests)
+            if agent.arguments.get("unbiased")
+        ]
         return convert_indicators(records, manifests[0].indicator_definitions, unbiased)
 
     def read_profile(self) -> list[ProfileRecord]:

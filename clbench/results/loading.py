@@ -61,11 +61,13 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
             )
         groups = []
         for path in paths:
-            if path.resolve() not in found:
+            if path.resolve() not in groups_by_path:
                 folder = RunFolder(path)
-                groups.append([StoredRun(path.as_posix(), folder, one) for one in folder.read_manifests()])
-        found |= {runs[0].folder.path.resolve(): runs for runs in sorted(groups, key=_order)}
-    return [run for runs in found.values() for run in runs]
+                groups.append(
+                    [StoredRun(path.as_posix(), folder, manifest) for manifest in folder.read_manifests()]
+                )
+        groups_by_path |= {runs[0].folder.path.resolve(): runs for runs in sorted(groups, key=_order)}
+    return [run for runs in groups_by_path.values() for run in runs]
 
 
 def _order(runs: list[StoredRun]) -> tuple[tuple[int, str], ...]:

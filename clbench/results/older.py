@@ -42,7 +42,7 @@ def upgrade(data: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "batched_runs": batched,
                 "agent_source": (data.get("agents") or {}).get(name, {}),
                 "timing": {**timing, "steps_per_second": timing.get("steps_per_second", {}).get(name)},
-                "failures": [one for one in data.get("failures", ()) if one["agent"] == name],
+                "failures": [failure for failure in data.get("failures", ()) if failure["agent"] == name],
                 "undefined_indicators": data.get("undefined_indicators", {}).get(name, {}),
             }
         )

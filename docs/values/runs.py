@@ -46,14 +46,14 @@ def scores_of(folder: str) -> list[Score]:
 @value
 def scores(run: str) -> str:
     """Return what the command prints when the run is done: its table, and who has lost accuracy."""
-    found, runs = scores_of(run), load(run).stored
+    ranked, runs = scores_of(run), load(run).stored
     speeds = {one.agent: one.manifest.timing.steps_per_second for one in runs}
     console = Console(file=io.StringIO(), width=120, color_system=None)
     seeds = {one.agent: len(one.manifest.config.seeds) for one in runs}
-    console.print(score_table(found, seeds, speeds))
+    console.print(score_table(ranked, seeds, speeds))
     console.print()
-    for one in found:
-        if text := loss(one):
+    for each in ranked:
+        if text := loss(each):
             console.print(text)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     return "\n".join(["```", *lines, "```"])
@@ -151,8 +151,8 @@ def bounds_on_all_images() -> pd.DataFrame:
 @value
 def gap_of_bounds(last_of_crelu: bool = False) -> str:
     """Return by how many percent the combined bound is below the noise bound: at most; or in CReLU's last layer."""
-    found = bounds_on_all_images()
-    gaps = 100 * (1 - found["ratio"][found["last_of_crelu"] == last_of_crelu])
+    bounds = bounds_on_all_images()
+    gaps = 100 * (1 - bounds["ratio"][bounds["last_of_crelu"] == last_of_crelu])
     return between(gaps) if last_of_crelu else decimal(math.ceil(10 * gaps.max()) / 10, 1)
 
 
