@@ -1,13 +1,12 @@
 """Adam for S stacked networks, with a step size for each layer of each network."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import torch
 from torch.optim.adam import adam
 
 from .optimizer import StackedOptimizer
-from .tensors import Tensors
 
 CONSTANTS = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
 
@@ -15,27 +14,17 @@ CONSTANTS = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
 class StackedAdam(StackedOptimizer):
     """Adam: theta <- theta - eta * m_hat / (sqrt(v_hat) + eps), as `torch.optim.Adam`, with eta by layer and network.
 
-    `betas` are the decays of the first and second moment; the other arguments are those of `StackedOptimizer`.
+    `betas` are the decays of the first and second moment.
 
     Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
     """
 
     MOMENTS = ("first", "second")
-
-    def __init__(
-        self,
-        parameters: Tensors,
-        step_size: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        layers: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
-        super().__init__(parameters, step_size, layers)
-        self.betas, self.eps, self._kernel = betas, eps, choose_kernel()
+    betas, eps = (0.9, 0.999), 1e-8
 
     def update(self, step_size: torch.Tensor, updates: torch.Tensor, *tensors: list[torch.Tensor]) -> None:
-        counts, (beta1, beta2) = [updates] * len(tensors[0]), self.betas
-        self._kernel(*tensors, [], counts, lr=step_size, beta1=beta1, beta2=beta2, eps=self.eps, **CONSTANTS)
+        kernel, counts, (beta1, beta2) = choose_kernel(), [updates] * len(tensors[0]), self.betas
+        kernel(*tensors, [], counts, lr=step_size, beta1=beta1, beta2=beta2, eps=self.eps, **CONSTANTS)
 
 
 def public_kernel(*lists: list[torch.Tensor], **constants: object) -> None:

@@ -37,7 +37,6 @@ class TakesArguments:
         cls.keyword_arguments = {**defaults, "scheduler": cls.default_scheduler, "layers": None, **CONSTANTS}
 
     def take(self, given: Mapping[str, Any]) -> None:
-        """Check arguments, and set attributes to them."""
         self.check_arguments(given)
         self.arguments = {**self.keyword_arguments, **given}
         for name in self.RANGES:
@@ -46,13 +45,7 @@ class TakesArguments:
 
     @classmethod
     def check_arguments(cls, arguments: Mapping[str, Any]) -> None:
-        """Raise unless a learner can be made with these.
-
-        Raises:
-            UnknownNameError: there is no such argument or scheduler.
-            UndefinedError: the scheduler cannot measure the networks.
-            OptionError: a value is not allowed, or has no effect.
-        """
+        """Raise unless a learner can be made with these."""
         for name in arguments:
             if name not in cls.keyword_arguments:
                 raise UnknownNameError(f"no argument '{name}'.{did_you_mean(name, cls.keyword_arguments)}")

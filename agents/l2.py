@@ -6,7 +6,7 @@ import torch
 
 from .arguments import NON_NEGATIVE
 from .learner import Learner
-from .tensors import Tensors
+from .networks import Tensors
 
 
 class Agent(Learner):
@@ -21,12 +21,10 @@ class Agent(Learner):
     strength = 1e-3
 
     def penalty(self, parameters: Tensors) -> torch.Tensor:
-        """Return strength/2 * ||theta||^2 of each seed, `(S,)`."""
         squares = [value.square().flatten(1).sum(dim=1) for value in parameters.values()]
         return self.strength / 2 * torch.stack(squares).sum(dim=0)
 
     def penalty_gradients(self) -> Sequence[torch.Tensor] | None:
-        """Return strength * theta."""
         if type(self).penalty is not Agent.penalty:
             return super().penalty_gradients()
         return [self.strength * value.detach() for value in self.parameters.values()]

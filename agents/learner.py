@@ -15,10 +15,9 @@ from clbench.scheduling import SCHEDULERS, PerLayerScheduler
 
 from .adam import StackedAdam
 from .arguments import CONSTANTS, POSITIVE, TakesArguments
-from .networks import MLP, Architecture
+from .networks import MLP, Architecture, Tensors, cloned, copy_into
 from .optimizer import Gradient, StackedOptimizer
 from .population import Population
-from .tensors import Tensors, cloned, copy_into
 
 
 class Learner(TakesArguments):
@@ -32,7 +31,6 @@ class Learner(TakesArguments):
     built them with those of others.
 
     Args:
-        spec: the stream to learn on.
         seeds: one per network; a seed decides its network's initial weights.
         **arguments: see `TakesArguments`.
 
@@ -40,10 +38,7 @@ class Learner(TakesArguments):
         step_size: the optimizer's, for all layers and seeds; a scheduler starts from it.
         generators: one per seed, on the CPU, to draw weights from.
         networks: parameters and buffers, `(S, ...)` by name.
-        parameters: those of `networks`.
         state: what `initial_state` returned; changed in place.
-        optimizer: of the parameters.
-        scheduler: of the optimizer's step sizes, or None.
 
     Source: Baveja et al., arXiv 2509.19698, App. A.
     """
@@ -87,7 +82,6 @@ class Learner(TakesArguments):
         return StackedAdam(self.parameters, self.step_size, layers=layers)
 
     def make_scheduler(self) -> PerLayerScheduler | None:
-        """Return a new scheduler of the optimizer's step sizes, if one was asked for."""
         kind = self.arguments["scheduler"]
         if kind == "none":
             return None
@@ -103,18 +97,7 @@ class Learner(TakesArguments):
 
     @classmethod
     def together(cls, spec: AgentSpec, members: Sequence[MemberSpec]) -> "tuple[Population, list[Learner]]":
-        """Build several learners as one.
-
-        Args:
-            spec: the stream to learn on.
-            members: what to build.
-
-        Returns:
-            what acts and learns for all of them, and each one, to be measured and saved.
-
-        Raises:
-            OptionError: one can only run alone.
-        """
+        """Build several learners as one; return what acts and learns for all of them, and the learners."""
         learners: list[Learner] = [each.agent(spec, each.seeds, **each.arguments) for each in members]
         for kind, is_built in ((type(learner), "population" in vars(learner)) for learner in learners):
             if is_built or (kind.act, kind.learn) != (Learner.act, Learner.learn):
@@ -156,11 +139,9 @@ class Learner(TakesArguments):
             self.scheduler.decisions.clear()
 
     def act(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return logits `(S, B, C)` for inputs `(S, B, D)`, and keep them to learn from."""
         return self.population.act(obs)
 
     def learn(self, targets: torch.Tensor) -> torch.Tensor:
-        """Take one step on the batch last predicted; return its mean cross-entropy `(S,)`."""
         return self.population.learn(targets)
 
     def update(self, gradients: list[Gradient], inputs: torch.Tensor, targets: torch.Tensor) -> None:
@@ -189,16 +170,13 @@ class Learner(TakesArguments):
         self.scheduler = self.make_scheduler()
 
     def kind_of_step(self) -> Hashable:
-        """Return which of the recorded steps the next one is like."""
         return None if self.scheduler is None else self.scheduler.kind_of_step()
 
     def replayed(self) -> None:
-        """Count a step whose operations were replayed."""
         if self.scheduler is not None:
             self.scheduler.replayed()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of all that training depends on."""
         return {
             "parameters": cloned(self.parameters),
             "buffers": cloned(self.networks.buffers),
@@ -209,13 +187,8 @@ class Learner(TakesArguments):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned.
-
-        Raises:
-            OptionError: it is of a learner with another scheduler.
-        """
         if (self.scheduler is None) != (state["scheduler"] is None):
-            raise OptionError("the state is of a learner with another scheduler")
+            raise OptionError("the state is from a learner with another scheduler")
         copy_into(self.parameters, state["parameters"])
         copy_into(self.networks.buffers, state["buffers"])
         copy_into(self.state, state["state"])

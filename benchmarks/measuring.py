@@ -1,4 +1,4 @@
-"""Variants of the same work, measured in turns: whatever else the machine does falls on all alike."""
+"""Alternates variants of the same work, so that other load on the machine affects all equally."""
 
 import contextlib
 import os
@@ -17,19 +17,12 @@ CLOCKS = ("wall", "cpu")
 
 @dataclass(frozen=True)
 class Row:
-    """A ratio: how many times as long (or as large) something is as what it is compared with.
+    """A ratio: how many times as long (or as large) `what` is as `against`, median and quartiles over rounds.
 
     Attributes:
-        section: which question it answers.
-        what: the numerator.
-        against: the denominator.
         setting: seeds, threads, device.
         clock: "wall" or "cpu" time of the process and its workers.
-        ratio: median over rounds.
-        low: lower quartile.
-        high: upper quartile.
         unit_ms: median of the numerator, milliseconds.
-        target: what is aimed at, in words; "" for nothing.
     """
 
     section: str
@@ -53,13 +46,8 @@ def take_turns(
 ) -> Times:
     """Advance each variant by `steps`, again and again; the first round warms up and is not counted.
 
-    Args:
-        variants: endless loops by name.
-        rounds: counted ones.
-        steps: of each variant a round.
-        device: waited for at the end of each turn.
-        workers: the variant whose worker processes are the children of this one: what they do is its CPU time, even
-            if they do it ahead, in the turns of others.
+    `workers` names the variant whose worker processes are the children of this one: what they do is its CPU time, even
+    if they do it ahead, in the turns of others.
     """
     found: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in variants} for clock in CLOCKS}
     others = 0.0
@@ -84,25 +72,9 @@ def take_turns(
 
 
 def compare(
-    section: str,
-    setting: str,
-    times: Times,
-    what: str,
-    against: str,
-    clock: str = "wall",
-    target: str = "",
+    section: str, setting: str, times: Times, what: str, against: str, clock: str = "wall", target: str = ""
 ) -> Row:
-    """Return the ratio of two variants of the same turns.
-
-    Args:
-        section: of the table.
-        setting: ditto.
-        times: from `take_turns`.
-        what: numerator.
-        against: denominator.
-        clock: which times.
-        target: ditto.
-    """
+    """Return the ratio of two variants of the same turns, as `take_turns` timed them."""
     pairs = zip(times[clock][what], times[clock][against], strict=True)
     return ratio_row(section, setting, pairs, what, against, clock, target)
 
@@ -116,7 +88,6 @@ def ratio_row(
     clock: str = "wall",
     target: str = "",
 ) -> Row:
-    """Return the row for pairs of milliseconds, one of each round."""
     pairs = list(pairs)
     ratios = [own / base for own, base in pairs]
     low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3

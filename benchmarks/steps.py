@@ -1,17 +1,21 @@
-"""A vanilla step against a research script's, against bare PyTorch, and against its matrix products (a, b, c)."""
+"""Steps: vanilla against a research script, PyTorch and matrix products (a, b, c), learners against vanilla (d, e)."""
 
 from collections.abc import Iterator
 
 import torch
 
+from agents import batchnorm, crelu, deep_linear, l2, leaky_relu, reset, vanilla, wasserstein
 from benchmarks.loops import bare, ours, products, research
 from benchmarks.measuring import Row, compare, setting, take_turns
 from clbench.engine.profiling import operators
 from clbench.machine import threads
 
+OTHERS = (reset, l2, wasserstein, crelu, leaky_relu, deep_linear, batchnorm)
+K = 40
+"""Steps from one decision of the scheduler to the next."""
+
 
 def rows(rounds: int, device: str) -> Iterator[Row]:
-    """Measure S = 1 and 3 on one thread and on two; on a GPU once."""
     for count in (1, 2) if device == "cpu" else (1,):
         with threads(count):
             for seeds in (1, 3):
@@ -39,6 +43,30 @@ def _rows(rounds: int, device: str, count: int, seeds: int) -> Iterator[Row]:
     yield compare("steps", where, times, "clbench", "bare loop", target="<= 1.15" if device == "cpu" else "")
     aim = ">= 0.65" if device == "cpu" and count == 2 else ""
     yield compare("steps", where, times, "matrix products", "clbench", target=aim)
+
+
+def learners(rounds: int, device: str) -> Iterator[Row]:
+    with threads(1):
+        for seeds in (1, 3):
+            loops = {
+                "vanilla": ours(seeds=seeds, device=device),
+                "per-layer scheduler": ours(seeds=seeds, device=device, scheduler="per-layer"),
+            }
+            times = take_turns(loops, rounds, K, device)
+            yield compare(
+                "scheduler", setting(seeds, device), times, "per-layer scheduler", "vanilla", target="<= 1.10"
+            )
+        loops = {module.__name__: ours(module.Agent, device=device) for module in (vanilla, *OTHERS)}
+        times = take_turns(loops, rounds, K, device)
+        for module in OTHERS:
+            aim = "<= 2" if module is wasserstein else ""
+            yield compare(
+                "learners", setting(1, device), times, module.__name__, vanilla.__name__, target=aim
+            )
+
+
+def busy_shares(device: str) -> dict[str, float]:
+    return {f"S={seeds}": round(busy_share(device, seeds), 3) for seeds in (1, 3, 27)}
 
 
 def busy_share(device: str, seeds: int, steps: int = 200) -> float:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+Array_contra = TypeVar("Array_contra", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -11,9 +13,6 @@ class AgentSpec:
 
     Attributes:
         input_shape: shape of one input, such as (784,).
-        num_classes: `C`.
-        batch_size: `B`.
-        num_tasks: tasks in the stream.
         epochs_per_task: visits to each task's data set.
         steps_per_task: batches in a task.
         device: where the learner should keep its parameters, such as "cpu" or "cuda".
@@ -40,20 +39,14 @@ class AgentSpec:
 
 @dataclass(frozen=True)
 class MemberSpec:
-    """An agent to be built together with others.
-
-    Attributes:
-        agent: its class.
-        seeds: one per network.
-        arguments: for its constructor.
-    """
+    """An agent to be built together with others."""
 
     agent: type
-    seeds: Sequence[int]
-    arguments: Mapping[str, Any]
+    seeds: Sequence[int]  # one per network
+    arguments: Mapping[str, Any]  # for its constructor
 
 
-class Agent(Protocol):
+class Agent(Protocol[Array_contra]):
     """An agent: any class with these two methods, constructed as `Agent(spec, seed, **arguments)`.
 
     A plain agent learns one seed: it is shown arrays `(B, *shape)` and answers labels `(B,)` or logits
@@ -81,10 +74,10 @@ class Agent(Protocol):
       a list of the agents themselves, each with separate networks, optimizer and `state_dict`.
     """
 
-    def act(self, obs: Any) -> Any:
+    def act(self, obs: Array_contra) -> object:
         """Predict the targets of the inputs `obs`."""
 
-    def learn(self, targets: Any) -> Any:
+    def learn(self, targets: Array_contra) -> object:
         """Learn from the targets of the batch just predicted.
 
         May return the batch's loss: a number, or for vectorised agents a tensor `(S,)`. Its mean over

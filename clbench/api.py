@@ -171,7 +171,7 @@ def resume_folder(
     folders = run_folders(folder)
     left = {path: manifest for path in folders if (manifest := path.read_manifest(True)).status != "complete"}
     if not left and (len(folders) == 1 or (folder / SCORES).exists()):
-        raise ResumeError(f"'{folder}' is complete: there is nothing to resume")
+        raise ResumeError(f"'{folder}' is already complete; nothing to resume")
     runs = [reopened(manifest, agents, workers, data_dir) for manifest in left.values()]
     trackers = None if log is None else check_trackers(log)
     runs = [

@@ -7,11 +7,7 @@ from clbench.errors import OptionError, UnknownNameError, did_you_mean
 
 
 def check_count(name: str, value: object) -> int:
-    """Return `value` as an int.
-
-    Raises:
-        OptionError: it is not a whole number of 1 or above.
-    """
+    """Return `value` as an int; refuse all but whole numbers of 1 or above."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise OptionError(f"{name}={value!r} is not a whole number")
     if value < 1:
@@ -20,11 +16,7 @@ def check_count(name: str, value: object) -> int:
 
 
 def check_choice(what: str, name: str, choices: Collection[str]) -> None:
-    """Check that `name` is one of `choices`.
-
-    Raises:
-        UnknownNameError: it is not; the text names the nearest choice.
-    """
+    """Raise `UnknownNameError`, with the nearest choice, unless `name` is one of `choices`."""
     if name not in choices:
         known = f" Choose from: {', '.join(choices)}." if choices else ""
         raise UnknownNameError(f"no {what} '{name}'.{did_you_mean(name, choices)}{known}")

@@ -30,7 +30,6 @@ class AgentConfig:
 
     @property
     def reference(self) -> str:
-        """The reference that `clbench.loading.load_agent` loads the class from."""
         return self.location or self.name
 
 
@@ -101,17 +100,12 @@ class RunConfig:
         return self.to_json() | {"stream": self.stream.identity()}
 
     def to_json(self) -> dict[str, Any]:
-        """Return the config as JSON data, without the agent's location."""
         data: dict[str, Any] = to_json(self)
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RunConfig":
-        """Return the config that `to_json` returned as `data`.
-
-        Raises:
-            ValueError: a field is missing or has an impossible value; the text names it.
-        """
+        """Return the config that `to_json` returned as `data`; `ValueError` names a missing or impossible field."""
         config: RunConfig = from_json(cls, data, "config")
         for item in fields(StreamSpec):
             if item.name not in data["stream"]:

@@ -3,7 +3,7 @@
 import sys
 
 if __name__ != "__main__":  # `clbench.evaluate` is a function: this file must not replace it
-    raise ImportError("clbench.evaluate is a function: from clbench import evaluate")
+    raise ImportError("clbench.evaluate is a function: from clbench import evaluate", name="clbench.evaluate")
 
 from clbench.commands.main import main_of
 

@@ -46,7 +46,7 @@ def to_json(value: object) -> JSON:
 
 
 def from_json(kind: type[T], data: JSON, name: str = "", exact: bool = False) -> T:
-    """Return JSON data as an instance of a dataclass.
+    """Return JSON data as an instance of a dataclass; fields that are missing have their defaults.
 
     Args:
         kind: its fields are dataclasses, numbers, strings, `tuple[X, ...]`, `list[X]`, `Mapping[str, X]`, `Literal`,
@@ -54,9 +54,6 @@ def from_json(kind: type[T], data: JSON, name: str = "", exact: bool = False) ->
         data: what `json.loads` returned; values that are of their type already are left as they are.
         name: what error messages call it.
         exact: refuse keys that are not fields; otherwise they are ignored.
-
-    Returns:
-        The instance; fields that are missing have their defaults.
 
     Raises:
         ValueError: a field is missing, unknown or of another type; the text names it.

@@ -22,17 +22,7 @@ BUNDLED = "agents"
 
 
 def load_agent(reference: str) -> type:
-    """Return an agent's class.
-
-    Args:
-        reference: an importable module or the path of a file ending in .py, optionally with ":Class"; by default the
-            class is `Agent`. "agents.x" is a learner that comes with clbench, unless another package called `agents`
-            has an x.
-
-    Raises:
-        UnknownNameError: there is no such module, file or class; the text names the nearest one.
-        LoadError: the module raises when imported, or the class is not an agent.
-    """
+    """Return an agent's class; `reference` is "module", "module:Class" or "file.py:Class", by default of `Agent`."""
     location, name = split_reference(reference)
     module = _load(location, reference, "agent")
     loaded = getattr(module, name, None)
@@ -44,12 +34,7 @@ def load_agent(reference: str) -> type:
 
 
 def load_indicator(reference: str) -> Callable[[Any], Any]:
-    """Return the function that `reference` names: "package.module:function" or "file.py:function".
-
-    Raises:
-        UnknownNameError: there is no such module, file or function; the text names the nearest one.
-        LoadError: the module raises when imported, or what it has by that name is not a function.
-    """
+    """Return the function that `reference` names: "package.module:function" or "file.py:function"."""
     location, name = split_reference(reference)
     module = _load(location, reference, "indicator")
     loaded: Callable[[Any], Any] | None = getattr(module, name, None)
@@ -71,11 +56,7 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def check_agent(value: object, reference: str) -> type:
-    """Return `value` if it is an agent's class.
-
-    Raises:
-        LoadError: it is not.
-    """
+    """Return `value`, or raise `LoadError` unless it is an agent's class."""
     if not isinstance(value, type) or not _is_agent(value):
         raise LoadError(f"'{reference}' is not an agent: it must be a class with the methods act and learn")
     return value
@@ -86,7 +67,6 @@ def _is_agent(value: object) -> bool:
 
 
 def is_vectorized(agent: type) -> bool:
-    """Return whether an agent trains all its seeds in lockstep."""
     return bool(getattr(agent, "vectorized", False))
 
 
@@ -112,13 +92,7 @@ def parameters(agent: type) -> dict[str, Any]:
 
 
 def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -> None:
-    """Check that `agent` can be constructed with `arguments`.
-
-    Raises:
-        UnknownNameError: an argument is unknown; the text names the nearest one.
-        OptionError: an argument must be a number, or one without a default is missing.
-        LoadError: the constructor does not accept (spec, seed, ...).
-    """
+    """Check that `agent` can be constructed with `arguments`."""
     known = parameters(agent)
     for name, value in arguments.items():
         if name not in known:
@@ -132,7 +106,7 @@ def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -
             raise OptionError(f"{name}={value!r} is not a number")
     for name, default in known.items():
         if default is inspect.Parameter.empty and name not in arguments:
-            raise OptionError(f"{reference} needs the argument '{name}': give it with --set {name}=...")
+            raise OptionError(f"{reference} requires the argument '{name}': pass --set {name}=...")
     try:
         inspect.signature(agent).bind(None, None, **arguments)
     except TypeError as error:
@@ -170,14 +144,10 @@ def source_of(agent: type | Callable[..., Any]) -> dict[str, str | None]:
     name = f"{agent.__module__}:{agent.__qualname__}"
     if path is None:
         return {"class": name, "file": None, "sha256": None, "package_sha256": None}
-    checksum = _sha256(Path(path)) if Path(path).is_file() else None
+    checksum = hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None
     package = getattr(sys.modules.get(agent.__module__), "__package__", None)
     package_checksum = _folder_sha256(Path(path).parent) if package else None
     return {"class": name, "file": recorded(path), "sha256": checksum, "package_sha256": package_checksum}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _folder_sha256(folder: Path) -> str:

@@ -17,14 +17,12 @@ PACKAGES = ("torch", "torchvision", "gymnasium", "numpy", "scipy", "pandas", "ml
 
 
 def cores() -> int:
-    """Return how many CPU cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let PyTorch use `count` CPU threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -54,7 +52,6 @@ def no_reads() -> Iterator[None]:
 
 
 def wait_for(device: str) -> None:
-    """Wait until a device has finished its work."""
     import torch
 
     if device.startswith("cuda"):
@@ -64,7 +61,6 @@ def wait_for(device: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results may depend on."""
     import clbench
 
     installed = {"python": platform.python_version(), "clbench": clbench.__version__}
@@ -75,7 +71,6 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: str) -> dict[str, str | int]:
-    """Return platform, processor and cores, and the GPU if `device` is a CUDA device."""
     facts: dict[str, str | int] = {
         "platform": platform.platform(),
         "processor": _processor(),
@@ -91,11 +86,8 @@ def hardware(device: str) -> dict[str, str | int]:
 def git_state(folder: Path) -> dict[str, str | bool] | None:
     """Return the commit of the Git repository around `folder`, and whether files were changed; None outside of one."""
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return {
-            "commit": commit,
-            "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no")),
-        }
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        return {"commit": _git(folder, "rev-parse", "HEAD"), "dirty": bool(changes)}
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -116,7 +116,6 @@ def _is_in_data_dir(text: str) -> bool:
 
 
 def _record_reference(text: str, only_here: bool) -> str:
-    """Record a path that may have ":Class", ":function" or a line number after it."""
     path, colon, name = text.rpartition(":")
     if colon and (name.isidentifier() or name.isdecimal()):
         return f"{_record_path(path, only_here)}:{name}"
@@ -149,7 +148,6 @@ def _working_folder() -> str:
 
 
 def _home() -> str:
-    """Return the user's folder; "" for a user that has none, as in a container."""
     home = os.path.normpath(os.path.expanduser("~"))
     return home if home.startswith("/") and home.strip("/") else ""
 
@@ -161,7 +159,6 @@ def _data_dir() -> str:
 
 
 def _roots(module: bool) -> Iterator[tuple[str, str]]:
-    """Yield folders and how they are recorded; those of packages for a module only."""
     for root, name in ((_working_folder(), ""), (_data_dir(), f"${DATA_DIR_VARIABLE}")):
         if root and root not in HOMES and not _home().startswith(f"{root}/"):
             yield root, name

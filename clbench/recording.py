@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from clbench.config import AgentConfig, RunConfig
@@ -21,7 +22,7 @@ from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import OptionError
 from clbench.jsondata import to_json
-from clbench.loop.environment import Step
+from clbench.loop.environment import Environment, Step
 from clbench.loop.meter import Meter
 from clbench.places import recorded
 from clbench.records import TaskRecord
@@ -41,9 +42,7 @@ class Recorder:
         arguments: what it was constructed with.
     """
 
-    def __init__(
-        self, base: StreamEnv | StreamVectorEnv, out: Path, agent: str, arguments: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, base: Environment, out: Path, agent: str, arguments: Mapping[str, Any]) -> None:
         self.base, self._out = base, out
         spec, stream = base.agent_spec, base.stream_spec
         protocol, overrides = closest_protocol(base.stream_class, stream)
@@ -87,7 +86,7 @@ class Recorder:
         for number in seeds:
             if self._is_complete(number):
                 raise OptionError(
-                    f"seed {number} is recorded already: reset with another seed, or call clbench.record again"
+                    f"seed {number} is already recorded: reset with another seed, or call clbench.record again"
                 )
         self._records |= {number: [] for number in seeds}
         self._seeds = tuple(seeds)
@@ -99,7 +98,7 @@ class Recorder:
         """Return the step that answers the observation shown last."""
         return Step.at(self.base.position(), self.base.agent_spec)
 
-    def add(self, step: Step, reward: Any) -> None:
+    def add(self, step: Step, reward: float | torch.Tensor) -> None:
         """Add a step of the episode; at the end of a task, write its records."""
         self._meter.add(reward, None, step.in_last_epoch)
         if not step.is_last:
@@ -169,14 +168,16 @@ class _Recorded:
     ) -> tuple[Any, dict[str, Any]]:
         """Begin to record other seeds, by default the next ones; return observations and `info`."""
         seeds = self._recorder.begin(seed)
-        return self.env.reset(seed=seeds if self._recorder.base.lockstep else seeds[0], options=options)
+        seed = seeds if self._recorder.base.lockstep else seeds[0]
+        obs, info = self.env.reset(seed=seed, options=options)
+        return obs, info
 
     def step(self, action: object) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take a step and record its reward."""
         step = self._recorder.next_step()
-        result = self.env.step(action)
-        self._recorder.add(step, result[1])
-        return result
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._recorder.add(step, reward)
+        return obs, reward, terminated, truncated, info
 
     def close(self, **named: Any) -> None:
         """Record how the run ended."""
@@ -232,7 +233,7 @@ def record(
     base = env.unwrapped
     if not isinstance(base, (StreamEnv, StreamVectorEnv)):
         raise OptionError(
-            f"{env!r} is not a stream of clbench: get one from clbench.make or clbench.make_vec"
+            f"{env!r} is not a clbench environment: pass one from clbench.make or clbench.make_vec"
         )
     if not agent:
         raise OptionError("agent='' is not a name")

@@ -10,27 +10,16 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """One task of one seed; a row of tasks.csv.
-
-    Attributes:
-        agent: the agent's name.
-        seed: root seed of stream and learner.
-        task: index from 0.
-        steps: batches in the task.
-        accuracy: task accuracy, the mean over steps of the batch accuracy before the update.
-        final_epoch_accuracy: the same over the last epoch's steps.
-        loss: mean of the losses that the agent reported; NaN if it reports none.
-        seconds: wall time of the task, shared by the seeds that ran in lockstep.
-    """
+    """One task of one seed; a row of tasks.csv."""
 
     agent: str
-    seed: int
-    task: int
+    seed: int  # the root seed of stream and learner
+    task: int  # from 0
     steps: int
-    accuracy: float
+    accuracy: float  # mean over steps of the batch accuracy before the update
     final_epoch_accuracy: float
-    loss: float
-    seconds: float
+    loss: float  # mean of the losses that the agent reported; NaN if it reports none
+    seconds: float  # wall time, shared by the seeds that ran in lockstep
 
 
 def least_seconds(tasks: Iterable[TaskRecord]) -> float:
@@ -47,59 +36,33 @@ def least_seconds(tasks: Iterable[TaskRecord]) -> float:
 
 @dataclass(frozen=True)
 class IndicatorRecord:
-    """One number about one layer of one seed's network; a row of indicators.csv.
-
-    Attributes:
-        agent: the agent's name.
-        seed: root seed of stream and learner.
-        task: index from 0.
-        step: step of the task, counted from 1, on whose batch it was measured, before learning from it.
-        layer: a layer's name, or "whole network".
-        indicator: name of the indicator.
-        value: finite; of a bound also `inf` where nothing bounds, and NaN where the layer is dead.
-    """
+    """One number about one layer of one seed's network; a row of indicators.csv."""
 
     agent: str
     seed: int
     task: int
-    step: int
-    layer: str
+    step: int  # of the task, from 1: measured on its batch, before learning from it
+    layer: str  # or "whole network"
     indicator: str
-    value: float
+    value: float  # finite; of a bound also `inf` where nothing bounds, and NaN where the layer is dead
 
 
 @dataclass(frozen=True)
 class ProfileRecord:
-    """Time spent in one part of a process; a row of profile.csv.
-
-    Attributes:
-        agent: the agent's name.
-        seeds: the seeds that the process trained, separated by spaces.
-        kind: "part" of the loop, or "operator" of PyTorch, recorded over a few steps only.
-        name: of the part or operator.
-        calls: number of calls.
-        seconds: wall time of a part; CPU time of an operator (on a GPU the device's), without the operators it calls.
-        share: of the seconds of its kind.
-    """
+    """Time spent in one part of a process; a row of profile.csv."""
 
     agent: str
-    seeds: str
-    kind: str
+    seeds: str  # that the process trained, separated by spaces
+    kind: str  # "part" of the loop, or "operator" of PyTorch, recorded over a few steps only
     name: str
     calls: int
-    seconds: float
-    share: float
+    seconds: float  # of a part, wall time; of an operator, the device's, without the operators it calls
+    share: float  # of the seconds of its kind
 
 
 @dataclass(frozen=True)
 class Undefined:
-    """An indicator that is not defined for an agent, reported once.
-
-    Attributes:
-        agent: the agent's name.
-        indicator: name of the indicator.
-        reason: one line.
-    """
+    """An indicator that is not defined for an agent, reported once, and why."""
 
     agent: str
     indicator: str
@@ -108,27 +71,16 @@ class Undefined:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, between records.
-
-    Attributes:
-        task: index from 0.
-        steps: lockstep steps since the start of the run.
-        accuracy: mean over seeds, since the start of the task.
-    """
+    """How far a run is, between records."""
 
     task: int
-    steps: int
-    accuracy: float
+    steps: int  # of all tasks so far
+    accuracy: float  # mean over seeds, since the start of the task
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A moment at which the run's state can be saved: all records so far have been yielded.
+    """A moment at which the run's state can be saved: all records so far have been yielded."""
 
-    Attributes:
-        steps: lockstep steps since the start of the run.
-        stopped: whether the run ends here because it was asked to.
-    """
-
-    steps: int
-    stopped: bool = False
+    steps: int  # of all tasks so far
+    stopped: bool = False  # whether the run ends here because it was asked to

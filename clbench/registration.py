@@ -43,7 +43,6 @@ class Registration:
     about: str
 
     def load(self) -> "type[Stream]":
-        """Return the stream's class, importing it if necessary."""
         if not isinstance(self.stream, str):
             return self.stream
         module, _, name = self.stream.partition(":")
@@ -95,12 +94,7 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
 
 
 def lookup(id: str) -> Registration:
-    """Return the registration of `id`; "module:Id" first imports the module, which may register it.
-
-    Raises:
-        UnknownNameError: there is no such id; the text names the nearest one.
-        LoadError: the module cannot be imported.
-    """
+    """Return the registration of `id`; "module:Id" first imports the module, which may register it."""
     module, _, name = id.rpartition(":")
     if module:
         try:
@@ -125,12 +119,7 @@ def ensure_registered(stream: str, modules: Sequence[str], stream_class: str) ->
 
 
 def resolve(id: str, overrides: Mapping[str, Any] | None = None) -> StreamSpec:
-    """Return the spec of a stream with `overrides`, each checked.
-
-    Raises:
-        UnknownNameError: there is no such stream, or the stream has no such option.
-        OptionError: an override has an impossible value.
-    """
+    """Return the spec of a stream with `overrides`, each checked."""
     return _resolve(lookup(id), overrides or {})
 
 
@@ -178,10 +167,8 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
     """Return a stream as a `gymnasium.vector.VectorEnv` of independent seeds in lockstep, over tensors.
 
     Args:
-        id: as for `make`.
         num_envs: `S`, the number of seeds.
         device: of observations, targets and rewards, such as "cuda".
-        **overrides: as for `make`.
 
     Raises:
         UnknownNameError, OptionError, DataError: as for `make`.
@@ -204,7 +191,6 @@ def _gym_spec(id: str) -> gym.EnvSpec:
 
 
 def make_env(id: str, agent_device: str = "cpu", **overrides: Any) -> "StreamEnv":
-    """Construct a registered stream's environment, for Gymnasium."""
     from clbench.envs.single import StreamEnv
 
     entry = lookup(id)
@@ -212,7 +198,6 @@ def make_env(id: str, agent_device: str = "cpu", **overrides: Any) -> "StreamEnv
 
 
 def make_vector_env(id: str, num_envs: int, device: str = "cpu", **overrides: Any) -> "StreamVectorEnv":
-    """Construct a registered stream's environment of several seeds, for Gymnasium."""
     from clbench.envs.vector import StreamVectorEnv
 
     entry = lookup(id)

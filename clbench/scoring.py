@@ -148,15 +148,12 @@ def scores_by_seed(seeds: Mapping[int, Sequence[TaskRecord]]) -> dict[str, dict[
 def last_tenth(by_task: np.ndarray) -> np.ndarray:
     """Return means over the last 10 % of tasks (at least one) of numbers `(seeds, tasks)`."""
     tenth = -(-by_task.shape[1] // 10)
-    means: np.ndarray = by_task[:, -tenth:].mean(axis=1)
-    return means
+    return np.asarray(by_task[:, -tenth:].mean(axis=1))
 
 
 def _slopes(accuracy: np.ndarray) -> np.ndarray:
-    """Return the least-squares slope per task of each row; 0 for a single task."""
     tasks = accuracy.shape[1]
     if tasks == 1:
         return np.zeros(len(accuracy))
     centred = np.arange(tasks) - (tasks - 1) / 2
-    slopes: np.ndarray = accuracy @ centred / (centred @ centred)
-    return slopes
+    return np.asarray(accuracy @ centred / (centred @ centred))

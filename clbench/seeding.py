@@ -16,10 +16,6 @@ def generator(seed: int, *path: str | int) -> np.random.Generator:
     A pure function: generators with different paths or seeds are independent (NumPy's `SeedSequence` with the path as
     spawn key), however much is drawn from each.
 
-    Args:
-        seed: root seed, 0 or above.
-        path: names and indices, for example `("order", task, epoch)`.
-
     >>> int(generator(0, "task", 3).integers(1000)) == int(generator(0, "task", 3).integers(1000))
     True
     """
@@ -28,18 +24,13 @@ def generator(seed: int, *path: str | int) -> np.random.Generator:
 
 
 def check_seed(seed: object) -> int:
-    """Return `seed` as an int.
-
-    Raises:
-        OptionError: it is not a whole number of 0 or above.
-    """
+    """Return `seed` as an int; refuse all but whole numbers of 0 or above."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise OptionError(f"seed {seed!r} is not a whole number of 0 or above")
+        raise OptionError(f"seed {seed!r} is not a whole number of at least 0")
     return int(seed)
 
 
 def global_states() -> dict[str, Any]:
-    """Return the states of the global generators of Python, NumPy and PyTorch, which agents may use."""
     import torch
 
     cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

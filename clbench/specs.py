@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +22,6 @@ class StreamSpec:
 
     Attributes:
         id: registered id, such as "RandomLabelMNIST-v0".
-        num_tasks: tasks in the stream.
         epochs_per_task: visits to a task's data set, each in fresh random order.
         batch_size: examples per step, `B`.
         num_samples: examples drawn once per seed; None for all that the source has, until `resolve` counts them.
@@ -45,7 +45,7 @@ class StreamSpec:
             object.__setattr__(self, name, check_count(name, getattr(self, name)))
         if self.num_samples is not None and self.batch_size > self.num_samples:
             raise OptionError(
-                f"batch_size={self.batch_size} is more than num_samples={self.num_samples}: not one full batch"
+                f"batch_size={self.batch_size} is more than num_samples={self.num_samples}: not even one full batch"
             )
         if not isinstance(self.source, str):
             raise OptionError(f"source={self.source!r} is not a string")
@@ -57,21 +57,13 @@ class StreamSpec:
         return hash((self.id, self.num_tasks, self.epochs_per_task, self.batch_size, self.num_samples))
 
     def resolve(self, available: int, source: str) -> "StreamSpec":
-        """Return the spec with `num_samples` known, for data of `available` examples.
-
-        Args:
-            available: examples in the data.
-            source: what error messages call the data.
-
-        Raises:
-            OptionError: more examples are asked for, or they do not fill a batch.
-        """
+        """Return the spec with `num_samples` known, for data of `available` examples."""
         if self.num_samples is None:
             return replace(self, num_samples=available)
         if self.num_samples > available:
             raise OptionError(
                 f"num_samples={self.num_samples:,} is more than the {available:,} examples of '{source}': "
-                "ask for fewer, or name another source"
+                "use fewer, or another source"
             )
         return self
 
@@ -79,9 +71,7 @@ class StreamSpec:
     def examples_per_task(self) -> int:
         """Examples in each task, `N`; known once the spec is resolved."""
         if self.num_samples is None:
-            raise OptionError(
-                "num_samples is not known before the data is loaded: give it, or resolve the spec"
-            )
+            raise OptionError("num_samples is unknown until the data is loaded: set it, or resolve the spec")
         return self.num_samples
 
     @property
@@ -91,11 +81,9 @@ class StreamSpec:
 
     @property
     def steps_per_task(self) -> int:
-        """Steps in a task."""
         return self.steps_per_epoch * self.epochs_per_task
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec as JSON data; `StreamSpec(**data)` rebuilds it."""
         data: dict[str, Any] = to_json(self)
         return data
 
@@ -105,11 +93,7 @@ class StreamSpec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Read-only mappings cannot be pickled.
-        return (_rebuild, (self.to_json(),))
-
-
-def _rebuild(data: dict[str, Any]) -> StreamSpec:
-    return StreamSpec(**data)
+        return partial(StreamSpec, **self.to_json()), ()
 
 
 @dataclass(frozen=True)
@@ -128,24 +112,17 @@ class Protocol:
     seeds: int = 3
 
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
-    {
-        protocol.name: protocol
-        for protocol in (
-            Protocol("quick", "embedded", 5_000, 15, 40, "a first look: about two minutes on two cores"),
-            Protocol("standard", "torchvision", 60_000, 10, 100, "a leaderboard entry without a GPU"),
-            Protocol("paper", "torchvision", 60_000, 40, 250, "the paper's main figures"),
-            Protocol("paper-21k", "torchvision", 21_000, 40, 250, "the paper's text, to the letter"),
-        )
-    }
+_PROTOCOLS = (
+    Protocol("quick", "embedded", 5_000, 15, 40, "a first look: about two minutes on two cores"),
+    Protocol("standard", "torchvision", 60_000, 10, 100, "a leaderboard entry without a GPU"),
+    Protocol("paper", "torchvision", 60_000, 40, 250, "the paper's main figures"),
+    Protocol("paper-21k", "torchvision", 21_000, 40, 250, "the paper's text, to the letter"),
 )
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({protocol.name: protocol for protocol in _PROTOCOLS})
 
 
 def protocol(name: str) -> Protocol:
     """Return the protocol called `name`.
-
-    Raises:
-        UnknownNameError: there is none; the text names the nearest one.
 
     >>> protocol("paper").num_tasks
     40

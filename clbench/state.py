@@ -20,12 +20,8 @@ TAG = "~"
 KINDS = "tensors, arrays, numbers, strings, bytes, None, lists, tuples and dicts"
 
 
-def to_bytes(data: Any) -> bytes:
-    """Return nested tensors, arrays, numbers, strings, bytes, None, lists, tuples and dicts as bytes, exactly.
-
-    Raises:
-        StateError: something else is in `data`; the text says where.
-    """
+def to_bytes(data: object) -> bytes:
+    """Return nested data of `KINDS` as bytes, exactly; `StateError` says where anything else is."""
     from safetensors.torch import save
 
     tensors: dict[str, torch.Tensor] = {}
@@ -38,17 +34,13 @@ def to_bytes(data: Any) -> bytes:
     return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def from_bytes(raw: bytes) -> Any:
-    """Return the data that `to_bytes` was given, with tensors on the CPU.
-
-    Raises:
-        StateError: the bytes are damaged, or `to_bytes` did not make them.
-    """
+def from_bytes(raw: bytes) -> Any:  # noqa: ANN401 - the caller knows what it saved
+    """Return what `to_bytes` was given, with tensors on the CPU; `StateError` if the bytes are damaged."""
     from safetensors.torch import load
 
     head, newline, body = raw.partition(b"\n")
     if not newline or not head.startswith(MAGIC):
-        raise StateError("this is not a state of this version")
+        raise StateError("the state is from another version")
     if hashlib.sha256(body).hexdigest().encode() != head[len(MAGIC) :]:
         raise StateError("the state is damaged: its checksum differs")
     try:
@@ -58,7 +50,7 @@ def from_bytes(raw: bytes) -> Any:
         raise StateError(f"the state cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
+def _encode(value: object, tensors: dict[str, torch.Tensor], where: str) -> object:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if type(value) is list:
@@ -86,7 +78,7 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor], where: str) -> Any:
     raise StateError(f"{where} is a {type(value).__name__}: a state can hold only {KINDS}")
 
 
-def _decode(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+def _decode(tree: object, tensors: Mapping[str, torch.Tensor]) -> object:
     if isinstance(tree, list):
         return [_decode(item, tensors) for item in tree]
     if not isinstance(tree, dict):
@@ -101,5 +93,5 @@ def _decode(tree: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     if kind == "bytes":
         return bytes.fromhex(tree["hex"])
     if kind == "tuple":
-        return tuple(_decode(tree["items"], tensors))
+        return tuple([_decode(item, tensors) for item in tree["items"]])
     return {_decode(key, tensors): _decode(value, tensors) for key, value in tree["items"]}

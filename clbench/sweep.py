@@ -3,7 +3,7 @@
 import sys
 
 if __name__ != "__main__":  # `clbench.sweep` is a function: this file must not replace it
-    raise ImportError("clbench.sweep is a function: from clbench import sweep")
+    raise ImportError("clbench.sweep is a function: from clbench import sweep", name="clbench.sweep")
 
 from clbench.commands.main import main_of
 

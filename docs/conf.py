@@ -3,11 +3,11 @@
 import re
 from os.path import relpath
 from pathlib import Path
-from typing import Any
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
 
 import clbench
 
@@ -65,12 +65,12 @@ def _include(app: Sphinx, path: Path, name: str, source: list[str]) -> None:
     source[0] = _relinked(source[0], file, PAGES[file])
 
 
-def _inline(self: Any, node: nodes.math) -> None:
+def _inline(self: HTML5Translator, node: nodes.math) -> None:
     self.body.append(tex2mathml(node.astext()))
     raise nodes.SkipNode
 
 
-def _block(self: Any, node: nodes.math_block) -> None:
+def _block(self: HTML5Translator, node: nodes.math_block) -> None:
     self.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
     raise nodes.SkipNode
 

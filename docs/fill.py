@@ -5,7 +5,7 @@ A page says where a number goes and which it is, by a call of one of the functio
     It took <!-- fill: minutes("RandomLabelMNIST-v0-quick-1") -->24<!-- end --> minutes.
 
 Both comments are invisible on GitHub and in the site. If the first one stands alone on its line, what lies between
-them is a block of its own, such as a whole table. Else neither may begin a line: Markdown would take the line for HTML.
+them is a separate block, such as a whole table. Otherwise neither may begin a line: Markdown would take it for HTML.
 """
 
 import argparse
@@ -40,11 +40,7 @@ class Difference(NamedTuple):
 
 
 def fill(text: str, page: str = "page", values: Values = VALUES) -> tuple[str, list[Difference]]:
-    """Return a page's text with all markers filled, and what has changed.
-
-    Raises:
-        MarkerError: a marker is malformed, nested or not closed, or its call has no value.
-    """
+    """Return a page's text with all markers filled, and what has changed."""
     parts: list[str] = []
     changed: list[Difference] = []
     after = 0
@@ -60,7 +56,6 @@ def fill(text: str, page: str = "page", values: Values = VALUES) -> tuple[str, l
 
 
 def _pairs(text: str, page: str) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
-    """Yield the opening and the closing comment of each marker."""
     opened: re.Match[str] | None = None
     for comment in COMMENT.finditer(text):
         place = f"{page}:{_line(text, comment)}"
@@ -119,12 +114,10 @@ def _alone(text: str, comment: re.Match[str]) -> bool:
 
 
 def pages(root: Path = ROOT) -> list[Path]:
-    """Return the pages that have markers: the README and the guides."""
     return [root / "README.md", *sorted((root / "docs" / "guide").glob("*.md"))]
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """Fill the pages, or check that they are filled; return the exit code."""
     parser = argparse.ArgumentParser(prog="python docs/fill.py", description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a number differs")
     check = parser.parse_args(arguments).check

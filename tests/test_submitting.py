@@ -18,9 +18,8 @@ from clbench.errors import SubmissionError
 from clbench.jsondata import from_json
 from clbench.leaderboard import submitting
 from clbench.leaderboard.checking import IMAGES
-from clbench.leaderboard.cost import relative_cost
 from clbench.leaderboard.submission import About, Cost, read_entry
-from clbench.leaderboard.submitting import submit
+from clbench.leaderboard.submitting import relative_cost, submit
 from clbench.leaderboard.verifying import Verdict
 from clbench.loading import bundled_file, load_agent, source_of
 from clbench.results import RunFolder, RunManifest
@@ -55,7 +54,7 @@ def tiny(monkeypatch):
     protocols = {**PROTOCOLS, "tiny": TINY}
     for place in ("clbench.specs", "clbench.leaderboard.checking", "clbench.leaderboard.ranking"):
         monkeypatch.setattr(f"{place}.PROTOCOLS", protocols)
-    monkeypatch.setattr("clbench.leaderboard.cost.ROUNDS", 2)
+    monkeypatch.setattr("clbench.leaderboard.submitting.ROUNDS", 2)
     monkeypatch.setattr("clbench.engine.timing.STEPS", 2)
 
 
@@ -98,7 +97,7 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
         == 0
     )
     ours, mine = (read_entry(Path("leaderboard/submissions") / name).submission for name in ("ours", "mine"))
-    command = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["command"]
+    command = json.loads((run.folder / "agents.perlayer" / "run.json").read_text(encoding="utf-8"))["command"]
     assert list(ours.run.command) == command
     assert (mine.agent, mine.run.agent_source.class_, mine.about.tuned) == (
         "mine.py",
@@ -269,7 +268,7 @@ def test_incomplete_and_changed_runs_are_not_submitted(tmp_path, cheap):
     (run / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}), encoding="utf-8")
     with pytest.raises(
         SubmissionError,
-        match=rf"agents\.vanilla\b.*python -m clbench\.evaluate --resume {re.escape(str(run))}",
+        match=rf"agents\.vanilla\b.*clbench resume {re.escape(str(run))}",
     ):
         submit(run, tmp_path, "vanilla")
     facts["config"]["overrides"] = {"num_tasks": 2}

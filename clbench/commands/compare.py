@@ -42,11 +42,11 @@ def command(
     mix: bool,
     debug: bool,
 ) -> None:
-    """Compare agents of one run or several with a reference, seed by seed on the same streams if they share seeds.
+    """Compare agents of one or several runs with a reference, paired by seed if they share seeds.
 
-    RUN is a run folder, or a folder that contains run folders. Runs of different streams, data or protocols are
+    RUN is a run folder or any parent folder. Runs of different streams, data or protocols are
     refused; --mix compares them and marks the output "not the same".
-    """
+    """  # noqa: DOC501 - it is the command's help
     from clbench.comparing import Entry, compare
     from clbench.report import comparison as report
     from clbench.report.console import make_console
@@ -57,7 +57,8 @@ def command(
         raise OptionError("no run given: name at least one run folder (--help shows all options)")
     if out is not None and Path(out).suffix not in SUFFIXES:
         raise OptionError(f"--out '{out}': the name of a figure must end in {', '.join(SUFFIXES)}")
-    comparison = compare([Entry.from_run(run) for run in find_runs(*runs)], reference, score, agent, mix)
+    entries = [Entry.from_records(run.group, run.manifest, run.read_tasks()) for run in find_runs(*runs)]
+    comparison = compare(entries, reference, score, agent, mix)
     # Files first, since the reader of what is printed may stop early.
     if csv is not None:
         write_text_whole(Path(csv), report.frame(comparison).to_csv(index=False, lineterminator="\n"))

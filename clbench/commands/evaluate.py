@@ -19,8 +19,8 @@ examples:
   clbench evaluate agents.l2 --env PermutedMNIST-v0 --protocol standard --seeds 0,4,7
   clbench resume results/PermutedMNIST-v0-standard-1
 
-exit codes: 0 done; 1 a run failed, finished tasks are kept; 2 nothing was started; 130 interrupted by Ctrl-C, 143
-ended by SIGTERM, both with checkpoints saved: clbench resume continues
+exit codes: 0 done; 1 a run failed (finished tasks are kept); 2 nothing was started; 130 interrupted by Ctrl-C, 143
+by SIGTERM (clbench resume continues)
 """
 
 
@@ -32,11 +32,11 @@ ended by SIGTERM, both with checkpoints saved: clbench resume continues
     shared.settings("--set", "constructor argument of the agents"),
     shared.text("--scheduler", "none, per-layer, full-network, noise-only or volatility-only", "NAME"),
     shared.INDICATORS,
-    shared.whole("--indicators-every", "measure every N steps of a task (default: only at its end)"),
+    shared.whole("--indicators-every", "also measure every N steps (default: only at the end of each task)"),
     shared.text(
         "--layers",
-        "how parameters are grouped into layers: a depth, or comma-separated names or patterns of modules, such as "
-        "'blocks.*,head' or body=blocks.*,head=fc (default: the agent's grouping, else one per leaf module)",
+        "how parameters are grouped into layers: a depth, or comma-separated module names or patterns, such as "
+        "'blocks.*,head' or body=blocks.*,head=fc (default: the agent's grouping, else one layer per leaf module)",
         "WHAT",
     ),
     shared.DEVICE,
@@ -44,7 +44,7 @@ ended by SIGTERM, both with checkpoints saved: clbench resume continues
     click.option(
         "--together",
         is_flag=True,
-        help="train compatible agents as one batch; results are the same, on a GPU up to rounding",
+        help="train compatible agents as one batch; same results, on a GPU up to rounding",
     ),
     shared.text("--out", "where run folders are created (default: results)", "DIR", default="results"),
     shared.LOG,
@@ -60,7 +60,7 @@ def command(context: click.Context, /, **options: Any) -> int:
     """Run agents on a non-stationary stream and see whether they keep learning.
 
     AGENT is agents.NAME, package.module[:Class] or path/to/file.py[:Class].
-    """
+    """  # noqa: DOC501 - it is the command's help
     from clbench.report.console import make_console
 
     quiet, debug = options.pop("quiet"), options.pop("debug")

@@ -16,27 +16,29 @@ examples:
   clbench leaderboard verify my-method --seed 0 --tasks 2
   clbench leaderboard build
 
-exit codes: 0 all submissions are valid; 1 one is not; 2 nothing was started
+exit codes: 0 valid, or repeated; 1 invalid, or different; 2 nothing was started
 """
-FOLDER = shared.text("--folder", "of the leaderboard (default: leaderboard)", "DIR", default="leaderboard")
+FOLDER = shared.text(
+    "--folder", "folder of the leaderboard (default: leaderboard)", "DIR", default="leaderboard"
+)
 
 
 @click.group("leaderboard", epilog=EPILOG)
 def command() -> None:
-    """Create, check, repeat and show submissions to the leaderboard."""
+    """Create, check, verify and rank submissions to the leaderboard."""
 
 
 @command.command("submit")
 @click.argument("run", metavar="RUN")
 @shared.together(
-    shared.text("--name", "of the submission: a-z, 0-9 and -", "NAME", required=True),
-    shared.text("--agent", "one of several agents, or the agent's file", "NAME"),
+    shared.text("--name", "name of the submission: a-z, 0-9 and -", "NAME", required=True),
+    shared.text("--agent", "which of several agents, or the agent's file", "NAME"),
     shared.text("--paper", "where the method is described", "URL", default=""),
-    shared.text("--code", "where its code is", "URL", default=""),
+    shared.text("--code", "where the method's code is", "URL", default=""),
     shared.text("--contact", "whom to ask", "TEXT", default=""),
-    shared.text("--licence", "of the agent's source (default: MIT)", "SPDX", default="MIT"),
+    shared.text("--licence", "licence of the agent's source (default: MIT)", "SPDX", default="MIT"),
     shared.text("--tuned", "how hyperparameters were tuned on this stream, if they were", "HOW", default=""),
-    shared.text("--data-dir", "folder with MNIST/raw/, if the run does not say which", "DIR"),
+    shared.text("--data-dir", "folder with MNIST/raw/, if the run does not record it", "DIR"),
     click.option("--replace", is_flag=True, help="replace an older submission with this name"),
     FOLDER,
     shared.DEBUG,
@@ -51,7 +53,7 @@ def submit(
     debug: bool,
     **about: Any,
 ) -> None:
-    """Create a submission from the run in the folder RUN."""
+    """Create a submission from the run folder RUN."""
     from clbench.leaderboard import submitting
     from clbench.leaderboard.submission import About
 
@@ -71,13 +73,13 @@ def submit(
         f"checked: {len(config.seeds)} seeds x {config.stream.num_tasks} tasks complete, "
         f"{submission.file} attached ({submission.about.licence}), {ratio}"
     )
-    print(f"wrote {folder}/submissions/{name}/   next: check, build, commit it and open a pull request")
+    print(f"wrote {folder}/submissions/{name}/   next: check, build, commit and open a pull request")
 
 
 @command.command("check")
 @shared.together(FOLDER, shared.DEBUG)
 def check(folder: str, debug: bool) -> int:
-    """Check all submissions."""
+    """Check all submissions without running them."""
     from clbench.leaderboard.checking import read_all
 
     results = list(read_all(Path(folder)))
@@ -98,7 +100,7 @@ def check(folder: str, debug: bool) -> int:
     shared.DEBUG,
 )
 def verify(name: str, seed: int, tasks: int, data_dir: str | None, folder: str, debug: bool) -> int:
-    """Run the first tasks of the submission NAME again. This runs its code."""
+    """Repeat the first tasks of the submission NAME. This runs its code."""
     from clbench.leaderboard import verifying
 
     verdict = verifying.verify(Path(folder), name, seed, tasks, data_dir)

@@ -10,7 +10,7 @@ from clbench.commands import options as shared
 @click.argument("what", required=False, metavar="[streams|protocols|agents]")
 @shared.DEBUG
 def command(what: str | None, debug: bool) -> None:
-    """List streams, protocols and agents, a line each."""
+    """List streams, protocols and agents."""
     from clbench.report.console import make_console
     from clbench.report.tables import LISTS, print_list
 

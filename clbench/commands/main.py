@@ -16,10 +16,10 @@ from clbench.errors import ClbenchError, UsageError, did_you_mean
 COMMANDS = {
     "evaluate": "run agents on a stream and see whether they keep learning",
     "resume": "resume an interrupted evaluation",
-    "sweep": "run what is missing of a sweep: many runs from one file",
+    "sweep": "run many configurations from one file",
     "compare": "compare runs, seed by seed",
     "list": "list streams, protocols and agents",
-    "leaderboard": "make, check, repeat and show submissions",
+    "leaderboard": "create, check, verify and rank submissions",
     "reproduce": "reproduce the source paper's figures and claims (from a clone)",
 }
 COMPLETE = "_CLBENCH_COMPLETE"
@@ -36,7 +36,7 @@ examples:
 shell completion, for bash (zsh and fish likewise):
   eval "$(_CLBENCH_COMPLETE=bash_source clbench)"
 
-Each command is also python -m clbench.COMMAND.
+Each command is also available as python -m clbench.COMMAND.
 """
 
 
@@ -65,7 +65,7 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["--help", "-h"]})
 @click.version_option(package_name="clbench", message="%(prog)s %(version)s")
 def clbench() -> None:
-    """The benchmark for loss of trainability."""
+    """A benchmark for loss of trainability."""
 
 
 def load(name: str) -> click.Command:

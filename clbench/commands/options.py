@@ -17,25 +17,24 @@ Decorator = Callable[[Function], Function]
 
 
 class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
-    """How many seeds, or which."""
+    """How many seeds, or which.
+
+    >>> Seeds().convert("3", None, None), Seeds().convert("0,4", None, None), Seeds().convert("7,", None, None)
+    (3, [0, 4], [7])
+    """
 
     name = "N|A,B,..."
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | list[int]:
-        """Return a number of seeds, or a list of seeds.
-
-        >>> Seeds().convert("3", None, None), Seeds().convert("0,4", None, None), Seeds().convert("7,", None, None)
-        (3, [0, 4], [7])
-        """
         try:
             if "," in value:
                 return [int(part) for part in value.rstrip(",").split(",")]
             return int(value)
         except ValueError:
             raise OptionError(
-                f"--seeds '{value}': give how many (3) or which (0,4,7; for a single one 7,)"
+                f"--seeds '{value}': give a number (3) or a comma-separated list (0,4,7, or 7, for one)"
             ) from None
 
 
@@ -64,12 +63,14 @@ SEEDS = click.option(
     "--seeds",
     type=Seeds(),
     metavar="N|A,B,...",
-    help="number of seeds, or a comma-separated list (`7,` is seed 7 alone); default: the protocol's, 3",
+    help="number of seeds, or a comma-separated list (`7,` is only seed 7); default: the protocol's, 3",
 )
 SOURCE = text("--source", "embedded (5,000 images) or torchvision (60,000)", "NAME")
-DATA_DIR = text("--data-dir", "folder with MNIST/raw/; else $CLBENCH_DATA_DIR, else downloaded once", "DIR")
+DATA_DIR = text(
+    "--data-dir", "folder with MNIST/raw/ (default: $CLBENCH_DATA_DIR, else download once)", "DIR"
+)
 DEVICE = text("--device", "auto, cpu, cuda, cuda:N or mps (default: auto)", "NAME", default="auto")
-WORKERS = whole("--workers", "processes at a time (default: the quickest number)")
+WORKERS = whole("--workers", "number of processes (default: the fastest)")
 INDICATORS = text(
     "--indicators",
     "comma-separated names, all, or none (default: those that cost next to nothing)",
@@ -77,10 +78,10 @@ INDICATORS = text(
 )
 LOG = text("--log", f"experiment trackers, comma-separated: {', '.join(TRACKERS)}, or none", "LIST")
 ACCEPT_CHANGES = click.option(
-    "--accept-changes", is_flag=True, help="resume although agent, stream or run.json have changed"
+    "--accept-changes", is_flag=True, help="resume although agent, stream or run.json changed"
 )
-PROFILE = click.option("--profile", is_flag=True, help="write where the time goes into profile.csv")
-QUIET = click.option("--quiet", is_flag=True, help="print the folder's path only")
+PROFILE = click.option("--profile", is_flag=True, help="write where the run spends its time to profile.csv")
+QUIET = click.option("--quiet", is_flag=True, help="print only the folder's path")
 DEBUG = click.option("--debug", is_flag=True, help="show tracebacks")
 
 STREAM = together(
@@ -98,7 +99,7 @@ STREAM = together(
     whole("--batch-size", "images per step"),
     SOURCE,
     DATA_DIR,
-    settings("--env-set", "an option of this stream"),
+    settings("--env-set", "stream option"),
 )
 """What is run on; `overrides` reads all but the first three."""
 
@@ -112,7 +113,7 @@ def overrides(options: dict[str, Any]) -> dict[str, Any]:
     custom = parse_settings(options.pop("env_set"))
     for name in custom:
         if name in COMMON_OPTIONS:
-            raise OptionError(f"--env-set {name}: it has its own flag (--help shows all options)")
+            raise OptionError(f"--env-set {name}: use its own flag (--help shows all options)")
     return {**{name: options.pop(name) for name in COMMON_OPTIONS}, **custom}
 
 

@@ -16,12 +16,13 @@ def _command() -> click.Command:
             sys.path.insert(0, str(ROOT))
         study: click.Command = import_module("studies.noise_curvature.cli").command
         return study
-    return click.Command("reproduce", callback=_explain, add_help_option=False)
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command("reproduce", callback=_explain, add_help_option=False, context_settings=anything)
 
 
 def _explain() -> None:
     raise click.UsageError(
-        f"the study is not part of an installed clbench: clone the repository (there is no '{STUDY}')"
+        f"the study is not part of an installed clbench: clone the repository ('{STUDY}' does not exist)"
     )
 
 

@@ -11,7 +11,7 @@ EPILOG = """\b
 example:
   clbench resume results/RandomLabelMNIST-v0-quick-1
 
-exit codes: as those of clbench evaluate
+exit codes: see clbench evaluate --help
 """
 
 
@@ -27,9 +27,9 @@ exit codes: as those of clbench evaluate
     shared.DEBUG,
 )
 def command(folder: str, **options: Any) -> int:
-    """Resume an interrupted evaluation: what is unfinished of the runs in FOLDER.
+    """Resume the unfinished runs of the evaluation in FOLDER.
 
-    On the same machine it ends as if it had never been interrupted.
+    On the same machine, results equal those of an uninterrupted run.
     """
     return resume(Path(folder), **options)
 

@@ -17,8 +17,8 @@ examples:
   clbench sweep examples/sweep.toml --shard 2/8
   clbench sweep examples/sweep.toml --launcher ray --ray-address 10.0.0.1:6379
 
-exit codes: 0 done; 1 a cell failed, everything else is done; 2 nothing was started; 130 interrupted by Ctrl-C, 143
-ended by SIGTERM, both with checkpoints saved: the same command continues
+exit codes: 0 done; 1 a cell failed, the others are done; 2 nothing was started; 130 interrupted by Ctrl-C, 143
+by SIGTERM (the same command continues)
 """
 
 
@@ -51,19 +51,19 @@ def shard(text: str | None) -> tuple[int, int] | None:
         "DIR|URL",
         default="results",
     ),
-    click.option("--dry-run", is_flag=True, help="print what would run and how long it takes; start nothing"),
-    click.option("--report", is_flag=True, help="rank what is complete; run nothing"),
-    shared.text("--shard", "run only every N-th cell of the file, from the I-th", "I/N"),
-    shared.whole("--workers", "processes at a time (default: one per core, or 1 on an accelerator)"),
+    click.option("--dry-run", is_flag=True, help="print what would run and how long it would take"),
+    click.option("--report", is_flag=True, help="rank complete cells; run nothing"),
+    shared.text("--shard", "run only every N-th cell, starting with the I-th", "I/N"),
+    shared.whole("--workers", "number of processes (default: one per core, or 1 on an accelerator)"),
     shared.text(
         "--launcher",
-        "run cells on this machine (default), or on the nodes of a Ray cluster, which share DIR",
+        "run cells on this machine (default) or on the nodes of a Ray cluster that share DIR",
         "local|ray",
         default="local",
     ),
-    shared.text("--ray-address", "of the cluster (default: one is started on this machine)", "ADDRESS"),
-    shared.text("--select-seeds", "seeds on which the best cell of each agent is chosen ...", "A,B,..."),
-    shared.text("--report-seeds", "... and others, on which it is judged", "C,D,..."),
+    shared.text("--ray-address", "address of the cluster (default: start one on this machine)", "ADDRESS"),
+    shared.text("--select-seeds", "seeds on which to choose each agent's best cell ...", "A,B,..."),
+    shared.text("--report-seeds", "... and other seeds on which to judge it", "C,D,..."),
     shared.ACCEPT_CHANGES,
     shared.LOG,
     shared.QUIET,
@@ -72,10 +72,10 @@ def shard(text: str | None) -> tuple[int, int] | None:
 def command(
     file: str, dry_run: bool, report: bool, quiet: bool, debug: bool, log: str | None, **options: Any
 ) -> int:
-    """Run what is missing of a sweep: agents with arguments on streams, each combination in a run folder.
+    """Run a sweep: agents with arguments on streams, each combination in a separate run folder.
 
-    Complete cells are left alone, unfinished ones are resumed, failed ones are tried again.
-    """
+    Complete cells are skipped, unfinished ones resumed, failed ones retried.
+    """  # noqa: DOC501 - it is the command's help
     from clbench.engine.progress import RunFailure
     from clbench.report.console import make_console
     from clbench.sweeps.api import checked_selection, choose_executor, run_cells, shard_of

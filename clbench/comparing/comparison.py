@@ -27,12 +27,10 @@ class Row:
     """An entry compared with the reference.
 
     Attributes:
-        entry: the entry.
         seeds: the entry's seeds on which differences are taken: all that both finished, or all that it finished.
         how: "paired, n = 3" or "Welch, n = 3 and 5", see `clbench.scoring.difference`.
         scores: of the entry, over all its finished seeds, by name.
-        differences: the entry's score minus the reference's, by name of the score.
-        by_task: the entry's task accuracy minus the reference's, by task.
+        differences, by_task: the entry's less the reference's, by name of the score and by task.
     """
 
     entry: Entry
@@ -45,11 +43,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Entries compared with a reference.
+    """Entries compared with a reference, which is among the rows.
 
     Attributes:
-        rows: in the order of the entries, including the reference's.
-        reference: the entry that others are compared with.
         scores: the compared scores; the first is the one asked for.
         num_tasks: tasks that all entries have.
         mismatch: settings that differ between runs, such as "num_tasks 10 / 15"; "" for comparable ones.
@@ -65,12 +61,10 @@ class Comparison:
 
     @property
     def others(self) -> tuple[Row, ...]:
-        """The rows except the reference's."""
         return tuple(row for row in self.rows if row.entry.label != self.reference.label)
 
     @property
     def title(self) -> str:
-        """What was run, in one line, marked if it is not the same for all."""
         what = self.reference.manifest.config.describe(with_seeds=False)
         return f"not the same: {self.mismatch} · reference: {what}" if self.mismatch else what
 
@@ -82,11 +76,7 @@ def compare(
     agents: Sequence[str] = (),
     mix: bool = False,
 ) -> Comparison:
-    """Compare entries with a reference: differences of scores, with intervals.
-
-    A root seed makes the same stream for every agent: on seeds that both finished, differences are paired, so that what
-    streams have in common cancels. Without two such seeds the entries are compared as two groups, by Welch's interval;
-    see `clbench.scoring.difference`.
+    """Compare entries with a reference: differences of scores, with intervals, see `clbench.scoring.difference`.
 
     Args:
         entries: from any runs; those without a finished seed are left out.
@@ -95,12 +85,8 @@ def compare(
         agents: names to compare; by default all.
         mix: compare runs of different streams, data or protocols, over the tasks that all have.
 
-    Returns:
-        The comparison.
-
     Raises:
         UsageError: there is nothing to compare, or the runs are not comparable.
-        UnknownNameError: no such agent or reference.
     """
     check_choice("score", score, SCORES)
     chosen = choose_entries(with_unique_labels(entries), agents, reference)
@@ -119,7 +105,7 @@ def compare(
         raise UsageError(_describe_mismatch(done))
     num_tasks = min(entry.num_tasks for entry in done)
     if len({entry.num_tasks for entry in done}) > 1:
-        notes.append(f"scores are over the tasks that all have, the first {num_tasks}")
+        notes.append(f"scores cover the first {num_tasks} tasks, which all have")
     scores = tuple(dict.fromkeys((score, *ALWAYS_COMPARED)))
     rows = tuple(_row(_shorten(entry, num_tasks), _shorten(base, num_tasks), scores) for entry in done)
     notes += [*_seed_notes(rows, base), *_circumstance_notes(done)]
@@ -150,7 +136,6 @@ def _accuracies(entry: Entry, task: int) -> dict[int, float]:
 
 
 def _describe_mismatch(entries: Sequence[Entry]) -> str:
-    """Return the error about the first two runs that differ."""
     first = entries[0]
     for other in entries:
         if mismatch := differences([settings(first.manifest), settings(other.manifest)]):
@@ -174,29 +159,30 @@ def _seed_notes(rows: Sequence[Row], base: Entry) -> list[str]:
 
 def _circumstance_notes(entries: Sequence[Entry]) -> list[str]:
     """Return notes on differences that do not make runs incomparable: machines, versions, agents with one name."""
-    machines = differences([_circumstances(entry) for entry in entries])
+    machines = differences(
+        [
+            as_texts(
+                {
+                    "device": manifest.config.device,
+                    "threads": manifest.config.threads,
+                    "torch": manifest.versions.get("torch"),
+                    "clbench": manifest.versions.get("clbench"),
+                    "processor": manifest.hardware.get("processor"),
+                    "stream's code": manifest.stream_source.sha256,
+                }
+            )
+            for manifest in (entry.manifest for entry in entries)
+        ]
+    )
     notes = [f"run under different circumstances: {list_settings(machines)}"] if machines else []
-    for name in dict.fromkeys(entry.agent for entry in entries):
-        mismatch = differences([_agent_settings(entry) for entry in entries if entry.agent == name])
-        if mismatch:
+    agents: dict[str, list[dict[str, str]]] = {}
+    for entry in entries:
+        values = {
+            **entry.manifest.config.agent.arguments,
+            "code checksum": entry.manifest.agent_source.sha256,
+        }
+        agents.setdefault(entry.agent, []).append(as_texts(values))
+    for name, alternatives in agents.items():
+        if mismatch := differences(alternatives):
             notes.append(f"{name} is not the same in all runs: {list_settings(mismatch)}")
     return notes
-
-
-def _circumstances(entry: Entry) -> dict[str, str]:
-    manifest = entry.manifest
-    return as_texts(
-        {
-            "device": manifest.config.device,
-            "threads": manifest.config.threads,
-            "torch": manifest.versions.get("torch"),
-            "clbench": manifest.versions.get("clbench"),
-            "processor": manifest.hardware.get("processor"),
-            "stream's code": manifest.stream_source.sha256,
-        }
-    )
-
-
-def _agent_settings(entry: Entry) -> dict[str, str]:
-    checksum = entry.manifest.agent_source.sha256
-    return as_texts({**entry.manifest.config.agent.arguments, "code checksum": checksum})

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from clbench.checks import check_choice
 from clbench.errors import UsageError
 from clbench.records import TaskRecord
-from clbench.results import RunManifest, StoredRun
+from clbench.results import RunManifest
 from clbench.scoring import finished
 
 NOT_SET = "not set"
@@ -17,14 +17,7 @@ NOT_SET = "not set"
 
 @dataclass(frozen=True)
 class Entry:
-    """A run with its finished seeds.
-
-    Attributes:
-        label: what a comparison calls it.
-        run: path of the run folder, or of the group folder it is in.
-        manifest: what was run.
-        seeds: records in the order of tasks, by seed, of the seeds that finished all tasks.
-    """
+    """A run, or its group, with the finished seeds: each one's records in the order of tasks."""
 
     label: str
     run: str
@@ -33,15 +26,9 @@ class Entry:
 
     @classmethod
     def from_records(cls, run: str, manifest: RunManifest, records: Iterable[TaskRecord]) -> "Entry":
-        """Return an entry labelled with the agent's name."""
         config = manifest.config
         seeds = finished(config.agent.name, records, config.stream.num_tasks)
         return cls(config.agent.name, run, manifest, seeds)
-
-    @classmethod
-    def from_run(cls, run: StoredRun) -> "Entry":
-        """Read a run's records and return its entry, labelled with the agent's name."""
-        return cls.from_records(run.group, run.manifest, run.read_tasks())
 
     @property
     def agent(self) -> str:
@@ -76,11 +63,7 @@ def _shortest_path(run: str, runs: Collection[str]) -> str:
 
 
 def choose_entries(entries: Sequence[Entry], agents: Sequence[str], reference: str | None) -> list[Entry]:
-    """Return the entries of some agents, or all, and the reference even if it is of another agent.
-
-    Raises:
-        UnknownNameError: no entry has such an agent.
-    """
+    """Return the entries of some agents, or all, and the reference even if it is of another agent."""
     for name in agents:
         check_choice("agent in these runs", name, dict.fromkeys(entry.agent for entry in entries))
     chosen = [entry for entry in entries if not agents or entry.agent in agents]
@@ -90,12 +73,7 @@ def choose_entries(entries: Sequence[Entry], agents: Sequence[str], reference: s
 
 
 def find_reference(entries: Sequence[Entry], name: str | None) -> Entry:
-    """Return the finished entry with a label, agent, run folder or folder name; None means the first.
-
-    Raises:
-        UsageError: the name is ambiguous, or the entry has no finished seed.
-        UnknownNameError: no entry matches.
-    """
+    """Return the finished entry with a label, agent, run folder or folder name; None means the first."""
     done = [entry for entry in entries if entry.seeds]
     if name is None:
         return done[0]
@@ -126,7 +104,6 @@ def settings(manifest: RunManifest) -> dict[str, str]:
 
 
 def as_texts(values: Mapping[str, object]) -> dict[str, str]:
-    """Return values as error messages and notes show them."""
     return {
         name: NOT_SET if value is None else value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()

@@ -20,7 +20,6 @@ class LabelledData:
     Attributes:
         inputs: `(N, *shape)` float32, normalised as learners see them.
         labels: `(N,)` int64 in `[0, num_classes)`.
-        num_classes: `C`.
         source: what run folders and errors call the data.
         checksum: SHA-256 in hexadecimal of the source's content; "" for that of inputs and labels.
 
@@ -45,7 +44,7 @@ class LabelledData:
                 f"they are {self.labels.dtype} of shape {tuple(self.labels.shape)}"
             )
         if len(self) == 0 or not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
-            raise DataError(f"labels must lie in [0, {self.num_classes}), and there must be at least one")
+            raise DataError(f"labels must lie in [0, {self.num_classes}), with at least one label")
         if not self.checksum:
             object.__setattr__(self, "checksum", sha256(self.inputs, self.labels))
 
@@ -54,12 +53,10 @@ class LabelledData:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, such as (784,)."""
         return tuple(self.inputs.shape[1:])
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
-        """Least and greatest value of any input."""
         low, high = torch.aminmax(self.inputs)
         return float(low), float(high)
 
@@ -68,17 +65,12 @@ class LabelledData:
         if self.inputs.device == device:
             return self
         if device not in self._copies:
-            self._copies[device] = dataclasses.replace(
-                self, inputs=self.inputs.to(device), labels=self.labels.to(device)
-            )
+            inputs, labels = self.inputs.to(device), self.labels.to(device)
+            self._copies[device] = dataclasses.replace(self, inputs=inputs, labels=labels)
         return self._copies[device]
 
     def save(self, folder: Path) -> None:
-        """Write the data into `folder`, for `open` to map.
-
-        Raises:
-            WriteError: the folder cannot be written.
-        """
+        """Write the data into `folder`, for `open` to map."""
         facts = {name: getattr(self, name) for name in ("num_classes", "source", "checksum")}
         try:
             np.save(folder / "inputs.npy", self.inputs.cpu().numpy())
@@ -97,7 +89,6 @@ class LabelledData:
 
 
 def sha256(*tensors: torch.Tensor) -> str:
-    """Return the SHA-256 of the concatenated bytes of tensors, in hexadecimal."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)

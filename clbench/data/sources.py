@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from clbench.checks import check_choice
-from clbench.data import embedded, mnist
+from clbench.data import mnist
 from clbench.data.labelled import LabelledData
 
 Key = tuple[object, ...]
@@ -14,15 +14,13 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Source:
-    """An image source: its number of images, and the function that loads them from a data folder."""
-
-    size: int
-    load: Callable[[str | None], LabelledData]
+    size: int  # in images
+    load: Callable[[str | None], LabelledData]  # from a data folder
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
-        "embedded": Source(embedded.SIZE, embedded.load),
+        "embedded": Source(mnist.EMBEDDED_SIZE, mnist.load_embedded),
         "torchvision": Source(mnist.SIZE, mnist.load),
     }
 )
@@ -36,7 +34,6 @@ class DataCache:
         self._lock = threading.RLock()  # a loader may itself load
 
     def get(self, key: Key, load: Callable[[], LabelledData]) -> LabelledData:
-        """Return the data of `key`, calling `load` if it is not held yet."""
         with self._lock:
             if key not in self._data:
                 self._data[key] = load()
@@ -61,7 +58,6 @@ CACHE = DataCache()
 
 
 def image_key(source: str, data_dir: str | None) -> Key:
-    """Return the key in `CACHE` of a source's images."""
     return ("images", source, data_dir or "")
 
 

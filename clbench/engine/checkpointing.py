@@ -1,6 +1,6 @@
 """Saving a job's checkpoints: its records so far, and the state of its loop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Checkpointer:
     """
 
     def __init__(
-        self, job: Job, state_dict: Callable[[], Any], resumable: bool, profile: Profile | None
+        self, job: Job, state_dict: Callable[[], object], resumable: bool, profile: Profile | None
     ) -> None:
         self._job, self._resumable = job, resumable
         self._state_dict = state_dict
@@ -44,9 +44,9 @@ class Checkpointer:
         """Keep a record for the next checkpoint."""
         self._records.append(record)
 
-    def restore(self) -> Any:
+    def restore(self) -> Mapping[str, Any]:
         """Restore the records of the job's checkpoint; return the state of its loop."""
-        checkpoint = from_bytes(Path(self._job.checkpoint).read_bytes())
+        checkpoint: dict[str, dict[str, Any]] = from_bytes(Path(self._job.checkpoint).read_bytes())
         self._records = records_in(checkpoint)
         return checkpoint["loop"]
 
@@ -72,7 +72,7 @@ class Checkpointer:
         self.last_step = steps
 
 
-def records_in(checkpoint: dict[str, Any]) -> list[Recorded]:
+def records_in(checkpoint: Mapping[str, Any]) -> list[Recorded]:
     """Return the records in a checkpoint."""
     records: list[Recorded] = [decode(data) for data in checkpoint["records"]]  # type: ignore[misc]
     return records

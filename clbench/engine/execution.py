@@ -7,18 +7,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from clbench.agent import AgentSpec, MemberSpec
+from clbench.agent import Agent, AgentSpec, MemberSpec
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
 from clbench.engine.checkpointing import Checkpointer, can_resume
 from clbench.engine.events import Event, Failed, Finished, Note, Recorded, Started, Stopped
 from clbench.engine.job import Job
-from clbench.engine.profiling import Profile
+from clbench.engine.profiling import Profile, TimedAgent
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import AgentError, ClbenchError, WriteError
 from clbench.loading import is_vectorized, load_agent
 from clbench.loop import Loop, Member
+from clbench.loop.environment import Environment
 from clbench.loop.replay import cuda_graph
 from clbench.observing import Observer
 from clbench.records import Checkpoint, Progress
@@ -109,7 +110,7 @@ def _build(
     seeds = sum(len(job.config.seeds) for job in jobs)
     env = environment(config.stream, seeds if vectorized else None, config.device)
     agent, agents = _build_agents(owners, jobs, env.agent_spec, vectorized)
-    observers: list[Any] = [
+    observers = [
         Observer(
             agent,
             job.config.agent.name,
@@ -125,8 +126,10 @@ def _build(
     on_cuda = vectorized and env.device.type == "cuda" and profile is None
     record = functools.partial(cuda_graph, device=env.device) if on_cuda else None
     if profile is not None:
-        env, agents = profile.env(env), [profile.agent(agent)]
-        agent, observers = agents[0], [observer and profile.observer(observer) for observer in observers]
+        agent = TimedAgent(agent, profile)
+        profile.time_env(env)
+        for observer in filter(None, observers):
+            profile.time_observer(observer)
     members = [
         Member(job.config.agent.name, member, job.config.seeds, observer)
         for job, member, observer in zip(jobs, agents, observers, strict=True)
@@ -148,7 +151,7 @@ def _build(
     return loop, checkpointers
 
 
-def environment(stream: StreamSpec, seeds: int | None, device: str) -> StreamEnv | StreamVectorEnv:
+def environment(stream: StreamSpec, seeds: int | None, device: str) -> Environment:
     """Return the environment of a resolved stream.
 
     Args:
@@ -164,7 +167,7 @@ def environment(stream: StreamSpec, seeds: int | None, device: str) -> StreamEnv
 
 def _build_agents(
     owners: Sequence[Any], jobs: Sequence[Job], spec: AgentSpec, vectorized: bool
-) -> tuple[Any, list[Any]]:
+) -> tuple[Agent[Any], list[Any]]:
     """Return what acts and learns for all jobs, and each job's agent."""
     configs = [job.config for job in jobs]
     names = ", ".join(config.agent.name for config in configs)

@@ -22,6 +22,7 @@ from clbench.engine.session import LockedRun, Options, RunSession, SharedData, l
 from clbench.engine.store import RunStore
 from clbench.errors import InUseError, WriteError
 from clbench.jsondata import to_json
+from clbench.loading import is_vectorized
 
 # Networks in a batch. On a CPU nine in lockstep take a quarter less time than apart, more of them little less, and
 # with smaller batches runs finish earlier; elsewhere it is not measured yet.
@@ -90,8 +91,7 @@ def spread(runs: Sequence[Run], workers: int) -> list[Run]:
 def merge_key(agent: type) -> Hashable | None:
     """Return what several agents are trained together by, equal for all classes that can be; None for others."""
     method = getattr(agent, "together", None)
-    vectorized = getattr(agent, "vectorized", False)
-    return getattr(method, "__func__", None) if vectorized and can_resume(agent) else None
+    return getattr(method, "__func__", None) if is_vectorized(agent) and can_resume(agent) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -210,12 +210,12 @@ def _refuse(changed: set[str], manifest: RunManifest) -> None:
     if "data" in changed:
         checksum = (manifest.data.sha256 or "")[:8]
         raise DataError(
-            f"the images are not those that the run started with ({manifest.data.source}, sha256 {checksum}...): "
+            f"the images differ from those the run started with ({manifest.data.source}, sha256 {checksum}...): "
             "name their folder with --data-dir"
         )
     for name in sorted(changed):
         what = "the stream's file" if name == "stream" else f"the code of {manifest.config.agent.name}"
-        raise ResumeError(f"{what} has changed since the run started: put it back, or {ACCEPT}")
+        raise ResumeError(f"{what} has changed since the run started: restore it, or {ACCEPT}")
 
 
 def _notes(manifest: RunManifest, session: Session) -> tuple[str, ...]:
@@ -231,10 +231,10 @@ def _notes(manifest: RunManifest, session: Session) -> tuple[str, ...]:
         if before.get(name) != now.get(name)
     ]
     if changes:
-        notes.append(f"the rest may round differently: {'; '.join(changes)}")
+        notes.append(f"remaining tasks may round differently: {'; '.join(changes)}")
     if session.indicator_definitions is not None and manifest.config.indicators:
         notes.append(
-            f"indicators of the rest have other definitions, {DEFINITIONS} instead of "
-            f"{manifest.indicator_definitions}: the changelog says what differs"
+            f"remaining tasks use other definitions of indicators, {DEFINITIONS} instead of "
+            f"{manifest.indicator_definitions}: see the changelog"
         )
     return tuple(notes)

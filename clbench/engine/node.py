@@ -52,7 +52,11 @@ class DriverContext:
 
 
 def run_on_node(
-    pool: LocalPool, pickled: bytes, store: KeyedStore, context: DriverContext, queue: Any
+    pool: LocalPool,
+    pickled: bytes,
+    store: KeyedStore,
+    context: DriverContext,
+    queue: Any,  # noqa: ANN401 - a handle of Ray's
 ) -> None:
     """Carry out a run on this node.
 
@@ -83,7 +87,7 @@ def _folder_here(store: KeyedStore, run: Run, progress: Progress) -> Iterator[Ke
             progress.note(
                 f"{run.label}: the node is {platform.node()}"
             )  # its name is shown, and not recorded
-            raise OutputError(f"a node has no '{store.path}': share it, or let out be a URL")
+            raise OutputError(f"'{store.path}' does not exist on a node: share the folder, or make out a URL")
         yield store
         return
     with tempfile.TemporaryDirectory(prefix="clbench-") as scratch:
@@ -106,7 +110,7 @@ class _Reporter(Progress):
         put: copies the run's folder to where others find it; called after a task, for at most a tenth of the time.
     """
 
-    def __init__(self, run: Run, queue: Any, put: Callable[[], None]) -> None:
+    def __init__(self, run: Run, queue: Any, put: Callable[[], None]) -> None:  # noqa: ANN401 - Ray's
         super().__init__([RunProgress(run.label, 0)])
         self._queue, self._sent = queue, 0.0
         self._put, self._task, self._next_put = put, 0, 0.0

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from clbench.engine.events import LAST, Event, Failed, Note, Output, decode
 from clbench.engine.execution import Classes, run_jobs
@@ -38,18 +38,17 @@ class Worker(Protocol):
     """What the pool needs of a worker process; `subprocess.Popen` has it."""
 
     pid: int
-    stdin: IO[str] | None
-    stdout: IO[str] | None
-    stderr: IO[str] | None
+    stdin: IO[str]
+    stdout: IO[str]
+    stderr: IO[str]
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code, negative for a signal; raise `subprocess.TimeoutExpired` after `timeout` seconds."""
-        ...
 
 
 def spawn(threads: int) -> Worker:
     """Start a worker in a fresh interpreter, in a new session, with a number of threads for its libraries."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "clbench.engine.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -60,6 +59,7 @@ def spawn(threads: int) -> Worker:
         env={**ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
         start_new_session=True,  # Ctrl-C is for the parent, which ends its workers cleanly
     )
+    return cast(Worker, process)  # all three are pipes
 
 
 GRACE = 5.0
@@ -152,8 +152,6 @@ class Pool:
 
     def _listen(self, batch: Batch, process: Worker) -> None:
         """Put a worker's events into the inbox until it is gone."""
-        assert process.stdout is not None
-        assert process.stderr is not None
         numbers = list(batch)
         unfinished = dict(batch)
         output = threading.Thread(target=self._forward, args=(numbers[0], process.stderr), daemon=True)
@@ -177,8 +175,7 @@ class Pool:
         output.join(GRACE)
         for stream in (process.stdin, process.stdout, *(() if output.is_alive() else (process.stderr,))):
             with contextlib.suppress(OSError):
-                if stream is not None:
-                    stream.close()
+                stream.close()
         for number, job in unfinished.items():
             cause = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
             error = (
@@ -262,7 +259,6 @@ def use_pool(factory: PoolFactory) -> Iterator[None]:
 
 
 def _write(process: Worker, line: str) -> None:
-    assert process.stdin is not None
     with contextlib.suppress(OSError, ValueError):  # it has died; its listener reports it
         process.stdin.write(line + "\n")
         process.stdin.flush()

@@ -1,13 +1,16 @@
 """Where a job's time goes: parts of the loop, and PyTorch's operators over a window of steps."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from clbench.agent import Agent
 from clbench.config import RunConfig
+from clbench.loop.environment import Environment
 from clbench.machine import wait_for
+from clbench.observing import Observer
 from clbench.records import ProfileRecord
 
 STREAM, PREDICT, LEARN, MEASURE, SAVE = (
@@ -62,32 +65,19 @@ class Profile:
 
         return call
 
-    def timed_list(self, name: str, action: Callable[..., Any]) -> Callable[..., list[Any]]:
+    def timed_list(self, name: str, action: Callable[P, Iterable[T]]) -> Callable[P, list[T]]:
         """Return a generator function as a timed one that returns a list."""
-        return self.timed(name, lambda *arguments: list(action(*arguments)))
+        return self.timed(name, lambda *arguments, **named: list(action(*arguments, **named)))
 
-    def env(self, env: Any) -> Any:
-        """Return the environment, timed."""
-        names = ("reset", "step", "restore")
-        return _Wrapper(env, {name: self.timed(STREAM, getattr(env, name)) for name in names})
+    def time_env(self, env: Environment) -> None:
+        """Time an environment's methods from now on."""
+        for name in ("reset", "step", "restore"):
+            setattr(env, name, self.timed(STREAM, getattr(env, name)))
 
-    def agent(self, agent: Any) -> Any:
-        """Return the agent, timed; its steps open and close the window."""
-        act = self.timed(PREDICT, agent.act)
-
-        def step(obs: Any) -> Any:
-            self._open_or_close()
-            return act(obs)
-
-        methods = {"act": step, "learn": self.timed(LEARN, agent.learn)}
-        if hasattr(agent, "begin_task"):
-            methods["begin_task"] = self.timed(LEARN, agent.begin_task)
-        return _Wrapper(agent, methods)
-
-    def observer(self, observer: Any) -> Any:
-        """Return the observer, timed."""
-        names = ("begin_task", "observe", "end_task")
-        return _Wrapper(observer, {name: self.timed_list(MEASURE, getattr(observer, name)) for name in names})
+    def time_observer(self, observer: Observer) -> None:
+        """Time an observer's methods from now on."""
+        for name in ("begin_task", "observe", "end_task"):
+            setattr(observer, name, self.timed_list(MEASURE, getattr(observer, name)))
 
     def records(self, config: RunConfig) -> list[ProfileRecord]:
         """Return the parts, then the operators."""
@@ -112,7 +102,8 @@ class Profile:
             for name, calls, seconds in rows
         ]
 
-    def _open_or_close(self) -> None:
+    def open_or_close(self) -> None:
+        """Count a step; open the window before its first step, and close it after its last."""
         if self._step == WINDOW.start:
             self._opened = time.perf_counter()
             kinds = [torch.profiler.ProfilerActivity.CPU]
@@ -134,15 +125,19 @@ class Profile:
         self._excluded = time.perf_counter() - self._opened
 
 
-class _Wrapper:
-    """Another object, with some methods replaced."""
+class TimedAgent:
+    """Acts and learns as an agent does, timed; its steps open and close the window."""
 
-    def __init__(self, wrapped: Any, methods: Mapping[str, Callable[..., Any]]) -> None:
-        self.__dict__.update(methods)
-        self._wrapped = wrapped
+    def __init__(self, agent: Agent[Any], profile: Profile) -> None:
+        self._act, self._profile = profile.timed(PREDICT, agent.act), profile
+        self.learn = profile.timed(LEARN, agent.learn)
+        begin_task: Callable[[int], None] | None = getattr(agent, "begin_task", None)
+        if begin_task is not None:
+            self.begin_task = profile.timed(LEARN, begin_task)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._wrapped, name)
+    def act(self, obs: object) -> object:
+        self._profile.open_or_close()
+        return self._act(obs)
 
 
 def operators(recorder: torch.profiler.profile, on_device: bool) -> list[tuple[str, int, float]]:

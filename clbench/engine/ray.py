@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clbench import machine
 from clbench.checks import count
@@ -21,6 +21,9 @@ from clbench.engine.progress import Progress
 from clbench.engine.run import Run
 from clbench.engine.session import Options, one_line
 from clbench.errors import OptionError, WriteError
+
+if TYPE_CHECKING:
+    import ray
 
 LOSSES = 5  # workers that a run may lose
 PATIENCE = 180.0  # seconds; a file server keeps the locks of a machine that is gone, NFS by default for 90
@@ -50,7 +53,7 @@ class RayCluster:
         except ImportError as error:
             raise OptionError(f'Ray cannot be used ({error}): pip install "clbench[ray]"') from error
         if self.address is not None and self.workers is not None:
-            raise OptionError("workers: a Ray cluster has as many as its nodes have CPUs")
+            raise OptionError("workers: cannot be set for a Ray cluster, which uses all its CPUs")
 
     def workers_for(self, runs: Sequence[Run]) -> int:
         """Return how many processes run jobs at a time: one per CPU, or GPU, of the cluster."""
@@ -147,7 +150,7 @@ class _Tasks:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self._store, self._progress, self._options = store, progress, options
-        self._running: dict[Any, tuple[Run, int]] = {}  # by task; how many workers it lost
+        self._running: dict[ray.ObjectRef[None], tuple[Run, int]] = {}  # by task; how many workers it lost
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
@@ -183,7 +186,7 @@ class _Tasks:
             for task in ended:
                 self._end(task, stopping)
 
-    def _end(self, task: Any, stopping: bool) -> None:
+    def _end(self, task: "ray.ObjectRef[None]", stopping: bool) -> None:
         import ray
         from ray.exceptions import RayError, RayTaskError
 

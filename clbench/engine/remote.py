@@ -1,9 +1,8 @@
 """Run folders at a URL, for machines that do not share a folder: copied from there to resume, and back as they grow."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from clbench.errors import OptionError
 from clbench.results.files import write_whole
@@ -62,7 +61,7 @@ class RemoteFolder:
                     if name not in names:
                         path.unlink()
 
-    def _reader(self, place: str) -> Any:
+    def _reader(self, place: str) -> Callable[[Path], object]:
         return lambda path: self._files.get_file(place, str(path))
 
     def put(self, copy: Path) -> None:

@@ -26,15 +26,15 @@ def run_folders(folder: Path) -> list[RunFolder]:
     folders = [RunFolder(path) for path in (folder, *sorted(folder.glob("*/")))]
     started = [run_folder for run_folder in folders if run_folder.has_run()]
     if not started:
-        raise ResumeError(f"'{folder}' holds no run: name a folder that clbench evaluate has made")
+        raise ResumeError(f"'{folder}' contains no run: give a folder created by clbench evaluate")
     if any(run_folder.has_older_run() for run_folder in started):
         raise ResumeError(f"'{folder}' was made by an earlier version of clbench: start a new run")
     manifests = {run_folder: run_folder.read_manifest() for run_folder in started}
     if any(manifest.recorded != "evaluate" for manifest in manifests.values()):
-        raise ResumeError(f"'{folder}' was recorded by hand: only its own loop can continue it")
+        raise ResumeError(f"'{folder}' was recorded by hand: only its loop can continue it")
     if len({manifest.position for manifest in manifests.values()}) < len(manifests):
         raise ResumeError(
-            f"'{folder}' holds several evaluations: name one of them, such as '{started[0].path}'"
+            f"'{folder}' contains several evaluations: give one of them, such as '{started[0].path}'"
         )
     return sorted(started, key=lambda run_folder: manifests[run_folder].position)
 
@@ -86,8 +86,8 @@ def with_images(stream: StreamSpec, data_dir: str | None) -> StreamSpec:
     known = data_dir if data_dir is not None or stream.data_dir is None else folder_of(stream.data_dir)
     if known is None and stream.data_dir is not None:
         raise DataError(
-            f"where the images are is recorded only as '{stream.data_dir}': "
-            f"name the folder by --data-dir, data_dir=... or {DATA_DIR_VARIABLE}"
+            f"the images' folder is recorded only as '{stream.data_dir}': "
+            f"give it with --data-dir, data_dir=... or {DATA_DIR_VARIABLE}"
         )
     return replace(stream, data_dir=known)
 

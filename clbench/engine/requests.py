@@ -57,7 +57,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.profile and self.together:
-            raise OptionError("a profile is of one agent at a time: drop either profile or together")
+            raise OptionError(
+                "profile and together are mutually exclusive: a profile covers one agent at a time"
+            )
 
 
 def check_request(request: Request) -> list[Run]:
@@ -140,7 +142,7 @@ def closest_protocol(stream_class: type[Stream], stream: StreamSpec) -> tuple[st
 def _changes(by_protocol: StreamSpec, stream: StreamSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the overrides that change the protocol; where files are does not."""
 
-    def value(spec: StreamSpec, name: str) -> Any:
+    def value(spec: StreamSpec, name: str) -> object:
         return spec.options[name] if name in spec.options else getattr(spec, name)
 
     return {
@@ -158,7 +160,7 @@ def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if not listed:
         raise OptionError("seeds: give at least one")
     if len(set(listed)) < len(listed):
-        raise OptionError(f"seeds {', '.join(map(str, listed))}: each may occur once")
+        raise OptionError(f"seeds {', '.join(map(str, listed))}: each may occur only once")
     return listed
 
 
@@ -166,6 +168,9 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return names of indicators: those listed, "all", "none", or for None those that cost next to nothing.
 
     A name with a colon refers to a custom function, which is loaded; "all" stands for all others.
+
+    Raises:
+        OptionError: "none" is combined with others.
 
     >>> check_indicators("sharpness,feature_rank")
     ('sharpness', 'feature_rank')
@@ -222,7 +227,7 @@ def _parse_layers(text: str) -> Layers:
     named: dict[str, list[str]] = {}
     for layer, equals, pattern in (name.partition("=") for name in names):
         if not (layer and equals and pattern):
-            raise OptionError(f"layers={text!r}: name all layers or none, as in body=blocks.*")
+            raise OptionError(f"layers={text!r}: name all layers or none, such as body=blocks.*")
         named.setdefault(layer, []).append(pattern)
     return named
 
@@ -239,14 +244,14 @@ def choose_device(name: str) -> str:
 def _load_agents(request: Request) -> list[tuple[AgentConfig, type]]:
     listed = [request.agents] if isinstance(request.agents, (str, type)) else request.agents
     if not listed:
-        raise UnknownNameError("no agent was named; for example: agents.vanilla (clbench list shows all)")
+        raise UnknownNameError("no agent given; for example: agents.vanilla (clbench list shows all)")
     agents: dict[str, tuple[AgentConfig, type]] = {}
     for agent in listed:
         if not isinstance(agent, (str, type)):
             raise LoadError(f"{agent!r} is not an agent: pass a reference or a class")
         reference = agent if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
         if any(config.reference == reference for config, _ in agents.values()):
-            raise OptionError(f"agent '{reference}' is named twice")
+            raise OptionError(f"agent '{reference}' is given twice")
         name = _new_name(recorded(reference), agents)
         owner = load_agent(agent) if isinstance(agent, str) else check_agent(agent, name)
         arguments = _checked_arguments(name, owner, request.arguments)

@@ -81,7 +81,8 @@ def _outdated(complete: Iterable[Run], store: RunStore) -> list[str]:
     counts: Counter[str] = Counter()
     for run in complete:
         manifest = manifest_of(run, store)
-        assert manifest is not None
+        if manifest is None:  # deleted meanwhile
+            continue
         config = run.config
         changed = code(run.agent).checksum != manifest.agent_source.checksum
         counts.update([config.agent.name] * changed)

@@ -187,7 +187,14 @@ class RunSession:
         if self.run.profile:
             folder.write_profile(monitor.profile)
         if self._options.draw:
-            draw(folder, monitor.tasks, monitor.indicators, [config.agent.name], config.describe(), self._chance)
+            draw(
+                folder,
+                monitor.tasks,
+                monitor.indicators,
+                [config.agent.name],
+                config.describe(),
+                self._chance,
+            )
 
     def _record(self, error: BaseException | None) -> None:
         monitor = self._monitor

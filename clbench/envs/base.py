@@ -1,4 +1,4 @@
-"""The shared half of both environments: the stream under way, and the batch shown last."""
+"""The shared half of both environments: the stream under way, the batch shown last, and scores of predictions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,8 +8,7 @@ import torch
 from gymnasium import spaces
 
 from clbench.agent import AgentSpec
-from clbench.envs.predictions import Classification
-from clbench.errors import OptionError, StepOrderError
+from clbench.errors import OptionError, PredictionError, StepOrderError
 from clbench.specs import StreamSpec
 from clbench.streams import Batch, Stream
 
@@ -17,16 +16,6 @@ Info = dict[str, Any]
 
 
 class StreamState:
-    """Where the streams of an environment are.
-
-    Attributes:
-        lockstep: whether batches have a first dimension of seeds.
-        stream_class: kind of stream.
-        stream_spec: resolved.
-        agent_spec: for constructing agents.
-        device: of batches.
-    """
-
     lockstep: bool
     stream_class: type[Stream]
     stream_spec: StreamSpec
@@ -60,22 +49,16 @@ class StreamState:
 
     @property
     def stream(self) -> Stream:
-        """The streams under way.
-
-        Raises:
-            StepOrderError: there is none yet.
-        """
+        """The streams under way."""
         if self._stream is None:
-            raise StepOrderError("no stream is under way: call reset(seed=...) first")
+            raise StepOrderError("no stream is running: call reset(seed=...) first")
         return self._stream
 
     @property
     def done(self) -> bool:
-        """Whether the streams have ended."""
         return self.stream.done
 
     def position(self) -> Info:
-        """Return the position of the streams, as it is in `info`."""
         stream = self.stream
         return {
             "task": stream.task,
@@ -85,17 +68,12 @@ class StreamState:
         }
 
     def state_dict(self, rows: slice = slice(None)) -> dict[str, Any]:
-        """Return seeds and position of the streams under way.
-
-        Args:
-            rows: of which seeds.
-        """
         state = self.stream.state_dict()
         return {**state, "seeds": state["seeds"][rows]}
 
     def _start(self, seeds: Sequence[int], options: Info | None) -> None:
         if options:
-            raise OptionError(f"reset knows no options; got {options!r}")
+            raise OptionError(f"reset takes no options; got {options!r}")
         self._stream = self.stream_class(self.stream_spec, seeds, self.device)
         self._batch = None
 
@@ -103,10 +81,7 @@ class StreamState:
         first, seeds = states[0], [seed for state in states for seed in state["seeds"]]
         if len(seeds) != num_seeds:
             raise OptionError(f"the state is of {len(seeds)} seeds, the environment has {num_seeds}")
-        if any(
-            state["task"] != first["task"] or state["step_in_task"] != first["step_in_task"]
-            for state in states
-        ):
+        if len({(state["task"], state["step_in_task"]) for state in states}) > 1:
             raise OptionError("the states are of different positions")
         stream = self.stream_class(self.stream_spec, seeds, self.device)
         stream.load_state_dict({**first, "seeds": seeds})
@@ -132,3 +107,63 @@ class StreamState:
         last, self._batch = self.position(), None
         self.stream.advance()
         return {**last, "boundary": False} if self.stream.done else self.position()
+
+
+class Classification:
+    """Predictions of one of `num_classes` labels, scored by accuracy.
+
+    Predictions are integer labels of the targets' shape, or floating logits with one more dimension of size
+    `num_classes`, of which the greatest counts (the first of equal ones).
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+
+    def score(self, predictions: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return accuracies and what is unusable, of the shape `(S,)` or `()`, for targets `(S, B)` or `(B,)`.
+
+        Predictions are unusable where a label lies outside `[0, num_classes)` or a logit is not finite.
+        """
+        labels, unusable = self.labels(predictions, targets)
+        return (labels == targets).float().mean(dim=-1), unusable
+
+    def labels(self, predictions: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values = _as_tensor(predictions).detach()
+        dtype = str(values.dtype).removeprefix("torch.")
+        shape, is_float = values.shape, values.is_floating_point()
+        if not is_float and not values.is_complex() and values.dtype != torch.bool:
+            values = values.long()  # some integer types lack the operations below
+        if values.device != targets.device:
+            values = values.to(targets.device)
+        if shape == targets.shape and values.dtype == torch.int64:
+            low, high = torch.aminmax(values.flatten(targets.ndim - 1), dim=-1)
+            return values, (low < 0) | (high >= self.num_classes)
+        if shape == (*targets.shape, self.num_classes) and is_float:
+            finite = torch.isfinite(values).flatten(targets.ndim - 1).all(dim=-1)
+            return values.argmax(dim=-1), ~finite
+        raise PredictionError(
+            f"predictions must be integer labels of shape {tuple(targets.shape)} or floating logits of shape "
+            f"{(*targets.shape, self.num_classes)}; got {dtype} {tuple(shape)}"
+        )
+
+    def fault(self, predictions: object) -> str:
+        if _as_tensor(predictions).is_floating_point():
+            return "predictions hold logits that are NaN or infinite"
+        return f"predictions hold labels outside [0, {self.num_classes})"
+
+
+def _as_tensor(predictions: object) -> torch.Tensor:
+    return predictions if isinstance(predictions, torch.Tensor) else torch.from_numpy(_as_array(predictions))
+
+
+def _as_array(predictions: object) -> np.ndarray:
+    try:
+        array = np.asarray(predictions)
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"they are of dtype {array.dtype}")
+        # PyTorch needs native byte order, no long doubles, and writable memory.
+        dtype = {"i": np.int64, "u": np.int64, "f": np.float64}.get(array.dtype.kind)
+        odd = array.dtype.kind == "u" or array.dtype.itemsize > 8 or not array.dtype.isnative
+        return array.astype(dtype) if odd and dtype else np.require(array, requirements="W")
+    except (TypeError, ValueError) as error:
+        raise PredictionError(f"predictions must be an array or a tensor of numbers ({error})") from error

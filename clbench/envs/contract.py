@@ -19,7 +19,7 @@ from clbench.agent import AgentSpec
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import ContractError
-from clbench.seeding import generator
+from clbench.seeding import generator, global_states, set_global_states
 
 Predict = Callable[[], np.ndarray]
 Env = gymnasium.Env[Any, Any]
@@ -159,9 +159,8 @@ def _check_position(spec: AgentSpec, info: dict[str, Any], step: int) -> None:
     epoch = within * spec.epochs_per_task // spec.steps_per_task
     expected = {"task": task, "epoch": epoch, "step_in_task": within, "boundary": within == 0}
     actual = {key: info.get(key) for key in expected}
-    _require(
-        actual == expected, "tasks, epochs and steps count up", f"expected {expected}, info has {actual}"
-    )
+    observed = f"expected {expected}, info has {actual}"
+    _require(actual == expected, "tasks, epochs and steps count up", observed)
 
 
 def _check_copies(env: Env, seed: int) -> None:
@@ -185,9 +184,8 @@ def _check_lockstep(ours: StreamEnv, seed: int, expected: Trace) -> None:
         shown = _digest(obs[1].numpy())
         obs, _, _, _, info = vector.step(actions)
         trace.append((shown, _digest(info["targets"][1].numpy())))
-    _require(
-        trace == expected, "seeds in lockstep are the single streams", _first_difference(expected, trace)
-    )
+    difference = _first_difference(expected, trace)
+    _require(trace == expected, "seeds in lockstep are the single streams", difference)
 
 
 def _digest(array: np.ndarray) -> str:
@@ -196,7 +194,7 @@ def _digest(array: np.ndarray) -> str:
 
 def _first_difference(first: Trace, second: Trace) -> str:
     pairs = enumerate(zip(first, second, strict=False))
-    step = next((index for index, (one, other) in pairs if one != other), -1)
+    step = next((index for index, (ours, theirs) in pairs if ours != theirs), -1)
     return f"they differ first at step {step}"
 
 
@@ -207,13 +205,11 @@ def _global_state() -> tuple[object, ...]:
 
 @contextmanager
 def _other_global_state() -> Iterator[None]:
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    states = global_states()
     try:
         random.seed(90210)
         np.random.seed(90210)  # noqa: NPY002
         torch.manual_seed(90210)
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
+        set_global_states(states)

@@ -29,10 +29,7 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
 
     Source: prequential evaluation; Gama et al., "On evaluating stream learning algorithms", 2013.
 
-    Args:
-        stream_class: kind of stream.
-        spec: its spec; `clbench.make` takes a registered id instead.
-        agent_device: the device in `agent_spec`, for the learner; arrays stay on the host.
+    `clbench.make` makes one from a registered id. `agent_device` is for the learner: arrays stay on the host.
     """
 
     lockstep = False
@@ -44,47 +41,27 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
         )
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Arrays, Info]:
-        """Start the stream of `seed`; without a seed, of one drawn from the environment's generator.
-
-        Returns:
-            The first batch of inputs `(B, *shape)`, and `info`, still without targets.
-        """
+        """Start the stream of `seed`; without a seed, of one drawn from the environment's generator."""
         super().reset(seed=None if seed is None else check_seed(seed))
         self._start([int(self.np_random.integers(2**31)) if seed is None else seed], options)
         return self.observation(), self.position()
 
     def step(self, action: object) -> tuple[Arrays, float, bool, bool, Info]:
-        """Score predictions for the batch shown last, reveal its targets, show the next batch.
-
-        Args:
-            action: integer labels `(B,)` or floating logits `(B, C)`.
-
-        Returns:
-            Observation, reward (accuracy), terminated, truncated (never), info.
-
-        Raises:
-            PredictionError: predictions of the wrong shape, dtype or range, or not finite.
-            StepOrderError: before `reset`, or after the end.
-        """
+        """Score predictions for the batch shown last, reveal its targets, show the next batch."""
         targets, stream = self._asked().targets[0], self.stream
         score, unusable = self._scoring.score(action, targets)
         if unusable:
-            place = self.agent_spec.locate(stream.seeds, stream.task, stream.step_in_task)
-            raise PredictionError(f"{self._scoring.fault(action)} ({place})", row=0)
+            location = self.agent_spec.locate(stream.seeds, stream.task, stream.step_in_task)
+            raise PredictionError(f"{self._scoring.fault(action)} ({location})", row=0)
         info = {**self._advance(), "targets": targets.numpy()}
         return self.observation(), float(score), stream.done, False, info
 
     def restore(self, *states: Mapping[str, Any]) -> tuple[Arrays, Info]:
-        """Go to the position in the state given; return what `reset` or `step` returned there, without targets.
-
-        Raises:
-            OptionError: the state is not of one seed, or lies outside this stream.
-        """
+        """Go to the position in the state given; return what `reset` or `step` returned there, without targets."""
         self._restore(states, 1)
         return self.observation(), self.position()
 
     def observation(self) -> Arrays:
-        """Return the observation at the present position, as `reset` or `step` returned it."""
         batch = self._shown()
         if batch is None:
             return np.zeros(self.observation_space.shape or (), np.float32)

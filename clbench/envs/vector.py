@@ -28,11 +28,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
     Nothing is copied to the host. On a device other than the CPU, unusable predictions (NaN, labels out of range) are
     therefore noted on the device and reported at the end of the task; on the CPU at once.
 
-    Args:
-        stream_class: kind of stream.
-        spec: its spec; `clbench.make_vec` takes a registered id instead.
-        num_envs: `S`.
-        device: of all tensors.
+    `clbench.make_vec` makes one from a registered id.
     """
 
     lockstep = True
@@ -52,11 +48,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: Info | None = None
     ) -> tuple[torch.Tensor, Info]:
-        """Start S streams: of the seeds listed, or of seed, seed + 1, ..., or of drawn ones.
-
-        Returns:
-            Observations `(S, B, *shape)`, and `info`, still without targets.
-        """
+        """Start S streams: of the seeds listed, or of seed, seed + 1, ..., or of drawn ones."""
         if seed is None:
             seeds = [int(drawn) for drawn in self.np_random.integers(2**31, size=self.num_envs)]
         elif isinstance(seed, (int, np.integer)):
@@ -64,7 +56,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         else:
             seeds = [check_seed(root) for root in seed]
             if len(seeds) != self.num_envs:
-                raise OptionError(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each")
+                raise OptionError(f"{len(seeds)} seeds for {self.num_envs} environments: give one each")
         if seed is not None:
             super().reset(seed=seeds[0])
         self._start(seeds, options)
@@ -72,18 +64,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         return self.observation(), self.position()
 
     def step(self, actions: object) -> tuple[torch.Tensor, torch.Tensor, Any, Any, Info]:
-        """Score predictions for the batches shown last, reveal their targets, show the next ones.
-
-        Args:
-            actions: integer labels `(S, B)` or floating logits `(S, B, C)`.
-
-        Returns:
-            Observations, rewards `(S,)`, terminated `(S,)`, truncated `(S,)` (never), info.
-
-        Raises:
-            PredictionError: predictions of the wrong shape, dtype or range, or not finite.
-            StepOrderError: before `reset`, or after the end.
-        """
+        """Score predictions for the batches shown last, reveal their targets, show the next ones."""
         targets, stream = self._asked().targets, self.stream
         rewards = self.score(actions, targets)
         if stream.step_in_task + 1 == stream.spec.steps_per_task:
@@ -93,37 +74,20 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         return self.observation(), rewards, terminated, np.zeros_like(terminated), info
 
     def state_dict(self, rows: slice = slice(None)) -> dict[str, Any]:
-        """Return seeds, position and unusable predictions of the streams under way.
-
-        Args:
-            rows: of which seeds.
-        """
         return {**super().state_dict(rows), "first_unusable": self._first_unusable[rows].clone()}
 
     def restore(self, *states: Mapping[str, Any]) -> tuple[torch.Tensor, Info]:
-        """Go to the position in `states`, which together have S seeds; return as `reset` or `step`, without targets.
-
-        Raises:
-            OptionError: the states have another number of seeds, differ in position, or lie outside this stream.
-        """
+        """Go to the position in `states`, which together have S seeds; return what `reset` or `step` returned there."""
         self._restore(states, self.num_envs)
         self._first_unusable.copy_(torch.cat([state["first_unusable"] for state in states]))
         return self.observation(), self.position()
 
     def observation(self) -> torch.Tensor:
-        """Return the observations at the present position, as `reset` or `step` returned them."""
         batch = self._shown()
         if batch is None:
             shape = (self.num_envs, *(self.single_observation_space.shape or ()))
             return torch.zeros(shape, dtype=torch.float32, device=self.device)
         return batch.inputs
-
-    # For replaying recorded steps.
-
-    @property
-    def can_replay(self) -> bool:
-        """Whether batches can be formed by replaying a recorded step."""
-        return self.stream_class.can_replay
 
     def score(self, actions: object, targets: torch.Tensor) -> torch.Tensor:
         """Return the rewards `(S,)` of predictions; unusable ones are noted, and reported if the host can read them."""
@@ -142,22 +106,16 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         self._batch = None
 
     def _report_unusable(self, actions: object) -> None:
-        """Raise if predictions of the present task were unusable."""
         steps = self._first_unusable.tolist()
         self._first_unusable.fill_(-1)
         for row, step in enumerate(steps):
             if step >= 0:
                 stream = self.stream
-                place = self.agent_spec.locate([stream.seeds[row]], stream.task, step)
-                raise PredictionError(f"{self._scoring.fault(actions)} ({place})", row=row)
+                location = self.agent_spec.locate([stream.seeds[row]], stream.task, step)
+                raise PredictionError(f"{self._scoring.fault(actions)} ({location})", row=row)
 
 
 def check_device(name: str) -> torch.device:
-    """Return the device called `name`.
-
-    Raises:
-        DeviceError: this machine does not have it.
-    """
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -172,6 +130,6 @@ def check_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         index = torch.cuda.current_device() if device.index is None else device.index
         if index >= count:
-            raise DeviceError(f"there is no '{name}': PyTorch sees {count} CUDA devices, from cuda:0 on")
+            raise DeviceError(f"no device '{name}': PyTorch sees {count} CUDA devices, starting at cuda:0")
         return torch.device("cuda", index)
     return device

@@ -30,9 +30,9 @@ from clbench.indicators.gradients import weight_norm as weight_norm
 from clbench.indicators.layers import WHOLE as WHOLE
 from clbench.indicators.layers import LayerChoice as LayerChoice
 from clbench.indicators.layers import layer_parameters as layer_parameters
-from clbench.indicators.projection import rank_projected_step_size as rank_projected_step_size
 from clbench.indicators.rank import feature_rank as feature_rank
 from clbench.indicators.rank import hessian_rank as hessian_rank
+from clbench.indicators.rank import rank_projected_step_size as rank_projected_step_size
 from clbench.indicators.reported import ReportsSecondMoments as ReportsSecondMoments
 from clbench.indicators.stacked import Stacked as Stacked
 from clbench.indicators.step_size import aggregated_step_size as aggregated_step_size

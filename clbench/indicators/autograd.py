@@ -56,6 +56,6 @@ def undefined_if_it_fails(what: str) -> Iterator[None]:
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise UndefinedError(
-            f"PyTorch cannot compute {what} of this model: {reason}. Measure a model without the layer at fault, "
+            f"PyTorch cannot compute {what} of this model: {reason}. Measure a model without that layer, "
             "or with it in eval mode"
         ) from error

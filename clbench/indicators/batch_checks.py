@@ -64,12 +64,12 @@ def check_mean(loss_fn: LossFunction, outputs: torch.Tensor, targets: torch.Tens
             together = loss(slice(None))
             each = torch.stack([loss(slice(index, index + 1)) for index in range(len(outputs))])
         except (RuntimeError, ValueError) as error:
-            raise OptionError(f"loss_fn must take any part of a batch; it raised: {error}") from error
+            raise OptionError(f"loss_fn must accept any part of a batch; it raised: {error}") from error
     rough = 1e-4 if torch.finfo(each.dtype).bits >= 32 else 3e-2
     if torch.isfinite(together) and not torch.isclose(together, each.mean(), rtol=rough, atol=1e-6):
         raise OptionError(
-            f"loss_fn gives {float(together):.4g} for samples whose own losses have the mean "
-            f"{float(each.mean()):.4g}; the definitions need that mean: give reduction='mean', "
+            f"loss_fn gives {float(together):.4g} for samples whose single losses have the mean "
+            f"{float(each.mean()):.4g}; the definitions need that mean: use reduction='mean', "
             "and no class weights, masks or ignored targets"
         )
 
@@ -81,6 +81,6 @@ def check_parameters_are_borrowed(network: Network, outputs: torch.Tensor) -> No
         name = names.get(id(getattr(node, "variable", None)))
         if name is not None:
             raise UndefinedError(
-                f"'{name}' is used past its module, as by a function that holds the tensor, so that its gradient "
-                "cannot be measured: let forward take it from the module"
+                f"'{name}' is used outside its module, for example by a function that holds the tensor, so its "
+                "gradient cannot be measured: access it through the module in forward"
             )

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import CheckpointFunction
 from clbench.errors import TouchedError
 from clbench.indicators.copies import Copies
 from clbench.indicators.hooks import FLAGS, HOOKS, global_hooks_off, keep_pytorchs
-from clbench.indicators.stacked import Model, module_and_stacks
+from clbench.indicators.stacked import Model, Stacked
 
 STANDARD = frozenset(vars(nn.Module()))
 LOCK = threading.RLock()
@@ -83,7 +83,6 @@ def _copy_attributes(module: nn.Module, copies: Copies) -> dict[str, Any]:
 
 
 def _has_inplace(module: nn.Module) -> bool:
-    """Return whether a module is one of PyTorch's that may work in place."""
     return any(
         "inplace" in vars(kind).get("__constants__", ()) and kind.__module__.startswith("torch.nn.")
         for kind in type(module).__mro__
@@ -124,18 +123,8 @@ def keep_random_states(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def untouched(what: str, model: Model) -> Iterator[None]:
-    """Raise if parameters, buffers or modes are changed while the context lasts, even if another error is raised.
-
-    Tensors' identities and versions are compared, not their numbers: that costs next to nothing, and detects every
-    write but those through `.data`.
-
-    Args:
-        what: the measurement, for the error's text.
-        model: a module, or `Stacked` ones.
-
-    Raises:
-        TouchedError: something was changed.
-    """
+    """Raise `TouchedError` if `what` changes parameters, buffers or modes, even if another error is raised."""
+    # Identities and versions are compared: that costs next to nothing, and detects every write but through `.data`.
     before = _fingerprint(model)
     try:
         yield
@@ -144,14 +133,14 @@ def untouched(what: str, model: Model) -> Iterator[None]:
         changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         if changed:
             raise TouchedError(
-                f"{what} changed the network that it measured: {', '.join(changed[:3])}. The agent's further learning "
-                "would be affected: leave this measurement out (--indicators), and please report this"
+                f"{what} changed the network that it measured: {', '.join(changed[:3])}. This would affect "
+                "the agent's learning: leave this measurement out (--indicators), and please report it"
             )
 
 
 def _fingerprint(model: Model) -> dict[str, object]:
-    """Return the identities and versions of tensors, and modes."""
-    module, stacks = module_and_stacks(model)
+    module = model.model if isinstance(model, Stacked) else model
+    stacks = {**model.parameters, **model.buffers} if isinstance(model, Stacked) else {}
     modes = {f"mode of '{path}'": child.training for path, child in module.named_modules()}
     tensors = {f"stacked {name}": value for name, value in stacks.items()} | {
         f"{path}.{name}".lstrip("."): value

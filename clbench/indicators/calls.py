@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import nn
 
+# From a module's name, its first input tensor, and its output, to the output that takes its place.
 OnCall = Callable[[str, torch.Tensor, object], object]
-"""From a module's name, its first input tensor, and its output, to the output that takes its place."""
+Calls = dict[str, list[tuple[torch.Tensor, torch.Tensor]]]  # inputs and outputs by module
 
 
 @contextlib.contextmanager
@@ -23,10 +24,6 @@ def watched(model: nn.Module, names: Sequence[str], on_call: OnCall) -> Iterator
 
             stack.callback(model.get_submodule(name).register_forward_hook(hook, with_kwargs=True).remove)
         yield
-
-
-Calls = dict[str, list[tuple[torch.Tensor, torch.Tensor]]]
-"""For each module the input and the output of its calls."""
 
 
 @contextlib.contextmanager
@@ -46,7 +43,6 @@ def recorded(model: nn.Module, names: Sequence[str], probes: Mapping[str, torch.
 
 
 def find_tensors(value: object) -> Iterator[torch.Tensor]:
-    """Yield the tensors in a module's arguments or output: in tuples, lists and mappings, too."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Mapping | tuple | list):

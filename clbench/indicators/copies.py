@@ -6,8 +6,9 @@ import functools
 import random
 import sys
 import types
+from collections import deque
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,16 +26,11 @@ class Copies:
 
     Containers, arrays, tensors and random generators are copied, bound methods and partial functions bound to copies,
     and instances of users' plain classes with all their attributes. Closures, files and the like are not.
-
-    Args:
-        replacements: objects to use instead of copies, by the original's id.
-
-    Attributes:
-        modules: those found on the way.
+    `replacements`, by the original's id, are used instead of copies; `modules` collects the modules met on the way.
     """
 
     def __init__(self, replacements: Mapping[int, object]) -> None:
-        self._copies: dict[int, Any] = dict(replacements)
+        self._copies: dict[int, object] = dict(replacements)
         self._level = 0
         self.modules: list[nn.Module] = []
 
@@ -44,12 +40,12 @@ class Copies:
             return value
         self._level += 1
         try:
-            copied: Value = self._copies[id(value)] if id(value) in self._copies else self._copy(value)
+            copied = self._copies[id(value)] if id(value) in self._copies else self._copy(value)
         finally:
             self._level -= 1
-        return copied
+        return cast("Value", copied)
 
-    def _copy(self, value: Any) -> Any:
+    def _copy(self, value: object) -> object:
         if isinstance(value, torch.Tensor):
             with torch.enable_grad():  # its graph is kept: it may be a piece of a parameter
                 return self._remember(value, value.clone())
@@ -68,7 +64,7 @@ class Copies:
             return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
         if isinstance(value, tuple):
             return self._copy_tuple(value)
-        if isinstance(value, list | dict) or type(value).__name__ in ("set", "deque"):
+        if isinstance(value, list | dict) or type(value) is set or type(value) is deque:
             return self._copy_container(value)
         return self._copy_instance(value) if _is_plain(value) else value
 
@@ -84,11 +80,11 @@ class Copies:
             return value
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
-    def _copy_container(self, value: Any) -> Any:
+    def _copy_container(self, value: list[Any] | dict[Any, Any] | set[Any] | deque[Any]) -> object:
         copied = self._remember(value, copy.copy(value))
         if len(value) <= MOST_ITEMS and not isinstance(value, set):  # items of a set are not written to
-            kind: Any = dict if isinstance(value, dict) else list if isinstance(value, list) else type(value)
-            for key, item in list(value.items()) if kind is dict else list(enumerate(value)):
+            kind: Any = dict if isinstance(value, dict) else list if isinstance(value, list) else deque
+            for key, item in list(value.items()) if isinstance(value, dict) else list(enumerate(value)):
                 kind.__setitem__(copied, key, self.get(item))
         return copied
 

@@ -149,18 +149,15 @@ class PowerIteration:
         return quotients
 
     def state_dict(self) -> dict[str, Tensors]:
-        """Return copies of the vectors."""
         return {block: cloned(vectors) for block, vectors in self.vectors.items()}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-        """Restore the vectors."""
         for block, vectors in self.vectors.items():
             for name, vector in vectors.items():
                 vector.copy_(state[block][name])
 
 
 def _step(readable: bool, vector: Tensors, product: Tensors, start: Tensors) -> tuple[torch.Tensor, Tensors]:
-    """Return one network's Rayleigh quotient, and its next vector."""
     quotient = total([dot(vector[name], value) for name, value in product.items()])
     norm = total([dot(value, value) for value in product.values()]).sqrt()
     usable = torch.isfinite(norm) & (norm > 0)
@@ -185,6 +182,5 @@ def _draw(like: Tensors, generator: torch.Generator) -> Tensors:
 
 
 def _normalised(vectors: Tensors) -> Tensors:
-    """Return one network's vector over its norm."""
     norm = total([value.square().sum() for value in vectors.values()]).sqrt()
     return {name: (value / norm).to(value) for name, value in vectors.items()}

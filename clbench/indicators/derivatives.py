@@ -24,13 +24,6 @@ class Derivatives:
         hessian: whether Hessian-vector products will be needed.
         closed: linear layers whose per-sample gradients are known to have a closed form: `closed` of an earlier
             batch of the same model. Without it they are determined, and `loss_fn` is checked to be a mean.
-
-    Attributes:
-        network: the model as it is measured.
-        batch_size: B.
-
-    Raises:
-        OptionError: inputs and targets do not fit together, or `loss_fn` is not a mean over the batch.
     """
 
     def __init__(
@@ -58,7 +51,6 @@ class Derivatives:
 
     @cached_property
     def data_gradients(self) -> Tensors:
-        """Gradients of the data loss, by parameter."""
         return self._collect(lambda graph: graph.gradients)
 
     @cached_property
@@ -77,12 +69,11 @@ class Derivatives:
         if self.batch_size == 1:
             return {layer: torch.zeros_like(value) for layer, value in self.gradient_squares().items()}
         squares = self._collect(lambda graph: graph.sample_squares())
-        return self.network.sum_by_layer(
-            {
-                name: (squares[name] - self._axis.each(dot, value, value)).clamp_min(0)
-                for name, value in self.data_gradients.items()
-            }
-        )
+        noise = {
+            name: (squares[name] - self._axis.each(dot, value, value)).clamp_min(0)
+            for name, value in self.data_gradients.items()
+        }
+        return self.network.sum_by_layer(noise)
 
     def grams(self) -> Measures:
         """Return the matrices of inner products <g_i, g_j> of the data loss, `(B, B)` or `(S, B, B)`."""
@@ -90,31 +81,18 @@ class Derivatives:
 
     def slopes(self, direction: Tensors) -> torch.Tensor:
         """Return <g_i, u> of the data loss for a direction u, `(B,)` or `(S, B)`."""
-        return self.join(
-            [graph.slopes(self.select(direction, index)) for index, graph in enumerate(self._graphs)]
-        )
+        directions = [self.select(direction, index) for index in range(len(self._graphs))]
+        return self.join([graph.slopes(u) for graph, u in zip(self._graphs, directions, strict=True)])
 
     def products(
         self, blocks: Mapping[str, Sequence[str]], vectors: Mapping[str, Tensors]
     ) -> list[dict[str, Tensors]]:
-        """Return H v, penalty included, by graph and block of the Hessian.
-
-        Args:
-            blocks: names of parameters, by block.
-            vectors: v, by block.
-
-        Returns:
-            products; `join` makes one of those of several graphs.
-        """
+        """Return H v, penalty included, by graph and block of the Hessian."""
         products = []
         for index, graph in enumerate(self._graphs):
             with graph.lent():
-                products.append(
-                    {
-                        block: graph.product(names, self.select(vectors[block], index))
-                        for block, names in blocks.items()
-                    }
-                )
+                vector = {block: self.select(vectors[block], index) for block in blocks}
+                products.append({block: graph.product(blocks[block], vector[block]) for block in blocks})
         for block, names in blocks.items():
             for name, added in self._penalty_products(names, vectors[block]).items():
                 for index, of_graph in enumerate(products):
@@ -122,7 +100,6 @@ class Derivatives:
         return products
 
     def _penalty_products(self, names: Sequence[str], vector: Tensors) -> Tensors:
-        """Return the penalty's share of H v, of parameters for which it has one."""
         curved = [name for name in names if name in self._penalty and self._penalty[name].requires_grad]
         if not curved:
             return {}
@@ -145,11 +122,9 @@ class Derivatives:
         return self._graphs[0].axis
 
     def select(self, values: Value, index: int) -> Value:
-        """Return a graph's share of tensors in the network's layout."""
         return values if self.graph_axis == self._axis else row(values, index)
 
     def store(self, share: Tensors, values: Tensors, index: int) -> None:
-        """Copy a graph's share into tensors in the network's layout."""
         for name, value in share.items():
             (values[name] if self.graph_axis == self._axis else values[name][index]).copy_(value)
 
@@ -162,7 +137,6 @@ class Derivatives:
 
 
 def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return the inner product of one network's parameter-shaped tensors."""
     a, b = at_least_float32(a), at_least_float32(b)
     if a.dtype != b.dtype:
         a, b = a.double(), b.double()
@@ -174,7 +148,7 @@ def _check_batch(axis: Axis, loss_fn: LossFunction, inputs: torch.Tensor, target
         if not isinstance(value, torch.Tensor):
             raise OptionError(
                 f"{name} must be one tensor, not a {type(value).__name__}: use torch.as_tensor({name}), or "
-                "wrap a model of several inputs"
+                "wrap a model that has several inputs"
             )
     if not callable(loss_fn):
         raise OptionError(
@@ -183,12 +157,12 @@ def _check_batch(axis: Axis, loss_fn: LossFunction, inputs: torch.Tensor, target
         )
     leading = len(axis.shape) + 1
     if axis.count is not None and len(inputs) != axis.count:
-        raise OptionError(f"inputs for {len(inputs)} networks were given to {axis.count} stacked ones")
+        raise OptionError(f"inputs are for {len(inputs)} networks, but {axis.count} are stacked")
     if inputs.ndim < leading or not inputs.shape[leading - 1]:
-        raise OptionError("the batch is empty: there is nothing to measure on")
+        raise OptionError("the batch is empty")
     if targets.shape[:leading] != inputs.shape[:leading]:
         raise OptionError(
-            f"targets {tuple(targets.shape)} do not go with inputs {tuple(inputs.shape)}: "
+            f"targets {tuple(targets.shape)} do not match inputs {tuple(inputs.shape)}: "
             "both need the same batch size"
         )
 
@@ -198,7 +172,6 @@ def _graphs(network: Network, batch: Batch, hessian: bool, closed: Sequence[str]
     axis = network.axis
 
     def state() -> Tensors:
-        """Return copies: a forward pass may write to them."""
         return cloned({**network.parameters, **network.buffers})
 
     if axis.batched:

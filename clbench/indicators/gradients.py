@@ -107,7 +107,6 @@ def gradient_noise(
 
 
 def norm_ratios(network: Network, gradient_squares: Measures) -> Measures:
-    """Return ||g|| / ||theta|| from ||g||^2."""
     weights = _weight_squares(network)
     return {
         layer: torch.where(weights[layer] > 0, (square / weights[layer]).sqrt(), 0)
@@ -116,19 +115,15 @@ def norm_ratios(network: Network, gradient_squares: Measures) -> Measures:
 
 
 def norms(network: Network, squares: Measures, kind: str) -> Measures:
-    """Return norms from sums of squares."""
     check_choice("kind", kind, KINDS)
     counts = {block: sum(network.sizes[name] for name in names) for block, names in network.blocks.items()}
-    return {
-        layer: (square / counts[layer] if kind == "rms" else square).sqrt()
-        for layer, square in squares.items()
-    }
+    means = {layer: square / counts[layer] if kind == "rms" else square for layer, square in squares.items()}
+    return {layer: mean.sqrt() for layer, mean in means.items()}
 
 
 def _weight_squares(network: Network) -> Measures:
     def square(value: torch.Tensor) -> torch.Tensor:
         return at_least_float32(value).square().sum()
 
-    return network.sum_by_layer(
-        {name: network.axis.each(square, value.detach()) for name, value in network.trained.items()}
-    )
+    squares = {name: network.axis.each(square, value.detach()) for name, value in network.trained.items()}
+    return network.sum_by_layer(squares)

@@ -29,17 +29,9 @@ ClosedForm = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 class Graph:
     """A forward and backward pass over a batch, done when it is constructed.
 
-    Args:
-        network: what is measured.
-        axis: of the networks in this graph.
-        state: copies of their parameters and buffers by name, which a pass may write to.
-        batch: their batch.
-        hessian: whether Hessian-vector products will be needed.
-        closed: see `Derivatives`; None to check the loss and the model.
-
-    Attributes:
-        gradients: of the data loss, by trained parameter.
-        closed: linear layers whose per-sample gradients have a closed form, as far as is known.
+    `axis` is that of the networks in this graph, and `state` has copies of their parameters and buffers. `gradients`
+    are those of the data loss; `closed` are linear layers whose per-sample gradients have a closed form, as far as is
+    known, see `Derivatives`. Without it the loss and the model are checked.
     """
 
     def __init__(
@@ -113,15 +105,11 @@ class Graph:
         return {**self._leaves, **self._constants}
 
     def _forward(self, linear: Sequence[str]) -> tuple[torch.Tensor, Tensors, Tensors]:
-        """Return outputs, and inputs and outputs of linear layers."""
         with recorded(self._module, linear, {}) as calls:
             outputs = _check_output(self._network.inner(self._batch.inputs.clone()))
         usable = {name: call for name, call in self._select(calls).items() if call[1].requires_grad}
-        return (
-            outputs,
-            {name: call[0] for name, call in usable.items()},
-            {name: call[1] for name, call in usable.items()},
-        )
+        inner = {name: call[0] for name, call in usable.items()}
+        return outputs, inner, {name: call[1] for name, call in usable.items()}
 
     def _forward_batched(self, linear: Sequence[str]) -> tuple[torch.Tensor, Tensors, Tensors]:
         """Return the same of all networks at once.
@@ -227,20 +215,16 @@ class Graph:
         It is the derivative by c_i of the derivative of sum_i c_i loss_i along u: two backward passes for all i.
         """
         self._check_samples()
-        loss_fn = self._batch.loss_fn
+        batch = self._batch
 
         def losses(leaves: Tensors, rest: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             with borrowed(self._module, {**rest, **leaves}):
                 outputs = self._network.inner(x.clone())
-            each: torch.Tensor = vmap(lambda out, target: loss_fn(out.unsqueeze(0), target.unsqueeze(0)))(
-                outputs, y
-            )
+            each: torch.Tensor = vmap(lambda out, target: batch.loss_fn(out[None], target[None]))(outputs, y)
             return each
 
         with self.lent():
-            rows = self.axis.each(
-                losses, self._leaves, self._constants, self._batch.inputs, self._batch.targets
-            )
+            rows = self.axis.each(losses, self._leaves, self._constants, batch.inputs, batch.targets)
             weights = torch.ones_like(rows, requires_grad=True)
             leaves = [self._leaves[name] for name in direction]
             gradients = differentiate("the gradient", (weights * rows).sum(), leaves, create_graph=True)

@@ -23,22 +23,13 @@ CHANNELS_FIRST = (*CONVOLUTIONS, *BATCH_NORMS, *INSTANCE_NORMS, nn.GroupNorm)
 
 
 class LayerCall:
-    """A call of a layer or a normalisation, as it was: tensors may be overwritten later.
-
-    Attributes:
-        path: the module's.
-        given: its first input.
-        output: the first tensor of its output.
-        source: autograd's node of the input.
-        results: autograd's nodes of all output tensors.
-        received: a copy of the input.
-        returned: a copy of the output.
-    """
+    """A call of a layer or a normalisation: first input and output, their copies, and autograd's nodes of both."""
 
     def __init__(self, path: str, given: torch.Tensor, outputs: list[torch.Tensor]) -> None:
         self.path, self.given, self.output = path, given, outputs[0]
         self.source = given.grad_fn
         self.results = [value.grad_fn for value in outputs if value.grad_fn is not None]
+        # Tensors may be overwritten later.
         self.received, self.returned = given.detach().clone(), self.output.detach().clone()
 
 
@@ -52,12 +43,8 @@ def layer_paths(model: nn.Module) -> list[str]:
         holders = [module, *(child for child in module.children() if isinstance(child, HOLDERS))]
         owned = [value for holder in holders for value in holder.parameters(recurse=holder is not module)]
         is_leaf = bool(owned) and len(owned) == len(list(module.parameters()))
-        if (
-            is_leaf
-            or isinstance(module, nn.MultiheadAttention)
-            or is_parametrized(module)
-            or is_normalisation(module)
-        ):
+        is_unit = isinstance(module, nn.MultiheadAttention) or is_parametrized(module)
+        if is_leaf or is_unit or is_normalisation(module):
             paths[path] = None
     return list(paths)
 
@@ -80,9 +67,8 @@ def hidden_units(
         if call.source is None and call.given.is_floating_point() and last is not None:
             sources, direct = {last}, call.given is values[last].output
         else:
-            sources = {
-                made_by[source] for source in ancestors(call.source, until=made_by) if source in made_by
-            }
+            nodes = ancestors(call.source, until=made_by)
+            sources = {made_by[node] for node in nodes if node in made_by}
             direct = _is_output(call.source, made_by)
         if scales_units(model.get_submodule(call.path)):
             if direct:

@@ -28,7 +28,6 @@ VARARGS, VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
 
 
 def keep_pytorchs(hooks: Mapping[int, object]) -> dict[int, object]:
-    """Return those hooks by which PyTorch itself computes a weight."""
     return OrderedDict((key, hook) for key, hook in hooks.items() if _is_pytorchs(hook))
 
 
@@ -50,9 +49,7 @@ def check_can_be_borrowed(model: nn.Module) -> None:
     for path, module in model.named_modules():
         where = f"'{path}' ({type(module).__name__})" if path else type(module).__name__
         if isinstance(module, torch.jit.ScriptModule):
-            raise UndefinedError(
-                f"a scripted module cannot be measured: give {where} as it was before scripting"
-            )
+            raise UndefinedError(f"a scripted module cannot be measured: pass {where} before scripting")
         for kind in FORWARD_HOOKS:
             for hook in getattr(module, kind).values():
                 _check(hook, where)
@@ -65,8 +62,8 @@ def _check(hook: object, where: str) -> None:
     if not _is_pytorchs(hook) and not only_looks(hook):
         name = getattr(hook, "__qualname__", type(hook).__name__)
         raise UndefinedError(
-            f"{where} has a forward hook, {name}, that may change what it computes, and hooks are left out when "
-            "measuring: do it in forward, or let the hook return nothing and write to nothing that it is given"
+            f"{where} has a forward hook, {name}, that may change what it computes, and hooks do not run when "
+            "measuring: move it into forward, or let the hook neither return anything nor write to its arguments"
         )
 
 
@@ -98,12 +95,9 @@ def _only_looks(code: types.CodeType, bound: bool) -> bool:
     arguments = code.co_varnames[:count]
     receiver, given = set(arguments[: int(bound)]), set(arguments[bound:])
     module = set(arguments[bound : bound + 1])
+    returns = [index for index, step in enumerate(steps) if step.opname.startswith("RETURN")]
     return (
-        all(
-            _returns_nothing(steps, index)
-            for index, step in enumerate(steps)
-            if step.opname.startswith("RETURN")
-        )
+        all(_returns_nothing(steps, index) for index in returns)
         and not any(_may_write(steps, index, receiver, given, module) for index in range(len(steps)))
         and not any({"out", "inplace"} & set(const) for const in code.co_consts if isinstance(const, tuple))
     )

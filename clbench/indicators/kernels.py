@@ -35,13 +35,10 @@ def plain_kernels(model: nn.Module) -> Iterator[None]:
 
 
 def is_recurrent(model: nn.Module) -> bool:
-    """Return whether a model has recurrent layers of PyTorch's."""
     return any(isinstance(module, nn.RNNBase) for module in model.modules())
 
 
 class Replaced(TorchFunctionMode):
-    """Calls other functions instead of some of PyTorch's."""
-
     def __init__(self, replacements: Mapping[Any, Function]) -> None:
         super().__init__()
         self._replacements = replacements
@@ -53,7 +50,6 @@ class Replaced(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        """Call the function, or its replacement."""
         return self._replacements.get(function, function)(*args, **(kwargs or {}))
 
 
@@ -82,7 +78,6 @@ def _defined_weight_norm(direction: torch.Tensor, size: torch.Tensor, dim: int =
 
 
 def _normalises_weights(module: nn.Module) -> bool:
-    """Return whether PyTorch normalises a module's weight, in the newer way or the older."""
     if isinstance(module, ParametrizationList):
         return any(type(item).__name__ == "_WeightNorm" for item in module)
     return any(type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values())

@@ -29,19 +29,16 @@ def is_normalisation(module: nn.Module) -> bool:
 
 
 def is_parametrized(module: nn.Module) -> bool:
-    """Return whether a module's weight is computed from others, as by `torch.nn.utils.parametrizations`."""
     return isinstance(module._modules.get("parametrizations"), nn.ModuleDict)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return what is in a model's wrappers: `DataParallel`, `DistributedDataParallel`, `torch.compile`."""
     while (child := _wrapped_child(model)) is not None:
         model = model.get_submodule(child)
     return model
 
 
 def wrapped_paths(model: nn.Module) -> set[str]:
-    """Return the paths of modules that are directly in a wrapper."""
     children = ((path, _wrapped_child(module)) for path, module in model.named_modules())
     return {f"{path}.{child}".lstrip(".") for path, child in children if child is not None}
 
@@ -64,5 +61,4 @@ def outer_paths(path: str) -> list[str]:
 
 
 def parent_path(path: str) -> str:
-    """Return the path of the module that a module or parameter is in."""
     return path.rpartition(".")[0]

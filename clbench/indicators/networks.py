@@ -12,9 +12,7 @@ from clbench.indicators.layers import WHOLE, LayerChoice, group_parameters, trai
 from clbench.indicators.module_kinds import unwrap
 from clbench.indicators.stacked import Axis, Model, Stacked, Tensors
 
-Measures = dict[str, torch.Tensor]
-"""A value per layer and one for `WHOLE`: scalars for one network, `(S,)` for stacked ones."""
-
+Measures = dict[str, torch.Tensor]  # per layer and for `WHOLE`: scalars, or `(S,)` for stacked networks
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Penalty = Callable[[Tensors], torch.Tensor | None]
 
@@ -22,19 +20,11 @@ Penalty = Callable[[Tensors], torch.Tensor | None]
 class Network:
     """A model as it is measured.
 
-    Args:
-        model: a module, or `Stacked` ones.
-        layers: see `clbench.indicators.layer_parameters`.
-
     Attributes:
         module: the module, or the architecture of stacked networks; parameters have its names.
         inner: the module without its wrappers, which is what runs.
-        trained: trained parameters by name, the module's own or stacked ones; empty ones are left out.
+        trained: trained parameters by name, `(S, ...)` if stacked; empty ones are left out.
         layers: names of trained parameters by layer.
-        axis: the axis of stacked networks, and how functions are mapped over it.
-
-    Raises:
-        OptionError: there is nothing to measure, or `layers` does not fit the model.
     """
 
     def __init__(self, model: Model, layers: LayerChoice = None) -> None:
@@ -42,21 +32,18 @@ class Network:
         self.module = model.model if isinstance(model, Stacked) else model
         if not isinstance(self.module, nn.Module):
             raise OptionError(
-                f"a {type(model).__name__} cannot be measured: give a torch.nn.Module, or Stacked ones"
+                f"a {type(model).__name__} cannot be measured: pass a torch.nn.Module, or Stacked ones"
             )
         self.axis = Axis(model.count, model.batched) if isinstance(model, Stacked) else Axis()
         self.inner = unwrap(self.module)
         _check_parameters(dict(self.module.named_parameters()))
         self.trained = self._select_trained()
         if not self.trained:
-            raise OptionError(
-                "the model has no parameter that requires a gradient: there is nothing to measure"
-            )
+            raise OptionError("no parameter of the model requires a gradient")
         self.layers = group_parameters(self.module, list(self.trained), layers)
 
     @classmethod
     def of(cls, model: "Model | Network", layers: LayerChoice = None) -> "Network":
-        """Return a model's network, or the network given."""
         return model if isinstance(model, Network) else cls(model, layers)
 
     def current(self) -> "Network":
@@ -73,29 +60,24 @@ class Network:
 
     @property
     def parameters(self) -> Tensors:
-        """All parameters, trained or not: the module's own, or stacked ones."""
-        return (
-            self.model.parameters if isinstance(self.model, Stacked) else dict(self.module.named_parameters())
-        )
+        if isinstance(self.model, Stacked):
+            return self.model.parameters
+        return dict(self.module.named_parameters())
 
     @property
     def buffers(self) -> Tensors:
-        """All buffers: the module's own, or stacked ones."""
         return self.model.buffers if isinstance(self.model, Stacked) else dict(self.module.named_buffers())
 
     @property
     def stacked(self) -> bool:
-        """Whether it is S stacked networks, whose values have a first axis."""
         return self.axis.count is not None
 
     @property
     def count(self) -> int:
-        """S, or 1."""
         return 1 if self.axis.count is None else self.axis.count
 
     @property
     def device(self) -> torch.device:
-        """The device of its parameters."""
         return next(iter(self.trained.values())).device
 
     @property
@@ -105,11 +87,9 @@ class Network:
 
     @functools.cached_property
     def sizes(self) -> dict[str, int]:
-        """How many numbers each trained parameter of one network has."""
         return {name: value.numel() // self.count for name, value in self.trained.items()}
 
     def sum_by_layer(self, values: Mapping[str, torch.Tensor]) -> Measures:
-        """Sum values of parameters to values of layers and of the whole network."""
         sums = {layer: total([values[name] for name in names]) for layer, names in self.layers.items()}
         in_layers = {name for names in self.layers.values() for name in names}
         rest = [values[name] for name in self.trained if name not in in_layers]
@@ -119,13 +99,13 @@ class Network:
 def _check_parameters(parameters: Mapping[str, torch.Tensor]) -> None:
     for name, value in parameters.items():
         if is_lazy(value):
-            raise UndefinedError(f"'{name}' has no value yet: run a batch through the model first")
+            raise UndefinedError(f"'{name}' is uninitialized: run a batch through the model first")
         if value.is_complex():
             raise UndefinedError(f"'{name}' is complex: indicators are defined for real parameters only")
     devices = list(dict.fromkeys(str(value.device) for value in parameters.values()))
     if len(devices) > 1:
         raise UndefinedError(
-            f"the model's parameters lie on several devices, {', '.join(devices)}: move it to one"
+            f"the model's parameters are on several devices, {', '.join(devices)}: move it to one"
         )
 
 
@@ -149,12 +129,10 @@ def at_least_float32(value: torch.Tensor) -> torch.Tensor:
 
 
 def dtype_at_least_float32(value: torch.Tensor) -> torch.dtype:
-    """Return the dtype of `at_least_float32(value)`."""
     return torch.float32 if value.dtype in (torch.float16, torch.bfloat16) else value.dtype
 
 
 def check_tensors(**values: object) -> None:
-    """Raise `OptionError` unless all are tensors."""
     for name, value in values.items():
         if not isinstance(value, torch.Tensor):
             raise OptionError(
@@ -164,6 +142,5 @@ def check_tensors(**values: object) -> None:
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise `OptionError` unless `value` is one of `choices`."""
     if value not in choices:
         raise OptionError(f"{name}={value!r} is not one of {', '.join(choices)}")

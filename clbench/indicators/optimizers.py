@@ -18,12 +18,9 @@ Optimizer: TypeAlias = SingleOptimizer | Sequence[SingleOptimizer]
 
 
 def list_optimizers(optimizer: Optimizer) -> list[SingleOptimizer]:
-    """Return a list of one optimizer or several."""
     if isinstance(optimizer, list | tuple):
         if not optimizer:
-            raise OptionError(
-                "optimizer=[] trains nothing: hand over the optimizers of the model's parameters"
-            )
+            raise OptionError("optimizer=[] is empty: pass the optimizers of the model's parameters")
         return list(optimizer)
     return [cast(SingleOptimizer, optimizer)]
 
@@ -35,12 +32,12 @@ def parameter_states(model: Model | Network, optimizer: Optimizer) -> dict[str, 
     for single in list_optimizers(optimizer):
         for name, state in _states(network, single).items():
             if name in states:
-                raise OptionError(f"two optimizers train the model's parameter '{name}': leave it to one")
+                raise OptionError(f"two optimizers train the model's parameter '{name}': give it to only one")
             states[name] = state
     for name in network.trained:
         if name not in states:
             raise OptionError(
-                f"no optimizer trains the model's parameter '{name}': hand over all optimizers, as a list, or freeze it"
+                f"no optimizer trains the model's parameter '{name}': pass all optimizers as a list, or freeze it"
             )
     return {name: states[name] for name in network.trained}
 
@@ -54,8 +51,8 @@ def _states(network: Network, optimizer: SingleOptimizer) -> dict[str, Parameter
                 return known_states(network, optimizer, moments, read)
     known = sorted({kind.__name__ for kinds in KNOWN for kind in kinds})
     raise OptionError(
-        f"{class_name(optimizer)} is not known: give it `second_moments()`, and `step_sizes` unless it has "
-        f"param_groups (clbench.indicators.ReportsSecondMoments), or take {', '.join(known)} of torch.optim"
+        f"{class_name(optimizer)} is not supported: give it `second_moments()`, and `step_sizes` unless it has "
+        f"param_groups (clbench.indicators.ReportsSecondMoments), or use {', '.join(known)} of torch.optim"
     )
 
 
@@ -79,12 +76,8 @@ def with_weight_decay(
         return penalty
 
     def both(parameters: Tensors) -> torch.Tensor:
-        decay = total(
-            [
-                factor / 2 * network.axis.flat(parameters[name].square()).sum(dim=-1)
-                for name, factor in decayed.items()
-            ]
-        )
+        squares = {name: network.axis.flat(parameters[name].square()).sum(dim=-1) for name in decayed}
+        decay = total([factor / 2 * squares[name] for name, factor in decayed.items()])
         added = None if penalty is None else penalty(parameters)
         return decay if added is None else decay + added
 

@@ -8,11 +8,8 @@ import torch
 from clbench.errors import OptionError
 from clbench.indicators.networks import Network, dtype_at_least_float32
 
-Group: TypeAlias = dict[str, Any]
-"""One of an optimizer's `param_groups`."""
-
-Number: TypeAlias = float | torch.Tensor
-"""One for the parameter, or a tensor: for stacked networks `(S,)`, or for each element, shaped like the parameter."""
+Group: TypeAlias = dict[str, Any]  # one of an optimizer's `param_groups`
+Number: TypeAlias = float | torch.Tensor  # `(S,)` for stacked networks, or shaped like the parameter
 
 
 @dataclass(frozen=True)
@@ -20,26 +17,16 @@ class ParameterState:
     """An optimizer's state of one parameter.
 
     The average gradient is multiplied by `step_size * scale / (correction * (sqrt(second_moment) + eps))`, and by
-    `step_size * scale` where there is no second moment.
-
-    Attributes:
-        step_size: eta as it is set, a number or `(S,)`.
-        adaptive: False for an optimizer that has no second moment: SGD, Muon.
-        updated: whether there was an update; of each element, if it differs.
-        second_moment: v_hat, bias-corrected, shaped like the parameter; None where nothing is divided by it.
-        divided: whether the second moment counts; of each element, if it differs (RAdam before rectification).
-        scale: the optimizer's schedule: what eta is multiplied by.
-        correction: 1 - beta1^t of Adam.
-        eps: added to the root of the second moment.
+    `step_size * scale` where there is no second moment. `updated` and `divided` are tensors where elements differ.
     """
 
-    step_size: Number
-    adaptive: bool = True
+    step_size: Number  # eta as it is set
+    adaptive: bool = True  # False for an optimizer that has no second moment: SGD, Muon
     updated: bool | torch.Tensor = True
-    second_moment: torch.Tensor | None = None
-    divided: bool | torch.Tensor = True
-    scale: Number = 1.0
-    correction: Number = 1.0
+    second_moment: torch.Tensor | None = None  # v_hat, bias-corrected, shaped like the parameter
+    divided: bool | torch.Tensor = True  # whether the second moment counts: not in RAdam before rectification
+    scale: Number = 1.0  # the optimizer's schedule
+    correction: Number = 1.0  # 1 - beta1^t of Adam
     eps: Number = 0.0
 
 
@@ -55,7 +42,6 @@ def class_name(optimizer: object) -> str:
 
 
 def groups_by_id(optimizer: object) -> dict[int, Group]:
-    """Return each parameter's group, by the parameter's id."""
     groups = getattr(optimizer, "param_groups", ())
     return {id(value): group for group in groups for value in group["params"]}
 
@@ -76,6 +62,6 @@ def broadcast_steps(network: Network, value: torch.Tensor, steps: Number) -> Num
         return steps.detach().to(value.device, dtype_at_least_float32(value)).expand(value.shape)
     except RuntimeError:
         raise OptionError(
-            f"steps of shape {tuple(steps.shape)} do not go with a parameter of shape {tuple(value.shape)}: "
+            f"steps of shape {tuple(steps.shape)} do not fit a parameter of shape {tuple(value.shape)}: "
             "they must broadcast to it"
         ) from None

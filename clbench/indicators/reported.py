@@ -57,7 +57,6 @@ class ReportsSecondMoments(Protocol):
 
 
 def reported_states(network: Network, optimizer: object) -> dict[str, ParameterState]:
-    """Return the states of those of a network's parameters that a custom optimizer trains."""
     moments, sizes, steps = (_report(optimizer, name) for name in ("second_moments", "step_sizes", "steps"))
     betas, eps = getattr(optimizer, "betas", None), getattr(optimizer, "eps", 0.0)
     groups, states = groups_by_id(optimizer), {}
@@ -75,8 +74,8 @@ def reported_states(network: Network, optimizer: object) -> dict[str, ParameterS
                 size = groups.get(id(value), {}).get("lr")
             if size is None:
                 raise OptionError(
-                    f"{class_name(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one by "
-                    "parameter"
+                    f"{class_name(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one "
+                    "per parameter"
                 )
             if moments is None:
                 states[name] = ParameterState(size, adaptive=False, divided=False)
@@ -104,7 +103,6 @@ def step_size_rows(network: Network, optimizer: object) -> list[list[str]]:
 
 
 def _report(optimizer: object, name: str) -> Report:
-    """Return what an optimizer reports by an attribute, or a method without arguments."""
     attribute = getattr(optimizer, name, None)
     report: Report = attribute() if callable(attribute) else attribute
     return report
@@ -130,7 +128,7 @@ def _moment_fields(
     if steps is None:
         if betas is not None:
             raise OptionError(
-                "an optimizer with `betas` needs `steps`: its second moments are corrected by them"
+                "an optimizer with `betas` needs `steps`: they correct the bias of its second moments"
             )
         return {"second_moment": moment}
     axis = network.axis
@@ -150,7 +148,6 @@ def _moment_fields(
 
 
 def _one_minus_power(beta: float, steps: Number, like: torch.Tensor) -> torch.Tensor:
-    """Return 1 - beta^t, with the device and type of a tensor."""
     if isinstance(steps, torch.Tensor):
         return -torch.expm1(steps * (math.log(beta) if beta else -math.inf)).to(like)
     return like.new_tensor(1 - beta**steps)

@@ -17,8 +17,7 @@ from clbench.indicators.stacked import Tensors, cloned, stack
 CHUNK = 64  # samples whose gradients are in memory together, at most
 CHUNK_NUMBERS = 2**26  # numbers that they have together
 
-Reduce = Callable[[torch.Tensor], torch.Tensor]
-"""From a parameter's gradient to what is needed of it."""
+Reduce = Callable[[torch.Tensor], torch.Tensor]  # from a parameter's gradient to what is needed of it
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,6 @@ class Batch:
     targets: torch.Tensor
 
     def __getitem__(self, index: int | slice) -> "Batch":
-        """Return some samples, or one network's batch."""
         return Batch(self.loss_fn, self.inputs[index], self.targets[index])
 
     def run(self, network: Network) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,8 +88,7 @@ def _looped_gradients(
 def gradients_apart(network: Network, state: Tensors, batch: Batch, outputs: torch.Tensor) -> Tensors | None:
     """Return gradients of a few samples' mean loss when they run apart from the batch that `outputs` are of.
 
-    Returns:
-        gradients by trained parameter; None if the network draws at random or cannot take so few samples.
+    None if the network draws at random or cannot take so few samples.
 
     Raises:
         UndefinedError: outputs differ from those within the batch, or a parameter is used past its module.
@@ -115,8 +112,8 @@ def gradients_apart(network: Network, state: Tensors, batch: Batch, outputs: tor
         difference = (apart - outputs[: len(apart)]).abs().max()
         if difference > tolerance(apart) * (outputs.abs().max() + torch.finfo(apart.dtype).tiny):
             raise UndefinedError(
-                "per-sample gradients are not defined: what the model gives for a sample depends on the others in "
-                "its batch, as with a normalisation by the batch's statistics"
+                "per-sample gradients are not defined: the model's output for a sample depends on the others in "
+                "its batch, as with normalisation by batch statistics"
             )
         check_parameters_are_borrowed(network, loss)
         gradients = differentiate("the gradient", loss, list(leaves.values()))

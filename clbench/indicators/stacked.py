@@ -64,18 +64,10 @@ class Stacked:
 
     @property
     def batched(self) -> bool:
-        """Whether the networks are computed all at once."""
         return self.count > 1 and self.method == "vmap"
 
 
 Model = nn.Module | Stacked
-
-
-def module_and_stacks(model: Model) -> tuple[nn.Module, Tensors]:
-    """Return the module, or the architecture of stacked networks with their tensors by name."""
-    if isinstance(model, Stacked):
-        return model.model, {**model.parameters, **model.buffers}
-    return model, {}
 
 
 @dataclass(frozen=True)
@@ -105,7 +97,6 @@ class Axis:
         return stack([function(*(row(value, index) for value in values)) for index in range(self.count)])
 
     def flat(self, value: torch.Tensor) -> torch.Tensor:
-        """Return a parameter-shaped tensor as `(n,)`, or `(S, n)`."""
         return value.reshape(*self.shape, -1)
 
     def expand(self, numbers: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -113,7 +104,6 @@ class Axis:
         return numbers.reshape(self.shape + (1,) * (value.ndim - len(self.shape)))
 
     def first(self, value: Value) -> Value:
-        """Return the first network's tensors."""
         return value if self.count is None else row(value, 0)
 
 
@@ -131,7 +121,6 @@ def row(value: Value, index: int) -> Value:
 
 
 def stack(results: Sequence[Result]) -> Result:
-    """Stack S networks' tensors, or dictionaries of tensors."""
     first = results[0]
     if isinstance(first, dict):
         pairs = ((name, [cast(Tensors, result)[name] for result in results]) for name in first)
@@ -140,5 +129,4 @@ def stack(results: Sequence[Result]) -> Result:
 
 
 def cloned(tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """Return copies without a graph."""
     return {name: value.detach().clone() for name, value in tensors.items()}

@@ -62,7 +62,6 @@ def effective_step_size(
 def effective_from_states(
     network: Network, states: Mapping[str, ParameterState], reduction: str = "rms"
 ) -> Measures:
-    """Return `effective_step_size` from the optimizer's states."""
     values = network.trained
     updated = {
         name: _updated(network, values[name], state).any(dim=-1) if _differs(state) else True
@@ -102,7 +101,6 @@ def aggregated_step_size(
 
 
 def aggregated_from_states(network: Network, states: Mapping[str, ParameterState]) -> Measures:
-    """Return `aggregated_step_size` from the optimizer's states."""
     values, normalized, sizes = network.trained, _normalizing(network, states), network.sizes
     etas = {
         name: _scheduled_step_size(network, values[name], state)
@@ -134,9 +132,8 @@ def _normalizing(
         if any(state.adaptive and state.updated is not False for state in states.values()):
             return lambda step, names: step
         return lambda step, names: torch.full_like(step, torch.nan)
-    sums, counts = zip(
-        *[_sum_moments(network, moment, states[name]) for name, moment in moments.items()], strict=True
-    )
+    pairs = [_sum_moments(network, moment, states[name]) for name, moment in moments.items()]
+    sums, counts = zip(*pairs, strict=True)
     root = (total(sums) / sum(counts)).sqrt()
     all_eps = {name: states[name].eps for name in moments}
     numbers = {
@@ -145,8 +142,8 @@ def _normalizing(
 
     def divided(step: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
         eps = [numbers[name] for name in names if name in numbers] or list(numbers.values())
-        step = step / (root + (eps[0] if len(set(eps)) == 1 else sum(eps) / len(eps)))
-        return step
+        quotient: torch.Tensor = step / (root + (eps[0] if len(set(eps)) == 1 else sum(eps) / len(eps)))
+        return quotient
 
     return divided
 
@@ -154,7 +151,6 @@ def _normalizing(
 def _sum_moments(
     network: Network, moment: torch.Tensor, state: ParameterState
 ) -> tuple[torch.Tensor, int | torch.Tensor]:
-    """Return the sum of a parameter's second moments, and their number."""
     if not _differs(state):
         sums = network.axis.each(lambda values: at_least_float32(values).sum(), moment)
         return sums, moment.numel() // network.count
@@ -163,7 +159,6 @@ def _sum_moments(
 
 
 def _scheduled_step_size(network: Network, value: torch.Tensor, state: ParameterState) -> torch.Tensor:
-    """Return eta times the optimizer's schedule; where elements differ, their mean."""
     eta = _per_network(network, state.step_size, value)
     if not isinstance(state.scale, torch.Tensor):
         return eta * state.scale
@@ -179,10 +174,11 @@ def _alpha(network: Network, value: torch.Tensor, state: ParameterState, reducti
     if reduction == "rms":
         mean = network.axis.each(lambda moment: at_least_float32(moment).mean(), state.second_moment)
         return eta / (state.correction * (mean.sqrt() + state.eps))
-    inverse = network.axis.each(
-        lambda moment: (1 / (at_least_float32(moment).sqrt() + state.eps)).mean(), state.second_moment
-    )
-    return eta * inverse / state.correction
+
+    def inverse(moment: torch.Tensor) -> torch.Tensor:
+        return (1 / (at_least_float32(moment).sqrt() + state.eps)).mean()
+
+    return eta * network.axis.each(inverse, state.second_moment) / state.correction
 
 
 def _alpha_of_elements(
@@ -195,9 +191,8 @@ def _alpha_of_elements(
     moment = torch.where(divided, _elements(network, value, second_moment), 0)
     if reduction == "rms":
         moment = moment.sum(dim=-1, keepdim=True) / divided.sum(dim=-1, keepdim=True)
-    scale, correction, eps = (
-        _elements(network, value, number) for number in (state.scale, state.correction, state.eps)
-    )
+    numbers = (state.scale, state.correction, state.eps)
+    scale, correction, eps = (_elements(network, value, number) for number in numbers)
     factors = scale / torch.where(divided, correction * (moment.sqrt() + eps), 1)
     return _per_network(network, state.step_size, value) * _mean_where(updated, factors)
 
@@ -220,19 +215,16 @@ def _elements(
 
 
 def _per_network(network: Network, number: Number, like: torch.Tensor) -> torch.Tensor:
-    """Return a number as a scalar, or `(S,)`."""
     tensor = torch.as_tensor(number, dtype=dtype_at_least_float32(like), device=like.device).detach()
     return tensor.expand(network.axis.shape) if network.stacked else tensor.reshape(())
 
 
 def _mean_where(counted: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Return the mean of those elements that count, for each network."""
     mean: torch.Tensor = torch.where(counted, values, 0).sum(dim=-1) / counted.sum(dim=-1)
     return mean
 
 
 def _mean(values: Sequence[torch.Tensor], counted: Sequence[bool | torch.Tensor]) -> torch.Tensor:
-    """Return the mean of those tensors' values that count, for each network."""
     if all(count is True for count in counted):
         return total(values) / len(values)
     masks = [torch.as_tensor(count, device=values[0].device) for count in counted]

@@ -24,7 +24,6 @@ Reader: TypeAlias = Callable[[Group, State, torch.Tensor, Number], dict[str, Any
 def known_states(
     network: Network, optimizer: torch.optim.Optimizer, moments: Sequence[str], read: Reader
 ) -> dict[str, ParameterState]:
-    """Return the states of those of a network's parameters that one of `KNOWN` trains."""
     groups, states = groups_by_id(optimizer), {}
     for name, value in network.trained.items():
         if (group := groups.get(id(value))) is None:
@@ -86,7 +85,6 @@ def _adagrad(group: Group, state: State, moment: torch.Tensor, steps: Number) ->
 
 
 def _named(*names: str) -> tuple[type[torch.optim.Optimizer], ...]:
-    """Return PyTorch's optimizers with these names, as far as this version has them."""
     return tuple(getattr(torch.optim, name) for name in names if hasattr(torch.optim, name))
 
 

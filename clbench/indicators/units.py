@@ -63,17 +63,11 @@ def dormant_units(model: Model | Network, inputs: torch.Tensor, layers: LayerCho
 
 @dataclass(frozen=True)
 class ModuleUnits:
-    """A hidden module's units on a batch.
+    """A hidden module's units on a batch: `N` is `B` times the positions of a convolution or sequence, times calls."""
 
-    Attributes:
-        layer: that it belongs to, if any.
-        before: pre-activations, `(N, units)`; N is B times a convolution's or a sequence's positions, and times calls.
-        after: activations, `(N, units)`.
-    """
-
-    layer: str | None
-    before: torch.Tensor
-    after: torch.Tensor
+    layer: str | None  # that it belongs to
+    before: torch.Tensor  # pre-activations, (N, units)
+    after: torch.Tensor  # activations, (N, units)
 
 
 def measure_units(
@@ -82,25 +76,12 @@ def measure_units(
     reduce: Callable[[Sequence[ModuleUnits]], Measures],
     layers: LayerChoice = None,
 ) -> Measures:
-    """Run the model, and reduce each network's hidden modules to scalars; frozen ones count as well.
-
-    Args:
-        model: a module, or `Stacked` ones.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        reduce: from one network's modules, in the order of their first calls, to scalars.
-        layers: see `layer_parameters`.
-
-    Returns:
-        scalars, or `(S,)`.
-
-    Raises:
-        OptionError: `inputs` is not a batch.
-    """
+    """Run the model, and reduce each network's hidden modules to scalars; frozen ones count as well."""
     network = Network.of(model, layers)
     check_can_be_borrowed(network.module)
     check_tensors(inputs=inputs)
     if inputs.ndim < 1 + network.stacked or not inputs.numel():
-        raise OptionError(f"inputs {tuple(inputs.shape)} hold no batch: there is nothing to measure on")
+        raise OptionError(f"inputs {tuple(inputs.shape)} contain no batch")
     module_layers = _module_layers(network)
 
     def measure(state: Tensors, x: torch.Tensor) -> Measures:
@@ -126,7 +107,6 @@ def measure_units(
 
 
 def _collect(network: Network, calls: Sequence[LayerCall], layers: Mapping[str, str]) -> list[ModuleUnits]:
-    """Join the calls of each hidden module."""
     hidden = hidden_units(network.module, calls)
     if not hidden:
         called = {call.path for call in calls}
@@ -146,7 +126,6 @@ def _collect(network: Network, calls: Sequence[LayerCall], layers: Mapping[str, 
 
 
 def _module_layers(network: Network) -> dict[str, str]:
-    """Return the layer that each module belongs to, frozen ones too."""
     parameters = [name for name, value in network.module.named_parameters() if value.numel()]
     paths = set(layer_paths(network.module))
     layer_names: dict[str, str] = {}
@@ -163,16 +142,13 @@ def _unit_means(
     measure: Callable[[ModuleUnits], torch.Tensor],
     choice: LayerChoice,
 ) -> Measures:
-    """Return means over units, by layer and in all, of a measure `(units,)` of each module."""
-
     def means(units: Sequence[ModuleUnits]) -> Measures:
         values = [measure(module) for module in units]
         layers: dict[str, list[torch.Tensor]] = {}
         for module, value in zip(units, values, strict=True):
             if module.layer is not None:
                 layers.setdefault(module.layer, []).append(value)
-        return {layer: torch.cat(pieces).mean() for layer, pieces in layers.items()} | {
-            WHOLE: torch.cat(values).mean()
-        }
+        layers[WHOLE] = values
+        return {layer: torch.cat(pieces).mean() for layer, pieces in layers.items()}
 
     return measure_units(model, inputs, means, choice)

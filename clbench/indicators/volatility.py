@@ -59,9 +59,7 @@ class VolatilityTracker:
         if self.mean is None or self.variance is None or self._values is None:
             self.mean, self.variance = torch.full_like(values, torch.nan), torch.zeros_like(values)
             length = self.window if self.kind == "window" else 1
-            self._values = torch.full(
-                (length, *values.shape), torch.nan, dtype=values.dtype, device=values.device
-            )
+            self._values = values.new_full((length, *values.shape), torch.nan)
         self._values = self._values.to(values)  # a state may come from another device
         self.mean, self.variance = self.mean.to(values), self.variance.to(values)
         usable = torch.isfinite(values)
@@ -86,18 +84,14 @@ class VolatilityTracker:
     def value(self) -> torch.Tensor:
         """The current Vol; 0 before the first finite value."""
         if self.mean is None or self.variance is None:
-            raise OptionError("there is no value yet: call update first")
+            raise OptionError("no value yet: call update first")
         return self.variance / (torch.nan_to_num(self.mean).abs() + self.eps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of the values."""
-        return {
-            key: None if value is None else value.clone()
-            for key, value in (("values", self._values), ("mean", self.mean), ("variance", self.variance))
-        }
+        values = {"values": self._values, "mean": self.mean, "variance": self.variance}
+        return {key: None if value is None else value.clone() for key, value in values.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the values."""
         self._values, self.mean, self.variance = (
             None if state[key] is None else state[key].clone() for key in ("values", "mean", "variance")
         )

@@ -17,34 +17,20 @@ from clbench.results.files import write_text_whole
 from clbench.scoring import Estimate
 
 README, PAGE = "README.md", "index.html"
-BEGIN, END = (
-    "<!-- leaderboard: made by `clbench leaderboard build` -->",
-    "<!-- leaderboard: end -->",
-)
+BEGIN, END = ("<!-- leaderboard: made by `clbench leaderboard build` -->", "<!-- leaderboard: end -->")
 NEW_README = f"# Leaderboard\n\n{BEGIN}\n{END}\n"
 COLUMNS = ("rank", "submission", "n", "average task accuracy", "last 10 %", "slope", "cost", "links")
 UNVERIFIED = "unverified"
 
 
 def build(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Write tables and page into `folder`.
-
-    Returns:
-        The files that were written.
-
-    Raises:
-        SubmissionError: the README lacks the markers that the tables go between.
-        WriteError: the folder cannot be written.
-    """
+    """Write tables and page into `folder`, and return their paths."""
     readme = folder / README
     text = readme.read_text(encoding="utf-8") if readme.exists() else NEW_README
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise SubmissionError(f"'{readme}' must have the line {BEGIN} once, and the line {END} once after it")
+        raise SubmissionError(f"'{readme}' must have the line {BEGIN} once, followed by the line {END} once")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    contents = {
-        readme: f"{before}{BEGIN}\n\n{tables(rows)}\n{END}{after}",
-        folder / PAGE: page(rows),
-    }
+    contents = {readme: f"{before}{BEGIN}\n\n{tables(rows)}\n{END}{after}", folder / PAGE: page(rows)}
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in contents.items():
         write_text_whole(path, content)
@@ -52,7 +38,6 @@ def build(folder: Path, rows: Sequence[Row]) -> list[Path]:
 
 
 def _boards(rows: Sequence[Row]) -> Iterator[tuple[Board, list[Row], str]]:
-    """Yield each board with its rows, and why they tie if they do."""
     for board, group in groupby(rows, key=lambda row: row.board):
         members = list(group)
         yield board, members, why_ties([row.seeds for row in members])
@@ -64,16 +49,10 @@ def _cost(row: Row) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Return mean and interval.
-
-    >>> interval(Estimate(0.5, 0.4, 0.6))
-    '0.500 [0.400, 0.600]'
-    """
     return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Return a Markdown table for each stream, protocol and track."""
     lines = []
     for board, members, ties in _boards(rows):
         lines.append(f"### {', '.join(board)}\n")
@@ -106,7 +85,6 @@ def _cells(row: Row) -> list[str]:
 
 
 def page(rows: Sequence[Row]) -> str:
-    """Return the page: one HTML file that loads nothing else."""
     templates = files("clbench.leaderboard") / "templates"
     style, script = ((templates / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     streams, protocols, tracks = (
@@ -208,7 +186,6 @@ def _details(row: Row) -> str:
 
 
 def _bar(estimate: Estimate) -> str:
-    """Draw mean and interval, clipped to 0 and 1, on a line from 0 to 1."""
     ends = (estimate.low, estimate.mean, estimate.high)
     low, mean, high = (100 * min(max(value, 0.0), 1.0) for value in ends)
     return (
@@ -220,7 +197,6 @@ def _bar(estimate: Estimate) -> str:
 
 
 def _curve(accuracies: Sequence[float]) -> str:
-    """Draw accuracies over tasks, from 0 to 1."""
     width, count = max(1, len(accuracies) - 1), len(accuracies)
     points = " ".join(
         f"{100 * index / width:.1f},{30 - 28 * value:.1f}" for index, value in enumerate(accuracies)

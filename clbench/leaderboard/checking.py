@@ -56,7 +56,7 @@ def read_all(folder: Path) -> Iterator[tuple[str, Entry | ClbenchError]]:
             for what, key in _unique_keys(entry):
                 other = owners.setdefault(key, entry.name)
                 if other != entry.name:
-                    raise SubmissionError(f"it has {what} that '{other}' has, too: remove one of the two")
+                    raise SubmissionError(f"it has {what} that '{other}' has, too: remove one of them")
             yield entry.name, entry
         except ClbenchError as error:
             yield path.name, error
@@ -65,20 +65,15 @@ def read_all(folder: Path) -> Iterator[tuple[str, Entry | ClbenchError]]:
 
 
 def refuse_twin(entry: Entry, folder: Path) -> None:
-    """Raise if another valid submission under `folder` is of the same agent or has the same results.
-
-    Raises:
-        SubmissionError: there is such a submission.
-    """
+    """Raise if another valid submission under `folder` is of the same agent or has the same results."""
     for name, other in read_all(folder):
         taken = _unique_keys(other) if isinstance(other, Entry) and name != entry.name else []
         for what, key in _unique_keys(entry):
             if (what, key) in taken:
-                raise SubmissionError(f"'{name}' has {what} already, and each is ranked once")
+                raise SubmissionError(f"'{name}' already has {what}, and each is ranked once")
 
 
 def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
-    """Return what no two submissions may share: what it is in words, and its value."""
     run, config = entry.submission.run, entry.submission.run.config
     board = (config.stream.id, config.protocol)
     arguments = json.dumps(to_json(config.agent.arguments), sort_keys=True)
@@ -89,12 +84,7 @@ def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
 
 
 def check_entry(entry: Entry) -> None:
-    """Raise unless everything that a submission claims is possible and consistent.
-
-    Raises:
-        SubmissionError: something is not; the text names it.
-        UnknownNameError: there is no such protocol or stream.
-    """
+    """Raise `SubmissionError` unless everything that a submission claims is possible and consistent."""
     data, seeds = entry.submission, entry.submission.run.config.seeds
     check_name(data.name)
     check_about(data.about)
@@ -118,11 +108,7 @@ def check_entry(entry: Entry) -> None:
 
 
 def check_about(about: About) -> None:
-    """Raise unless addresses, texts and licence are acceptable.
-
-    Raises:
-        SubmissionError: one is not; the text names it.
-    """
+    """Raise `SubmissionError` unless addresses, texts and licence are acceptable."""
     for name, url in (("paper", about.paper), ("code", about.code)):
         if url and (len(url) > 400 or not URL.fullmatch(url)):
             raise SubmissionError(
@@ -139,13 +125,12 @@ def _check_text(name: str, text: str, longest: int) -> None:
     if len(text) > longest:
         raise SubmissionError(f"{name} has {len(text)} characters: at most {longest} are allowed")
     if not text.isprintable() or text != text.strip():
-        raise SubmissionError(f"{name} {_shown(text)} has invisible characters, or blanks around it")
+        raise SubmissionError(f"{name} {_shown(text)} has invisible characters or surrounding blanks")
     if unicodedata.normalize("NFKC", text).startswith(FORMULA):
-        raise SubmissionError(f"{name} {_shown(text)} begins like a spreadsheet's formula")
+        raise SubmissionError(f"{name} {_shown(text)} begins like a spreadsheet formula")
 
 
 def _check_texts(name: str, data: JSON) -> None:
-    """Check all texts and keys in JSON data."""
     if isinstance(data, str):
         _check_text(name, data.lstrip("-"), 1_000)  # options begin with hyphens
     elif isinstance(data, dict):
@@ -163,14 +148,12 @@ def _check_agent(entry: Entry) -> None:
     for name in (data.agent, *([source.class_] if data.verifiable else [])):
         if not REFERENCE.fullmatch(name):
             raise SubmissionError(
-                f"agent {_shown(name)}: its name may only have letters, digits and _ . / - :"
+                f"agent {_shown(name)}: its name may contain only letters, digits and _ . / - :"
             )
     if not SOURCE.fullmatch(data.file):
         raise SubmissionError(f"source file {_shown(data.file)}: use letters, digits and _, then .py")
     if hashlib.sha256(entry.source.encode()).hexdigest() != source.sha256:
-        raise SubmissionError(
-            f"{data.file} is not the source that the run was made with: its SHA-256 differs"
-        )
+        raise SubmissionError(f"{data.file} is not the run's source: its SHA-256 differs")
     _check_source(data.file, entry.source)
     if data.verifiable and not re.search(rf"^class {class_name}\b", entry.source, re.MULTILINE):
         raise SubmissionError(f"{data.file} has no class '{class_name}'")
@@ -254,6 +237,5 @@ def _check_records(records: Sequence[TaskRecord], spec: StreamSpec, config: RunC
 
 
 def _shown(value: object) -> str:
-    """Return a value cut short, in ASCII."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

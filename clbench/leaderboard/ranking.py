@@ -1,7 +1,7 @@
 """Rows and ranks of the leaderboard."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clbench.leaderboard.submission import Entry
@@ -15,13 +15,7 @@ Board = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Row:
-    """A ranked submission.
-
-    Attributes:
-        rank: from 1, within stream, protocol and track; shared by entries that cannot be told apart.
-        entry: the submission.
-        board: stream, protocol and track.
-    """
+    """A ranked submission; a rank is shared by entries that cannot be told apart."""
 
     rank: int
     entry: Entry
@@ -32,13 +26,11 @@ class Row:
         return len(self.entry.submission.run.config.seeds)
 
     def score(self, name: str) -> Estimate:
-        """Return one of the scores computed from the submission's records."""
         estimate: Estimate = getattr(self.entry.scores, name)
         return estimate
 
     @property
     def curve(self) -> list[float]:
-        """Accuracy of each task, mean over seeds."""
         tasks = defaultdict[int, list[float]](list)
         for record in self.entry.records:
             tasks[record.task].append(record.accuracy)
@@ -56,19 +48,16 @@ def rank(entries: Iterable[Entry]) -> list[Row]:
         boards[board_of(entry)].append(entry)
     streams, protocols = list(STREAMS), list(PROTOCOLS)
     order = sorted(
-        boards,
-        key=lambda board: (streams.index(board[0]), -protocols.index(board[1]), board[2] == "tuned"),
+        boards, key=lambda board: (streams.index(board[0]), -protocols.index(board[1]), board[2] == "tuned")
     )
-    return [row for board in order for row in _rank_board(board, boards[board])]
+    rows = []
+    for board in order:
+        ranked = ranks({entry.name: entry.by_seed[SCORES[0]] for entry in boards[board]})
+        members = [Row(ranked[entry.name], entry, board) for entry in boards[board]]
+        rows += sorted(members, key=lambda row: (-row.score(SCORES[0]).mean, row.rank, row.entry.name))
+    return rows
 
 
 def board_of(entry: Entry) -> Board:
-    """Return the board that a submission is ranked on."""
     config = entry.submission.run.config
     return config.stream.id, config.protocol, "tuned" if entry.submission.about.tuned else "untuned"
-
-
-def _rank_board(board: Board, entries: Sequence[Entry]) -> list[Row]:
-    ranked = ranks({entry.name: entry.by_seed[SCORES[0]] for entry in entries})
-    rows = [Row(ranked[entry.name], entry, board) for entry in entries]
-    return sorted(rows, key=lambda row: (-row.score(SCORES[0]).mean, row.rank, row.entry.name))

@@ -38,12 +38,12 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a submitter says besides the run.
+    """What a submitter says besides the run; texts but the licence may be "".
 
     Attributes:
         licence: of the source, an SPDX identifier.
         tuned: how hyperparameters were tuned on this stream; "" if they were not.
-        paper, code, contact: web addresses and whom to ask; may be "".
+        paper, code: web addresses.
     """
 
     licence: str = "MIT"
@@ -55,14 +55,11 @@ class About:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A row of the leaderboard: the content of submission.json.
+    """The content of submission.json.
 
     Attributes:
-        schema_version: of this format.
-        name: of the folder.
         run: what was run; the file of `agent_source` is the one in the folder.
         cost: None for a run recorded by hand.
-        about: licence, addresses and the like.
         scores: means that versions 1 and 2 state, by name; all that is shown is computed from the records.
     """
 
@@ -79,7 +76,6 @@ class Submission:
 
     @property
     def file(self) -> str:
-        """The name of the agent's source file."""
         return self.run.agent_source.file or ""
 
     @property
@@ -88,15 +84,12 @@ class Submission:
         return self.run.recorded == "evaluate"
 
     def to_json(self) -> str:
-        """Return the content of submission.json."""
         data = {name: value for name, value in to_json(self).items() if name != "scores"}
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A submission's folder as read: data, records and source."""
-
     submission: Submission
     records: tuple[TaskRecord, ...]
     source: str
@@ -107,11 +100,6 @@ class Entry:
 
     @functools.cached_property
     def scores(self) -> Score:
-        """The scores computed from the records; ranks and tables are made of them.
-
-        Raises:
-            SubmissionError: no seed has all tasks.
-        """
         computed = score(self.submission.agent, self.records, self.submission.run.config.stream.num_tasks)
         if computed is None:
             raise SubmissionError(f"{TASKS}: no seed has all tasks")
@@ -119,37 +107,26 @@ class Entry:
 
     @functools.cached_property
     def by_seed(self) -> dict[str, dict[int, float]]:
-        """Each score by seed, computed from the records."""
         num_tasks = self.submission.run.config.stream.num_tasks
         return scores_by_seed(finished(self.submission.agent, self.records, num_tasks))
 
 
 def read_entry(folder: Path) -> Entry:
-    """Return what a submission's folder holds; its form is checked, its claims are not.
-
-    Raises:
-        SubmissionError: a file is missing, unexpected, too large, a link or malformed.
-    """
+    """Return what a submission's folder holds; its form is checked, its claims are not."""
     check_name(folder.name)
     names = _list_files(folder)
     if not {DATA, TASKS} <= set(names):
         raise SubmissionError(f"{DATA} or {TASKS} is missing")
     submission = _parse(_read(folder / DATA))
     if submission.name != folder.name:
-        raise SubmissionError(f"{DATA} has the name {ascii(submission.name)[:60]}, the folder another")
+        raise SubmissionError(f"{DATA} has the name {ascii(submission.name)[:60]}, which is not the folder's")
     if set(names) != {DATA, TASKS, submission.file}:
-        raise SubmissionError(
-            f"the folder must hold {DATA}, {TASKS} and the source that it names, nothing else"
-        )
+        raise SubmissionError(f"the folder must contain only {DATA}, {TASKS} and the source that it names")
     return Entry(submission, _read_tasks(folder / TASKS), _read(folder / submission.file))
 
 
 def check_name(name: str) -> str:
-    """Return a submission's name if it consists of lower-case ASCII letters, digits and hyphens.
-
-    Raises:
-        SubmissionError: it does not, or is too long.
-    """
+    """Return a submission's name if it is acceptable."""
     if not NAME.fullmatch(name):
         raise SubmissionError(
             f"name {ascii(name)[:60]}: use 1 to 48 of a-z, 0-9 and '-', with a letter or digit at both ends"
@@ -163,7 +140,7 @@ def _list_files(folder: Path) -> list[str]:
         raise SubmissionError("it is not a folder (links are not followed)")
     files = [path for path, _ in zip(folder.iterdir(), range(4), strict=False)]
     if len(files) > 3:
-        raise SubmissionError(f"the folder must hold {DATA}, {TASKS} and one source file, nothing else")
+        raise SubmissionError(f"the folder must contain only {DATA}, {TASKS} and one source file")
     for path in files:
         shown, facts = ascii(path.name)[:60], path.lstat()
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
@@ -208,7 +185,6 @@ def _parse(text: str) -> Submission:
 
 
 def _upgrade(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data of version 3 for those of version 1 or 2."""
     agent, run = data["agent"], data["run"]
     config = {
         "agent": {"name": agent["reference"], "arguments": agent["arguments"]},

@@ -4,31 +4,37 @@ import hashlib
 import inspect
 import re
 import shutil
+import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from clbench.config import AgentConfig
+from clbench.config import AgentConfig, RunConfig
 from clbench.engine.reopening import with_images
 from clbench.engine.store import resume_command
-from clbench.errors import SubmissionError, UnknownNameError, WriteError, did_you_mean
+from clbench.engine.timing import step_times
+from clbench.errors import AgentError, SubmissionError, UnknownNameError, WriteError, did_you_mean
 from clbench.leaderboard.checking import check_about, check_entry, refuse_twin
-from clbench.leaderboard.cost import relative_cost
 from clbench.leaderboard.submission import (
     DATA,
     SUBMISSION_VERSION,
     SUBMISSIONS,
     About,
+    Cost,
     Entry,
     Submission,
     check_name,
     read_entry,
 )
-from clbench.loading import load_agent, parameters
+from clbench.loading import is_vectorized, load_agent, parameters
+from clbench.machine import threads
 from clbench.places import is_cut
 from clbench.records import TaskRecord
 from clbench.results import RunFolder, RunManifest, StoredRun, find_runs
+
+VANILLA = "agents.vanilla"
+ROUNDS = 5
 
 
 def submit(
@@ -54,9 +60,6 @@ def submit(
         replace_it: replace an older submission with this name.
         say: receives a message before what takes long.
 
-    Returns:
-        The submission.
-
     Raises:
         SubmissionError: seeds or tasks are missing, the run changed the protocol, or a text is not acceptable.
     """
@@ -65,7 +68,7 @@ def submit(
     check_about(about)
     target = folder / SUBMISSIONS / name
     if target.exists() and not replace_it:
-        raise SubmissionError(f"'{target}' exists already: choose another name, or --replace it")
+        raise SubmissionError(f"'{target}' already exists: choose another name, or use --replace")
     stored, reference = _choose(find_runs(run), agent, run)
     config = stored.manifest.config
     config = replace(config, stream=with_images(config.stream, data_dir))
@@ -74,7 +77,7 @@ def submit(
     if agent_class is not None:
         _refuse_lost_arguments(config.agent, agent_class, run)
     manifest = _submitted_manifest(stored.manifest, source)
-    records = tuple(replace(one, agent=manifest.config.agent.name) for one in stored.read_tasks())
+    records = tuple(replace(record, agent=manifest.config.agent.name) for record in stored.read_tasks())
     _check_complete(stored, records, run)
     submission = Submission(
         schema_version=SUBMISSION_VERSION, name=name, run=manifest, cost=None, about=about
@@ -82,7 +85,7 @@ def submit(
     text = source.read_bytes().decode("utf-8")
     refuse_twin(Entry(submission, records, text), folder)
     if agent_class is not None:
-        say("the run is complete; measuring what a step costs takes about a minute")
+        say("the run is complete; measuring the cost of a step takes about a minute")
         submission = replace(submission, cost=relative_cost(config, agent_class))
     _write(submission, records, text, target)
     return submission
@@ -102,20 +105,12 @@ def _submitted_manifest(manifest: RunManifest, source: Path) -> RunManifest:
     config = replace(config, agent=agent, stream=replace(config.stream, data_dir=None))
     class_ = class_name and f"{source.stem}:{class_name}"
     return replace(
-        manifest,
-        config=config,
-        agent_source=replace(manifest.agent_source, class_=class_, file=source.name),
+        manifest, config=config, agent_source=replace(manifest.agent_source, class_=class_, file=source.name)
     )
 
 
 def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tuple[StoredRun, str]:
-    """Return the run of an agent, and the reference to load the agent by.
-
-    Args:
-        runs: to choose from.
-        wanted: the agent's name, or a file; among files of the same name, the one with the recorded checksum is meant.
-        folder: what the user named.
-    """
+    # Among files of the same name, the one with the recorded checksum is meant.
     names = ", ".join(run.agent for run in runs)
     if wanted is None:
         if len(runs) > 1:
@@ -136,7 +131,6 @@ def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tupl
 
 
 def _without_number(name: str) -> str:
-    """Return an agent's name without the number that tells files of the same name apart."""
     return re.sub(r" \(\d+\)$", "", name)
 
 
@@ -155,24 +149,24 @@ def _load_source(run: StoredRun, reference: str) -> tuple[type | None, Path]:
         try:
             agent_class = load_agent(reference)
         except UnknownNameError as error:
-            raise UnknownNameError(f"{error} Name its file, or its module, with --agent") from error
+            raise UnknownNameError(f"{error} Give its file or module with --agent") from error
         file = inspect.getsourcefile(agent_class)
     if file is None or not Path(file).is_file():
-        raise SubmissionError(f"the source of {run.agent} is not in a file: name its file with --agent")
+        raise SubmissionError(f"the source of {run.agent} is not in a file: give its file with --agent")
     if _digest(Path(file)) != run.manifest.agent_source.sha256:
         raise SubmissionError(f"{run.agent} has changed since the run: run it again, or restore the file")
     return agent_class, Path(file)
 
 
 def _refuse_lost_arguments(agent: AgentConfig, agent_class: type, run: Path) -> None:
-    """Refuse an agent that nobody can construct, since a path that it was given is recorded by its name only."""
+    """Refuse an agent that nobody can construct: a path in its arguments is recorded by its name only."""
     defaults = parameters(agent_class)
     for name, value in agent.arguments.items():
         texts = value if isinstance(value, (list, tuple)) else [value]
         if value != defaults.get(name) and any(isinstance(text, str) and is_cut(text) for text in texts):
             raise SubmissionError(
-                f"'{run}': {name}={value!r} was a path elsewhere, with which nobody can construct {agent.name}: "
-                f"run it again without it, or with a path below the working folder"
+                f"'{run}': {name}={value!r} was a path outside the working folder, so nobody else can construct "
+                f"{agent.name}: run it again without it, or with a path below the working folder"
             )
 
 
@@ -182,14 +176,26 @@ def _check_complete(run: StoredRun, records: Sequence[TaskRecord], folder: Path)
     if tasks >= {(seed, task) for seed in config.seeds for task in range(config.stream.num_tasks)}:
         return
     if run.manifest.status == "complete":
-        raise SubmissionError(
-            f"'{folder}' is complete, but its tables are not what the run wrote: run it again"
-        )
+        raise SubmissionError(f"'{folder}' is complete, but its tables were changed: run it again")
     raise SubmissionError(f"'{folder}' lacks tasks of {run.agent}; resume it with: {resume_command(folder)}")
 
 
+def relative_cost(config: RunConfig, agent_class: type) -> Cost:
+    """Return the median, over rounds, of an agent's time for 40 steps divided by vanilla's, in turns on one thread."""
+    seeds = config.seeds if is_vectorized(agent_class) else config.seeds[:1]
+    stream, arguments = config.stream, config.agent.arguments
+    try:
+        with threads(1):
+            times = step_times(stream, agent_class, arguments, seeds, config.device)
+            vanilla_times = step_times(stream, load_agent(VANILLA), {}, seeds, config.device)
+            next(times), next(vanilla_times)  # warm up
+            ratios = [next(times) / next(vanilla_times) for _ in range(ROUNDS)]
+    except Exception as error:
+        raise AgentError(f"the agent's cost cannot be measured: {type(error).__name__}: {error}") from error
+    return Cost(relative_to_vanilla=round(statistics.median(ratios), 3), rounds=ROUNDS)
+
+
 def _write(submission: Submission, records: Sequence[TaskRecord], source: str, target: Path) -> None:
-    """Write the folder next to its destination, check it as everyone will, and move it there."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:

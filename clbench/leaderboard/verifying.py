@@ -29,13 +29,7 @@ CLOSE = 0.01
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a repetition.
-
-    Attributes:
-        seed: of the stream.
-        recorded: accuracies of the first tasks in the submission.
-        repeated: the same when run again.
-    """
+    """Accuracies of the first tasks of a seed, as submitted and as repeated."""
 
     seed: int
     recorded: tuple[float, ...]
@@ -43,7 +37,6 @@ class Verdict:
 
     @property
     def difference(self) -> float:
-        """The largest difference between a recorded accuracy and the repeated one."""
         return max(abs(a - b) for a, b in zip(self.recorded, self.repeated, strict=True))
 
     @property
@@ -60,12 +53,8 @@ def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str
     A bundled learner is taken from clbench if its file is the submitted one; otherwise the submitted file is run, with
     the current version of whatever it imports from clbench.
 
-    Returns:
-        The recorded and the repeated accuracies.
-
     Raises:
-        SubmissionError: there is no such submission, seed or task, it does not pass its check, it was recorded by hand,
-            or its code fails.
+        SubmissionError: there is no such submission, seed or task, it was recorded by hand, or it or its code fails.
     """
     path = folder / SUBMISSIONS / check_name(name)
     if not path.is_dir():
@@ -78,7 +67,7 @@ def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str
         raise SubmissionError(f"{name}: {error}") from error
     data, config = entry.submission, entry.submission.run.config
     if not data.verifiable:
-        raise SubmissionError(f"'{name}' was recorded by hand: there is nothing that clbench can run again")
+        raise SubmissionError(f"'{name}' was recorded by hand: clbench cannot repeat it")
     if seed not in config.seeds:
         raise SubmissionError(f"'{name}' has no seed {seed}: it has 0 to {len(config.seeds) - 1}")
     stream = replace(config.stream, data_dir=data_dir)
@@ -111,7 +100,6 @@ def _repeat(entry: Entry, stream: StreamSpec, seed: int, tasks: int, scratch: Pa
 
 
 def _device(name: str) -> str:
-    """Return the kind of device that a run was made on if this machine has one, else the CPU."""
     try:
         return str(check_device(name.partition(":")[0]))
     except DeviceError:
@@ -119,11 +107,7 @@ def _device(name: str) -> str:
 
 
 def _reference(entry: Entry, scratch: Path) -> str:
-    """Return the reference by which a worker loads the submitted agent; nothing of it is loaded here.
-
-    The name of a bundled learner if its source is the submitted one; for another version of a bundled learner, a copy
-    among the files that it imports; otherwise a copy of the source.
-    """
+    """Return the reference by which a worker loads the submitted agent; nothing of it is loaded here."""
     data, source = entry.submission, entry.submission.run.agent_source
     bundled, name = bundled_file(data.agent), source.class_.rpartition(":")[2]
     if bundled is None:

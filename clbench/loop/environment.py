@@ -1,29 +1,13 @@
-"""What the loop needs of an environment."""
+"""The environments of the loop, and the steps of their tasks."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
-
-import torch
+from typing import Any, NamedTuple
 
 from clbench.agent import AgentSpec
+from clbench.envs.single import StreamEnv
+from clbench.envs.vector import StreamVectorEnv
 
-
-class Environment(Protocol):
-    """A `StreamEnv` or a `StreamVectorEnv`, or a wrapper with the same attributes."""
-
-    device: torch.device
-    lockstep: bool
-
-    @property
-    def agent_spec(self) -> AgentSpec: ...
-    @property
-    def done(self) -> bool: ...
-    def reset(self, *, seed: Any) -> tuple[Any, dict[str, Any]]: ...
-    def observation(self) -> Any: ...
-    def position(self) -> dict[str, Any]: ...
-    def step(self, action: object) -> tuple[Any, Any, Any, Any, dict[str, Any]]: ...
-    def state_dict(self, rows: slice) -> dict[str, Any]: ...
-    def restore(self, *states: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]: ...
+Environment = StreamEnv | StreamVectorEnv
 
 
 class Step(NamedTuple):
@@ -37,7 +21,6 @@ class Step(NamedTuple):
 
     @classmethod
     def at(cls, position: Mapping[str, Any], spec: AgentSpec) -> "Step":
-        """Return the step that answers the observation at a position."""
         number = position["step_in_task"]
         return cls(
             position["task"],

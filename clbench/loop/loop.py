@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
+from types import EllipsisType
 from typing import Any, cast
 
 from clbench.agent import Agent
@@ -29,20 +30,15 @@ class Loop:
 
     Args:
         env: of as many seeds as all members have together, in their order; of one seed for a plain agent.
-        agent: acts and learns for all members.
-        members: the agents.
         interval: seconds between `Progress` events.
         stop: called after every step; the loop ends when it returns true.
         record: records steps for replay, if stream and agent allow it.
-
-    Raises:
-        AgentError: the agent raised, or its predictions or losses are unusable; names seed, task and step.
     """
 
     def __init__(
         self,
         env: Environment,
-        agent: Agent,
+        agent: Agent[Any],
         members: Sequence[Member],
         *,
         interval: float = 0.5,
@@ -56,14 +52,14 @@ class Loop:
         ends = accumulate((len(member.seeds) for member in members), initial=0)
         self._rows = [slice(*pair) for pair in pairwise(ends)]
         # A plain agent's batches have no dimension of seeds: its member gets all of them.
-        shares = self._rows if env.lockstep else [...]
+        shares: Sequence[slice | EllipsisType] = self._rows if env.lockstep else [...]
         observed = zip(range(len(members)), members, shares, strict=True)
         self._observers = [(i, member.observer, share) for i, member, share in observed if member.observer]
         self._faults = Faults(env.agent_spec, members)
         self._meter = Meter(len(self._seeds), str(env.device))
         self._replayer: Replayer | None = None
         replayable = getattr(agent, "kind_of_step", None) is not None
-        if record and replayable and isinstance(env, StreamVectorEnv) and env.can_replay:
+        if record and replayable and isinstance(env, StreamVectorEnv) and env.stream_class.can_replay:
             observers = [observer for _, observer, _ in self._observers]
             recorded = cast(ReplayableAgent, agent)
             self._replayer = Replayer(env, recorded, self._meter, observers, record, self._faults)
@@ -71,7 +67,10 @@ class Loop:
     def __iter__(self) -> Iterator[tuple[int, Event]]:
         env, shown = self._env, time.perf_counter()
         if not self._restored:
-            env.reset(seed=self._seeds if env.lockstep else self._seeds[0])
+            if isinstance(env, StreamVectorEnv):
+                env.reset(seed=self._seeds)
+            else:
+                env.reset(seed=self._seeds[0])
         while not env.done:
             step = Step.at(env.position(), env.agent_spec)
             if self._replayer is None or not self._replayer.try_step(step):
@@ -123,29 +122,22 @@ class Loop:
     def state_dict(self, member: int = 0) -> dict[str, Any]:
         """Return all that the rest of a member's run depends on; only valid at a `Checkpoint`."""
         observer, rows = self._members[member].observer, self._rows[member]
-        agent: Any = self._members[member].agent
         return {
             "steps": self._steps,
             "env": self._env.state_dict(rows),
-            "agent": agent.state_dict(),
+            "agent": self._members[member].agent.state_dict(),
             "observer": None if observer is None else observer.state_dict(),
             "meter": self._meter.state_dict(rows),
             "random": global_states(),
         }
 
     def load_state_dict(self, *states: Mapping[str, Any]) -> None:
-        """Restore the states that `state_dict` returned of each member after the same number of steps.
-
-        Raises:
-            StateError: the numbers of steps differ.
-        """
         self._steps = states[0]["steps"]
         if any(state["steps"] != self._steps for state in states):
-            raise StateError("the members' states are of different numbers of steps")
+            raise StateError("the members' states are at different steps")
         self._env.restore(*[state["env"] for state in states])
         for member, rows, state in zip(self._members, self._rows, states, strict=True):
-            agent: Any = member.agent
-            agent.load_state_dict(state["agent"])
+            member.agent.load_state_dict(state["agent"])
             if member.observer is not None and state["observer"] is not None:
                 member.observer.load_state_dict(state["observer"])
             self._meter.load_state_dict(state["meter"], rows)

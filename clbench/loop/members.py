@@ -1,29 +1,28 @@
 """The agents of a loop, and errors that say which of them failed, and where."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from clbench.agent import Agent, AgentSpec
+from clbench.agent import AgentSpec
 from clbench.errors import AgentError, PredictionError
 from clbench.loop.environment import Step
 from clbench.loop.meter import LossError
 from clbench.observing import Observer
 
 
+class Resumable(Protocol):
+    """An agent whose state can be saved and restored."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
+
+
 @dataclass(frozen=True)
 class Member:
-    """One of the agents that run in lockstep.
-
-    Attributes:
-        name: the agent's name in records.
-        agent: whose state is saved and restored.
-        seeds: root seeds of its streams.
-        observer: measures its indicators.
-    """
-
-    name: str
-    agent: Agent
+    name: str  # in records
+    agent: Resumable  # one that is not serves, too, unless its state is asked for
     seeds: tuple[int, ...]
     observer: Observer | None = None
 
@@ -38,7 +37,6 @@ class Faults:
 
     @contextmanager
     def in_agent(self, step: Step, verb: str = "raised", remedy: str = "") -> Iterator[None]:
-        """Translate whatever the agent raises."""
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -47,7 +45,6 @@ class Faults:
 
     @contextmanager
     def in_predictions(self, step: Step) -> Iterator[None]:
-        """Translate what the environment raises for unusable predictions."""
         try:
             yield
         except PredictionError as error:
@@ -56,7 +53,6 @@ class Faults:
 
     @contextmanager
     def in_losses(self, step: Step) -> Iterator[None]:
-        """Translate what the meter raises for unusable losses."""
         try:
             yield
         except LossError as error:

@@ -20,7 +20,7 @@ class LossError(Exception):
 class Meter:
     """Sums of `seeds` rows over one task; the device's half of `add` can be replayed."""
 
-    SUMS = ("right", "right_finally", "loss", "first_bad", "place")
+    SUMS = ("right", "right_finally", "loss", "first_bad", "device_steps")
     COUNTS = ("steps", "final_steps", "losses")
 
     def __init__(self, seeds: int, device: str) -> None:
@@ -28,11 +28,10 @@ class Meter:
         dtype = torch.float32 if device.startswith("mps") else torch.float64
         self.right, self.right_finally, self.loss = torch.zeros(3, seeds, dtype=dtype, device=device)
         self.first_bad = torch.full((seeds,), -1, dtype=torch.int64, device=device)
-        self.place = torch.zeros((), dtype=torch.int64, device=device)
+        self.device_steps = torch.zeros((), dtype=torch.int64, device=device)
         self.restart()
 
     def restart(self) -> None:
-        """Start another task."""
         for sums in (self.right, self.right_finally, self.loss, self.place):
             sums.zero_()
         self.first_bad.fill_(-1)
@@ -53,8 +52,8 @@ class Meter:
             losses = self._as_tensor(loss)
             self.loss += losses
             bad = ~torch.isfinite(losses) & (self.first_bad < 0)
-            self.first_bad.copy_(torch.where(bad, self.place, self.first_bad))
-        self.place += 1
+            self.first_bad.copy_(torch.where(bad, self.device_steps, self.first_bad))
+        self.device_steps += 1
 
     def add_on_host(self, reported: bool, final: bool) -> None:
         """Do the host's half of `add`."""
@@ -72,20 +71,17 @@ class Meter:
         return losses
 
     def check_losses(self) -> None:
-        """Raise `LossError` for the first loss that was not finite."""
         for row, step in enumerate(self.first_bad.tolist()):
             if step >= 0:
                 raise LossError("is NaN or infinite", row, step)
 
     def state_dict(self, rows: slice) -> dict[str, Any]:
-        """Return copies of the sums of some rows, the counts, and the seconds so far."""
         sums = {name: getattr(self, name) for name in self.SUMS}
         copies = {name: (value[rows] if value.ndim else value).clone() for name, value in sums.items()}
         counts = {name: getattr(self, name) for name in self.COUNTS}
         return {**copies, **counts, "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: Mapping[str, Any], rows: slice) -> None:
-        """Restore the state that `state_dict` returned of the same rows."""
         for name in self.SUMS:
             sums = getattr(self, name)
             (sums[rows] if sums.ndim else sums).copy_(state[name])
@@ -94,11 +90,9 @@ class Meter:
         self.started = time.perf_counter() - state["seconds"]
 
     def mean_accuracy(self, rows: slice) -> float:
-        """Return the accuracy so far, mean over some rows."""
         return float(self.right[rows].mean() / self.steps)
 
     def records(self, name: str, seeds: Sequence[int], task: int, rows: slice) -> Iterator[TaskRecord]:
-        """Yield the records of the task, of the seeds in some rows."""
         right, finally_right, loss = self.right[rows], self.right_finally[rows], self.loss[rows]
         losses = loss / self.losses if self.losses else torch.full_like(loss, torch.nan)
         columns = torch.stack([right / self.steps, finally_right / self.final_steps, losses]).tolist()

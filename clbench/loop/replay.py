@@ -16,9 +16,7 @@ from clbench.loop.meter import Meter
 from clbench.machine import no_reads
 from clbench.observing import Observer
 
-Record = Callable[[Callable[[], None]], Callable[[], object]]
-"""Records a step, without taking it; returns a function that replays it."""
-
+Record = Callable[[Callable[[], None]], Callable[[], object]]  # from a step to a function that replays it
 REMEDY = ". Set kind_of_step = None in its class to run it step by step"
 
 
@@ -32,7 +30,6 @@ class ReplayableAgent(Protocol):
 
 
 def cuda_graph(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Record a step's work on a CUDA device; return a function that repeats it."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.device(device), torch.cuda.graph(graph):
         step()
@@ -69,9 +66,8 @@ class Replayer:
         if self._kinds is None:
             self._kinds = {}
             return False
-        if step.is_last or any(
-            observer.needs_step(step.number + 1, last=False) for observer in self._observers
-        ):
+        number = step.number + 1
+        if step.is_last or any(observer.needs_step(number, last=False) for observer in self._observers):
             return False
         with self._faults.in_agent(step, "cannot be replayed:", REMEDY):
             if not self._replay(self._kinds, step.in_last_epoch):

@@ -29,15 +29,7 @@ def finite(values: torch.Tensor) -> list[float | None]:
 
 
 def trajectories(decisions: History, indices: Sequence[int], first_step: int) -> Iterator[Measurement]:
-    """Yield the trajectories of some decisions, thinned to `POINTS_PER_TASK`.
-
-    A bound is recorded where it is `inf` and where the layer is dead, too.
-
-    Args:
-        decisions: those of the task, and maybe earlier ones.
-        indices: those of the task.
-        first_step: steps before the task.
-    """
+    """Yield trajectories of the decisions at `indices`, thinned; bounds also where `inf` or where a layer is dead."""
     if len(indices) > POINTS_PER_TASK:
         shares = [index / (POINTS_PER_TASK - 1) for index in range(POINTS_PER_TASK)]
         indices = [indices[round(share * (len(indices) - 1))] for share in shares]
@@ -50,23 +42,13 @@ def trajectories(decisions: History, indices: Sequence[int], first_step: int) ->
         values, recorded = column.tolist(), defined.tolist()
         for index in indices:
             step = decisions.positions[index].step - first_step
-            for layer, seeds, keep in zip(decisions.layers, values[index], recorded[index], strict=True):
-                yield (
-                    step,
-                    layer,
-                    name,
-                    [value if kept else None for value, kept in zip(seeds, keep, strict=True)],
-                )
+            for layer, row, mask in zip(decisions.layers, values[index], recorded[index], strict=True):
+                numbers = [value if known else None for value, known in zip(row, mask, strict=True)]
+                yield step, layer, name, numbers
 
 
 def shares(decisions: History, indices: Sequence[int], step: int) -> Iterator[Measurement]:
-    """Yield the shares of decisions at which a layer was dead or above a bound, and the predicted loss of trainability.
-
-    Args:
-        decisions: those of the task, and maybe earlier ones.
-        indices: those of the task.
-        step: the task's last.
-    """
+    """Yield the shares of decisions at which layers were dead or above a bound, and the predicted loss."""
 
     def column(name: str) -> torch.Tensor:
         return decisions.column(name)[list(indices)].cpu()

@@ -1,27 +1,73 @@
 """Measures an agent's indicators while it runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
+import torch
+from torch import nn
+from torch.nn import functional as F
+
 from clbench.errors import ClbenchError, TouchedError
-from clbench.indicators import LayerChoice
+from clbench.indicators import LayerChoice, Stacked
 from clbench.indicators.borrowing import untouched
-from clbench.indicators.networks import Network
-from clbench.observing.agents import AgentView, is_monitored, tensors
+from clbench.indicators.layers import is_layer_choice
+from clbench.indicators.networks import LossFunction, Network, Penalty
+from clbench.indicators.optimizers import Optimizer, list_optimizers
+from clbench.indicators.stacked import Model
 from clbench.observing.decisions import Measurement, finite, shares, trajectories
 from clbench.observing.registry import BOUNDS, CURVATURE, Snapshot, find_indicator
 from clbench.records import IndicatorRecord, Undefined
 from clbench.scheduling import StepSizeMonitor
 
 
+class _AgentView:
+    """The attributes by which a `clbench.Agent` can be measured; one of another type counts as missing."""
+
+    def __init__(self, agent: object, layers: LayerChoice = None) -> None:
+        self._agent, self._layers = agent, layers
+
+    @property
+    def scheduler(self) -> StepSizeMonitor | None:
+        scheduler: object = getattr(self._agent, "scheduler", None)
+        return scheduler if isinstance(scheduler, StepSizeMonitor) else None
+
+    @property
+    def loss_fn(self) -> LossFunction:
+        loss_fn: LossFunction = getattr(self._agent, "loss_fn", F.cross_entropy)
+        return loss_fn
+
+    @property
+    def penalty(self) -> Penalty | None:
+        penalty: Penalty | None = getattr(self._agent, "penalty", None)
+        return penalty
+
+    @property
+    def layers(self) -> LayerChoice:
+        choice = getattr(self._agent, "layers", None) if self._layers is None else self._layers
+        return choice if is_layer_choice(choice) else None
+
+    def network(self) -> tuple[Model, Optimizer]:
+        optimizer: Optimizer | None = getattr(self._agent, "optimizer", None)
+        networks: object = getattr(self._agent, "networks", None)
+        if optimizer is not None and isinstance(networks, Stacked):
+            return networks, optimizer
+        model: object = getattr(self._agent, "model", None)
+        vectorized: object = getattr(self._agent, "vectorized", False)
+        if optimizer is not None and isinstance(model, nn.Module) and not vectorized:
+            return model, optimizer
+        raise ClbenchError("the agent has no `model` and `optimizer` to measure")
+
+
+def _tensors(network: Network, obs: object, targets: object) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.as_tensor(obs, device=network.device), torch.as_tensor(targets, device=network.device)
+
+
 class Observer:
-    """Yields an agent's indicator records.
+    """Yields an agent's indicator records, and the decisions of its scheduler.
 
     Args:
-        agent: any; it can be measured if it is a `clbench.observing.agents.MeasurableAgent`. The decisions of its
-            scheduler are recorded.
-        name: its name in records.
-        seeds: one per network.
+        name: the agent's name in records.
         indicators: names in `ALL`, or references to functions.
         every: measure every so many steps of a task, too; None for the task's last step only.
         layers: which parameters form a layer, see `clbench.indicators.layer_parameters`; by default the agent's choice.
@@ -36,7 +82,7 @@ class Observer:
         every: int | None,
         layers: LayerChoice = None,
     ) -> None:
-        self._agent, self._name = AgentView(agent, layers), name
+        self._agent, self._name = _AgentView(agent, layers), name
         self._seeds, self._every = tuple(seeds), every
         self._indicators = [indicator for indicator in indicators if indicator != BOUNDS]
         self._bounds = BOUNDS in indicators
@@ -73,29 +119,17 @@ class Observer:
         return bool(self._indicators and (last or (self._every and step % self._every == 0)))
 
     def skip_step(self) -> None:
-        """Count a step that did not need to be observed."""
         if self._monitor is not None:
             self._monitor.replayed()
 
     def observe(
         self, obs: object, targets: object, task: int, step: int, last: bool
     ) -> Iterator[IndicatorRecord | Undefined]:
-        """Yield what is measured, if it is due, on a batch that the agent has predicted but not yet learned from.
-
-        Args:
-            obs: the batch, as the agent saw it.
-            targets: its targets.
-            task: index from 0.
-            step: step of the task, from 1.
-            last: whether it is the task's last.
-
-        Raises:
-            TouchedError: a measurement changed the network.
-        """
+        """Yield what is due, measured on a batch that the agent has predicted but not yet learned from."""
         monitor = self._monitor
         if monitor is not None:
             try:
-                monitor.step(self._agent.loss_fn, *tensors(monitor.network, obs, targets))
+                monitor.step(self._agent.loss_fn, *_tensors(monitor.network, obs, targets))
             except TouchedError:
                 raise
             except Exception as error:
@@ -123,7 +157,6 @@ class Observer:
             yield Undefined(self._name, BOUNDS, reason)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the records of the rest of a run depend on."""
         return {
             "indicators": list(self._indicators),
             "bounds": self._bounds,
@@ -134,7 +167,6 @@ class Observer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a `state_dict`, after the agent has restored its state."""
         self._indicators, self._bounds = list(state["indicators"]), state["bounds"]
         self._start, self._measured = state["start"], set(state["measured"])
         self._noted_no_decisions = state["noted_no_decisions"]
@@ -145,8 +177,11 @@ class Observer:
     def _current_monitor(self) -> StepSizeMonitor:
         """Return the monitor so far, or a new one if the agent has replaced its network or optimizer."""
         model, optimizer = self._agent.network()
-        if self._created_monitor is not None and is_monitored(self._created_monitor, model, optimizer):
-            return self._created_monitor
+        monitor = self._created_monitor
+        if monitor is not None and monitor.model is model:
+            pairs = zip_longest(list_optimizers(monitor.optimizer), list_optimizers(optimizer))
+            if all(ours is theirs for ours, theirs in pairs):
+                return monitor
         return StepSizeMonitor(
             model,
             optimizer,
@@ -185,7 +220,7 @@ class Observer:
         model, optimizer = agent.network()
         network = Network(model, agent.layers)
         hessian = any(name in CURVATURE for name in self._indicators)
-        batch = tensors(network, obs, targets)
+        batch = _tensors(network, obs, targets)
         return Snapshot(network, optimizer, agent.loss_fn, agent.penalty, *batch, self._seeds, hessian)
 
     def _records(self, task: int, measured: Measurement) -> Iterator[IndicatorRecord]:

@@ -24,45 +24,30 @@ from clbench.indicators.optimizers import Optimizer, with_weight_decay
 from clbench.indicators.stacked import Model
 from clbench.loading import load_indicator
 
+# Version of the indicators' definitions. Since 2 a bound is NaN where a layer is dead and `inf` where nothing bounds,
+# and neither counts as violated.
 DEFINITIONS = 2
-"""Version of the indicators' definitions; a change to any definition raises it.
-
-Since version 2 a bound is NaN where a layer is dead and `inf` where nothing bounds, and neither counts as violated.
-"""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A network (or S stacked ones), its optimizer and a batch; what several indicators need is computed once.
-
-    Attributes:
-        network: as it is measured.
-        optimizer: what trains it.
-        loss_fn: from outputs and targets to the batch's mean loss.
-        penalty: what is added to the loss, if anything.
-        inputs: `(B, ...)`, or `(S, B, ...)` for stacked networks.
-        targets: `(B, ...)` or `(S, B, ...)`.
-        seeds: one per network, for random vectors.
-        hessian: whether curvature will be asked for.
-    """
+    """A network (or S stacked ones), its optimizer and a batch; what several indicators need is computed once."""
 
     network: Network
     optimizer: Optimizer
     loss_fn: LossFunction
     penalty: Penalty | None
-    inputs: torch.Tensor
+    inputs: torch.Tensor  # (B, ...), or (S, B, ...) for stacked networks
     targets: torch.Tensor
-    seeds: Sequence[int]
-    hessian: bool
+    seeds: Sequence[int]  # of random vectors, one per network
+    hessian: bool  # whether curvature will be asked for
 
     @property
     def model(self) -> Model:
-        """The network as the agent has it."""
         return self.network.model
 
     @cached_property
     def point(self) -> Derivatives:
-        """Gradients on the batch."""
         penalty = with_weight_decay(self.network, self.optimizer, self.penalty)
         return Derivatives(
             self.network, self.loss_fn, self.inputs, self.targets, penalty, hessian=self.hessian
@@ -70,13 +55,11 @@ class Snapshot:
 
     @cached_property
     def sharpness(self) -> Measures:
-        """Top eigenvalues of the Hessian."""
         power = PowerIteration(self.network, list(self.network.blocks), self.seeds)
         return power.converge(self.point, ITERATIONS, TOLERANCE)
 
     @cached_property
     def normalized_sharpness(self) -> Measures:
-        """Sharpness times the aggregated step size."""
         steps = aggregated_step_size(self.network, self.optimizer)
         return {layer: steps[layer] * value for layer, value in self.sharpness.items()}
 
@@ -101,8 +84,7 @@ INDICATORS: Mapping[str, Callable[[Snapshot], Measures]] = MappingProxyType(
 CURVATURE = ("sharpness", "normalized_sharpness")
 BOUNDS = "critical_step_sizes"
 ALL = (*INDICATORS, BOUNDS)
-DEFAULT = tuple(name for name in INDICATORS if name not in CURVATURE)
-"""What is measured by default: all that takes next to no time."""
+DEFAULT = tuple(name for name in INDICATORS if name not in CURVATURE)  # all that takes next to no time
 
 
 def find_indicator(name: str) -> Callable[[Snapshot], Measures]:

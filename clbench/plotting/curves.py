@@ -21,11 +21,7 @@ ByTask = Mapping[int, Sequence[float]]
 def curves(records: Sequence[TaskRecord], agents: Sequence[str], title: str, chance: float) -> "Figure":
     """Return the figure of task accuracy per task: mean over seeds and 95 % t interval, cut at 0 and 1.
 
-    Args:
-        records: of all agents.
-        agents: names, in the order of the legend.
-        title: what was run.
-        chance: accuracy of guessing, drawn as a line.
+    Agents are in the order of the legend; `chance`, the accuracy of guessing, is drawn as a line.
     """
     figure = new_figure(8.5, 4.5, title)
     axes = figure.add_subplot()
@@ -57,9 +53,7 @@ def comparison(
     reference: str,
     title: str,
 ) -> "Figure":
-    """Return the figure of a comparison: means over seeds and 95 % t intervals, task by task.
-
-    Task accuracy is on the left, its difference to the reference's on the right.
+    """Return the figure of a comparison, task by task: accuracy, and its difference to the reference's.
 
     Args:
         accuracies: by label, in the order of the legend, and by task: a number per seed.

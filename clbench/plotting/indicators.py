@@ -41,21 +41,12 @@ COLUMNS = 4
 
 
 def indicator_figures(
-    indicators: Sequence[IndicatorRecord],
-    records: Sequence[TaskRecord],
-    agents: Sequence[str],
-    title: str,
+    indicators: Sequence[IndicatorRecord], records: Sequence[TaskRecord], agents: Sequence[str], title: str
 ) -> dict[str, "Figure"]:
     """Return the figures that there are records for, by name.
 
     "indicators": the whole network at each task's end, next to task accuracy; "step_sizes": trajectories
     of each layer; "bounds": effective step sizes against the three bounds, layer by layer.
-
-    Args:
-        indicators: what was measured.
-        records: of all agents.
-        agents: names, in the order of the legend.
-        title: what was run.
     """
     import pandas as pd
 
@@ -103,12 +94,7 @@ def _over_tasks(at_end: "pd.DataFrame", tasks: "pd.DataFrame", agents: Sequence[
 
 
 def _trajectories(measured: "pd.DataFrame", steps: Mapping[int, int]) -> Lines:
-    """Return lines, and as the indicator `DEAD` the share of seeds in which the layer is dead.
-
-    Args:
-        measured: all records.
-        steps: of each finished task.
-    """
+    """Return lines, and as the indicator `DEAD` the share of seeds in which the layer is dead."""
     measured = measured[measured.task.isin(steps)]
     measured = measured.assign(time=measured.task + measured.step / measured.task.map(steps))
     lines: Lines = {}
@@ -164,10 +150,6 @@ def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
 
     A bound of 0 (nothing may move) or `inf` (nothing bounds) has no level and is left out. Where it is NaN the layer is
     dead, which is grey, the darker the more seeds it is dead in. A line that ends for good has a cross.
-
-    Args:
-        axes: where to draw.
-        lines: times and values of "effective_step_size", `BOUNDS` and `DEAD`, as far as known.
     """
     shown = []
     for name, (label, style) in {"effective_step_size": EFFECTIVE, **BOUNDS}.items():

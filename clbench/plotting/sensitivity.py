@@ -22,14 +22,7 @@ def sensitivity(
     name: str,
     title: str,
 ) -> "Figure":
-    """Return the figure of scores, with 95 % t intervals, by a hyperparameter: a panel per stream, a line per agent.
-
-    Args:
-        scores: by stream, agent and value, with intervals.
-        agents: names, in the order of the legend.
-        name: of the hyperparameter.
-        title: what was run, and what is shown.
-    """
+    """Return the figure of scores by a hyperparameter's values: a panel per stream, a line per agent."""
     columns = min(COLUMNS, len(scores))
     rows = -(-len(scores) // columns)
     figure = new_figure(max(6.0, 4 * columns), 1.0 + 3.2 * rows, title)
@@ -67,13 +60,11 @@ def _draw(
 
 
 def _numbers(values: Sequence[object]) -> list[float] | None:
-    """Return the values as numbers; None if any is not one."""
     numbers = [float(value) for value in values if not isinstance(value, bool) and isinstance(value, Real)]
     return numbers if len(numbers) == len(values) else None
 
 
 def _positions(values: Sequence[object]) -> list[float]:
-    """Return numbers as they are; anything else side by side."""
     return _numbers(values) or list(map(float, range(len(values))))
 
 

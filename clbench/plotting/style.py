@@ -14,13 +14,11 @@ STYLES = ("-", "--", "-.", ":")
 
 
 def look(index: int) -> dict[str, Any]:
-    """Return colour and line style of line number `index`."""
     cycle, colour = divmod(index, len(COLOURS))
     return {"color": COLOURS[colour], "linestyle": STYLES[cycle % len(STYLES)]}
 
 
 def new_figure(width: float, height: float, title: str) -> "Figure":
-    """Return an empty figure with its title on the left."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
@@ -29,25 +27,18 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
 
 
 def hide_from(axes: Iterable["Axes"], count: int) -> None:
-    """Hide all axes but the first `count`."""
     for spare in list(axes)[count:]:
         spare.set_axis_off()
 
 
 def legend(figure: "Figure", columns: int = 4) -> None:
-    """Name every line once, below the axes."""
     lines: dict[str, Any] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         lines |= dict(zip(labels, handles, strict=True))
     if lines:
-        options: dict[str, Any] = {
-            "loc": "outside lower left",
-            "ncols": columns,
-            "frameon": False,
-            "fontsize": 9,
-        }
-        figure.legend(list(lines.values()), list(lines), **options)
+        layout: dict[str, Any] = {"loc": "outside lower left", "ncols": columns}
+        figure.legend(list(lines.values()), list(lines), frameon=False, fontsize=9, **layout)
 
 
 def tidy(axes: "Axes") -> None:

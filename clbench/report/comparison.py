@@ -59,7 +59,7 @@ def explanation(comparison: Comparison) -> list[str]:
     hows = {row.how.partition(",")[0] for row in comparison.others}
     kinds = {
         "paired": f"paired: seed by seed, {streams}",
-        "Welch": "Welch: as two groups, since they do not share two seeds",
+        "Welch": "Welch: as two independent groups, since they share fewer than two seeds",
     }
     used = "; ".join(text for kind, text in kinds.items() if kind in hows)
     lines = [
@@ -68,7 +68,7 @@ def explanation(comparison: Comparison) -> list[str]:
     ]
     least = min(row.differences[comparison.scores[0]].n for row in comparison.others)
     if any(math.isnan(row.differences[comparison.scores[0]].low) for row in comparison.others):
-        lines.append("with one seed there is no interval: the difference may be due to chance")
+        lines.append("one seed gives no interval: the difference may be due to chance")
     elif least < ENOUGH_SEEDS:
         lines.append(
             f"with {least} seeds intervals are wide: a difference may exist even if they include zero"

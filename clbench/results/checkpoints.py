@@ -13,26 +13,13 @@ SUFFIX = ".state"
 
 
 class Checkpoints:
-    """The newest checkpoints of one job.
-
-    Args:
-        folder: holds nothing else; created when first needed.
-    """
+    """The newest checkpoints of one job, in a folder that holds nothing else."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, steps: int, state: Any) -> None:
-        """Save a checkpoint and delete all but the newest two.
-
-        Args:
-            steps: completed steps of the job; a checkpoint with more steps is newer.
-            state: what `clbench.state.to_bytes` takes.
-
-        Raises:
-            StateError: it holds something that cannot be saved.
-            WriteError: it cannot be written: the disk is full, for example.
-        """
+    def save(self, steps: int, state: object) -> None:
+        """Save a job's state after `steps` steps, and delete all but the newest two checkpoints."""
         data = to_bytes(state)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +32,6 @@ class Checkpoints:
                 old.unlink()
 
     def newest(self) -> tuple[Path, Any] | None:
-        """Return the newest undamaged checkpoint's file and state; None if there is none."""
         for path in self._paths():
             with contextlib.suppress(StateError, OSError):
                 return path, from_bytes(path.read_bytes())

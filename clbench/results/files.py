@@ -11,10 +11,7 @@ from clbench.errors import WriteError
 def write_whole(path: Path, write: Callable[[Path], object], lasting: bool = False) -> None:
     """Let `write` fill a file beside `path`, then put it in its place.
 
-    Args:
-        path: where the file belongs.
-        write: called with the path to write to.
-        lasting: wait until the disk has it, so that it outlives a power cut.
+    With `lasting`, wait until the disk has it, so that it outlives a power cut.
 
     Raises:
         WriteError: it cannot be written; whatever was at `path` before is still there, and nothing else.
@@ -35,12 +32,10 @@ def write_whole(path: Path, write: Callable[[Path], object], lasting: bool = Fal
 
 
 def write_text_whole(path: Path, text: str, lasting: bool = False) -> None:
-    """Write a text file in UTF-8; see `write_whole`."""
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"), lasting)
 
 
 def _sync(folder: Path) -> None:
-    """Wait until the disk has a folder's names, where a folder can be opened for that."""
     with contextlib.suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:

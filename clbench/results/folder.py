@@ -29,13 +29,10 @@ LONGEST_NAME = 120
 
 
 class RunFolder:
-    """A folder that holds a run: run.json, tasks.csv, indicators.csv, figures.
+    """A folder that holds a run: run.json, tables, figures, and while it runs the checkpoints of its jobs.
 
     The runs of several agents share a group folder, which holds a run folder for each, and figures of all of them.
     Every file is written whole or not at all.
-
-    Args:
-        path: the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,14 +40,6 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunFolder":
-        """Create the folder `parent/name-N` with the smallest N above all that exist.
-
-        Returns:
-            The folder, empty.
-
-        Raises:
-            OutputError: `parent` cannot be written.
-        """
         try:
             parent.mkdir(parents=True, exist_ok=True)
             taken = (re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in parent.iterdir())
@@ -68,17 +57,7 @@ class RunFolder:
             ) from error
 
     def create_runs(self, agents: Sequence[str]) -> list["RunFolder"]:
-        """Create a run folder for each agent: this one for a single agent, else a new folder in this one.
-
-        Args:
-            agents: names, all different.
-
-        Returns:
-            The folders, in the order of the names.
-
-        Raises:
-            OutputError: this folder cannot be written.
-        """
+        """Create a run folder for each of the agents: this one for a single agent, else a new folder in this one."""
         if len(agents) == 1:
             return [self]
         folders: dict[str, RunFolder] = {}
@@ -97,7 +76,6 @@ class RunFolder:
     # run.json
 
     def has_run(self) -> bool:
-        """Tell whether the folder has a run.json; a group folder has none."""
         return (self.path / RUN).is_file()
 
     def has_older_run(self) -> bool:
@@ -108,31 +86,29 @@ class RunFolder:
         """Write run.json, with paths as `clbench.places` records them.
 
         Until the run is complete, the paths that run.json does not have are stored with its checkpoints.
-
-        Raises:
-            WriteError: it cannot be written.
         """
         config, data = manifest.config.to_json(), recorded_in(manifest.to_json())
         location = manifest.config.agent.location
         if manifest.status != "complete" and (location or config != data["config"]):
             private = {"recorded": data["config"], "config": config, "location": location}
             self.write_private(PATHS, private)
-        self._write_json(data)
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        write_text_whole(self.path / RUN, text, lasting=True)
 
     def read_manifest(self, private_paths: bool = False) -> RunManifest:
         """Return the manifest in run.json.
 
         Args:
-            private_paths: restore the paths of this machine where they are known: they are needed to resume the run,
-                and must not be shown.
+            private_paths: restore the paths of this machine where they are known, to resume the run; they
+                must not be shown.
 
         Raises:
-            DataError: the folder does not hold the run of one agent, or one of a later version.
+            DataError: the folder does not hold the run of one agent.
         """
         manifests = self.read_manifests()
         if len(manifests) > 1:
             names = ", ".join(manifest.config.agent.name for manifest in manifests)
-            raise DataError(f"'{self.path}' holds the runs of several agents: {names}")
+            raise DataError(f"'{self.path}' contains runs of several agents: {names}")
         manifest, private = manifests[0], self.read_private(PATHS) if private_paths else {}
         if private.get("recorded") != manifest.config.to_json():  # there are none, or run.json was edited
             return manifest
@@ -140,33 +116,25 @@ class RunFolder:
         return replace(manifest, config=RunConfig.from_json(private["config"]))
 
     def read_manifests(self) -> list[RunManifest]:
-        """Return the manifest of each agent in run.json: one, or several of a run recorded before schema 2.
-
-        Raises:
-            DataError: the folder holds no run, a damaged one, or one of a later version.
-        """
+        """Return the manifest of each agent in run.json: one, or several before schema 2."""
         data = self._read_json()
         try:
             manifests = upgrade(data) if data["schema_version"] == 1 else [data]
             return [RunManifest.from_json(manifest) for manifest in manifests]
         except KeyError as error:
-            raise DataError(f"'{self.path}' holds a damaged run: {RUN} lacks {error}") from error
+            raise DataError(f"'{self.path}' contains a damaged run: {RUN} lacks {error}") from error
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise DataError(f"'{self.path}' holds a damaged run: {RUN}: {error}") from error
-
-    def _write_json(self, data: Mapping[str, Any]) -> None:
-        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-        self._write_text(RUN, text, lasting=True)
+            raise DataError(f"'{self.path}' contains a damaged run: {RUN}: {error}") from error
 
     def _read_json(self) -> dict[str, Any]:
         try:
             data: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise DataError(f"'{self.path}' holds no run: there is no {RUN}") from error
+            raise DataError(f"'{self.path}' contains no run: {RUN} is missing") from error
         except (OSError, ValueError) as error:
             raise DataError(f"'{self.path}': {RUN} cannot be read ({error})") from error
         if not isinstance(data, dict):
-            raise DataError(f"'{self.path}' holds no run: {RUN} is not a JSON object")
+            raise DataError(f"'{self.path}' contains no run: {RUN} is not a JSON object")
         version = data.get("schema_version")
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise DataError(
@@ -177,71 +145,50 @@ class RunFolder:
     # Tables, figures and the log
 
     def write_tasks(self, records: Iterable[TaskRecord]) -> None:
-        """Write tasks.csv."""
-        self._write_text(TASKS, to_csv(records, TaskRecord))
+        write_text_whole(self.path / TASKS, to_csv(records, TaskRecord))
 
     def write_indicators(self, records: Iterable[IndicatorRecord]) -> None:
-        """Write indicators.csv."""
-        self._write_text(INDICATORS, to_csv(records, IndicatorRecord))
+        write_text_whole(self.path / INDICATORS, to_csv(records, IndicatorRecord))
 
     def write_profile(self, records: Iterable[ProfileRecord]) -> None:
-        """Write profile.csv."""
-        self._write_text(PROFILE, to_csv(records, ProfileRecord))
+        write_text_whole(self.path / PROFILE, to_csv(records, ProfileRecord))
 
     def write_figure(self, name: str, figure: "Figure") -> None:
-        """Write a figure as `name`.png."""
         write_whole(self.path / f"{name}.png", lambda path: figure.savefig(path, format="png"))
 
     def write_log(self, text: str) -> None:
         """Write why the run failed, with tracebacks; "" deletes the log of an earlier session."""
         if text:
-            self._write_text(LOG, recorded(text))
+            write_text_whole(self.path / LOG, recorded(text))
         else:
             (self.path / LOG).unlink(missing_ok=True)
 
     def read_tasks(self) -> list[TaskRecord]:
-        """Return the records in tasks.csv, of all agents.
-
-        Raises:
-            DataError: the file is missing or damaged; the text says in which line.
-        """
         return read_csv(self.path / TASKS, TaskRecord)
 
     def read_indicators(self) -> list[IndicatorRecord]:
-        """Return the records in indicators.csv, of all agents, as they are recorded today; none without the file.
-
-        Raises:
-            DataError: the file is damaged, and the text says in which line; or run.json is.
-        """
+        """Return the records in indicators.csv, of all agents, as they are recorded today; none without the file."""
         if not (self.path / INDICATORS).exists():
             return []
         records = read_csv(self.path / INDICATORS, IndicatorRecord)
         if not self.has_run():
             return records
         manifests = self.read_manifests()
-        unbiased = [one.config.agent.name for one in manifests if one.config.agent.arguments.get("unbiased")]
+        unbiased = [
+            agent.name
+            for agent in (item.config.agent for item in manifests)
+            if agent.arguments.get("unbiased")
+        ]
         return convert_indicators(records, manifests[0].indicator_definitions, unbiased)
 
     def read_profile(self) -> list[ProfileRecord]:
-        """Return the records in profile.csv; none without the file."""
         return read_csv(self.path / PROFILE, ProfileRecord) if (self.path / PROFILE).exists() else []
-
-    def _write_text(self, name: str, text: str, lasting: bool = False) -> None:
-        write_text_whole(self.path / name, text, lasting)
 
     # While it runs: the lock, checkpoints, private files
 
     @contextlib.contextmanager
     def in_use(self, patience: float = 0.0) -> Iterator[None]:
-        """Lock the folder for this process; the system releases it however the process ends.
-
-        Args:
-            patience: seconds to wait for another process to release it.
-
-        Raises:
-            InUseError: another process has locked it.
-            WriteError: the folder cannot be written.
-        """
+        """Lock the folder for this process, waiting for another one at most `patience` seconds."""
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.path / STATE / "lock", thread_local=False)  # the process holds it, not a thread
@@ -258,11 +205,9 @@ class RunFolder:
             lock.release()
 
     def checkpoints(self, job: int) -> Checkpoints:
-        """Return the checkpoints of job number `job`."""
         return Checkpoints(self.path / STATE / f"job-{job}")
 
     def has_checkpoints(self) -> bool:
-        """Tell whether any job has a checkpoint to resume from."""
         return any((self.path / STATE).glob("job-*/*"))
 
     def delete_checkpoints(self) -> None:
@@ -270,17 +215,12 @@ class RunFolder:
         shutil.rmtree(self.path / STATE, ignore_errors=True)
 
     def write_private(self, name: str, data: Mapping[str, Any]) -> None:
-        """Write JSON data that lasts as long as the checkpoints and is not part of the results.
-
-        Raises:
-            WriteError: it cannot be written.
-        """
+        """Write JSON data that lasts as long as the checkpoints and is not part of the results."""
         with contextlib.suppress(OSError):  # whatever is wrong shows when the file is written
             (self.path / STATE).mkdir(exist_ok=True)
-        self._write_text(f"{STATE}/{name}.json", json.dumps(data))
+        write_text_whole(self.path / f"{STATE}/{name}.json", json.dumps(data))
 
     def read_private(self, name: str) -> dict[str, Any]:
-        """Return the data that `write_private` wrote; {} if there is none."""
         path = self.path / STATE / f"{name}.json"
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return data

@@ -21,21 +21,11 @@ RESULTS = "results"
 """Where `clbench.evaluate` creates run folders by default."""
 
 STREAM = ("num_tasks", "epochs_per_task", "num_samples", "batch_size", "source")
-COLUMNS = (
-    *("run", "agent", "stream", "protocol", "changed", *STREAM, "seeds", "device", "status", "scheduler"),
-    *("arguments", "agent_sha256", "data_sha256", "steps_per_second", "clbench", "torch", "started"),
-)
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run in its folder.
-
-    Attributes:
-        name: the folder's path, as it was given or as it was found under one that was.
-        folder: the folder; before schema 2 agents of one run share it.
-        manifest: what was run.
-    """
+    """A run in its folder, which before schema 2 several agents shared. Its name is the path as given or found."""
 
     name: str
     folder: RunFolder
@@ -47,62 +37,47 @@ class StoredRun:
 
     @property
     def group(self) -> str:
-        """The path of the group folder that the run is in, or of its folder if it is in none."""
         path = self.folder.path
         group = group_of(path, self.agent)
         return self.name if group == path else group.as_posix()
 
     def read_tasks(self) -> list[TaskRecord]:
-        """Return the run's records; see `RunFolder.read_tasks`."""
         return [record for record in self.folder.read_tasks() if record.agent == self.agent]
 
     def read_indicators(self) -> list[IndicatorRecord]:
-        """Return what the run measured; see `RunFolder.read_indicators`."""
         return [record for record in self.folder.read_indicators() if record.agent == self.agent]
 
 
 def find_runs(*folders: str | Path) -> list[StoredRun]:
-    """Return the runs in folders, each once, in the order given and by path within a folder.
-
-    The runs of a group folder are in the order in which their agents were named.
-
-    Args:
-        folders: run folders, groups, or folders that are searched for runs at any depth; "results" if none.
-
-    Raises:
-        DataError: a folder does not hold a run, or holds one that is damaged or of a later version.
-    """
+    """Return the runs in folders, see `load_results`; those of a group in the order in which agents were named."""
     found: dict[Path, list[StoredRun]] = {}
     for given in folders or (RESULTS,):
         parent = Path(given)
         paths = [parent] if (parent / RUN).is_file() else [path.parent for path in parent.rglob(RUN)]
         if not paths:
-            why = f"no {RUN} in or below it" if parent.is_dir() else "there is no such folder"
+            why = f"no {RUN} in or below it" if parent.is_dir() else "the folder does not exist"
             raise DataError(
-                f"'{given}' holds no run: {why}; name a folder that clbench evaluate created, or one above"
+                f"'{given}' contains no run: {why}; give a folder created by clbench evaluate, or a parent folder"
             )
         groups = []
         for path in paths:
-            if path.resolve() not in found:
+            if path.resolve() not in groups_by_path:
                 folder = RunFolder(path)
-                groups.append([StoredRun(path.as_posix(), folder, one) for one in folder.read_manifests()])
-        found |= {runs[0].folder.path.resolve(): runs for runs in sorted(groups, key=_order)}
-    return [run for runs in found.values() for run in runs]
+                groups.append(
+                    [StoredRun(path.as_posix(), folder, manifest) for manifest in folder.read_manifests()]
+                )
+        groups_by_path |= {runs[0].folder.path.resolve(): runs for runs in sorted(groups, key=_order)}
+    return [run for runs in groups_by_path.values() for run in runs]
 
 
 def _order(runs: list[StoredRun]) -> tuple[tuple[int, str], ...]:
-    """Sort by path, but the runs of one folder by their position."""
     *above, last = runs[0].folder.path.parts or ("",)
     return (*((0, name) for name in above), (runs[0].manifest.position, last))
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Recorded runs as frames, each read when first asked for.
-
-    Attributes:
-        stored: the runs.
-    """
+    """Recorded runs as frames, each read when first asked for."""
 
     stored: tuple[StoredRun, ...]
 
@@ -120,25 +95,17 @@ class Results:
         names = dict.fromkeys(name for sweep in sweeps if sweep is not None for name in sweep.varied)
         varied = [name for name in names if "." in name]
         rows = [_row(run, varied) for run in self.stored]
-        table: pd.DataFrame = pd.DataFrame(rows, columns=[*COLUMNS, *varied])
+        table: pd.DataFrame = pd.DataFrame(rows)
         return table
 
     @cached_property
     def tasks(self) -> "pd.DataFrame":
-        """A row per run, seed and task: `run` and the columns of tasks.csv.
-
-        Raises:
-            DataError: a file is missing or damaged; the text says in which line.
-        """
+        """A row per run, seed and task: `run` and the columns of tasks.csv."""
         return self._joined(RunFolder.read_tasks, TaskRecord)
 
     @cached_property
     def indicators(self) -> "pd.DataFrame":
-        """What was measured: `run` and the columns of indicators.csv; no rows for runs that have none.
-
-        Raises:
-            DataError: a file is damaged; the text says in which line.
-        """
+        """What was measured: `run` and the columns of indicators.csv; no rows for runs that have none."""
         return self._joined(RunFolder.read_indicators, IndicatorRecord)
 
     def _joined(self, read: Callable[[RunFolder], Iterable[Record]], kind: type[Record]) -> "pd.DataFrame":

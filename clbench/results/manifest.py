@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from clbench.config import RunConfig
-from clbench.jsondata import from_json, to_json
+from clbench.jsondata import JSON, from_json, to_json
 
 SCHEMA_VERSION = 2
 """Version of run.json; `clbench.results.older` reads earlier ones."""
@@ -23,8 +23,7 @@ class CodeSource:
 
     Attributes:
         class_: "module:Class".
-        file: its file, as `clbench.places` records it; None for a class without one, such as a notebook's.
-        sha256: of the file.
+        file: as `clbench.places` records it; None for a class without one, such as a notebook's.
         package_sha256: of all files of the package that the file is in, if any.
     """
 
@@ -35,20 +34,12 @@ class CodeSource:
 
     @property
     def checksum(self) -> str | None:
-        """The checksum of the package, or of the file if there is no package."""
         return self.package_sha256 or self.sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """The data that tasks are made from.
-
-    Attributes:
-        source: such as "embedded".
-        size: number of examples.
-        num_classes: None in runs recorded before it was.
-        sha256: of the examples.
-    """
+    """The data that tasks are made from; `num_classes` is None in runs recorded before it was."""
 
     source: str = ""
     size: int = 0
@@ -61,7 +52,6 @@ class Circumstances:
     """When, where and how a session of a run was started.
 
     Attributes:
-        command: the command line.
         started: ISO 8601, UTC; None if unknown.
         versions: of Python and packages.
         hardware: platform, processor, cores, accelerator.
@@ -77,13 +67,7 @@ class Circumstances:
 
 @dataclass(frozen=True, kw_only=True)
 class Session(Circumstances):
-    """A session that resumed a run.
-
-    Attributes:
-        steps: completed steps of each job that resumed from a checkpoint.
-        indicator_definitions: those of this session, where they differ from the run's.
-        accepted_changes: what had changed since the run began.
-    """
+    """A session that resumed a run: the steps of jobs with a checkpoint, and what had changed since the run began."""
 
     steps: Mapping[str, int] = field(default_factory=dict)
     indicator_definitions: int | None = None
@@ -92,12 +76,7 @@ class Session(Circumstances):
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How long a run took.
-
-    Attributes:
-        seconds: wall time of all sessions.
-        steps_per_second: updates of single seeds' learners per second; None if no task is finished.
-    """
+    """Wall time of all sessions, and updates of single seeds' learners per second, None if no task is finished."""
 
     seconds: float = 0.0
     steps_per_second: float | None = None
@@ -105,8 +84,6 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Seeds that did not finish, and the error."""
-
     seeds: tuple[int, ...]
     error: str
 
@@ -116,7 +93,6 @@ class SweepCell:
     """The sweep that a run belongs to.
 
     Attributes:
-        name: of the sweep.
         varied: settings that differ between its runs, such as "arguments.step_size".
         numbered: texts for settings that would be recorded as another run's are, such as files of the same name.
     """
@@ -133,25 +109,16 @@ class RunManifest(Circumstances):
     Facts that older runs did not record are None, empty or the default.
 
     Attributes:
-        status: "running", "complete", "failed" or "interrupted".
-        config: what was run.
         env: the stream as the user typed it.
         position: place among the runs of a group folder, from 0.
-        recorded: "evaluate", or "by hand" if clbench did not run the loop: such a run cannot be verified.
+        recorded: "by hand" if clbench did not run the loop: such a run cannot be verified.
         numerics: which numerics made the results, see `NUMERICS`.
         indicator_definitions: which definitions of indicators the run began with.
         workers: processes at a time.
         jobs: how many jobs the seeds were divided among.
         batched_runs: runs that were trained as one batch, including this one.
-        profile: whether the run was profiled.
         log: experiment trackers.
-        agent_source: where the agent's class is defined.
-        stream_source: where the stream's class is defined.
-        data: what tasks are made from.
-        sweep: the sweep that the run belongs to.
         resumed: later sessions.
-        timing: how long it took.
-        failures: seeds that did not finish.
         undefined_indicators: why an indicator could not be measured, by name.
     """
 
@@ -176,7 +143,7 @@ class RunManifest(Circumstances):
     failures: tuple[Failure, ...] = ()
     undefined_indicators: Mapping[str, str] = field(default_factory=dict)
 
-    def setting(self, name: str) -> Any:
+    def setting(self, name: str) -> JSON:
         """Return the value of "arguments.NAME" or "options.NAME"; None if the run has no such setting."""
         if self.sweep is not None and name in self.sweep.numbered:
             return self.sweep.numbered[name]
@@ -185,18 +152,10 @@ class RunManifest(Circumstances):
         return values.get(key)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the manifest as JSON data, without the agent's location."""
         first = dict.fromkeys(("schema_version", "status", "config"))
         return {**first, **to_json(self), "schema_version": SCHEMA_VERSION}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RunManifest":
-        """Return the manifest that `to_json` returned as `data`.
-
-        Raises:
-            ValueError: a field is missing or has an impossible value; the text names it.
-        """
-        manifest: RunManifest = from_json(
-            cls, {**data, "config": RunConfig.from_json(data.get("config", {}))}
-        )
-        return manifest
+        """Return the manifest that `to_json` returned as `data`; `ValueError` names a missing or impossible field."""
+        return from_json(cls, {**data, "config": RunConfig.from_json(data.get("config", {}))})

@@ -16,11 +16,7 @@ BOUNDS = (*GRADIENT_BOUNDS, "volatility_bound")
 
 
 def upgrade(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the JSON data of schema 2 for a `run.json` of schema 1: one manifest for each of its agents.
-
-    Raises:
-        KeyError: something is missing that every run has.
-    """
+    """Return the JSON data of schema 2 for a `run.json` of schema 1: one manifest for each of its agents."""
     spec, sweep, timing = data["spec"], data.get("sweep"), data.get("timing") or {}
     workers = {"workers": spec.get("workers", 1), **(data.get("division") or {})}
     batched = len(spec["agents"]) if workers.get("together") else 1
@@ -46,7 +42,7 @@ def upgrade(data: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "batched_runs": batched,
                 "agent_source": (data.get("agents") or {}).get(name, {}),
                 "timing": {**timing, "steps_per_second": timing.get("steps_per_second", {}).get(name)},
-                "failures": [one for one in data.get("failures", ()) if one["agent"] == name],
+                "failures": [failure for failure in data.get("failures", ()) if failure["agent"] == name],
                 "undefined_indicators": data.get("undefined_indicators", {}).get(name, {}),
             }
         )
@@ -60,12 +56,7 @@ def convert_indicators(
 
     In the first definitions a bound was 0 where the layer was dead, and the largest number where nothing bounded. The
     shares `rho` and `*_violations` stay as they were recorded: they count a dead layer as above its noise and its
-    combined bound. With `unbiased=true` a bound of 0 may also be that of mere noise: it stays.
-
-    Args:
-        records: those in indicators.csv.
-        definitions: `indicator_definitions` of the run.
-        unbiased: names of the agents with `unbiased=true`.
+    combined bound. A bound of 0 stays for the agents in `unbiased`: with `unbiased=true` it may be that of mere noise.
     """
     records = list(records)
     if definitions > 1:

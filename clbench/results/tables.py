@@ -25,7 +25,6 @@ CONVERTERS: Mapping[str, Callable[[str], Any]] = {
 
 
 def columns(kind: type[Record]) -> list[str]:
-    """Return the columns of a kind of record's table."""
     return [item.name for item in fields(kind)]
 
 
@@ -55,11 +54,7 @@ def to_csv(records: Iterable[Record], kind: type[Record]) -> str:
 
 
 def read_csv(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
-    """Return the records in a table; columns that this version does not know are ignored.
-
-    Raises:
-        DataError: the file is missing or damaged; the text says in which line.
-    """
+    """Return the records in a table; columns that this version does not know are ignored."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return list(_records(path, file, kind))

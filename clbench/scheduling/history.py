@@ -32,8 +32,6 @@ COLUMNS = Decision._fields
 
 
 class Position(NamedTuple):
-    """When a decision was taken."""
-
     step: int  # from the start, counted from 1
     task: int  # from 0
     step_in_task: int  # from 1
@@ -42,9 +40,7 @@ class Position(NamedTuple):
 class History:
     """Decisions: their positions and a table of numbers `(T, C, L, S)`, `C` being the columns of `Decision`.
 
-    Args:
-        layers: names, `L`.
-        expected: how many decisions to make room for from the start; with more the table moves in memory.
+    With more decisions than `expected` the table moves in memory.
     """
 
     def __init__(self, layers: Sequence[str], expected: int = 0) -> None:
@@ -61,7 +57,6 @@ class History:
         return 0 if self._rows is None else len(self._rows)
 
     def append(self, position: Position, decision: Decision) -> None:
-        """Add a decision."""
         row = torch.stack([column.to(decision.effective_step_size) for column in decision])
         if self._rows is None:
             self._rows = row.new_empty((self._expected, *row.shape))
@@ -85,11 +80,9 @@ class History:
         return self._rows[: len(self)]
 
     def column(self, name: str) -> torch.Tensor:
-        """Return one column of all decisions, `(T, L, S)`."""
         return self.table()[:, COLUMNS.index(name)]
 
     def clear(self) -> None:
-        """Forget all decisions."""
         self.positions = []
         if self._rows is not None:
             self._next.zero_()
@@ -108,12 +101,10 @@ class History:
         return frame
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of all decisions."""
         positions = [tuple(position) for position in self.positions]  # a state holds plain tuples only
         return {"positions": positions, "rows": self.table().clone() if positions else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the decisions of a `state_dict`."""
         self.positions, self._rows = [Position(*position) for position in state["positions"]], None
         if state["rows"] is not None:
             rows: torch.Tensor = state["rows"]

@@ -83,7 +83,7 @@ class StepSizeMonitor:
         if not any(state.adaptive for state in states.values()):
             kinds = ", ".join(type(single).__name__ for single in list_optimizers(optimizer))
             raise OptionError(
-                f"{kinds} has no second moment: use an optimizer that has, such as Adam or AdamW"
+                f"{kinds} has no second moment: use an optimizer with one, such as Adam or AdamW"
             )
         self._blocks = self.network.blocks
         self._closed: Sequence[str] | None = None
@@ -129,8 +129,11 @@ class StepSizeMonitor:
             return False
         decision = self.measure(loss_fn, inputs, targets)
         if decision is not None:
-            self.decisions.append(self._position, decision)
+            self.decisions.append(self._position, self._act_on(decision))
         return decision is not None
+
+    def _act_on(self, decision: Decision) -> Decision:
+        return decision  # schedulers adjust step sizes
 
     def _count(self) -> bool:
         """Return whether a decision is due at this step, which is counted."""
@@ -173,7 +176,7 @@ class StepSizeMonitor:
         if not any(state.adaptive and state.updated is not False for state in states.values()):
             return None
         if network.blocks != self._blocks:
-            raise OptionError("other parameters are trained than at the start: create a new scheduler")
+            raise OptionError("the set of trained parameters has changed: create a new scheduler")
         point = Derivatives(
             network, loss_fn, inputs, targets, self._penalty, hessian=True, closed=self._closed
         )
@@ -181,9 +184,9 @@ class StepSizeMonitor:
         normalized = self._rows(aggregated_from_states(network, states)) * sharpness
         volatility = self._tracker.update(normalized)
         squares = self._rows(point.gradient_squares())
-        noise = (
-            self._rows(point.noise()) if self._has_sample_gradients else torch.full_like(squares, torch.nan)
-        )
+        noise = torch.full_like(squares, torch.nan)
+        if self._has_sample_gradients:
+            noise = self._rows(point.noise())
         self._closed = point.closed
         bounds = self._bounds(squares, noise, volatility, point.batch_size)
         return Decision(
@@ -236,7 +239,6 @@ class StepSizeMonitor:
         return self.decisions.frame(single=not isinstance(self.model, Stacked))
 
     def _identity(self) -> dict[str, object]:
-        """Return what must agree with a state that is loaded."""
         return {"kind": type(self).__name__, "layers": self.layers, "constants": asdict(self.constants)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -265,7 +267,7 @@ class StepSizeMonitor:
                 if isinstance(value, dict):
                     saved = {key: other for key, other in saved.items() if value.get(key) != other}
                 raise OptionError(
-                    f"the saved scheduler has other {name}: {saved}. Create this one with the same"
+                    f"the saved scheduler has other {name}: {saved}. Create this one with the same values"
                 )
         self.steps, self.task, self.step_in_task = state["steps"], state["task"], state["step_in_task"]
         self._power.load_state_dict(state["power"])

@@ -1,8 +1,8 @@
 """The rule: when a layer's step size is cooled, warmed or left alone."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
@@ -73,17 +73,12 @@ class Constants:
                 raise OptionError(f"{name}={value} must be {text}")
 
 
-def make_constants(**values: object) -> Constants:
-    """Return constants, checked.
-
-    Raises:
-        UnknownNameError: a scheduler has no such constant.
-    """
+def make_constants(**values: Any) -> Constants:
+    """Return constants, checked."""
     names = [field.name for field in fields(Constants)]
     for name in sorted(values.keys() - names):
         raise UnknownNameError(f"a scheduler has no constant '{name}'.{did_you_mean(name, names)}")
-    construct: Callable[..., Constants] = Constants  # which checks its values
-    return construct(**values)
+    return Constants(**values)
 
 
 LEAST, MOST = sys.float_info.min, sys.float_info.max

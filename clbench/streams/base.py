@@ -135,20 +135,13 @@ class Stream:
 
     @property
     def done(self) -> bool:
-        """Whether the stream has passed its last batch."""
         return self.task == self.spec.num_tasks
 
     @property
     def epoch(self) -> int:
-        """Epoch within the task, from 0."""
         return self.step_in_task // self.spec.steps_per_epoch
 
     def batch(self) -> Batch:
-        """Return the batch at the present position, in new memory.
-
-        Raises:
-            StepOrderError: the stream has ended.
-        """
         if self.done:
             raise StepOrderError("the stream has ended: no batch is left")
         rows = self._epoch_rows.index_select(1, self._window)
@@ -161,7 +154,6 @@ class Stream:
         return Batch(inputs, targets)
 
     def advance(self) -> None:
-        """Move to the next batch, epoch or task."""
         self.advance_on_device()
         self.advance_on_host()
 
@@ -182,18 +174,12 @@ class Stream:
             self._lay_out_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return seeds and position, as JSON data."""
         return {"seeds": list(self.seeds), "task": self.task, "step_in_task": self.step_in_task}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the position in `state`, from where the stream continues as it did.
-
-        Raises:
-            OptionError: the state belongs to other seeds, or lies outside this stream.
-        """
         task, step = state["task"], state["step_in_task"]
         if tuple(state["seeds"]) != self.seeds:
-            raise OptionError(f"the state is of seeds {state['seeds']}, this stream of {list(self.seeds)}")
+            raise OptionError(f"the state has seeds {state['seeds']}, this stream {list(self.seeds)}")
         inside = 0 <= task < self.spec.num_tasks and 0 <= step < self.spec.steps_per_task
         if not inside and (task, step) != (self.spec.num_tasks, 0):
             raise OptionError(f"task {task}, step {step} lies outside this stream")
@@ -226,7 +212,6 @@ class Stream:
         return tasks
 
     def _lay_out_epoch(self) -> None:
-        """Write rows and targets `(S, N)` of the present epoch in its random order."""
         count = self.spec.examples_per_task
         orders = {
             seed: generator(seed, "order", self.task, self.epoch).permutation(count)

@@ -132,7 +132,8 @@ def choose_executor(
     """Return what carries out the runs.
 
     Raises:
-        UsageError: there is no such launcher, or it cannot be used so.
+        UnknownNameError: there is no such launcher.
+        OptionError: it cannot be used so.
     """
     check_choice("launcher", launcher, LAUNCHERS)
     if workers is not None:
@@ -141,11 +142,9 @@ def choose_executor(
     if launcher == "ray":
         return RayCluster(address=ray_address, workers=workers, options=options)
     if ray_address is not None:
-        raise OptionError(f"the address {ray_address} is Ray's: choose the launcher ray")
+        raise OptionError(f"the address {ray_address} requires the launcher ray")
     if is_url(out):
-        raise OptionError(
-            f"'{out}' is for the launcher ray: on this machine runs are carried out in a folder"
-        )
+        raise OptionError(f"'{out}' requires the launcher ray: runs on this machine need a folder")
     return LocalPool(workers=workers, options=options)
 
 

@@ -87,7 +87,7 @@ def _check(request: SweepRequest, source: str) -> Sweep:
             label = f"{label} {key}"
         cell = SweepCell(name=request.name, varied=varied, numbered=numbered)
         runs[key] = replace(_renamed(run, numbered.get("agent")), label=label, sweep=cell)
-    notes = [f"in the file more than once, run once: {', '.join(repeated)}"] if repeated else []
+    notes = [f"listed more than once but run only once: {', '.join(repeated)}"] if repeated else []
     return Sweep(request.name, tuple(runs.values()), tuple(keys), varied, tuple(notes), source)
 
 
@@ -151,16 +151,16 @@ def _label(settings: Settings, varied: Sequence[str], numbered: Mapping[str, str
     return " ".join(parts())
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     """Return a value as text, of a long list the length."""
     return f"({len(value)})" if isinstance(value, list) and len(value) > LISTED else _text(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return _json(recorded_in(to_json(value), only_here=True)).strip('"')
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(to_json(value), default=_reference)
 
 

@@ -74,7 +74,7 @@ def estimate_left(runs: Sequence[Run], store: RunStore, workers: int, measure: b
         why = (
             "whose steps cannot be measured"
             if measure
-            else "of which nothing is finished: --dry-run measures"
+            else "of which no cell is finished: --dry-run measures them"
         )
         basis.append(f"not counting {unknown}, {why}")
     work = sum(run.total_steps / rates[kind(run)] for run in left if kind(run) in rates)

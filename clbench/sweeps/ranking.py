@@ -26,12 +26,14 @@ class Selection:
 
     def __post_init__(self) -> None:
         if (self.choosing is None) != (self.judging is None):
-            raise OptionError("--select-seeds and --report-seeds go together: one chooses, the other judges")
+            raise OptionError(
+                "--select-seeds and --report-seeds require each other: one chooses, the other judges"
+            )
         for flag, seeds in (("select", self.choosing), ("report", self.judging)):
             if seeds == ():
                 raise OptionError(f"--{flag}-seeds names no seed")
             if seeds is not None and len(set(seeds)) < len(seeds):
-                raise OptionError(f"--{flag}-seeds {list_seeds(seeds)}: each may occur once")
+                raise OptionError(f"--{flag}-seeds {list_seeds(seeds)}: each may occur only once")
         both = set(self.choosing or ()) & set(self.judging or ())
         if both:
             raise OptionError(f"seed {min(both)} can choose or judge, not both")
@@ -102,8 +104,8 @@ def _ranked(entries: Sequence[Entry], on: str, selection: Selection) -> list[Ran
             best[entry.agent] = (score.mean, entry.label)
     places = ranks({entry.label: _by_seed(entry, selection.choosing) for entry in entries})
     rows = [
-        Ranked(places[entry.label], entry, on, score, own, best[entry.agent][1] == entry.label)
-        for entry, score, own in zip(entries, scores, judged, strict=True)
+        Ranked(places[entry.label], entry, on, score, judgement, best[entry.agent][1] == entry.label)
+        for entry, score, judgement in zip(entries, scores, judged, strict=True)
     ]
     return sorted(rows, key=lambda row: (-row.score.mean, row.rank))
 
@@ -119,10 +121,10 @@ def sensitivity(rows: Iterable[Ranked], argument: str) -> dict[str, dict[str, di
         if argument in arguments:
             value = arguments[argument]
             value = str(value) if isinstance(value, list) else value
-            own = best.setdefault(row.on, {}).setdefault(row.entry.agent, {})
-            if value not in own or row.score.mean > own[value].score.mean:
-                own[value] = row
-    found = {
+            by_value = best.setdefault(row.on, {}).setdefault(row.entry.agent, {})
+            if value not in by_value or row.score.mean > by_value[value].score.mean:
+                by_value[value] = row
+    varied = {
         on: {
             agent: {value: row.judged for value, row in values.items()}
             for agent, values in agents.items()
@@ -130,7 +132,7 @@ def sensitivity(rows: Iterable[Ranked], argument: str) -> dict[str, dict[str, di
         }
         for on, agents in best.items()
     }
-    return {on: agents for on, agents in found.items() if agents}
+    return {on: agents for on, agents in varied.items() if agents}
 
 
 def _planned(entry: Entry) -> set[int]:

@@ -45,7 +45,7 @@ def make_report(sweep: Sweep, store: KeyedStore, selection: Selection) -> Report
         DataError: there is no such folder.
     """
     if not store.path.is_dir():
-        raise DataError(f"'{store.path}': nothing of this sweep has been run yet")
+        raise DataError(f"'{store.path}': no cell of this sweep has been run yet")
     entries, damaged = _entries(sweep, store)
     rows, notes = ranking(entries, selection)
     table, written = ranking_frame(rows, sweep, selection), [store.path / RANKING]
@@ -120,8 +120,8 @@ def ranking_frame(rows: Sequence[Ranked], sweep: Sweep, selection: Selection) ->
 
 def _row(row: Ranked, names: Sequence[str], selection: Selection) -> dict[str, Any]:
     entry, cells = row.entry, dict[str, Any]()
-    for name, one in ((SCORE, row.score), *((("reported", row.judged),) if row.chosen else ())):
-        cells |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
+    for name, score in ((SCORE, row.score), *((("reported", row.judged),) if row.chosen else ())):
+        cells |= {name: score.mean, f"{name}_low": score.low, f"{name}_high": score.high}
     return {
         "rank": row.rank,
         "cell": entry.label,

@@ -74,7 +74,7 @@ def settings_of(data: Mapping[str, Any]) -> SweepRequest:
     name = data.get("name", "sweep")
     if not (isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name)):
         raise OptionError(
-            f"name={name!r}: a sweep's name is that of its folder, and may have letters, digits, '_', '.', '-'"
+            f"name={name!r}: it names the sweep's folder and may contain only letters, digits, '_', '.', '-'"
         )
     tables = {kind: _tables(data, kind) for kind in ("grid", "cell")}
     shared = {key: value for key, value in data.items() if key not in ("name", *tables)}

@@ -74,6 +74,6 @@ def print_failures(runs: Sequence[Run], failures: Mapping[str, RunFailure], stor
             print(f"error: {run.label}: {failures[run.label].error}{where}", file=sys.stderr)
     if failures:
         print(
-            f"{len(failures)} of {len(runs)} cells failed; the same command tries them again",
+            f"{len(failures)} of {len(runs)} cells failed; the same command retries them",
             file=sys.stderr,
         )

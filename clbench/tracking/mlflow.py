@@ -18,9 +18,8 @@ class MLflow:
     """Runs where MLFLOW_TRACKING_URI says, else in `mlflow.db` next to the group folder, shared by all runs there."""
 
     def __init__(self, run: TrackedRun) -> None:
-        logging.getLogger("mlflow.store.db").setLevel(
-            logging.WARNING
-        )  # it reports each table that it creates
+        # It reports each table that it creates.
+        logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)
         is_set: Callable[[], bool] = is_tracking_uri_set  # which has no annotations
         database = f"sqlite:///{(run.group.resolve().parent / 'mlflow.db').as_posix()}"
         self._client = MlflowClient(None if is_set() else database)
@@ -35,7 +34,6 @@ class MLflow:
         }
 
     def _start(self, run: TrackedRun, title: str, config: Config, tags: dict[str, str]) -> str:
-        """Return the id of the run with this title, which is started or resumed."""
         if title in run.ids:
             self._client.update_run(run.ids[title], status="RUNNING")
         else:
@@ -46,7 +44,6 @@ class MLflow:
         return run.ids[title]
 
     def log_task(self, finished: FinishedTask) -> None:
-        """Log the task's values; with the scores, the run is finished."""
         run_id, now = self._running[finished.title], int(time.time() * 1000)
         metrics = [Metric(name, value, now, step) for name, value, step in finished.points()]
         for start in range(0, len(metrics), BATCH):

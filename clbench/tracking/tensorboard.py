@@ -35,7 +35,6 @@ class TensorBoard:
             writer.add_text("config", "\n".join(["|name|value|", "|-|-|", *rows]))
 
     def log_task(self, finished: FinishedTask) -> None:
-        """Write the task's values."""
         writer = self._writers[finished.title]
         for name, value, step in finished.points():
             writer.add_scalar(name, value, step)
@@ -44,7 +43,6 @@ class TensorBoard:
             self._close(finished.title)
 
     def end(self, status: str) -> None:
-        """Close all files, and remove the machine's name from theirs."""
         for title in list(self._writers):
             self._close(title)
 

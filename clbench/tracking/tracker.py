@@ -19,13 +19,11 @@ class TrackedRun:
     A series is one seed of one agent: what users of these tools call a run.
 
     Attributes:
-        folder: the run's.
         group: the group folder that the run is in, or the run's folder if it is in none.
         config: what run.json says about the run as a whole.
         series: by title, the same with `agent`, `seed` and `arguments`; only series that are not fully logged.
         ids: the tracker's ids, by title; those that it adds are saved for later sessions.
         tasks: number of tasks already logged, by title; a tracker removes an entry to have its tasks logged again.
-        note: shows a note to the user.
     """
 
     folder: Path
@@ -42,10 +40,7 @@ class FinishedTask:
     """A task that a series has finished. Tasks are logged once and in order, whatever interrupts the run.
 
     Attributes:
-        title: the series'.
-        task: index from 0.
         step: steps of the stream up to the task's end.
-        metrics: those of `METRICS` that have a value.
         indicators: by step of the stream, counted from 1, and by "indicator/layer".
         scores: of the whole stream, with its last task, after which the series is complete; empty before.
     """

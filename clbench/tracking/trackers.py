@@ -21,11 +21,7 @@ TRACKERS = MappingProxyType({"tensorboard": "TensorBoard", "wandb": "WandB", "ml
 
 
 def check_trackers(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of the trackers listed; none for None or "none".
-
-    Raises:
-        OptionError: a tracker's package is not installed.
-    """
+    """Return the names of the trackers listed, whose packages must be installed; none for None or "none"."""
     names = split_names(wanted or "none")
     if names == ["none"]:
         return ()
@@ -46,24 +42,14 @@ def _load(name: str) -> Callable[[TrackedRun], Tracker]:
 
 
 class Trackers:
-    """Hands every finished task to the trackers.
+    """Hands every finished task to the trackers, which `check_trackers` has checked.
 
     How much each has logged is saved next to the run's checkpoints, so that a later session, which gets all records
     again, hands over only the rest.
-
-    Args:
-        names: of the trackers, checked.
-        folder: the run's, held by this process.
-        manifest: what run.json says.
-        note: shows a note to the user.
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        folder: RunFolder,
-        manifest: RunManifest,
-        note: Callable[[str], None],
+        self, names: Sequence[str], folder: RunFolder, manifest: RunManifest, note: Callable[[str], None]
     ) -> None:
         self._folder, self._stream, self._note = folder, manifest.config.stream, note
         self._trackers: dict[str, Tracker] = {}
@@ -107,7 +93,6 @@ class Trackers:
                     self._save(name)
 
     def end(self, status: str) -> None:
-        """Tell all trackers how the session ended."""
         for name, tracker in list(self._trackers.items()):
             with self._drop_on_failure(name):
                 tracker.end(status)
@@ -146,7 +131,6 @@ def _title(agent: str, seed: int) -> str:
 
 
 def _configs(manifest: RunManifest) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return what run.json says about the run as a whole, and about each series."""
     data = recorded_in(manifest.to_json())
     config = {name: data["config"][name] for name in ("stream", "protocol", "overrides", "device")}
     config |= {name: data[name] for name in ("data", "versions", "hardware", "git")}

@@ -63,6 +63,5 @@ class WandB:
             self._runs.pop(finished.title).finish()
 
     def end(self, status: str) -> None:
-        """End the runs that are not complete."""
         for series in self._runs.values():
             series.finish(exit_code=EXIT_CODES[status])

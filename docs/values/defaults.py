@@ -8,7 +8,7 @@ from clbench import PROTOCOLS, indicators
 from clbench.loading import load_agent, parameters
 from clbench.report.console import percent
 from clbench.scheduling import Constants
-from studies.noise_curvature.catalog import FIGURES
+from studies.noise_curvature.figures import FIGURES
 from values.base import value
 
 BATCH_SIZE = 256
@@ -34,7 +34,6 @@ def short(number: object) -> str:
 
 @value
 def constant(name: str, code: bool = True) -> str:
-    """Return the default of one of the scheduler's constants."""
     number = getattr(Constants(), name)
     shown = json.dumps(number) if isinstance(number, str) else repr(number)
     return f"`{shown}`" if code else shown
@@ -42,7 +41,6 @@ def constant(name: str, code: bool = True) -> str:
 
 @value
 def option(indicator: str, name: str, as_percent: bool = False) -> str:
-    """Return the default of an option of an indicator."""
     number = signature(getattr(indicators, indicator)).parameters[name].default
     return percent(number) if as_percent else repr(number)
 
@@ -58,5 +56,4 @@ def protocol(name: str) -> str:
 
 @value
 def number_of_claims() -> str:
-    """Return how many claims are judged."""
     return str(sum(len(figure.claims) for figure in FIGURES.values()))

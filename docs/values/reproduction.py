@@ -26,7 +26,6 @@ COOLED = 0.99
 
 @cache
 def file(name: str, scale: str) -> pd.DataFrame:
-    """Return a file of the reproduction."""
     found = sorted((DOCS / "reproduction").glob(f"{scale}*/{name}.csv"))
     if len(found) != 1:
         raise LookupError(f"{len(found)} files {scale}*/{name}.csv in docs/reproduction, not one")
@@ -34,49 +33,43 @@ def file(name: str, scale: str) -> pd.DataFrame:
 
 
 def rows(name: str, scale: str, indicator: str = ACCURACY, **where: str) -> pd.DataFrame:
-    """Return the rows of a figure's file with this indicator and these labels, in the order of time."""
     found = file(name, scale)
     for column, label in {"indicator": indicator, **where}.items():
-        found = found[found[column] == label]
-    if found.empty:
+        table = table[table[column] == label]
+    if table.empty:
         raise LookupError("no such rows")
-    return found.sort_values("time", kind="stable")
+    return table.sort_values("time", kind="stable")
 
 
 def claimed(name: str, scale: str) -> "pd.Series[Any]":
-    """Return the row of a claim in claims.csv."""
     claims = pd.read_csv(DOCS / "reproduction" / "claims.csv")
-    found = claims[(claims["claim"] == name) & (claims["protocol"].str.partition(",")[0] == scale)]
-    if len(found) != 1:
-        raise LookupError(f"{len(found)} claims of that name at {scale}")
-    return found.iloc[0]
+    matching = claims[(claims["claim"] == name) & (claims["protocol"].str.partition(",")[0] == scale)]
+    if len(matching) != 1:
+        raise LookupError(f"{len(matching)} claims of that name at {scale}")
+    return matching.iloc[0]
 
 
 @value
 def claim(name: str, scale: str = "quick", digits: int = 2, minus: bool = False) -> str:
-    """Return the number of ours of a claim; with `minus` its negative, for "so much less"."""
     ours = claimed(name, scale)["ours"]
     return decimal(-ours if minus else ours, digits)
 
 
 @value
 def published(name: str, scale: str = "quick") -> str:
-    """Return the published value of a claim."""
     return str(claimed(name, scale)["published"])
 
 
 @value
 def in_note(name: str, scale: str = "quick", digits: int = 2) -> str:
-    """Return the number at the end of a claim's note, such as "in the first task 0.194"."""
     found = re.search(r"(-?\d+(?:\.\d+)?)$", str(claimed(name, scale)["note"]))
     if not found:
         raise LookupError("its note has no number at its end")
-    return decimal(float(found[1]), digits)
+    return decimal(float(match[1]), digits)
 
 
 @value
 def predictor(number: str, indicator: str, digits: int = 2) -> str:
-    """Return a number of an indicator, of `predictors-summary.csv`."""
     return decimal(file("predictors-summary", "quick").set_index("indicator").loc[indicator, number], digits)
 
 
@@ -96,19 +89,19 @@ def dead_tasks() -> str:
 @value
 def predictor_without_dead_tasks(number: str, indicator: str, digits: int = 2) -> str:
     """Return a number of an indicator as if it were not known in those tasks."""
-    found = file("predictors", "quick")[["configuration", "run", "seed", "task", ACCURACY, indicator]]
-    found = found.assign(**{indicator: found[indicator].mask(mostly_dead())})
+    table = file("predictors", "quick")[["configuration", "run", "seed", "task", ACCURACY, indicator]]
+    table = table.assign(**{indicator: table[indicator].mask(mostly_dead())})
     return decimal(
-        rank_indicators(found, [], resamples=1).set_index("indicator").loc[indicator, number], digits
+        rank_indicators(table, [], resamples=1).set_index("indicator").loc[indicator, number], digits
     )
 
 
 @value
 def falls_of(learner: str) -> str:
     """Return how many tasks before a fall are of the configurations of a learner."""
-    found = file("predictors", "quick")
-    found = found[found["configuration"].str.startswith(learner)].sort_values("task")
-    runs = found.groupby(["configuration", "seed"])[ACCURACY]
+    table = file("predictors", "quick")
+    table = table[table["configuration"].str.startswith(learner)].sort_values("task")
+    runs = table.groupby(["configuration", "seed"])[ACCURACY]
     return decimal(sum(np.nansum(falls_ahead(one.to_numpy())) for _, one in runs), 0)
 
 
@@ -116,10 +109,7 @@ def falls_of(learner: str) -> str:
 def reason(
     number: str, learner: str, setting: str, images: str = "60,000", digits: int = 2, minus: str | None = None
 ) -> str:
-    """Return a number of a setting, of `reasons-summary.csv`; with `minus`, less that of the setting `minus`.
-
-    Those of 5,000 images are of all tasks of `quick`, the others of one task of `standard`.
-    """
+    """Return a number of a setting, of `reasons-summary.csv`: of all tasks of `quick`, or of one task of `standard`."""
     found = file("reasons-summary", "quick" if images == "5,000" else "standard")
     found = found.set_index(["learner", "images", "setting"])[number]
     less = found[learner, f"{images} images", minus] if minus else 0.0
@@ -137,7 +127,6 @@ def accuracy(
 
 @value
 def accuracies(name: str, scale: str, digits: int = 2, **where: str) -> str:
-    """Return the accuracy of each task, mean over seeds, in a row."""
     means = rows(name, scale, **where).groupby("task")["value"].mean()
     return ", ".join(decimal(one, digits) for one in means)
 
@@ -158,9 +147,9 @@ def warmed(learner: str) -> str:
 
 def cooling(learner: str) -> pd.DataFrame:
     """Return the first layer's step size at each task's end relative to the first decision's: a row per seed."""
-    found = rows("9-10", "quick", STEP_SIZE, learner=learner, variant="per layer", layer="fc1")
-    ends = found.pivot_table(index="seed", columns="task", values="value", aggfunc="last")
-    return ends.div(found.groupby("seed")["value"].first(), axis=0)
+    sizes = rows("9-10", "quick", STEP_SIZE, learner=learner, variant="per layer", layer="fc1")
+    ends = sizes.pivot_table(index="seed", columns="task", values="value", aggfunc="last")
+    return ends.div(sizes.groupby("seed")["value"].first(), axis=0)
 
 
 @value
@@ -172,7 +161,6 @@ def cooled(learner: str) -> str:
 
 @value
 def seeds_cooled(learner: str) -> str:
-    """Return in how many seeds that is, in a word."""
     return WORDS[int((cooling(learner).iloc[:, -1] < COOLED).sum())]
 
 
@@ -200,9 +188,9 @@ def hours(scale: str) -> str:
     """Return how many hours all runs of a scale took, in a word; of those that ran at once the time counts once."""
     paths = sorted((DOCS / "reproduction" / scale).glob("*-runs.csv"))
     runs = pd.concat([pd.read_csv(path) for path in paths]).dropna(subset="run").drop_duplicates("run")
-    begun = pd.to_datetime(runs["started"]).map(lambda at: at.timestamp())
+    started = pd.to_datetime(runs["started"]).map(lambda at: at.timestamp())
     total = until = 0.0
-    for start, end in sorted(zip(begun, begun + runs["seconds"], strict=True)):
+    for start, end in sorted(zip(started, started + runs["seconds"], strict=True)):
         total += max(0.0, end - max(start, until))
         until = max(until, end)
     return WORDS[round(total / 3600)]

@@ -23,7 +23,6 @@ FULL = "full-mnist/RandomLabelMNIST-v0-"
 
 @cache
 def load(folder: str) -> Results:
-    """Return the runs in a folder under `docs/results`, all complete."""
     results = load_results(DOCS / "results" / folder)
     if set(results.runs["status"]) != {"complete"}:
         raise ValueError(f"the run '{folder}' is not complete")
@@ -31,12 +30,10 @@ def load(folder: str) -> Results:
 
 
 def manifest(folder: str) -> RunManifest:
-    """Return what the first run in a folder records."""
     return load(folder).stored[0].manifest
 
 
 def scores_of(folder: str) -> list[Score]:
-    """Return the scores of the agents in a folder, best first."""
     computed = []
     for run in load(folder).stored:
         data = run.manifest.data
@@ -49,14 +46,14 @@ def scores_of(folder: str) -> list[Score]:
 @value
 def scores(run: str) -> str:
     """Return what the command prints when the run is done: its table, and who has lost accuracy."""
-    found, runs = scores_of(run), load(run).stored
+    ranked, runs = scores_of(run), load(run).stored
     speeds = {one.agent: one.manifest.timing.steps_per_second for one in runs}
     console = Console(file=io.StringIO(), width=120, color_system=None)
     seeds = {one.agent: len(one.manifest.config.seeds) for one in runs}
-    console.print(score_table(found, seeds, speeds))
+    console.print(score_table(ranked, seeds, speeds))
     console.print()
-    for one in found:
-        if text := loss(one):
+    for each in ranked:
+        if text := loss(each):
             console.print(text)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     return "\n".join(["```", *lines, "```"])
@@ -64,28 +61,25 @@ def scores(run: str) -> str:
 
 @value
 def mean_score(run: str, name: str, digits: int = 3) -> str:
-    """Return a score of a run with one agent."""
     (one,) = scores_of(run)
     return decimal(getattr(one, name).mean, digits)
 
 
 @value
 def task_accuracy(run: str, task: int | None = None, digits: int = 2) -> str:
-    """Return a task's accuracy, mean over seeds, of a run with one agent; without `task` that of each, in a row."""
+    """Return the accuracy of one task or, in a row, of each: means over seeds, of a run with one agent."""
     means = load(run).tasks.groupby("task")["accuracy"].mean()
     return ", ".join(decimal(one, digits) for one in (means if task is None else means[[task]]))
 
 
 @value
 def minutes(run: str, words: bool = False) -> str:
-    """Return how many minutes a run took."""
     count = round(manifest(run).timing.seconds / 60)
     return WORDS[count] if words else str(count)
 
 
 @value
 def duration(run: str) -> str:
-    """Return how long a run took, in minutes and seconds."""
     whole, rest = divmod(round(manifest(run).timing.seconds), 60)
     return f"{whole} minutes and {rest} seconds"
 
@@ -99,7 +93,6 @@ def first_crossing(run: str) -> str:
 
 @value
 def accuracy_at_first_crossing(run: str, digits: int = 2) -> str:
-    """Return the accuracy of that task."""
     return task_accuracy(run, int(first_crossing(run)) - 1, digits)
 
 
@@ -158,14 +151,13 @@ def bounds_on_all_images() -> pd.DataFrame:
 @value
 def gap_of_bounds(last_of_crelu: bool = False) -> str:
     """Return by how many percent the combined bound is below the noise bound: at most; or in CReLU's last layer."""
-    found = bounds_on_all_images()
-    gaps = 100 * (1 - found["ratio"][found["last_of_crelu"] == last_of_crelu])
+    bounds = bounds_on_all_images()
+    gaps = 100 * (1 - bounds["ratio"][bounds["last_of_crelu"] == last_of_crelu])
     return between(gaps) if last_of_crelu else decimal(math.ceil(10 * gaps.max()) / 10, 1)
 
 
 @value
 def noise_bound_of_last_layer() -> str:
-    """Return the noise bound of CReLU's last layer, from run to run."""
     found = bounds_on_all_images()
     return between(found["noise_bound"][found["last_of_crelu"]], 1)
 

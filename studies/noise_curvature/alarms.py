@@ -23,17 +23,13 @@ SPLITS = 5
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
-    """An indicator and task accuracy in all tasks of all seeds of a configuration, both `(seeds, tasks)`.
-
-    The indicator is NaN where it was not measured, and `inf` for no bound.
-    """
+    """An indicator and task accuracy, `(seeds, tasks)` each: NaN where not measured, and `inf` for no bound."""
 
     value: Array
     accuracy: Array
 
     @property
     def is_measured(self) -> bool:
-        """Whether the indicator was measured at all."""
         return bool((~np.isnan(self.value)).any())
 
     @cached_property
@@ -43,7 +39,6 @@ class Configuration:
 
     @cached_property
     def following(self) -> tuple[Array, Array]:
-        """Measured values, and the accuracy of the next task."""
         return self._measured(self.value[:, :-1], self.accuracy[:, 1:])
 
     @staticmethod
@@ -59,7 +54,6 @@ class Configuration:
 
     @cached_property
     def falls(self) -> list[int]:
-        """The first task that falls, of each run that has one."""
         return [fall for run in self.accuracy if (fall := first_fall(run)) is not None]
 
     @property
@@ -70,21 +64,13 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Alarm:
-    """The values of an indicator that give alarm.
-
-    Attributes:
-        direction: 1 if high values do, -1 if low ones, 0 if there were too few falls to tell.
-        threshold: least of direction * value that does.
-    """
+    """An alarm at values of at least `threshold` (`direction` 1), or at most (-1); never (0) after too few falls."""
 
     direction: int
     threshold: float = float("nan")
 
     def lead(self, value: Array, accuracy: Array) -> float:
-        """Return for how many tasks just before a run's first fall the alarm was on, of three.
-
-        NaN if nothing falls, or nothing was measured in these tasks.
-        """
+        """Return on how many of the three tasks before a run's first fall the alarm was on; NaN if that is unknown."""
         fall = first_fall(accuracy)
         before = value[max(0, (fall or 0) - WITHIN) : fall]
         if fall is None or not self.direction or np.isnan(before).all():
@@ -103,7 +89,6 @@ class Judged:
 
     @property
     def falls(self) -> Array:
-        """Whether accuracy falls within three tasks, case by case: 1 or 0."""
         return self.configuration.cases[1]
 
     @cached_property
@@ -123,22 +108,19 @@ class Judged:
 
     @cached_property
     def lead(self) -> float:
-        """Mean lead over the runs that fall."""
         runs = zip(self.configuration.value, self.configuration.accuracy, strict=True)
         return finite_mean([self.alarm.lead(*run) for run in runs])
 
     @property
     def false_alarms(self) -> Array:
         """Whether the alarm is on, for each case that no fall follows: 1 or 0."""
-        alarms: Array = (self.values[self.falls == 0] >= self.alarm.threshold).astype(float)
-        return alarms
+        return np.asarray((self.values[self.falls == 0] >= self.alarm.threshold).astype(float))
 
 
 Split = list[Judged]
 
 
 def choose_alarm(configurations: Sequence[Configuration]) -> Alarm:
-    """Return the alarm that is best on configurations; the area under the curve decides the direction."""
     value = flat([configuration.cases[0] for configuration in configurations])
     falls = flat([configuration.cases[1] for configuration in configurations]) == 1
     area = area_under_roc(value, falls)

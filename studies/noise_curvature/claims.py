@@ -1,16 +1,18 @@
-"""Claims of the paper: what is measured for each, and the rule that gives the verdict."""
+"""Figures and claims of the paper: what is drawn and measured for each, and the rule that gives the verdict."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure as Drawing
 
 from clbench.errors import DataError
 from clbench.scoring import Estimate, estimate, last_tenth
-from studies.noise_curvature.frames import Array
-from studies.noise_curvature.scale import length_name
+from studies.noise_curvature.frames import Array, Frames, Key
+from studies.noise_curvature.runs import Request
+from studies.noise_curvature.scale import Scale, length_name
 
 HOLDS, PARTLY, FAILS, OPEN = "holds", "partly", "does not hold", "not yet measured"
 AT_PAPER = ("paper",)
@@ -19,6 +21,8 @@ TOLERANCE = 0.05
 """Largest accepted distance from a published accuracy, which was read off a plot."""
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 NOWHERE = "-"
+DATA, SUMMARY, RUNS, PICTURE = ".csv", "-summary.csv", "-runs.csv", ".png"
+"""What the names of a figure's files end in."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,6 @@ class Rule:
     high: float = math.inf
 
     def verdict(self, value: Estimate) -> str:
-        """Return the verdict on an estimate; `low` and `high` themselves are outside."""
         if not self.low < value.mean < self.high:
             return FAILS
         return HOLDS if self.low < value.low and value.high < self.high else PARTLY  # false for NaN
@@ -49,18 +52,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured for a claim: a value, taken over `value.n` seeds or configurations, and a note on it."""
+    """A value, taken over `value.n` seeds or configurations, and a note on it."""
 
     value: Estimate = UNKNOWN
     note: str = ""
 
 
 def over_seeds(values: Array, note: str = "") -> Measured:
-    """Return the mean of numbers, one per seed, with its interval over seeds.
-
-    Raises:
-        DataError: no number is finite, because what they describe did not occur.
-    """
+    """Return the mean of numbers, one per seed, with its interval; `DataError` if none is finite."""
     values = values[np.isfinite(values)]
     if not len(values):
         raise DataError("what the claim is about did not occur")
@@ -81,12 +80,8 @@ class Claim:
     """A checkable statement of the paper.
 
     Attributes:
-        name: unique.
-        place: where in the paper.
-        statement: what it says, in our words.
-        quantity: what is measured for it.
+        quantity: what is measured for it, in words.
         measure: from the figure's numbers to that; raises `DataError` where it cannot be had.
-        rule: which values make it hold.
         published: the value in the paper, read off its plots; NaN if it gives none.
         protocols: those at which it can be judged; none for all.
     """
@@ -120,16 +115,43 @@ def level_claim(
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """A claim with its verdict.
+class Figure:
+    """A figure of the paper, reproduced.
 
     Attributes:
-        claim: that was judged.
-        measured: for it.
-        verdict: `HOLDS`, `PARTLY`, `FAILS` or `OPEN`.
-        protocol: name of the scale at which it was measured, `NOWHERE` if it was not.
-        data: the file with the figure's numbers.
+        by: columns that tell its runs apart.
+        requests: from a scale to the runs that it needs, by their values of `by`.
+        data: from what the finished runs recorded to a tidy frame with the run of each row: its CSV file.
+        summary: from its data to its numbers, a separate CSV file; without it the numbers are the data.
+        table: columns of its numbers that the report shows with their intervals; none for no table.
     """
+
+    name: str
+    title: str
+    by: tuple[str, ...]
+    requests: Callable[[Scale], Mapping[Key, Request]]
+    data: Callable[[Frames], pd.DataFrame]
+    draw: Callable[[pd.DataFrame, str], Drawing]
+    claims: tuple[Claim, ...] = ()
+    summary: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    table: tuple[str, ...] = ()
+
+    @property
+    def numbers_file(self) -> str:
+        return f"{self.name}{SUMMARY if self.summary else DATA}"
+
+    @property
+    def label(self) -> str:
+        """The paper's name for it: "Fig. 4 bottom" for "4-bottom"; capitalised if it is not in the paper."""
+        first, _, second = self.name.partition("-")
+        if not first.isdigit():
+            return self.name.capitalize()
+        return f"Figs. {self.name}" if second.isdigit() else f"Fig. {first} {second}".rstrip()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim with what was measured for it in the file `data` at a scale, and `HOLDS`, `PARTLY`, `FAILS` or `OPEN`."""
 
     claim: Claim
     measured: Measured = Measured()
@@ -139,7 +161,6 @@ class Judgement:
 
     @property
     def row(self) -> dict[str, object]:
-        """The row of claims.csv."""
         claim, value = self.claim, self.measured.value
         return {
             **{"claim": claim.name, "place": claim.place, "statement": claim.statement},
@@ -155,10 +176,7 @@ class Judgement:
 
 
 def judge(claim: Claim, data: pd.DataFrame, protocol: str, file: str, missing: str = "") -> Judgement:
-    """Return a claim measured in a figure's numbers, and judged unless runs of the figure are missing.
-
-    `protocol` is the name of the scale that the numbers were made at, `file` the one that they come from.
-    """
+    """Return a claim measured in the numbers of a scale, and judged unless runs of the figure are `missing`."""
     verdict = OPEN
     try:
         measured = claim.measure(data)

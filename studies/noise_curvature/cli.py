@@ -14,17 +14,17 @@ from clbench import PROTOCOLS, load_images
 from clbench.commands import options as shared
 from clbench.errors import OptionError
 from clbench.report.console import make_console, plain_table
-from studies.noise_curvature.catalog import FIGURES
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import Figure
+from studies.noise_curvature.figures import FIGURES
 from studies.noise_curvature.frames import Key
 from studies.noise_curvature.report import PAGE, count_verdicts, number, with_interval, write_report
-from studies.noise_curvature.runs import Run, distinct, estimate_work, find_runs, run_missing
+from studies.noise_curvature.runs import Request, find_runs, run_missing
 from studies.noise_curvature.scale import LENGTHS, Scale, check_name
 from studies.noise_curvature.tables import make_figure
 
 COMMAND = "clbench reproduce"
 EPILOG = f"""\b
-FIGURE: {", ".join(FIGURES)}, or all; list describes them, claims judges what has been made and runs nothing.
+FIGURE: {", ".join(FIGURES)}, or all. list describes them; claims judges finished figures without running anything.
 
 \b
 examples:
@@ -34,8 +34,8 @@ examples:
   {COMMAND} all --report
   {COMMAND} 4-bottom 5 --protocol paper --out docs/reproduction --runs results/reproduction/runs
 
-exit codes: 0 done; 1 a run failed, everything else is done; 2 nothing was started; 130 interrupted by Ctrl-C, 143
-ended by SIGTERM, both with checkpoints saved: the same command continues
+exit codes: 0 done; 1 a run failed, the others are done; 2 nothing was started; 130 interrupted by Ctrl-C, 143
+by SIGTERM (the same command continues)
 """
 LIST, CLAIMS, ALL = "list", "claims", "all"
 
@@ -52,31 +52,39 @@ LIST, CLAIMS, ALL = "list", "claims", "all"
         default="results/reproduction",
     ),
     shared.text("--runs", "folder of the runs (default: runs/ in --out)", "DIR"),
-    shared.text("--indicators", "file.py:function, measured besides all others", "LIST", default=""),
+    shared.text(
+        "--indicators",
+        "custom indicators as file.py:function, measured in addition to all others",
+        "LIST",
+        default="",
+    ),
     shared.SOURCE,
     shared.DATA_DIR,
     shared.DEVICE,
     shared.WORKERS,
-    click.option("--dry-run", is_flag=True, help="print what would run and how long it takes; start nothing"),
-    click.option("--report", is_flag=True, help="run nothing; make figures and report from complete runs"),
+    click.option("--dry-run", is_flag=True, help="print what would run and how long it would take"),
+    click.option("--report", is_flag=True, help="make figures and report from complete runs; run nothing"),
     shared.ACCEPT_CHANGES,
-    shared.settings("--set", f"a length other than the protocol's: {', '.join(LENGTHS)}"),
+    shared.settings("--set", f"override the protocol's {', '.join(LENGTHS)}"),
     shared.DEBUG,
 )
 def command(figures: tuple[str, ...], debug: bool, **options: Any) -> int:
-    """Reproduce the source paper's figures and judge its claims: run what is missing, draw, write data and report.
+    """Reproduce the source paper's figures and judge its claims.
 
-    Figures share runs; complete runs are kept, unfinished ones are resumed.
-    """
-    scale, console, out = _scale(options), make_console(wide=True), Path(options["out"])
+    Figures share runs; complete runs are skipped, unfinished ones resumed.
+    """  # noqa: DOC501 - it is the command's help
+    scale, console, out = _scale(options), make_console(wide=True), Path(options.pop("out"))
     if not figures:
         raise OptionError(f"name figures: {', '.join(FIGURES)}, or {ALL}, {LIST}, {CLAIMS}")
     for name in {LIST, CLAIMS} & set(figures):
         if len(figures) > 1 or options["dry_run"] or options["report"]:
-            raise OptionError(f"{name} runs nothing: it cannot go with a figure, --dry-run or --report")
+            raise OptionError(f"{name} cannot be combined with a figure, --dry-run or --report")
     if figures == (LIST,):
-        runs = _find_runs(FIGURES.values(), scale, out)  # checks all of them
-        rows = [(name, len(runs[name]), len(figure.claims), figure.title) for name, figure in FIGURES.items()]
+        find_runs(_requests(FIGURES.values(), scale), out)  # checks all of them
+        rows = [
+            (name, len(figure.requests(scale)), len(figure.claims), figure.title)
+            for name, figure in FIGURES.items()
+        ]
         console.print(_table(("figure", "runs", "claims", "what it shows"), rows))
         return 0
     if figures == (CLAIMS,):
@@ -106,22 +114,17 @@ def _scale(options: dict[str, Any]) -> Scale:
     for name in indicators:
         if ":" not in name:
             raise OptionError(
-                f"--indicators '{name}': clbench's are measured anyway; give custom ones as file.py:function"
+                f"--indicators '{name}': bundled indicators are always measured; give custom ones as file.py:function"
             )
     seeds = options.pop("seeds")
     listed = tuple(seeds) if isinstance(seeds, list) else seeds
     return Scale(options.pop("protocol"), listed, changes, options.pop("device"), indicators)
 
 
-def _find_runs(figures: Collection[Figure], scale: Scale, folder: Path) -> dict[str, dict[Key, Run]]:
-    """Return the runs that figures need, by figure and key in it, with their present state."""
-    runs: dict[str, dict[Key, Run]] = {figure.name: {} for figure in figures}
-    requests = {
+def _requests(figures: Iterable[Figure], scale: Scale) -> dict[tuple[str, Key], Request]:
+    return {
         (figure.name, key): request for figure in figures for key, request in figure.requests(scale).items()
     }
-    for (name, key), run in find_runs(requests, folder).items():
-        runs[name][key] = run
-    return runs
 
 
 def _reproduce(
@@ -137,15 +140,11 @@ def _reproduce(
     accept_changes: bool,
     **_: object,
 ) -> int:
-    """Return the exit code of running what is missing, if wanted, and of making figures and report.
-
-    Raises:
-        OptionError: a report is wanted of runs none of which is complete.
-    """
     folder = Path(runs) if runs else out / "runs"
-    needed = distinct(run for named in _find_runs(figures, scale, folder).values() for run in named.values())
-    seeds = sum(run.seeds for run in needed)
-    steps, left = estimate_work(needed, folder, workers, measure=dry_run)
+    requests = _requests(figures, scale)
+    known, left = find_runs(requests, folder, workers, measure=dry_run)
+    needed = list({run.key: run for run in known.values()}.values())
+    seeds, steps = sum(run.seeds for run in needed), sum(run.steps for run in needed)
     number = f"{len(needed)} run{'s' * (len(needed) != 1)}"
     console.print(f"{number} · {seeds} seeds in all · {steps:,} steps\n{left}", soft_wrap=True)
     if dry_run:
@@ -158,8 +157,12 @@ def _reproduce(
             source = scale.changes.get("source", PROTOCOLS[scale.protocol].source)
             load_images(source, scale.changes.get("data_dir"))
         failures = run_missing(needed, folder, workers, accept_changes)
-    present = _find_runs(figures, scale, folder)
-    made = [path for figure in figures for path in make_figure(figure, present[figure.name], scale, out)]
+    known = find_runs(requests, folder)[0]
+    made = []
+    for figure in figures:
+        made += make_figure(
+            figure, {key: run for (name, key), run in known.items() if name == figure.name}, scale, out
+        )
     for path in made:
         console.print(f"written: {path}", soft_wrap=True)
     if made:
@@ -168,18 +171,16 @@ def _reproduce(
         raise OptionError(
             f"--report: '{folder}' has no finished run of {', '.join(figure.name for figure in figures)}"
         )
-    for run in needed:
-        if run.label in failures:
-            log = run.folder / "failures.log"
-            print(f"error: {run.label}: {failures[run.label]} ({log})", file=sys.stderr)
-    if failures:
-        text = f"{len(failures)} of {len(needed)} runs failed; the same command tries them again"
-        print(text, file=sys.stderr)
-    return 1 if failures else 0
+    if not failures:
+        return 0
+    failed = {run.label: run.folder / "failures.log" for run in needed if run.label in failures}
+    lines = [f"error: {label}: {failures[label]} ({log})" for label, log in failed.items()]
+    lines.append(f"{len(failures)} of {len(needed)} runs failed; the same command retries them")
+    print("\n".join(lines), file=sys.stderr)
+    return 1
 
 
 def _report(console: Console, out: Path, figures: Iterable[Figure]) -> None:
-    """Write the report of everything in `out`; show the claims of `figures`."""
     judgements = write_report(FIGURES.values(), out)
     names = {claim.name for figure in figures for claim in figure.claims}
     rows = []

@@ -1,6 +1,6 @@
 """The panels that figures are made of."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -11,10 +11,10 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from clbench.plotting.curves import draw
 from clbench.plotting.indicators import BOUNDS, DEAD, against_bounds, dead_shares
-from clbench.plotting.style import legend, look, new_figure, tidy
+from clbench.plotting.style import look, new_figure, tidy
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, select
 
-draw_line, draw_legend = draw, legend
+draw_line = draw
 BOUND_LINES = ("effective_step_size", *BOUNDS)
 """What `draw_bounds` draws."""
 LOGARITHMIC = 3  # values that differ by more than this factor get a logarithmic axis
@@ -23,7 +23,7 @@ LOGARITHMIC = 3  # values that differ by more than this factor get a logarithmic
 def grid(
     title: str, rows: int, columns: int, xlabel: str = "task", sharey: bool = False, height: float = 2.5
 ) -> tuple[Figure, npt.NDArray[Any]]:
-    """Return a figure and its axes, `(rows, columns)`; `xlabel` is that of the lowest row, `height` a row's."""
+    """Return a figure and its axes, `(rows, columns)`; only the lowest row has the `xlabel`."""
     figure = new_figure(max(6.0, 3.6 * columns), 0.9 + height * rows, title)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     for panel in axes.flatten():
@@ -35,7 +35,6 @@ def grid(
 
 
 def title_panel(axes: Axes, text: str) -> None:
-    """Write a panel's title above it."""
     axes.set_title(text, fontsize=9, loc="left")
 
 
@@ -62,7 +61,6 @@ def draw_estimates(axes: Axes, heights: npt.NDArray[Any], data: pd.DataFrame, na
 
 
 def draw_accuracies(row: Iterable[Axes], data: pd.DataFrame, name: str) -> None:
-    """Draw a row of panels: task accuracy over tasks, a panel per learner, a line per value of the column `name`."""
     for column, (axes, learner) in enumerate(zip(row, data["learner"].unique(), strict=True)):
         for index, value in enumerate(data[name].unique()):
             draw_line(axes, by_task(data, ACCURACY, learner=learner, **{name: value}), index, value)
@@ -71,7 +69,6 @@ def draw_accuracies(row: Iterable[Axes], data: pd.DataFrame, name: str) -> None:
 
 
 def draw_bounds(axes: Axes, data: pd.DataFrame, **labels: str) -> None:
-    """Draw the effective step size and its three bounds, medians over seeds, on a logarithmic axis."""
     lines: dict[str, tuple[Array, Array]] = {}
     for name in BOUND_LINES:
         medians = select(data, name, **labels).groupby("time")["value"].median()
@@ -81,13 +78,7 @@ def draw_bounds(axes: Axes, data: pd.DataFrame, **labels: str) -> None:
     against_bounds(axes, lines)
 
 
-def accuracy_figure(name: str) -> Callable[[pd.DataFrame, str], Figure]:
-    """Return a function that draws task accuracy: a panel per learner, a line per value of the column `name`."""
-
-    def draw_figure(data: pd.DataFrame, title: str) -> Figure:
-        figure, axes = grid(title, 1, data["learner"].nunique(), sharey=True, height=3.0)
-        draw_accuracies(axes[0], data, name)
-        draw_legend(figure)
-        return figure
-
-    return draw_figure
+def accuracy_figure(name: str, data: pd.DataFrame, title: str) -> Figure:
+    figure, axes = grid(title, 1, data["learner"].nunique(), sharey=True, height=3.0)
+    draw_accuracies(axes[0], data, name)
+    return figure

@@ -24,13 +24,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """What the finished runs of a figure recorded.
-
-    Attributes:
-        by: columns that tell the runs apart.
-        tasks: `by`, `run` (the folder's name), and the columns of tasks.csv.
-        indicators: `by`, `run`, and the columns of indicators.csv.
-    """
+    """The finished runs of a figure: the rows of tasks.csv and indicators.csv, after the columns `by` and `run`."""
 
     by: tuple[str, ...]
     tasks: pd.DataFrame
@@ -38,7 +32,6 @@ class Frames:
 
 
 def gather(by: tuple[str, ...], folders: Mapping[Key, Path]) -> Frames:
-    """Return what run folders hold, at least one of them."""
     results = load_results(*folders.values())
     keys = {path.as_posix(): key for key, path in folders.items()}
 
@@ -96,30 +89,23 @@ def _with_accuracy(frames: Frames, records: pd.DataFrame) -> pd.DataFrame:
 
 
 def select(data: pd.DataFrame, indicator: str, **labels: str) -> pd.DataFrame:
-    """Return the rows of an indicator that have these labels, such as `layer="fc1"`."""
     for name, value in {"indicator": indicator, **labels}.items():
         data = data[data[name] == value]
     return data
 
 
 def table(data: pd.DataFrame, indicator: str = ACCURACY, **labels: str) -> Array:
-    """Return an indicator by seed and task, `(seeds, tasks)`: the median over layers and times, NaN if not measured.
-
-    Raises:
-        DataError: no run with these labels has the indicator.
-    """
+    """Return an indicator by seed and task, `(seeds, tasks)`: the median over layers and times, NaN if not measured."""
     rows = select(data, indicator, **labels)
     if rows.empty:
         which = ", ".join(label for name, label in labels.items() if name != "layer")
         raise DataError(f"no finished run{f' of {which}' if which else ''} has {indicator}")
     values = rows.pivot_table(index="seed", columns="task", values="value", aggfunc="median")
     seeds, tasks = (sorted(data[name].unique()) for name in ("seed", "task"))
-    numbers: Array = values.reindex(index=seeds, columns=tasks).to_numpy(dtype=float)
-    return numbers
+    return np.asarray(values.reindex(index=seeds, columns=tasks).to_numpy(dtype=float))
 
 
 def final(data: pd.DataFrame, indicator: str = ACCURACY, **labels: str) -> Array:
-    """Return an indicator's mean over the last tenth of tasks, by seed; see `table`."""
     return last_tenth(table(data, indicator, **labels))
 
 
@@ -130,14 +116,11 @@ def by_task(data: pd.DataFrame, indicator: str = ACCURACY, **labels: str) -> dic
 
 
 def modernized(data: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of clbench 0.1 with `inf` where no bound applies, and NaN for noise bounds of dead layers.
+    """Return a table of clbench 0.1, long or wide, with `inf` where no bound applies, and NaN for dead layers.
 
     There a bound was the largest float32 where nothing bounds, and 0 where the layer is dead. The shares `rho` and
     `*_violations` stay as recorded: they count a dead layer as above its noise bound and its combined bound. A dead
     layer's volatility bound stays too, as such a table does not tell which layers were dead.
-
-    Args:
-        data: with a row per value, or with a column per indicator.
     """
     data = data.copy()
     for name in ("noise_bound", "combined_bound", "volatility_bound"):

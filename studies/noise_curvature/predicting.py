@@ -46,7 +46,6 @@ def area(splits: Sequence[Split], values: Callable[[Judged], Array] = lambda jud
 
 
 def scores(splits: Sequence[Split]) -> Array:
-    """Return `SCORES` of configurations in splits."""
     configurations = [judged.configuration for judged in splits[0]]
     everyone = [judged for split in splits for judged in split]
     values, following = zip(*(configuration.following for configuration in configurations), strict=True)
@@ -104,13 +103,8 @@ def _drawn(splits: Sequence[Split], indices: Indices) -> list[Split]:
 def rank_indicators(data: pd.DataFrame, singles: Collection[str], resamples: int = RESAMPLES) -> pd.DataFrame:
     """Return a row per indicator, best first: how well it predicts, see `predict`, and how far it is ahead.
 
-    Task accuracy is among them, as the indicator to beat. Indicators that fewer than two configurations have are left
-    out.
-
-    Args:
-        data: from `indicator_table`.
-        singles: indicators; every other one is compared with the best of these.
-        resamples: of the bootstrap.
+    Task accuracy is among them, as the indicator to beat; indicators of a single configuration are left out. Every one
+    that is not among the `singles` is compared with the best of these.
     """
     measured = {
         name: configurations
@@ -145,7 +139,6 @@ def indicator_table(frames: Frames) -> pd.DataFrame:
 
 
 def _configurations(data: pd.DataFrame) -> dict[str, list[Configuration]]:
-    """Return all configurations by indicator, in the same order for each."""
     by_indicator: dict[str, list[Configuration]] = {}
     for _, rows in data.groupby("configuration", sort=False):
         tables = rows.drop(columns=["configuration", "run"]).pivot_table(

@@ -1,4 +1,4 @@
-"""The report: a page in Markdown of claims, figures and runs, made from the files in its folder and nothing else."""
+"""The report: a Markdown page of claims, figures and runs, made from the files in its folder and nothing else."""
 
 import math
 from collections import Counter
@@ -11,8 +11,19 @@ import pandas as pd
 
 from clbench.errors import DataError
 from studies.noise_curvature import tables
-from studies.noise_curvature.claims import FAILS, HOLDS, NOWHERE, OPEN, PARTLY, Judgement
-from studies.noise_curvature.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
+from studies.noise_curvature.claims import (
+    DATA,
+    FAILS,
+    HOLDS,
+    NOWHERE,
+    OPEN,
+    PARTLY,
+    PICTURE,
+    RUNS,
+    SUMMARY,
+    Figure,
+    Judgement,
+)
 
 PAGE = "README.md"
 HEAD = """\
@@ -23,27 +34,23 @@ Source: Baveja, Lewandowski and Schmidt, *A Unified Noise-Curvature View of Loss
 folder; nothing is typed by hand.
 """
 RULES = """\
-A claim *holds* if the whole 95 % interval of our value lies within the range that its rule gives. It holds *partly*
-if only the mean does, or if there is no interval because there is one seed. Otherwise it *does not hold*. Intervals,
-and the bands of figures, are Student's t over seeds; bands are cut off where no value can lie. The intervals of
-predictors are percentiles over resampled configurations and say nothing about other seeds. n counts seeds or
-configurations; in Fig. 1 it leaves out the seed that chooses the pair. With three seeds the intervals are wide. Of
-claims about differences that do not exist, one in two would still hold partly by chance, and one in forty would hold.
-Published values are read off the paper's plots, of tasks of 250 epochs on 60,000 images. At other protocols the
-direction is judged, not the value; only step sizes are judged at `standard` too. A claim about a value is *not yet
-measured* until there are runs of that length, and so is any claim whose figure still lacks runs.
+A claim *holds* if the whole 95 % interval of our value lies within its rule's range. It holds *partly* if only the
+mean does, or if a single seed gives no interval. Otherwise it *does not hold*. Intervals, and the bands of figures,
+are Student's t over seeds; bands are cut off at the range of possible values. The intervals of predictors are
+percentiles over resampled configurations and say nothing about other seeds. n counts seeds or configurations; in
+Fig. 1 it leaves out the seed that chooses the pair. With three seeds the intervals are wide. If a claimed difference
+did not exist, the claim would still hold partly by chance in one case of two, and hold in one of forty. Published
+values are read off the paper's plots, for tasks of 250 epochs on 60,000 images. At other protocols the direction is
+judged, not the value; only step sizes are also judged at `standard`. A claim about a value is *not yet measured*
+until there are runs of that length, and so is any claim whose figure lacks runs.
 """
 
 
 def write_report(figures: Collection[Figure], out: Path) -> list[Judgement]:
-    """Return the judgements of all claims, after writing them to claims.csv and the page.
-
-    Raises:
-        DataError: no figure has been made in `out`.
-    """
+    """Write claims.csv and the page, and return the judgements of all claims."""
     scales = tables.scales_in(figures, out)
     if not scales:
-        raise DataError(f"'{out}': no figure has been made there yet")
+        raise DataError(f"'{out}': it has no figures yet")
     judgements = tables.judge_claims(figures, out)
     tables.write_frame(out / tables.CLAIMS, pd.DataFrame([judgement.row for judgement in judgements]))
     parts = [HEAD, "## Claims\n", RULES, count_verdicts(judgements) + "\n", claims_table(judgements)]
@@ -56,7 +63,6 @@ def write_report(figures: Collection[Figure], out: Path) -> list[Judgement]:
 
 
 def count_verdicts(judgements: Iterable[Judgement]) -> str:
-    """Return how many claims have each verdict, by protocol."""
     counts: dict[str, Counter[str]] = {}
     for judgement in judgements:
         counts.setdefault(judgement.protocol, Counter())[judgement.verdict] += 1
@@ -70,7 +76,6 @@ def count_verdicts(judgements: Iterable[Judgement]) -> str:
 
 
 def claims_table(judgements: Iterable[Judgement]) -> str:
-    """Return what was measured for each claim, at each protocol, as a table in Markdown."""
     rows = []
     for judgement in judgements:
         claim, value, note = judgement.claim, judgement.measured.value, judgement.measured.note
@@ -86,23 +91,16 @@ def claims_table(judgements: Iterable[Judgement]) -> str:
 
 
 def statements_table(judgements: Iterable[Judgement]) -> str:
-    """Return what each claim says, and what is measured for it, as a table in Markdown."""
     claims = {judgement.claim.name: judgement.claim for judgement in judgements}
     rows = [(claim.place, claim.name, claim.statement, claim.quantity) for claim in claims.values()]
     return markdown(("place", "claim", "what it says", "what is measured"), rows)
 
 
 def breakable(scale: str) -> str:
-    """Return a scale's name with blanks at which lines can break.
-
-    >>> breakable("standard,num_tasks=4,seeds=1")
-    'standard, num_tasks=4, seeds=1'
-    """
     return scale.replace(",", ", ")
 
 
 def with_interval(mean: float, low: float, high: float) -> str:
-    """Return a value with its interval, if it has one."""
     return number(mean) if math.isnan(low) else f"{number(mean)} [{number(low)}, {number(high)}]"
 
 
@@ -116,14 +114,11 @@ def number(value: float) -> str:
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |\n" for row in lines)
 
 
 def numbers_table(data: pd.DataFrame, columns: Sequence[str]) -> str:
-    """Return columns of a figure's numbers as a table in Markdown, with intervals where there are any."""
-
     def cell(row: Mapping[Hashable, Any], name: str) -> str:
         ends = (f"{name}{end}" for end in ("", "_low", "_high"))
         return with_interval(*(row[end] for end in ends)) if f"{name}_low" in row else str(row[name])
@@ -157,7 +152,7 @@ def _runs(figures: Iterable[Figure], out: Path, scale: str) -> Iterator[str]:
     runs = pd.concat([table for table in listed if table is not None])
     runs = runs[runs["run"].notna()].drop_duplicates("run")
     yield f"### Runs: {breakable(scale)}\n"
-    yield f"{len(runs)} runs; the tables of runs have each one's settings, checksums, commit, time and machine.\n"
+    yield f"{len(runs)} runs; their settings, checksums, commits, times and machines are in the tables of runs.\n"
     rows = []
     keys = ["command", "commit", "processor", "cores", "device", "torch"]
     for (command, commit, *machine, torch), group in runs.groupby(keys, sort=False, dropna=False):

@@ -1,7 +1,7 @@
 """Which runs exist, and running the rest."""
 
 import json
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,67 +22,47 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Run:
-    """A run that figures need, finished or not.
-
-    Attributes:
-        key: short hash of what is run; requests of the same run have the same key.
-        label: agent and settings in words.
-        request: what asks for it.
-        seeds: how many it has.
-        status: "missing", or the status in its run.json.
-        folder: where it is, or will be.
-    """
+    """A run that figures need; requests of the same run have the same `key`. Its status may be "missing"."""
 
     key: str
     label: str
     request: Request
     seeds: int
+    steps: int
     status: str
     folder: Path
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of it has been run."""
         return self.status == "complete"
 
 
-def find_runs(requests: Mapping[Name, Request], folder: Path) -> dict[Name, Run]:
-    """Return the run of each request, with its state in `folder`; start nothing."""
-    plan = clbench.plan_sweep(_sweep(requests.values(), folder), out=folder.parent)
-    return {
-        name: Run(cell.key, cell.label, request, cell.seeds, cell.status, cell.folder)
+def find_runs(
+    requests: Mapping[Name, Request], folder: Path, workers: int | None = None, measure: bool = False
+) -> tuple[dict[Name, Run], str]:
+    """Return the run of each request, with its state in `folder`, and in words what is left to do.
+
+    With `measure`, the speed of agents of which no run is finished is measured now; nothing else is started.
+    """
+    sweep = _sweep(requests.values(), folder)
+    plan = clbench.plan_sweep(sweep, out=folder.parent, workers=workers, measure=measure)
+    runs = {
+        name: Run(cell.key, cell.label, request, cell.seeds, cell.steps, cell.status, cell.folder)
         for (name, request), cell in zip(requests.items(), plan.cells, strict=True)
     }
-
-
-def distinct(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs, each once."""
-    return list({run.key: run for run in runs}.values())
-
-
-def estimate_work(runs: Collection[Run], folder: Path, workers: int | None, measure: bool) -> tuple[int, str]:
-    """Return the steps of all runs, and in words how many are left and how long they take.
-
-    With `measure`, the speed of agents of which no run is finished is measured now.
-    """
-    sweep = _sweep((run.request for run in runs), folder)
-    plan = clbench.plan_sweep(sweep, out=folder.parent, workers=workers, measure=measure)
-    return sum(cell.steps for cell in plan.cells), str(plan.left)
+    return runs, str(plan.left)
 
 
 def run_missing(
     runs: Iterable[Run], folder: Path, workers: int | None, accept_changes: bool
 ) -> Mapping[str, str]:
-    """Return why runs failed, by label, after running all that are not finished."""
-    asked = _sweep((run.request for run in runs), folder)
-    result = clbench.sweep(
-        asked, out=folder.parent, workers=workers, accept_changes=accept_changes, progress=True
-    )
-    return result.failures
+    sweep = _sweep((run.request for run in runs), folder)
+    return clbench.sweep(
+        sweep, out=folder.parent, workers=workers, accept_changes=accept_changes, progress=True
+    ).failures
 
 
 def provenance(run: Run) -> dict[str, Any]:
-    """Return what was run, when, where and how long it took: a row of a figure's table of runs."""
     results = clbench.load_results(run.folder)
     manifest = results.stored[0].manifest
     config, hardware, git = manifest.config, manifest.hardware, manifest.git or {}
@@ -113,5 +93,4 @@ def provenance(run: Run) -> dict[str, Any]:
 
 
 def _sweep(requests: Iterable[Request], folder: Path) -> dict[str, Any]:
-    """Return the sweep whose runs lie in `folder`."""
     return {"name": folder.absolute().name, "cell": list(requests)}

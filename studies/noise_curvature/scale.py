@@ -1,11 +1,12 @@
 """The size of a reproduction's runs: a protocol, seeds, and what is changed of the protocol."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from clbench import PROTOCOLS
 from clbench.errors import OptionError, UnknownNameError, did_you_mean
+from studies.noise_curvature.frames import Key
 from studies.noise_curvature.runs import Request
 
 STREAM = "RandomLabelMNIST-v0"
@@ -24,11 +25,7 @@ def length_name(scale: str) -> str:
 
 
 def check_name(kind: str, name: str, choices: Collection[str]) -> None:
-    """Check that `name` is one of `choices`.
-
-    Raises:
-        UnknownNameError: it is not; the text has the nearest match.
-    """
+    """Raise `UnknownNameError` with the nearest choice unless `name` is one of `choices`."""
     if name not in choices:
         known = ", ".join(choices)
         raise UnknownNameError(f"no {kind} '{name}'.{did_you_mean(name, choices)} There are: {known}.")
@@ -39,10 +36,8 @@ class Scale:
     """What all runs of a reproduction have in common.
 
     Attributes:
-        protocol: a key of `clbench.PROTOCOLS`.
         seeds: how many, or which; None for the protocol's.
         changes: settings other than the protocol's: `LENGTHS`, and where images come from.
-        device: where learners run.
         indicators: custom indicators as "file.py:function", measured besides all others.
     """
 
@@ -54,9 +49,13 @@ class Scale:
 
     def __post_init__(self) -> None:
         check_name("protocol", self.protocol, PROTOCOLS)
-        for name, value in self.changes.items():
+        for name in self.changes:
             check_name("setting of a reproduction", name, (*LENGTHS, *IMAGES))
-            if name in LENGTHS and not (isinstance(value, int) and value > 0):
+        numbers = {name: value for name, value in self.changes.items() if name in LENGTHS}
+        if isinstance(self.seeds, int):
+            numbers["seeds"] = self.seeds
+        for name, value in numbers.items():
+            if not (isinstance(value, int) and value > 0):
                 raise OptionError(f"{name}={value!r}: give a whole number of at least 1")
 
     @property
@@ -73,7 +72,6 @@ class Scale:
 
     @property
     def summary(self) -> str:
-        """Tasks, epochs and seeds in words."""
         seeds = (
             len(self.seeds) if isinstance(self.seeds, tuple) else self.seeds or PROTOCOLS[self.protocol].seeds
         )
@@ -83,12 +81,10 @@ class Scale:
 
     @property
     def images(self) -> int:
-        """Images per task."""
         number: int = self.changes.get("num_samples", PROTOCOLS[self.protocol].num_samples)
         return number
 
     def epochs(self, multiple: float) -> int:
-        """Return a multiple of the scale's epochs per task, rounded, at least 1."""
         usual: int = self.changes.get("epochs_per_task", PROTOCOLS[self.protocol].epochs_per_task)
         return max(1, round(multiple * usual))
 
@@ -104,13 +100,8 @@ class Scale:
     ) -> Request:
         """Return a run as a `[[cell]]` table of a sweep file.
 
-        Args:
-            agent: reference, such as "agents.l2".
-            env: stream id.
-            epochs: per task, as a multiple of the scale's.
-            images: per task; None for as many as the scale has.
-            full: measure every indicator, so that figures can share the run; else those that cost next to nothing.
-            **arguments: the agent's.
+        `epochs` multiplies the scale's; `full` measures every indicator, so that figures can share the run, else only
+        those that cost next to nothing are measured.
         """
         request: Request = {
             "agent": agent,
@@ -127,3 +118,36 @@ class Scale:
         if self.seeds is not None:
             request["seeds"] = list(self.seeds) if isinstance(self.seeds, tuple) else self.seeds
         return request
+
+
+LEARNERS: Mapping[str, tuple[str, str]] = {
+    "CReLU": ("agents.crelu", "agents.reset:CReLU"),
+    "L2": ("agents.l2", "agents.reset:L2"),
+    "Wasserstein": ("agents.wasserstein", "agents.reset:Wasserstein"),
+}
+"""By name: the learner, and the same learner reset at task boundaries."""
+SCHEDULERS = {
+    "vanilla": "none",
+    **dict.fromkeys(
+        ("scheduled", "combined", "per layer"), "per-layer"
+    ),  # named after what it is compared with
+    "whole network": "full-network",
+    "noise only": "noise-only",
+    "volatility only": "volatility-only",
+}
+"""By variant."""
+FIRST_LAYER = "fc1"
+
+
+def variants(scale: Scale, *names: str, learners: Iterable[str] = tuple(LEARNERS)) -> dict[Key, Request]:
+    return {(learner, name): variant(scale, learner, name) for name in names for learner in learners}
+
+
+def variant(scale: Scale, learner: str, name: str, epochs: float = 1.0) -> Request:
+    """Return one learner's run: reset, or with one of `SCHEDULERS`. Those of the predictors measure every indicator."""
+    plain, reset = LEARNERS[learner]
+    if name == "reset":
+        return scale.request(reset, epochs=epochs, full=False)
+    scheduler = SCHEDULERS[name]
+    full = epochs == 1 and scheduler in {"none", "per-layer"}
+    return scale.request(plain, epochs=epochs, full=full, scheduler=scheduler)

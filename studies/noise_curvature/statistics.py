@@ -17,14 +17,12 @@ Indices = npt.NDArray[np.int64]
 
 
 def finite_mean(values: Sequence[float] | Array) -> float:
-    """Return the mean of the finite values, NaN if there are none."""
     finite = np.asarray(values, dtype=float)
     finite = finite[np.isfinite(finite)]
     return float(finite.mean()) if len(finite) else float("nan")
 
 
 def flat(arrays: Sequence[Array]) -> Array:
-    """Return arrays one after another; an empty one for none."""
     return np.concatenate([np.array([]), *arrays])
 
 
@@ -45,10 +43,6 @@ def area_under_roc(values: Array, events: Flags) -> float:
     """Return the chance that a value before an event exceeds one before none, ties half; NaN without either.
 
     Source: Hanley and McNeil, "The meaning and use of the area under a ROC curve", 1982: the Mann-Whitney statistic.
-
-    Args:
-        values: one per case.
-        events: whether the event follows.
 
     >>> area_under_roc(np.array([1.0, 2.0, 3.0, 4.0]), np.array([False, True, False, True]))
     0.75
@@ -103,13 +97,8 @@ def first_fall(accuracy: Array) -> int | None:
 def resampled(count: int, statistic: Callable[[Indices], Array], resamples: int = RESAMPLES) -> Array:
     """Return the ends of 95 % percentile-bootstrap intervals, `(2, N)`.
 
-    For numbers that are not means over seeds, such as an area under a curve over some twenty configurations. They say
-    how far other configurations would move a number; for a mean over seeds, use `clbench.scoring.estimate`.
-
-    Args:
-        count: of what is drawn with replacement as a whole, such as configurations with all their seeds.
-        statistic: from the drawn indices to N numbers; NaN is left out.
-        resamples: how many.
+    For numbers that are not means over seeds, such as an area under a curve over some twenty configurations: they say
+    how far other configurations would move a number. `statistic` maps drawn indices to N numbers; NaN is left out.
     """
     random = np.random.default_rng(0)  # the same data give the same interval
     drawn = np.array([statistic(random.integers(count, size=count)) for _ in range(resamples)])

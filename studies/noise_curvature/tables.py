@@ -9,8 +9,8 @@ import pandas as pd
 
 from clbench import PROTOCOLS
 from clbench.errors import DataError, WriteError
-from studies.noise_curvature.claims import Judgement, judge
-from studies.noise_curvature.figure import DATA, PICTURE, RUNS, SUMMARY, Figure
+from clbench.plotting.style import legend
+from studies.noise_curvature.claims import DATA, PICTURE, RUNS, SUMMARY, Figure, Judgement, judge
 from studies.noise_curvature.frames import Key, gather, modernized
 from studies.noise_curvature.runs import PROVENANCE, Run, provenance
 from studies.noise_curvature.scale import Scale
@@ -31,6 +31,7 @@ def make_figure(figure: Figure, runs: Mapping[Key, Run], scale: Scale, out: Path
     numbers = figure.summary(data) if figure.summary else data
     title = " · ".join(filter(None, [f"{figure.label}: {figure.title}", scale.summary, missing_runs(table)]))
     drawing = figure.draw(numbers, title)
+    legend(drawing)
     files = {end: out / scale.name / f"{figure.name}{end}" for end in (DATA, SUMMARY, RUNS, PICTURE)}
     if not figure.summary:
         del files[SUMMARY]
@@ -45,7 +46,6 @@ def make_figure(figure: Figure, runs: Mapping[Key, Run], scale: Scale, out: Path
 
 
 def runs_table(by: tuple[str, ...], runs: Mapping[Key, Run]) -> pd.DataFrame:
-    """Return a row per run of a figure: its values of `by`, and for finished runs what was run, when and where."""
     rows = [
         dict(zip(by, key, strict=True)) | (provenance(run) if run.is_complete else {})
         for key, run in runs.items()
@@ -55,17 +55,11 @@ def runs_table(by: tuple[str, ...], runs: Mapping[Key, Run]) -> pd.DataFrame:
 
 
 def missing_runs(table: pd.DataFrame) -> str:
-    """Return how many of a figure's runs are missing, in words; "" if none is."""
     missing = int(table["run"].isna().sum())
     return f"{missing} of {len(table)} runs missing" if missing else ""
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file that appears at `path` once it is whole.
-
-    Raises:
-        WriteError: it cannot be written.
-    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +70,6 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_frame(path: Path, data: pd.DataFrame) -> None:
-    """Write a CSV file; nine digits of a float."""
     write_file(
         path, lambda partial: data.to_csv(partial, index=False, lineterminator="\n", float_format="%.9g")
     )
@@ -89,11 +82,7 @@ def scales_in(figures: Iterable[Figure], out: Path) -> list[str]:
 
 
 def read_frame(figure: Figure, end: str, out: Path, scale: str) -> pd.DataFrame | None:
-    """Return the table of a figure whose file ends in `DATA`, `SUMMARY` or `RUNS`; None if it was not made.
-
-    Raises:
-        DataError: the file is damaged, or was changed after it was written.
-    """
+    """Return an unchanged table of a figure, by the end of its file's name; None if it was not made."""
     path = out / scale / f"{figure.name}{end}"
     if not path.exists():
         return None
@@ -101,7 +90,7 @@ def read_frame(figure: Figure, end: str, out: Path, scale: str) -> pd.DataFrame 
     if end in CHECKSUM:
         runs = read_frame(figure, RUNS, out, scale)
         if runs is None or _sha256(path) not in set(runs[CHECKSUM[end]]):
-            raise DataError(f"'{path}' is not what was written with {figure.name}{RUNS}; {remedy}")
+            raise DataError(f"'{path}' has changed since {figure.name}{RUNS} was written; {remedy}")
     try:
         data = pd.read_csv(path, dtype=dict.fromkeys((*figure.by, *TEXTS), str))
     except ValueError as error:
@@ -115,7 +104,6 @@ def read_frame(figure: Figure, end: str, out: Path, scale: str) -> pd.DataFrame 
 
 
 def read_numbers(figure: Figure, out: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Return a figure's numbers and its table of runs; None if it was not made at this scale."""
     numbers = read_frame(figure, SUMMARY if figure.summary else DATA, out, scale)
     runs = read_frame(figure, RUNS, out, scale)
     return None if numbers is None or runs is None else (numbers, runs)
@@ -126,7 +114,6 @@ def _sha256(path: Path) -> str:
 
 
 def judge_claims(figures: Iterable[Figure], out: Path) -> list[Judgement]:
-    """Return all claims, each judged at every scale that it was measured at, from the figures' files."""
     judgements = []
     for figure in figures:
         made = {scale: read_numbers(figure, out, scale) for scale in scales_in([figure], out)}

@@ -11,7 +11,7 @@ from clbench.commands.main import main_of
 from clbench.engine import profiling
 from clbench.engine.events import Failed, Finished
 from clbench.engine.execution import run_jobs
-from clbench.engine.profiling import LEARN, MEASURE, PREDICT, REST, SAVE, STREAM, WINDOW, Profile
+from clbench.engine.profiling import LEARN, MEASURE, PREDICT, REST, SAVE, STREAM, WINDOW, Profile, TimedAgent
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.specs import StreamSpec
 from tests.engine.jobs import job
@@ -95,11 +95,13 @@ def test_a_job_shorter_than_the_window():
     assert set(rows.kind) == {"part", "operator"}
 
 
-def test_a_timed_agent_is_otherwise_as_it_was():
-    inner = Sleeper(None, 0)
-    timed = Profile("cpu").agent(inner)
-    assert timed.spec is None
-    assert not hasattr(timed, "begin_task")
+def test_a_timed_agent_begins_tasks_if_the_agent_does():
+    class Beginning(Sleeper):
+        def begin_task(self, task):
+            return task
+
+    assert not hasattr(TimedAgent(Sleeper(None, 0), Profile("cpu")), "begin_task")
+    assert TimedAgent(Beginning(None, 0), Profile("cpu")).begin_task(3) == 3
 
 
 def test_profiling_changes_nothing():

@@ -9,8 +9,8 @@ from clbench import PROTOCOLS
 from clbench.indicators import WHOLE
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
-from studies.noise_curvature.catalog import FIGURES
 from studies.noise_curvature.claims import judge
+from studies.noise_curvature.figures import FIGURES
 from studies.noise_curvature.frames import ACCURACY
 from studies.noise_curvature.runs import find_runs
 from studies.noise_curvature.scale import Scale
@@ -40,7 +40,7 @@ def joined(*parts):
 
 def find(figure, scale, folder):
     """The runs that a figure needs, by key."""
-    return find_runs(figure.requests(scale), folder)
+    return find_runs(figure.requests(scale), folder)[0]
 
 
 def finish(figure, folder, accuracy, scale=None):

@@ -8,8 +8,8 @@ import pytest
 
 from clbench.errors import DataError
 from clbench.scoring import Estimate
-from studies.noise_curvature.catalog import FIGURES
 from studies.noise_curvature.claims import FAILS, HOLDS, OPEN, PARTLY, Claim, Judgement, Rule, over_seeds
+from studies.noise_curvature.figures import FIGURES
 from studies.noise_curvature.frames import table
 from tests.studies.conftest import judged_row, rows
 

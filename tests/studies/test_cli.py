@@ -1,5 +1,6 @@
 """The command line of `python -m clbench.reproduce`, and the report that it writes."""
 
+import functools
 import json
 import re
 from dataclasses import replace
@@ -7,15 +8,17 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from clbench.evaluation.session import circumstances
-from clbench.reproduce import main
-from studies.noise_curvature.catalog import FIGURES
+from clbench.commands import reproduce
+from clbench.commands.main import main_of, run
+from clbench.engine.manifests import circumstances
 from studies.noise_curvature.claims import FAILS, HOLDS, OPEN
+from studies.noise_curvature.figures import FIGURES
 from studies.noise_curvature.report import write_report
 from studies.noise_curvature.scale import Scale
 from studies.noise_curvature.tables import make_figure
 from tests.studies.conftest import find, finish, joined, rows
 
+main = functools.partial(main_of, "reproduce")
 LENGTH = {"num_tasks": 2, "epochs_per_task": 2, "num_samples": 100, "batch_size": 50}
 TINY = [part for name, value in LENGTH.items() for part in ("--set", f"{name}={value}")]
 TINY += ["--device", "cpu", "--workers", "1"]
@@ -26,7 +29,7 @@ def test_a_figure_is_run_drawn_judged_and_reported_and_its_runs_are_found_again(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "studies.noise_curvature.scale.ALL_INDICATORS", ("weight_norm",)
+        "clbench.engine.requests.ALL", ("weight_norm",)
     )  # those that take long are tested elsewhere
     assert main(["2", "--seeds", "2", *TINY]) == 0
     out = tmp_path / "results" / "reproduction"
@@ -167,7 +170,7 @@ def test_figures_are_called_what_the_paper_calls_them():
 
 def test_runs_know_the_command_that_made_them(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/clbench/reproduce.py", "4-bottom"])
-    assert circumstances("cpu")["command"] == ["python", "-m", "clbench.reproduce", "4-bottom"]
+    assert circumstances("cpu")["command"] == ("python", "-m", "clbench.reproduce", "4-bottom")
 
 
 def test_whoever_interrupts_learns_how_to_continue(tmp_path, monkeypatch, capsys):
@@ -175,13 +178,14 @@ def test_whoever_interrupts_learns_how_to_continue(tmp_path, monkeypatch, capsys
         raise KeyboardInterrupt
 
     monkeypatch.setattr("studies.noise_curvature.cli.run_missing", interrupted)
+    monkeypatch.setattr("sys.argv", ["clbench", "reproduce", "3", "--out", str(tmp_path)])
     assert main(["3", "--out", str(tmp_path)]) == 130
-    assert f"clbench.reproduce 3 --out {tmp_path}" in capsys.readouterr().err
+    assert f"clbench reproduce 3 --out {tmp_path}" in capsys.readouterr().err
 
 
 def test_an_installation_without_the_study_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("clbench.reproduce.ROOT", tmp_path)
-    assert main(["list"]) == 2
+    monkeypatch.setattr(reproduce, "STUDY", tmp_path / "studies")
+    assert run(reproduce._command(), ["list", "--out", "x"], "clbench reproduce") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert str(tmp_path / "studies") in line
 

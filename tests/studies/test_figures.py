@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from clbench.indicators import WHOLE
-from studies.noise_curvature.catalog import FIGURES
 from studies.noise_curvature.claims import FAILS, HOLDS, OPEN
+from studies.noise_curvature.figures import FIGURES
 from studies.noise_curvature.figures.misleading import PANELS, worst_pair
 from studies.noise_curvature.frames import Frames, per_task, table
-from studies.noise_curvature.learners import LEARNERS
 from studies.noise_curvature.predicting import SCORES
-from studies.noise_curvature.scale import Scale
+from studies.noise_curvature.scale import LEARNERS, Scale
 from tests.studies.conftest import joined, rows
 
 

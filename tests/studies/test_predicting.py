@@ -9,8 +9,8 @@ import pytest
 from clbench.indicators import WHOLE
 from studies.noise_curvature import predicting
 from studies.noise_curvature.alarms import Alarm, Configuration, choose_alarm, cross_validated
-from studies.noise_curvature.catalog import FIGURES
 from studies.noise_curvature.claims import OPEN, judge
+from studies.noise_curvature.figures import FIGURES
 from studies.noise_curvature.frames import ACCURACY, Frames
 from studies.noise_curvature.predicting import indicator_table, rank_indicators
 

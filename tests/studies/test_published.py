@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studies.noise_curvature.catalog import FIGURES
-from studies.noise_curvature.figure import DATA, RUNS, SUMMARY
+from studies.noise_curvature.claims import DATA, RUNS, SUMMARY
+from studies.noise_curvature.figures import FIGURES
 from studies.noise_curvature.figures.predictors import SINGLE
 from studies.noise_curvature.predicting import rank_indicators
 from studies.noise_curvature.report import PAGE, write_report

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 import clbench
-from studies.noise_curvature.catalog import FIGURES
 from studies.noise_curvature.claims import judge
+from studies.noise_curvature.figures import FIGURES
 from studies.noise_curvature.frames import gather
 from studies.noise_curvature.scale import Scale
 from tests.cases import small_networks

@@ -17,8 +17,7 @@ from clbench.errors import DataError
 from clbench.indicators import WHOLE
 from clbench.scoring import last_tenth
 from studies.noise_curvature import drawing
-from studies.noise_curvature.claims import Claim, Measured, Rule, over_seeds
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import Claim, Figure, Measured, Rule, over_seeds
 from studies.noise_curvature.frames import ACCURACY, Array, Key, by_task, final, per_task, table
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import Scale
@@ -47,12 +46,10 @@ class Panel(NamedTuple):
 
     @property
     def more(self) -> str:
-        """The healthier direction in a word."""
         return "more" if self.healthier > 0 else "less"
 
     @property
     def name(self) -> str:
-        """The indicator in words."""
         return self.indicator.replace("_", " ")
 
 
@@ -67,7 +64,6 @@ PANELS = (
 
 
 def requests(scale: Scale) -> dict[Key, Request]:
-    """Return every network at both step sizes."""
     return {
         (name, step): scale.request(agent, step_size=float(step), **arguments)
         for step in (STEP, SMALL_STEP)
@@ -76,10 +72,8 @@ def requests(scale: Scale) -> dict[Key, Request]:
 
 
 def share_lost(data: pd.DataFrame, network: str, step_size: str) -> Array:
-    """Return by seed the share of the first task's accuracy that is lost by the last tenth of tasks."""
     accuracy = table(data, ACCURACY, layer=WHOLE, network=network, step_size=step_size)
-    share: Array = 1 - last_tenth(accuracy) / accuracy[:, 0]
-    return share
+    return np.asarray(1 - last_tenth(accuracy) / accuracy[:, 0])
 
 
 def contradictions(data: pd.DataFrame, panel: Panel) -> dict[Pair, Array]:
@@ -119,7 +113,6 @@ def worst_pair(data: pd.DataFrame, panel: Panel) -> tuple[Pair, Array]:
 
 
 def measure(data: pd.DataFrame, panel: Panel) -> Measured:
-    """Return how much more of its accuracy the network loses that the indicator calls healthier."""
     (first, second), values = worst_pair(data, panel)
     measured = over_seeds(values, f"{first} called healthier than {second}")
     if data["seed"].nunique() > 1:
@@ -128,7 +121,6 @@ def measure(data: pd.DataFrame, panel: Panel) -> Measured:
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
-    """Return the six pairs: accuracy, and the indicator below it."""
     figure, axes = drawing.grid(title, 4, 3, height=2.0)
     for index, panel in enumerate(PANELS):
         row, column = 2 * (index // 3), index % 3
@@ -148,7 +140,6 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
         if not column:
             upper.set_ylabel(ACCURACY, fontsize=8)
         lower.set_ylabel(panel.name, fontsize=8)
-    drawing.draw_legend(figure)
     return figure
 
 

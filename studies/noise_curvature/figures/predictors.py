@@ -7,14 +7,12 @@ from matplotlib.figure import Figure as Drawing
 from clbench.errors import DataError
 from clbench.scoring import Estimate
 from studies.noise_curvature import drawing
-from studies.noise_curvature.claims import Claim, Measured, Rule
-from studies.noise_curvature.figure import Figure
+from studies.noise_curvature.claims import Claim, Figure, Measured, Rule
 from studies.noise_curvature.figures.misleading import NETWORKS, PANELS, SMALL_STEP, STEP
 from studies.noise_curvature.frames import ACCURACY, Key
-from studies.noise_curvature.learners import LEARNERS, variant
 from studies.noise_curvature.predicting import AHEAD, COUNTS, indicator_table, rank_indicators
 from studies.noise_curvature.runs import Request
-from studies.noise_curvature.scale import Scale
+from studies.noise_curvature.scale import LEARNERS, Scale, variant
 
 BOUND = "rho"
 SINGLE = [panel.indicator for panel in PANELS]
@@ -55,13 +53,11 @@ def requests(scale: Scale) -> dict[Key, Request]:
 
 
 def best_single(data: pd.DataFrame) -> Measured:
-    """Return the greatest area under the curve of the paper's single indicators."""
     best = data[data["indicator"].isin(SINGLE)].dropna(subset="auc").sort_values("auc").tail(1)
     return _measured(best, "auc", " ".join(best["indicator"]))
 
 
 def advantage(data: pd.DataFrame) -> Measured:
-    """Return the area of the combined bound, minus that of the best of the single indicators."""
     return _measured(data[data["indicator"] == BOUND].dropna(subset=AHEAD), AHEAD)
 
 
@@ -73,7 +69,6 @@ def _measured(row: pd.DataFrame, name: str, note: str = "") -> Measured:
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
-    """Return a row per indicator, best at the top, a panel per score."""
     figure, axes = drawing.grid(title, 1, len(SCORES), "", height=1.0 + 0.17 * len(data))
     heights = np.arange(len(data))[::-1]
     single = data["indicator"].isin(SINGLE).to_numpy()

@@ -11,13 +11,11 @@ from clbench.errors import DataError
 from clbench.indicators import WHOLE
 from clbench.scoring import estimate
 from studies.noise_curvature import drawing
-from studies.noise_curvature.claims import UNKNOWN
-from studies.noise_curvature.figure import Figure
-from studies.noise_curvature.figures.step_sizes import PUBLISHED as STEP_SIZES
+from studies.noise_curvature.claims import UNKNOWN, Figure
+from studies.noise_curvature.figures.schedulers import PUBLISHED as STEP_SIZES
 from studies.noise_curvature.frames import ACCURACY, Array, Key, final, per_task
-from studies.noise_curvature.learners import FIRST_LAYER, LEARNERS
 from studies.noise_curvature.runs import Request
-from studies.noise_curvature.scale import Scale
+from studies.noise_curvature.scale import FIRST_LAYER, LEARNERS, Scale
 
 NONE, USUAL = "no scheduler", "default"
 WARMING: Mapping[str, Mapping[str, Any]] = {
@@ -94,12 +92,11 @@ def summarize(data: pd.DataFrame) -> pd.DataFrame:
             value = estimate(finite) if len(finite) else UNKNOWN
             row |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
         rows.append(row)
-    summary: pd.DataFrame = pd.DataFrame(rows, columns=COLUMNS)
-    return summary
+    table: pd.DataFrame = pd.DataFrame(rows, columns=COLUMNS)
+    return table
 
 
 def draw(data: pd.DataFrame, title: str) -> Drawing:
-    """Return a row per setting, those of fewer images below; a column per learner and number."""
     learners = list(data["learner"].unique())
     longest = int(data.groupby("learner").size().max())
     figure, axes = drawing.grid(title, len(learners), len(NUMBERS), "", height=0.7 + 0.2 * longest)
@@ -118,7 +115,6 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
 
 
 def _counts(images: "pd.Series[str]") -> "pd.Series[int]":
-    """Return the numbers in "5,000 images"."""
     return images.str.split().str[0].str.replace(",", "").astype(int)
 
 

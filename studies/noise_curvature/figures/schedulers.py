@@ -1,18 +1,27 @@
-"""Figs. 4 bottom, 6 and 7: what the scheduler does for the accuracy of three learners."""
+"""Figs. 4 bottom to 7, 9 and 10: what the scheduler does for the accuracy of three learners, and its step sizes."""
 
 from functools import partial
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure as Drawing
 
+from clbench.errors import DataError
 from clbench.scoring import last_tenth
-from studies.noise_curvature.claims import Claim, Measured, Rule, gain, level_claim, over_seeds
-from studies.noise_curvature.drawing import accuracy_figure
-from studies.noise_curvature.figure import Figure
-from studies.noise_curvature.frames import Array, Key, final, per_task, table
-from studies.noise_curvature.learners import LEARNERS, variant, variants
+from studies.noise_curvature import drawing
+from studies.noise_curvature.claims import (
+    AT_PAPER,
+    Claim,
+    Figure,
+    Measured,
+    Rule,
+    gain,
+    level_claim,
+    over_seeds,
+)
+from studies.noise_curvature.frames import Array, Key, along_tasks, final, per_task, select, table
 from studies.noise_curvature.runs import Request
-from studies.noise_curvature.scale import Scale
+from studies.noise_curvature.scale import FIRST_LAYER, LEARNERS, Scale, variant, variants
 
 # Read off Fig. 4 bottom: accuracy at task 40, vanilla, reset and scheduled; and at task 1 without scheduler.
 LAST = {"CReLU": (0.10, 0.10, 0.53), "L2": (0.11, 0.185, 0.49), "Wasserstein": (0.58, 0.60, 0.645)}
@@ -24,21 +33,17 @@ SHORT_AND_LONG = {"CReLU": (0.38, 0.67), "L2": (0.32, 0.58), "Wasserstein": (0.4
 
 
 def mean_over_learners(data: pd.DataFrame, variant: str) -> Array:
-    """Return accuracy over the last tenth of tasks, mean over the three learners, by seed."""
     ends = [final(data, learner=learner, variant=variant) for learner in LEARNERS]
-    means: Array = np.mean(ends, axis=0)
-    return means
+    return np.asarray(np.mean(ends, axis=0))
 
 
 def combined_advantage(data: pd.DataFrame) -> Measured:
-    """Return the accuracy of schedulers that obey both bounds minus that with the better bound alone."""
     alone = {name: mean_over_learners(data, name) for name in ("noise only", "volatility only")}
     best = max(alone, key=lambda name: float(np.nanmean(alone[name])))
     return over_seeds(mean_over_learners(data, "combined") - alone[best], f"the better one is {best}")
 
 
 def length_requests(scale: Scale) -> dict[Key, Request]:
-    """Return the scheduled learners at each length of tasks."""
     return {
         (learner, f"{name}: {scale.epochs(multiple)} epochs"): variant(scale, learner, "scheduled", multiple)
         for name, multiple in LENGTHS.items()
@@ -95,7 +100,6 @@ def _claims_about_variants(learner: str) -> list[Claim]:
 
 
 def of_length(data: pd.DataFrame, learner: str, length: str) -> Array:
-    """Return accuracy with tasks of a length, `(seeds, tasks)`."""
     lengths = {name.partition(":")[0]: name for name in data["length"].unique()}
     return table(data, learner=learner, length=lengths.get(length, length))
 
@@ -131,7 +135,7 @@ FIGURE_4_BOTTOM = Figure(
     by=("learner", "variant"),
     requests=lambda scale: variants(scale, "vanilla", "reset", "scheduled"),
     data=lambda frames: per_task(frames, ()),
-    draw=accuracy_figure("variant"),
+    draw=partial(drawing.accuracy_figure, "variant"),
     claims=tuple(claim for learner in LEARNERS for claim in _claims_about_variants(learner)),
 )
 
@@ -141,7 +145,7 @@ FIGURE_6 = Figure(
     by=("learner", "length"),
     requests=length_requests,
     data=lambda frames: per_task(frames, ()),
-    draw=accuracy_figure("length"),
+    draw=partial(drawing.accuracy_figure, "length"),
     claims=tuple(claim for learner in LEARNERS for claim in _claims_about_lengths(learner)),
 )
 
@@ -151,7 +155,7 @@ FIGURE_7 = Figure(
     by=("learner", "variant"),
     requests=lambda scale: variants(scale, "vanilla", "noise only", "volatility only", "combined"),
     data=lambda frames: per_task(frames, ()),
-    draw=accuracy_figure("variant"),
+    draw=partial(drawing.accuracy_figure, "variant"),
     claims=(
         Claim(
             "both bounds are needed",
@@ -159,6 +163,106 @@ FIGURE_7 = Figure(
             "A scheduler that obeys both bounds ends more accurate than one that obeys either alone",
             "accuracy over the last tenth of tasks, mean over three learners, combined minus the better one alone",
             combined_advantage,
+            Rule(low=0),
+        ),
+    ),
+)
+
+
+TASKS = 4
+LONG_ENOUGH = ("standard", f"standard,num_tasks={TASKS}", *AT_PAPER)  # Fig. 5 shows four tasks only
+PUBLISHED = {"CReLU": 3e-3, "L2": 5e-4}  # of the first layer after four tasks, read off Fig. 5
+COMPARED = ("per layer", "whole network")
+
+
+def first_and_last(data: pd.DataFrame, learner: str) -> Array:
+    rows = select(data, "step_size", layer=FIRST_LAYER, learner=learner).sort_values("time")
+    if rows.empty:
+        raise DataError(f"no finished run of {learner} has step_size")
+    by_seed = rows.groupby("seed")["value"]
+    return np.array([by_seed.first(), by_seed.last()], dtype=float)
+
+
+def decay(data: pd.DataFrame) -> Measured:
+    ratios = [last / first for first, last in (first_and_last(data, name) for name in LEARNERS)]
+    return over_seeds(np.max(ratios, axis=0))
+
+
+def draw_step_sizes(data: pd.DataFrame, title: str) -> Drawing:
+    learners = list(data["learner"].unique())
+    figure, axes = drawing.grid(title, 1, len(learners), "tasks done", height=3.0)
+    for panel, learner in zip(axes[0], learners, strict=True):
+        rows = select(data, "step_size", learner=learner)
+        drawing.draw_step_sizes(panel, {str(layer): line for layer, line in rows.groupby("layer")})
+        drawing.title_panel(panel, learner)
+    axes[0, 0].set_ylabel("step size")
+    return figure
+
+
+def draw_controllers(data: pd.DataFrame, title: str) -> Drawing:
+    learners = list(data["learner"].unique())
+    figure, axes = drawing.grid(title, 2, len(learners), "tasks done", height=2.6)
+    drawing.draw_accuracies(axes[0], data, "variant")
+    for panel, learner in zip(axes[1], learners, strict=True):
+        rows = select(data, "step_size", learner=learner).groupby(["variant", "layer"], sort=False)
+        lines = {
+            "step size, " + (name if name == COMPARED[1] else f"{name}: {layer}"): line
+            for (name, layer), line in rows
+        }
+        drawing.draw_step_sizes(panel, lines, first=len(COMPARED))
+    axes[1, 0].set_ylabel("step size")
+    return figure
+
+
+def _step_size_claim(learner: str, published: float) -> Claim:
+    return Claim(
+        f"step size of {learner}",
+        "Fig. 5",
+        f"The scheduler takes {learner}'s first layer to a step size of about {published:g} within four tasks",
+        "first layer's step size after four tasks",
+        lambda data: over_seeds(first_and_last(data, learner)[1]),
+        Rule(round(published / 1.5, 6), round(published * 1.5, 6)),
+        published,
+        LONG_ENOUGH,
+    )
+
+
+FIGURE_5 = Figure(
+    name="5",
+    title="Step sizes of the scheduled learners in the first four tasks, median over seeds",
+    by=("learner", "variant"),
+    requests=lambda scale: variants(scale, "scheduled"),
+    data=lambda frames: along_tasks(frames, ["step_size"], TASKS),
+    draw=draw_step_sizes,
+    claims=(
+        Claim(
+            "step sizes decay",
+            "Fig. 5",
+            "Without being told to, the scheduler makes step sizes fall, as decay schedules made by hand do",
+            "first layer's step size after four tasks over that at the start, of the learner where it falls least",
+            decay,
+            Rule(high=1),
+        ),
+        *(_step_size_claim(learner, published) for learner, published in PUBLISHED.items()),
+    ),
+)
+
+FIGURE_9_10 = Figure(
+    name="9-10",
+    title="Task accuracy and step sizes with a controller for each layer and with one for the whole network",
+    by=("learner", "variant"),
+    requests=lambda scale: variants(scale, *COMPARED),
+    data=lambda frames: per_task(frames, ["step_size"]),
+    draw=draw_controllers,
+    claims=(
+        Claim(
+            "layers need controllers of their own",
+            "Figs. 9-10, App. A.3",
+            "A controller for each layer ends more accurate than one for the whole network",
+            "accuracy over the last tenth of tasks, mean over three learners, per layer minus whole network",
+            lambda data: over_seeds(
+                mean_over_learners(data, "per layer") - mean_over_learners(data, "whole network")
+            ),
             Rule(low=0),
         ),
     ),
