@@ -8,7 +8,9 @@ from rich.console import Console
 
 from clbench.engine.events import Failed, Finished, Started
 from clbench.engine.monitor import RunMonitor
+from clbench.engine.parallelism import Parallelism
 from clbench.engine.progress import Progress, clock
+from clbench.engine.run import Run
 from clbench.records import Progress as JobProgress
 from clbench.records import TaskRecord
 from clbench.report.views import LiveProgress, PlainProgress
@@ -27,7 +29,10 @@ def monitor(folder, show=Progress, shards=((0, 1), (2,))):
     progress = show([])
     run = RunFolder(folder)
     trackers = Trackers((), run, manifest, pytest.fail)
-    return RunMonitor("my_agent", jobs, 2, run, trackers, progress, {}), progress
+    watched = Run(
+        config=jobs[0].config, agent=object, label="my_agent", env="A-v0", parallelism=Parallelism(workers=2)
+    )
+    return RunMonitor(watched, jobs, run, trackers, progress, {}), progress
 
 
 def finished(seed, accuracy, task=0):
