@@ -151,11 +151,11 @@ def test_the_scheduled_agent_example_runs(tmp_path, inline):
     assert rows[["step", "layer"]].to_numpy().tolist() == [[40, "0"], [40, "2"]]
 
 
-def test_the_lasting_agent_example_goes_on(tmp_path):
+def test_the_resumable_agent_example_resumes(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(block("class Agent:") + block("class LastingAgent(Agent)"), encoding="utf-8")
+    path.write_text(block("class Agent:") + block("class ResumableAgent(Agent)"), encoding="utf-8")
     env = clbench.make("RandomLabelMNIST-v0", **SHORT)
-    owner = load_agent(f"{path}:LastingAgent")
+    owner = load_agent(f"{path}:ResumableAgent")
     one = Run(env, owner(env.agent_spec, 0), name="a", seeds=[0], stop=lambda: True)
     list(one)
     rest = Run(env, owner(env.agent_spec, 0), name="a", seeds=[0])
@@ -234,7 +234,7 @@ def test_commands_parse(line):
 
 
 def test_commands_are_shown():
-    assert any("pip install" in line for line in SHELL)
+    assert "pip install" in README
     assert sum("evaluate" in line for line in SHELL) >= 4
 
 
