@@ -234,7 +234,7 @@ def test_commands_parse(line):
 
 
 def test_commands_are_shown():
-    assert any("pip install" in line for line in SHELL)
+    assert "pip install" in README
     assert sum("evaluate" in line for line in SHELL) >= 4
 
 

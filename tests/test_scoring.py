@@ -71,7 +71,7 @@ def test_a_seed_that_starts_at_chance_has_nothing_to_lose(first):
         ([[0.9, 0.1], [0.9, 0.3]], "a lost 88 % [-71, 246] of its accuracy above chance."),
         ([[0.9, 0.1]], "a lost 100 % of its accuracy above chance."),
         ([[0.9, 0.9], [0.9, 0.8]], ""),
-        ([[0.9, 0.1], [0.1, 0.1]], "a started at chance level: what it lost is not defined."),
+        ([[0.9, 0.1], [0.1, 0.1]], "a started at chance level: the share it lost is undefined."),
     ],
 )
 def test_losses_are_said_with_their_interval(levels, said):

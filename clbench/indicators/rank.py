@@ -117,7 +117,8 @@ def rank_projected_step_size(
     derivatives = Derivatives(network, loss_fn, inputs, targets, penalty, hessian=True)
     bounds = {}
     for block, names in network.blocks.items():
-        squares = noise = torch.zeros((), device=network.device)
+        dtype = derivatives.gradients[names[0]].dtype
+        squares = noise = torch.zeros((), device=network.device, dtype=dtype)
         for vector in _top_directions(derivatives, names, rank, iterations, seeds):
             gradients = derivatives.gradients
             along = total([network.axis.each(dot, gradients[name], vector[name]) for name in names])

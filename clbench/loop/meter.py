@@ -32,7 +32,7 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        for sums in (self.right, self.right_finally, self.loss, self.place):
+        for sums in (self.right, self.right_finally, self.loss, self.device_steps):
             sums.zero_()
         self.first_bad.fill_(-1)
         self.steps = self.final_steps = self.losses = 0

@@ -67,7 +67,7 @@ def loss(score: Score) -> str:
     """Return what an agent has lost in words; "" if it is not worth saying."""
     lost = score.share_lost
     if math.isnan(lost.mean):
-        return f"{score.agent} started at chance level: its loss is undefined."
+        return f"{score.agent} started at chance level: the share it lost is undefined."
     if lost.mean < LOSS_WORTH_SAYING:
         return ""
     ends = "" if math.isnan(lost.low) else f" [{100 * lost.low:.0f}, {100 * lost.high:.0f}]"

@@ -50,7 +50,7 @@ class StoredRun:
 
 def find_runs(*folders: str | Path) -> list[StoredRun]:
     """Return the runs in folders, see `load_results`; those of a group in the order in which agents were named."""
-    found: dict[Path, list[StoredRun]] = {}
+    groups_by_path: dict[Path, list[StoredRun]] = {}
     for given in folders or (RESULTS,):
         parent = Path(given)
         paths = [parent] if (parent / RUN).is_file() else [path.parent for path in parent.rglob(RUN)]

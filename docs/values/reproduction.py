@@ -33,7 +33,7 @@ def file(name: str, scale: str) -> pd.DataFrame:
 
 
 def rows(name: str, scale: str, indicator: str = ACCURACY, **where: str) -> pd.DataFrame:
-    found = file(name, scale)
+    table = file(name, scale)
     for column, label in {"indicator": indicator, **where}.items():
         table = table[table[column] == label]
     if table.empty:
@@ -62,8 +62,8 @@ def published(name: str, scale: str = "quick") -> str:
 
 @value
 def in_note(name: str, scale: str = "quick", digits: int = 2) -> str:
-    found = re.search(r"(-?\d+(?:\.\d+)?)$", str(claimed(name, scale)["note"]))
-    if not found:
+    match = re.search(r"(-?\d+(?:\.\d+)?)$", str(claimed(name, scale)["note"]))
+    if not match:
         raise LookupError("its note has no number at its end")
     return decimal(float(match[1]), digits)
 

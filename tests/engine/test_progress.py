@@ -2,13 +2,13 @@
 
 import io
 import time
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from clbench.engine.events import Failed, Finished, Started
 from clbench.engine.monitor import RunMonitor
+from clbench.engine.parallelism import Parallelism
 from clbench.engine.progress import Progress, clock
 from clbench.engine.run import Run
 from clbench.records import Progress as JobProgress
@@ -25,11 +25,14 @@ STREAM = StreamSpec("A-v0", num_tasks=4, epochs_per_task=5, num_samples=2_560)  
 def monitor(folder, show=Progress, shards=((0, 1), (2,))):
     """The monitor of a run of some seeds, and what shows its progress."""
     jobs = [job("my_agent", seeds=seeds, stream=STREAM) for seeds in shards]
-    config = replace(jobs[0].config, seeds=tuple(seed for seeds in shards for seed in seeds))
-    run = Run(config=config, agent=object, label="my_agent", env="A-v0")
-    run_folder, progress = RunFolder(folder), show([])
-    trackers = Trackers((), run_folder, RunManifest(status="running", config=config), pytest.fail)
-    return RunMonitor(run, jobs, run_folder, trackers, progress, {}), progress
+    manifest = RunManifest(status="running", config=jobs[0].config)
+    progress = show([])
+    run = RunFolder(folder)
+    trackers = Trackers((), run, manifest, pytest.fail)
+    watched = Run(
+        config=jobs[0].config, agent=object, label="my_agent", env="A-v0", parallelism=Parallelism(workers=2)
+    )
+    return RunMonitor(watched, jobs, run, trackers, progress, {}), progress
 
 
 def finished(seed, accuracy, task=0):

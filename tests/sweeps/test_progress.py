@@ -15,6 +15,7 @@ from clbench.engine.job import Job
 from clbench.engine.manifests import Earlier
 from clbench.engine.monitor import RunMonitor
 from clbench.engine.progress import Progress, RunFailure, RunProgress
+from clbench.engine.run import Run
 from clbench.report import views
 from clbench.report.views import FEW, ROWS, LiveProgress, PlainProgress, progress_display
 from clbench.specs import StreamSpec
@@ -47,7 +48,8 @@ def running(label, steps=10, **changes):
 
 def test_counts_rate_and_time_left(clock):
     progress = Progress(three())
-    monitor = RunMonitor("one", [JOB], 1, MagicMock(), MagicMock(), progress, {0: Earlier((), 5, "")})
+    run = Run(config=CONFIG, agent=object, label="one", env="A-v0")
+    monitor = RunMonitor(run, [JOB], MagicMock(), MagicMock(), progress, {0: Earlier((), 5, "")})
     monitor.show()
     assert progress.seconds_left is None
     clock[0] += 2
