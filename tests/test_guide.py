@@ -4,7 +4,7 @@ import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
-from pydoc import locate
+from pkgutil import resolve_name
 
 import pytest
 
@@ -33,8 +33,7 @@ def referenced():
     """All that some page has the docstring of."""
     found = []
     for kind, name in re.findall(r"^\.\. auto(\w+):: ([\w.]+)", "\n".join(PAGES.values()), re.MULTILINE):
-        value = locate(name)
-        assert value is not None, name
+        value = resolve_name(name)
         found += [value, *(public(value).values() if kind == "module" else ())]
     return found
 
