@@ -3,7 +3,7 @@
 import sys
 
 if __name__ != "__main__":  # `clbench.resume` is a function: this file must not replace it
-    raise ImportError("clbench.resume is a function: from clbench import resume")
+    raise ImportError("clbench.resume is a function: from clbench import resume", name="clbench.resume")
 
 from clbench.commands.main import main_of
 

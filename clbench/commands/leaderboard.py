@@ -23,7 +23,7 @@ FOLDER = shared.text(
 )
 
 
-@click.group("leaderboard", epilog=EPILOG)
+@click.group("leaderboard", epilog=EPILOG, no_args_is_help=False)
 def command() -> None:
     """Create, check, verify and rank submissions to the leaderboard."""
 

@@ -101,6 +101,9 @@ def run(command: click.Command, arguments: Sequence[str] | None, prog: str) -> i
             return int(command.invoke(context) or 0)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 0
     except click.ClickException as error:
         print(f"error: {error.format_message()} (--help shows all options)", file=sys.stderr)
         return 2
