@@ -126,7 +126,8 @@ def test_the_wheel_brings_agents_inside_clbench(tmp_path):
     run = start(script, *folders)
     assert run.stdout.split() == ["True", "clbench.agents.vanilla", "True"], run.stderr
     study = start(
-        "import sys; sys.path[:0] = sys.argv[1:]; from clbench.commands.main import main_of; sys.exit(main_of('reproduce', []))",
+        "import sys; sys.path[:0] = sys.argv[1:]; from clbench.commands.main import main_of; "
+        "sys.exit(main_of('reproduce', []))",
         *folders,
     )
     (line,) = study.stderr.splitlines()
