@@ -10,7 +10,6 @@ from clbench.errors import OptionError
 from clbench.loading import parse_setting
 from clbench.registration import COMMON_OPTIONS
 from clbench.specs import PROTOCOLS
-from clbench.tracking import TRACKERS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
@@ -76,7 +75,7 @@ INDICATORS = text(
     "comma-separated names, all, or none (default: those that cost next to nothing)",
     "LIST",
 )
-LOG = text("--log", f"experiment trackers, comma-separated: {', '.join(TRACKERS)}, or none", "LIST")
+LOG = text("--log", "experiment trackers, comma-separated: tensorboard, wandb, mlflow, or none", "LIST")
 ACCEPT_CHANGES = click.option(
     "--accept-changes", is_flag=True, help="resume although agent, stream or run.json changed"
 )

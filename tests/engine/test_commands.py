@@ -390,3 +390,13 @@ def test_each_command_is_a_module(name):
     done = run_python("-m", f"clbench.{name}", "--help")
     assert done.returncode == 0, done.stderr
     assert f"python -m clbench.{name}" in done.stdout
+
+
+@pytest.mark.process
+def test_help_loads_no_heavy_package():
+    script = (
+        "import sys\nfrom clbench.commands.main import load\n"
+        "for name in ('evaluate', 'resume', 'sweep', 'compare', 'list', 'leaderboard'):\n    load(name)\n"
+        "print({'torch', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules))"
+    )
+    assert run_python("-c", script).stdout.strip() == "set()"
