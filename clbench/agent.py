@@ -57,7 +57,7 @@ class Agent(Protocol[Array_contra]):
     An agent may also have:
 
     - `begin_task(task)`: called before the first `act` of every task, with the task's index from 0;
-    - `state_dict()` and `load_state_dict(state)`: everything that it would need to go on;
+    - `state_dict()` and `load_state_dict(state)`: everything it needs to continue;
     - `model` and `optimizer`: a `torch.nn.Module` and its optimizer, or a list of several; then indicators are
       measured, by `layers`, if it has that: see `clbench.indicators.layer_parameters`. A vectorised agent has
       `networks` (`clbench.indicators.Stacked`) and `optimizer` instead;

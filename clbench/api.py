@@ -14,8 +14,9 @@ from clbench.engine.run import Run
 from clbench.engine.running import resumable, run_missing
 from clbench.engine.session import Options, draw
 from clbench.engine.store import GroupStore
-from clbench.errors import AgentError, ResumeError
+from clbench.errors import AgentError, OptionError, ResumeError
 from clbench.indicators import LayerChoice
+from clbench.registration import COMMON_OPTIONS
 from clbench.report.console import make_console
 from clbench.report.tables import header
 from clbench.report.views import progress_display
@@ -76,8 +77,12 @@ def evaluate(
 
     Raises:
         UsageError: the request cannot be met; nothing was started.
+        OptionError: an option or a value is not known; nothing was started.
         AgentError: a job failed; the attribute `evaluation` holds what was finished, and so does the folder.
     """
+    for name in options or {}:
+        if name in COMMON_OPTIONS:
+            raise OptionError(f"options: '{name}' is an argument of its own: {name}=...")
     overrides = {
         "num_tasks": num_tasks,
         "epochs_per_task": epochs_per_task,
@@ -180,8 +185,12 @@ def resume_folder(
     ]
     store = GroupStore.existing(folder, dict(zip((run.label for run in runs), left, strict=True)))
     options = Options(accept_changes=accept_changes, eager=True, draw=len(folders) == 1)
-    together = any(manifest.batched_runs > 1 for manifest in left.values())
-    return _run(runs, store, shown, options, together)
+    together = any(manifest.batched_runs > 1 for manifest in left.values()) and not profile
+    evaluation = _run(runs, store, shown, options, together)
+    (parent,) = {path.path.parent for path in left} or {folder}
+    if folder != parent and (parent / SCORES).exists():  # one run of a group
+        _write_shared(load_evaluation(parent, {}))
+    return evaluation
 
 
 def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, together: bool) -> Evaluation:
@@ -194,21 +203,26 @@ def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, 
         failures = run_missing(runs, store, executor, progress_display(shown))
     with resumable(store):
         evaluation = load_evaluation(store.path, failures)
-        if len(evaluation.runs) > 1:
-            draw(
-                RunFolder(store.path),
-                evaluation.records,
-                evaluation.indicator_records,
-                [config.agent.name for config in evaluation.configs],
-                evaluation.configs[0].describe(),
-                evaluation.chance,
-            )
-        if evaluation.scores:
-            table = evaluation.summary
-            write_whole(
-                store.path / SCORES, lambda path: table.to_csv(path, index=False, lineterminator="\n")
-            )
+        _write_shared(evaluation)
     return evaluation
+
+
+def _write_shared(evaluation: Evaluation) -> None:
+    """Write the figures of a group, and the table of scores."""
+    if len(evaluation.runs) > 1:
+        draw(
+            RunFolder(evaluation.folder),
+            evaluation.records,
+            evaluation.indicator_records,
+            [config.agent.name for config in evaluation.configs],
+            evaluation.configs[0].describe(),
+            evaluation.chance,
+        )
+    if evaluation.scores:
+        table = evaluation.summary
+        write_whole(
+            evaluation.folder / SCORES, lambda path: table.to_csv(path, index=False, lineterminator="\n")
+        )
 
 
 def _or_raise(evaluation: Evaluation) -> Evaluation:

@@ -55,6 +55,7 @@ class Recorder:
                 overrides=overrides,
                 seeds=(),
                 device=spec.device,
+                threads=torch.get_num_threads(),
             ),
             env=stream.id,
             recorded="by hand",
@@ -76,6 +77,12 @@ class Recorder:
             OptionError: one is recorded to its end.
         """
         count = self.base.num_envs if isinstance(self.base, StreamVectorEnv) else 1
+        if self._meter.steps == 0:  # a reset without a step: its seeds were not begun
+            self._records = {
+                number: records
+                for number, records in self._records.items()
+                if records or number not in self._seeds
+            }
         if seed is None:
             free = (number for number in range(len(self._records) + count) if number not in self._records)
             seeds = [number for number, _ in zip(free, range(count), strict=False)]
@@ -136,7 +143,7 @@ class Recorder:
         self._folder.write_manifest(self._manifest)
         self._folder.write_tasks(record for records in self._records.values() for record in records)
         if status == "complete":
-            self._folder.delete_checkpoints()
+            self._folder.delete_state()
 
     @property
     def folder(self) -> Path | None:

@@ -108,7 +108,7 @@ def test_paths_of_this_machine_are_restored_only_to_resume(tmp_path):
     )
     assert folder.read_manifest(private_paths=True) == manifest
     folder.write_manifest(replace(manifest, status="complete"))
-    folder.delete_checkpoints()
+    folder.delete_state()
     assert folder.read_manifest(private_paths=True).config == shown
 
 

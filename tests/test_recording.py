@@ -130,6 +130,14 @@ def test_each_reset_without_a_seed_takes_the_next(tmp_path):
     assert RunFolder(env.folder).read_manifest().config.seeds == (1, 0, 2)
 
 
+def test_a_reset_without_a_step_begins_no_seed(tmp_path):
+    env = make(tmp_path, num_tasks=1, epochs_per_task=1)
+    env.reset()
+    play(env, Agent(env.agent_spec, 0))
+    env.close()
+    assert RunFolder(env.folder).read_manifest().config.seeds == (0,)
+
+
 def test_seeds_in_lockstep_are_recorded_as_one_by_one(tmp_path):
     class Constant:
         def act(self, obs):

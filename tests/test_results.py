@@ -153,7 +153,7 @@ def test_private_files_last_as_long_as_checkpoints(tmp_path):
         assert folder.read_private("a") == {}
         folder.write_private("a", {"b": 1})
         assert folder.read_private("a") == {"b": 1}
-        folder.delete_checkpoints()
+        folder.delete_state()
     assert folder.read_private("a") == {}
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "leaderboard": "create, check, verify and rank submissions",
     "reproduce": "reproduce the source paper's figures and claims (from a clone)",
 }
+HELP = ["--help", "-h"]
 COMPLETE = "_CLBENCH_COMPLETE"
 """Environment variable by which a shell asks for completions."""
 
@@ -62,7 +63,7 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["--help", "-h"]})
+@click.command(cls=_Commands, epilog=EPILOG)
 @click.version_option(package_name="clbench", message="%(prog)s %(version)s")
 def clbench() -> None:
     """A benchmark for loss of trainability."""
@@ -97,7 +98,7 @@ def run(command: click.Command, arguments: Sequence[str] | None, prog: str) -> i
         sys.stdout.reconfigure(errors="replace")  # a terminal without "·" shows "?" instead
     try:
         # Not `command.main`, which answers Ctrl-C by an empty line.
-        with command.make_context(prog, list(arguments)) as context:
+        with command.make_context(prog, list(arguments), help_option_names=HELP) as context:
             return int(command.invoke(context) or 0)
     except click.exceptions.Exit as error:
         return error.exit_code

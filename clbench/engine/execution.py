@@ -10,7 +10,7 @@ from typing import Any
 from clbench.agent import Agent, AgentSpec, MemberSpec
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
-from clbench.engine.checkpointing import Checkpointer, can_resume
+from clbench.engine.checkpointing import Checkpointer, can_resume, records_in
 from clbench.engine.events import Event, Failed, Finished, Note, Recorded, Started, Stopped
 from clbench.engine.job import Job
 from clbench.engine.profiling import Profile, TimedAgent
@@ -25,6 +25,7 @@ from clbench.observing import Observer
 from clbench.records import Checkpoint, Progress
 from clbench.registration import ensure_registered, lookup
 from clbench.specs import StreamSpec
+from clbench.state import from_bytes
 
 Classes = Mapping[str, type]
 
@@ -65,6 +66,14 @@ def run_jobs(
 def _run_in_lockstep(
     jobs: Sequence[Job], classes: Classes, stop: Callable[[], bool]
 ) -> Iterator[tuple[int, Event]]:
+    retried = (
+        from_bytes(Path(jobs[0].checkpoint).read_bytes()) if jobs[0].retried and jobs[0].checkpoint else None
+    )
+    if retried is not None:  # a single job
+        yield from ((0, record) for record in records_in(retried))
+        if retried["steps"] == jobs[0].total_steps:
+            yield 0, Finished()
+            return
     profile = Profile(jobs[0].config.device) if jobs[0].profile else None
     try:
         loop, checkpointers = _build(jobs, classes, stop, profile)

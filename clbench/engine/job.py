@@ -24,6 +24,7 @@ class Job:
         checkpoints: folder for checkpoints, "" for none.
         checkpoint: file to resume from, "" to start from the beginning.
         profile: whether to measure where the time goes.
+        retried: whether its process died in this session: the records in its checkpoint may not have arrived.
     """
 
     config: RunConfig
@@ -36,6 +37,7 @@ class Job:
     checkpoints: str = ""
     checkpoint: str = ""
     profile: bool = False
+    retried: bool = False
 
     @property
     def total_steps(self) -> int:

@@ -159,6 +159,7 @@ class _Driver:
         self._batches, self._store, self._options = batches, store, options
         self._shared, self._progress = shared, progress
         self._locks = contextlib.ExitStack()
+        self._sessions: list[RunSession] = []
         self._owners: dict[int, tuple[RunSession, int]] = {}  # of each job that has not ended
         self._count = 0  # of jobs that the pool was given
 
@@ -198,6 +199,7 @@ class _Driver:
         session = None
         with self._reporting(locked.start.run):
             session = RunSession(locked, self._options, self._progress)
+            self._sessions.append(session)
             if not session.left:  # it was interrupted after its last step
                 session.close()
         return session if session is not None and session.left else None
@@ -220,8 +222,9 @@ class _Driver:
     def close(self, error: BaseException | None) -> None:
         """Close the runs that are still under way, and release all folders."""
         with self._locks:
-            for session in dict.fromkeys(session for session, _ in self._owners.values()):
-                session.close(error)
+            for session in self._sessions:
+                if not session.is_closed:
+                    session.close(error)
 
     @contextlib.contextmanager
     def _reporting(self, run: Run) -> Iterator[None]:

@@ -47,6 +47,7 @@ class RunMonitor:
         self.failures: list[tuple[Job, Failed]] = []
         self._seeds = [seed for job in jobs for seed in job.config.seeds]
         self._order = {seed: index for index, seed in enumerate(self._seeds)}
+        self._known: set[tuple[int | str, ...]] = set()  # records by what they are of
         self._steps = [0] * len(jobs)  # lockstep steps
         self._task: dict[int, int] = {}  # that a job is in
         # In that task, by job and seed; None for the mean of all seeds.
@@ -84,6 +85,11 @@ class RunMonitor:
         self.show()
 
     def _take_record(self, index: int, record: Recorded | ProfileRecord) -> None:
+        if isinstance(record, (TaskRecord, IndicatorRecord)):
+            where = (record.seed, record.task, *(() if isinstance(record, TaskRecord) else _place(record)))
+            if where in self._known:  # a retried job sends what it has saved
+                return
+            self._known.add(where)
         if isinstance(record, Undefined):
             self.undefined[record.indicator] = record.reason
         elif isinstance(record, ProfileRecord):
@@ -147,11 +153,16 @@ class RunMonitor:
     def rate(self) -> float | None:
         """Return updates of single seeds' learners per second of wall time; None if no task is finished.
 
-        The mean rate of jobs, times how many of them run at a time.
+        The mean rate of jobs, times how many of them run at a time, on average.
         """
         rates = []
         for job in self._jobs:
             tasks = [record for record in self.tasks if record.seed == job.config.seeds[0]]
             if seconds := sum(task.seconds for task in tasks):
                 rates.append(sum(task.steps for task in tasks) * len(job.config.seeds) / seconds)
-        return fmean(rates) * min(self._run.parallelism.workers, len(self._jobs)) if rates else None
+        rounds = math.ceil(len(self._jobs) / self._run.parallelism.workers)
+        return fmean(rates) * len(self._jobs) / rounds if rates else None
+
+
+def _place(record: IndicatorRecord) -> tuple[int | str, ...]:
+    return record.step, record.layer, record.indicator

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Protocol, cast
 
 from clbench.engine.events import LAST, Event, Failed, Note, Output, decode
@@ -112,7 +112,8 @@ class Pool:
             elif isinstance(item, _Exited):
                 self._running.pop(item.first)
                 self._retries += [
-                    {number: job.from_newest_checkpoint()} for number, job in item.unfinished.items()
+                    {number: replace(job.from_newest_checkpoint(), retried=True)}
+                    for number, job in item.unfinished.items()
                 ]
             else:
                 yield item

@@ -49,7 +49,7 @@ def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None,
         data_dir: where the images are now, if the user says.
 
     Raises:
-        ResumeError: the agent's class is not to be had.
+        ResumeError: the agent's class cannot be loaded.
         DataError: it is not known where the images are.
     """
     config = manifest.config

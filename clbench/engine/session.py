@@ -109,11 +109,12 @@ def lock_run(run: Run, store: RunStore, options: Options, shared: SharedData) ->
         lock.enter_context(folder.in_use(options.patience))
         manifest = stored_manifest(folder)
         if manifest is not None and manifest.status == "complete":
-            folder.delete_checkpoints()
+            folder.delete_state()
             return None
         if manifest is not None and folder.has_checkpoints():
             start = resume(run, folder.read_manifest(), folder, data, options.accept_changes)
         else:
+            folder.delete_checkpoints()  # of a run whose manifest is damaged
             start = Start(run, new_manifest(run, data), {})
         return LockedRun(
             start=start,
@@ -135,13 +136,14 @@ class RunSession:
     Attributes:
         run: as it is carried out.
         left: jobs that have not ended, by index.
+        is_closed: whether `close` was called.
     """
 
     def __init__(self, locked: LockedRun, options: Options, progress: Progress) -> None:
         start, folder = locked.start, locked.folder
         self.run, self._manifest, self._folder, self._lock = start.run, start.manifest, folder, locked.lock
         self._chance, self._options, self._progress = locked.chance, options, progress
-        self._started = time.perf_counter()
+        self._started, self.is_closed = time.perf_counter(), False
         listed = [
             replace(job, checkpoint=start.earlier[index].checkpoint if index in start.earlier else "")
             for index, job in enumerate(jobs(self.run, self._manifest, folder, locked.data))
@@ -172,6 +174,7 @@ class RunSession:
         Args:
             error: that ended it early.
         """
+        self.is_closed = True
         with self._lock:
             try:
                 if error is None and not self.left:
@@ -230,7 +233,7 @@ class RunSession:
         finally:
             self._trackers.end(status)
         if status == "complete":
-            self._folder.delete_checkpoints()
+            self._folder.delete_state()
             self._progress.set_state(self.run.label, "done")
         elif status == "failed":
             text = "; ".join(error for error, _ in failures)

@@ -211,6 +211,11 @@ class RunFolder:
         return any((self.path / STATE).glob("job-*/*"))
 
     def delete_checkpoints(self) -> None:
+        """Delete all checkpoints, and keep private files and the lock."""
+        for path in (self.path / STATE).glob("job-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def delete_state(self) -> None:
         """Delete all checkpoints and private files of a complete run; a lock stays locked."""
         shutil.rmtree(self.path / STATE, ignore_errors=True)
 

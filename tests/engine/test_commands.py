@@ -387,7 +387,7 @@ def test_errors_of_clbench_are_one_line(arguments, named, capsys):
 @pytest.mark.process
 @pytest.mark.parametrize("name", ["evaluate", "resume", "list"])
 def test_each_command_is_a_module(name):
-    done = run_python("-m", f"clbench.{name}", "--help")
+    done = run_python("-m", f"clbench.{name}", "-h")
     assert done.returncode == 0, done.stderr
     assert f"python -m clbench.{name}" in done.stdout
 

@@ -10,6 +10,7 @@ from clbench.engine.checkpointing import can_resume
 from clbench.engine.events import Failed, Finished, Note, Stopped
 from clbench.engine.execution import run_jobs
 from clbench.jsondata import from_json, to_json
+from clbench.records import TaskRecord
 from clbench.results import Checkpoints
 from tests.engine.jobs import FAILS, events_by_job, job, lockstep, of_kind, one_by_one
 from tests.inline import InThisProcess
@@ -44,6 +45,19 @@ def test_jobs_stopped_together_resume_together_or_apart(tmp_path, together_again
     rest = events_by_job(run_jobs(again)) if together_again else one_by_one(again)
     for index, events in whole.items():
         assert first[index][:-1] + rest[index][1:] == events
+
+
+@pytest.mark.parametrize("steps", [9, None])
+def test_a_retried_job_sends_again_what_it_has_saved(tmp_path, steps):
+    """The process may have died after saving a record, and before anyone has read it."""
+    (whole,) = one_by_one([job(checkpoints=str(tmp_path / "whole"))]).values()
+    asked = iter([False] * steps + [True] if steps else [])
+    one = job(checkpoints=str(tmp_path / "a"))
+    list(run_jobs([one], stop=lambda: next(asked, False)))
+    (again,) = events_by_job(run_jobs([replace(one.from_newest_checkpoint(), retried=True)])).values()
+    tasks = [event for event in whole if isinstance(event, TaskRecord)]
+    assert [event for event in again if isinstance(event, TaskRecord)] == tasks
+    assert again[-1] == Finished()
 
 
 def test_a_failing_job_does_not_fail_the_others(tmp_path):
