@@ -4,9 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-SCHEMA_VERSION = 1
-"""Version of the columns of tasks.csv and indicators.csv and of the keys of run.json."""
-
 
 @dataclass(frozen=True)
 class TaskRecord:

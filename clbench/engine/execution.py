@@ -66,12 +66,10 @@ def run_jobs(
 def _run_in_lockstep(
     jobs: Sequence[Job], classes: Classes, stop: Callable[[], bool]
 ) -> Iterator[tuple[int, Event]]:
-    retried = (
-        from_bytes(Path(jobs[0].checkpoint).read_bytes()) if jobs[0].retried and jobs[0].checkpoint else None
-    )
-    if retried is not None:  # a single job
-        yield from ((0, record) for record in records_in(retried))
-        if retried["steps"] == jobs[0].total_steps:
+    if jobs[0].retried and jobs[0].checkpoint:  # a single job
+        saved = from_bytes(Path(jobs[0].checkpoint).read_bytes())
+        yield from ((0, record) for record in records_in(saved))
+        if saved["steps"] == jobs[0].total_steps:
             yield 0, Finished()
             return
     profile = Profile(jobs[0].config.device) if jobs[0].profile else None
