@@ -160,7 +160,7 @@ class _Driver:
         self._shared, self._progress = shared, progress
         self._locks = contextlib.ExitStack()
         self._sessions: list[RunSession] = []
-        self._owners: dict[int, tuple[RunSession, int]] = {}  # of each job that has not ended
+        self._owners: dict[int, tuple[RunSession, int]] = {}  # of each job; what it printed may come after its end
         self._count = 0  # of jobs that the pool was given
 
     def batches(self) -> Iterator[Batch]:
@@ -208,16 +208,14 @@ class _Driver:
         """Take an event of the pool's job `number`."""
         session, index = self._owners[number]
         session.take(index, event)
-        if isinstance(event, LAST) and not isinstance(event, Stopped):
-            del self._owners[number]
-            if not session.left:
-                with self._reporting(session.run):
-                    session.close()
+        if isinstance(event, LAST) and not isinstance(event, Stopped) and not session.left:
+            with self._reporting(session.run):
+                session.close()
 
     @property
     def is_open(self) -> bool:
         """Whether any run is still under way."""
-        return bool(self._owners)
+        return not all(session.is_closed for session in self._sessions)
 
     def close(self, error: BaseException | None) -> None:
         """Close the runs that are still under way, and release all folders."""

@@ -11,7 +11,7 @@ import pytest
 import clbench
 from clbench.api import carry_out
 from clbench.engine.events import Failed, Finished, Note, Output, Started
-from clbench.engine.pool import Pool, _Exited
+from clbench.engine.pool import Pool, _Exited, use_pool
 from clbench.engine.progress import Progress
 from clbench.engine.requests import Request
 from clbench.records import Progress as JobProgress
@@ -87,6 +87,23 @@ def test_an_exception_ends_all_workers(tmp_path, spawned_workers, monkeypatch):
     assert kept.tb is not None
     assert not worker_processes(os.getpid())
     assert manifest_in(next(tmp_path.iterdir())).status == "failed"
+
+
+@pytest.mark.parametrize("last", [Finished(), Failed("out of ideas")])
+def test_what_a_job_printed_may_arrive_after_its_end(last, tmp_path, capsys):
+    """Standard error is read by a thread of its own, and may be late."""
+
+    class Late(InThisProcess):
+        def events(self):
+            for batch in self._batches:
+                yield from ((number, event) for number in batch for event in (last, Output("hello")))
+
+    request = Request(agents=["agents.vanilla", "agents.l2"], seeds=1, device="cpu")
+    with use_pool(Late):
+        carry_out(request, tmp_path, shown=False)
+    statuses = [manifest_in(path.parent).status for path in tmp_path.rglob("run.json")]
+    assert statuses == ["complete" if isinstance(last, Finished) else "failed"] * 2
+    assert capsys.readouterr().err.count("hello") == 2
 
 
 def test_a_worker_that_is_just_ending_is_asked_to_stop(start_python):
