@@ -1,6 +1,7 @@
 """The protocol of agents, and the facts about a stream that they are constructed with."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -46,6 +47,19 @@ class MemberSpec:
     arguments: Mapping[str, Any]  # for its constructor
 
 
+def learner(learn: Callable[..., object]) -> Callable[[Any, Any], object]:
+    """Return an agent's method `learn` as a function of targets and observation.
+
+    The observation goes to the parameter `obs`, if there is one besides the targets.
+    """
+    names = list(inspect.signature(learn).parameters) if callable(learn) else []
+    if "obs" not in names or len(names) == 1:
+        return lambda targets, obs: learn(targets)
+    if names[0] == "obs":
+        return lambda targets, obs: learn(obs, targets)
+    return lambda targets, obs: learn(targets, obs=obs)
+
+
 class Agent(Protocol[Array_contra]):
     """An agent: any class with these two methods, constructed as `Agent(spec, seed, **arguments)`.
 
@@ -57,6 +71,7 @@ class Agent(Protocol[Array_contra]):
     An agent may also have:
 
     - `begin_task(task)`: called before the first `act` of every task, with the task's index from 0;
+    - a second parameter of `learn`, called `obs`: it gets the observation that was predicted;
     - `state_dict()` and `load_state_dict(state)`: everything it needs to continue;
     - `model` and `optimizer`: a `torch.nn.Module` and its optimizer, or a list of several; then indicators are
       measured, by `layers`, if it has that: see `clbench.indicators.layer_parameters`. A vectorised agent has

@@ -1,8 +1,9 @@
 """Independent random generators by name, from one root seed; and the global random states."""
 
+import contextlib
 import random
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,25 @@ def check_seed(seed: object) -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise OptionError(f"seed {seed!r} is not a whole number of at least 0")
     return int(seed)
+
+
+@contextlib.contextmanager
+def global_states_kept() -> Iterator[None]:
+    """Restore the states of the global generators after the block."""
+    before = global_states()
+    try:
+        yield
+    finally:
+        set_global_states(before)
+
+
+def seed_globals(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and PyTorch, for agents that draw from them."""
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed % 2**64)
 
 
 def global_states() -> dict[str, Any]:

@@ -148,10 +148,12 @@ def report(evaluation: "Evaluation", quiet: bool, debug: bool, all_undefined: bo
 def _print_undefined(evaluation: "Evaluation", everything: bool) -> None:
     from clbench.observing import BOUNDS
 
-    for agent, reasons in evaluation.undefined.items():
+    for run in evaluation.runs:
         by_reason: dict[str, list[str]] = {}
-        for indicator, reason in reasons.items():
-            if everything or indicator == BOUNDS:
-                by_reason.setdefault(reason, []).append(indicator)
+        for indicator, reason in run.undefined_indicators.items():
+            by_reason.setdefault(reason, []).append(indicator)
         for reason, names in by_reason.items():
-            print(f"note: {agent} has no {', '.join(names)}: {reason}", file=sys.stderr)
+            shown = names if everything else [name for name in names if name == BOUNDS]
+            what = "indicators" if set(names) == set(run.config.indicators) else ", ".join(shown)
+            if what:
+                print(f"note: {run.config.agent.name} has no {what}: {reason}", file=sys.stderr)

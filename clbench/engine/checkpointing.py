@@ -12,6 +12,7 @@ from clbench.engine.profiling import SAVE, Profile
 from clbench.errors import ClbenchError, WriteError
 from clbench.results import Checkpoints
 from clbench.state import from_bytes
+from clbench.tracebacks import raised_at
 
 VERSION = 2
 """Of checkpoints: one of another version cannot be resumed."""
@@ -61,7 +62,8 @@ class Checkpointer:
         except Exception as error:
             self._resumable = False
             known = isinstance(error, ClbenchError)
-            reason = str(error) if known else f"state_dict raised {type(error).__name__}: {error}"
+            raised = f"state_dict raised {type(error).__name__}: {error}{raised_at(error)}"
+            reason = str(error) if known else raised
             yield Note(cannot_resume(str(self._job), reason))
 
     def _save(self, checkpoints: Checkpoints, steps: int) -> None:

@@ -24,8 +24,10 @@ from clbench.loop.replay import cuda_graph
 from clbench.observing import Observer
 from clbench.records import Checkpoint, Progress
 from clbench.registration import ensure_registered, lookup
+from clbench.seeding import global_states_kept, seed_globals
 from clbench.specs import StreamSpec
 from clbench.state import from_bytes
+from clbench.tracebacks import raised_at
 
 Classes = Mapping[str, type]
 
@@ -45,14 +47,15 @@ def run_jobs(
         stop: asked after every step; when true, the jobs save checkpoints and end.
     """
     try:
-        yield from _run_in_lockstep(jobs, classes, stop)
+        with global_states_kept():
+            yield from _run_in_lockstep(jobs, classes, stop)
         return
     except Exception as error:
         if len(jobs) == 1 or isinstance(error, WriteError):
             known = isinstance(error, ClbenchError)
             for index, job in enumerate(jobs):
                 text = str(error) if known else f"{job}: {type(error).__name__}: {error}"
-                yield index, Failed(text, traceback.format_exc())
+                yield index, Failed(f"{text}{raised_at(error)}", traceback.format_exc())
             return
         names = ", ".join(dict.fromkeys(job.config.agent.name for job in jobs))
         yield 0, Note(f"running {names} together failed ({error}); retrying one at a time")
@@ -108,6 +111,7 @@ def _build(
 ) -> tuple[Loop, list[Checkpointer]]:
     """Return the jobs' loop, at its start or where it resumes, and what saves their checkpoints."""
     first, config = jobs[0], jobs[0].config
+    seed_globals(config.seeds[0])
     ensure_registered(config.stream.id, first.modules, first.stream_class)
     if first.data:
         key = lookup(config.stream.id).load().data_key(config.stream)
@@ -179,6 +183,7 @@ def _build_agents(
     configs = [job.config for job in jobs]
     names = ", ".join(config.agent.name for config in configs)
     seeds: Any = configs[0].seeds if vectorized else configs[0].seeds[0]
+    seed_globals(configs[0].seeds[0])  # after imports, which may have drawn from them in this process or not
     try:
         if len(jobs) == 1:
             agent = owners[0](spec, seeds, **configs[0].agent.arguments)

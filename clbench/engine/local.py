@@ -160,7 +160,9 @@ class _Driver:
         self._shared, self._progress = shared, progress
         self._locks = contextlib.ExitStack()
         self._sessions: list[RunSession] = []
-        self._owners: dict[int, tuple[RunSession, int]] = {}  # of each job; what it printed may come after its end
+        self._owners: dict[
+            int, tuple[RunSession, int]
+        ] = {}  # of each job; what it printed may come after its end
         self._count = 0  # of jobs that the pool was given
 
     def batches(self) -> Iterator[Batch]:

@@ -1,5 +1,6 @@
 """Where a job's time goes: parts of the loop, and PyTorch's operators over a window of steps."""
 
+import functools
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
@@ -53,6 +54,7 @@ class Profile:
     def timed(self, name: str, action: Callable[P, T]) -> Callable[P, T]:
         """Return `action` with its calls counted under `name`; for a generator function use `timed_list`."""
 
+        @functools.wraps(action)  # whose signature says what it takes
         def call(*arguments: P.args, **named: P.kwargs) -> T:
             started = time.perf_counter()
             try:

@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 from types import EllipsisType
 from typing import Any, cast
 
-from clbench.agent import Agent
+from clbench.agent import Agent, learner
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import StateError
 from clbench.loop.environment import Environment, Step
@@ -48,6 +48,7 @@ class Loop:
         self._env, self._agent, self._members = env, agent, tuple(members)
         self._interval, self._stop, self._steps, self._restored = interval, stop, 0, False
         self._begin_task: Callable[[int], None] = getattr(agent, "begin_task", lambda task: None)
+        self._learn = learner(agent.learn)
         self._seeds = [seed for member in members for seed in member.seeds]
         ends = accumulate((len(member.seeds) for member in members), initial=0)
         self._rows = [slice(*pair) for pair in pairwise(ends)]
@@ -103,11 +104,13 @@ class Loop:
             events = observer.observe(inputs[share], targets[share], step.task, step.number + 1, step.is_last)
             yield from ((index, event) for event in events)
         with self._faults.in_agent(step):
-            loss = self._agent.learn(targets)
+            loss = self._learn(targets, inputs)
         with self._faults.in_losses(step):
             self._meter.add(reward, loss, step.in_last_epoch)
             if step.is_last or can_read(self._env.device):
                 self._meter.check_losses()
+        if step.is_last:
+            self._faults.check_weights(step)
 
     def _end_task(self, task: int) -> Iterator[tuple[int, Event]]:
         for index, (member, rows) in enumerate(zip(self._members, self._rows, strict=True)):

@@ -9,6 +9,7 @@ from clbench.agent import AgentSpec
 from clbench.errors import AgentError, PredictionError
 from clbench.loop.environment import Step
 from clbench.loop.meter import LossError
+from clbench.loop.weights import broken_weights
 from clbench.observing import Observer
 
 
@@ -31,7 +32,7 @@ class Faults:
     """Raises errors of agents as `AgentError`s that name agent, seeds, task and step."""
 
     def __init__(self, spec: AgentSpec, members: Sequence[Member]) -> None:
-        self._spec = spec
+        self._spec, self._members = spec, members
         self._seeds = [seed for member in members for seed in member.seeds]
         self._names = [member.name for member in members for _ in member.seeds]
 
@@ -60,6 +61,16 @@ class Faults:
             number = step.number if error.step is None else error.step
             where = self._spec.locate(seeds, step.task, number)
             raise AgentError(f"{self._name(error.row)} reported a loss that {error} ({where})") from error
+
+    def check_weights(self, step: Step) -> None:
+        """Raise if weights are NaN or infinite: no loss may have been reported that says so."""
+        for member in self._members:
+            with self.in_agent(step):
+                broken = broken_weights(member.agent)
+            if broken is not None:
+                name, row = broken
+                where = self._spec.locate([member.seeds[row]], step.task, step.number)
+                raise AgentError(f"{member.name}: its weights '{name}' are NaN or infinite ({where})")
 
     def _name(self, row: int | None = None) -> str:
         return ", ".join(dict.fromkeys(self._names)) if row is None else self._names[row]

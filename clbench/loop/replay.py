@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 
+from clbench.agent import learner
 from clbench.envs.vector import StreamVectorEnv
 from clbench.loop.environment import Step
 from clbench.loop.members import Faults
@@ -54,6 +55,7 @@ class Replayer:
         faults: Faults,
     ) -> None:
         self._env, self._agent, self._meter = env, agent, meter
+        self._learn = learner(agent.learn)
         self._observers, self._record, self._faults = observers, record, faults
         self._kinds: dict[Hashable, Callable[[], object] | None] | None = None
 
@@ -100,5 +102,5 @@ class Replayer:
         stream = self._env.stream
         batch = stream.batch()
         reward = self._env.score(self._agent.act(batch.inputs), batch.targets)
-        self._meter.add_on_device(reward, self._agent.learn(batch.targets), in_last_epoch)
+        self._meter.add_on_device(reward, self._learn(batch.targets, batch.inputs), in_last_epoch)
         stream.advance_on_device()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim import Optimizer as TorchOptimizer
 
 from clbench.errors import ClbenchError, TouchedError
 from clbench.indicators import LayerChoice, Stacked
@@ -19,6 +20,7 @@ from clbench.observing.decisions import Measurement, finite, shares, trajectorie
 from clbench.observing.registry import BOUNDS, CURVATURE, Snapshot, find_indicator
 from clbench.records import IndicatorRecord, Undefined
 from clbench.scheduling import StepSizeMonitor
+from clbench.tracebacks import raised_at
 
 
 class _AgentView:
@@ -49,14 +51,30 @@ class _AgentView:
 
     def network(self) -> tuple[Model, Optimizer]:
         optimizer: Optimizer | None = getattr(self._agent, "optimizer", None)
+        vectorized: object = getattr(self._agent, "vectorized", False)
         networks: object = getattr(self._agent, "networks", None)
-        if optimizer is not None and isinstance(networks, Stacked):
+        if isinstance(networks, Stacked) and optimizer is not None:
             return networks, optimizer
         model: object = getattr(self._agent, "model", None)
-        vectorized: object = getattr(self._agent, "vectorized", False)
-        if optimizer is not None and isinstance(model, nn.Module) and not vectorized:
+        if isinstance(model, nn.Module) and optimizer is not None and not vectorized:
             return model, optimizer
-        raise ClbenchError("the agent has no `model` and `optimizer` to measure")
+        raise ClbenchError(_how_to_show(self._agent, vectorized=bool(vectorized)))
+
+
+def _how_to_show(agent: object, vectorized: bool) -> str:
+    """Return what an agent lacks to be measured, and which of its attributes may be what is looked for."""
+    name, kind = ("networks", Stacked) if vectorized else ("model", nn.Module)
+    what = "clbench.indicators.Stacked" if vectorized else "torch.nn.Module"
+    missing = [] if isinstance(getattr(agent, name, None), kind) else [f"`{name}`, a {what}"]
+    missing += [] if getattr(agent, "optimizer", None) is not None else ["`optimizer`"]
+    named = getattr(agent, "__dict__", {}).items()
+    near = [
+        f"`{key}` ({type(value).__name__})"
+        for key, value in named
+        if isinstance(value, (kind, TorchOptimizer)) and key not in (name, "optimizer")
+    ]
+    hint = f"; it has {' and '.join(near)}: give them those names, or add properties" if near else ""
+    return f"the agent has no attribute {' and no '.join(missing)}{hint}"
 
 
 def _tensors(network: Network, obs: object, targets: object) -> tuple[torch.Tensor, torch.Tensor]:
@@ -231,5 +249,6 @@ class Observer:
 
     def _undefined(self, indicator: str, error: Exception) -> Undefined:
         text = " ".join(str(error).split())
-        reason = text if isinstance(error, ClbenchError) else f"{type(error).__name__}: {text}"
-        return Undefined(self._name, indicator, reason)
+        if not isinstance(error, ClbenchError):
+            text = f"{type(error).__name__}: {text}{raised_at(error)}"
+        return Undefined(self._name, indicator, text)

@@ -1,0 +1,48 @@
+"""Where in a user's code an exception was raised."""
+
+import os
+import sysconfig
+import traceback
+from pathlib import Path
+
+from clbench.errors import ClbenchError
+
+HERE = Path(__file__).parent.resolve()
+LEARNERS = (HERE / "agents", HERE.parent / "agents")  # ours, in a wheel and in a checkout
+STANDARD = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
+
+
+def raised_at(error: BaseException) -> str:
+    """Return where an exception left the user's code: ", at FILE:LINE, in FUNCTION: SOURCE", "" if nowhere.
+
+    That is the innermost line outside of installed packages; in an agent that is one, the line that clbench called. Of
+    an error that clbench has made of another, it is the other's.
+    """
+    while isinstance(error, ClbenchError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return _text(error.filename, error.lineno, "", error.text)
+    frames = [(_owner(frame.filename), frame) for frame in traceback.extract_tb(error.__traceback__)]
+    users = [frame for owner, frame in frames if owner == "user"]
+    installed = [frame for owner, frame in frames if owner == "installed"]
+    for frame in (*users[-1:], *installed[:1]):
+        return _text(frame.filename, frame.lineno, f", in {frame.name}", frame.line)
+    return ""
+
+
+def _text(filename: str, line: int | None, function: str, source: str | None) -> str:
+    path = Path(filename)
+    if path.is_relative_to(Path.cwd()):
+        filename = os.path.relpath(filename)
+    code = " ".join((source or "").split())
+    return f", at {filename}:{line}{function}{f': {code}' if code else ''}"
+
+
+def _owner(filename: str) -> str:
+    """Return whose a file is: "user", "installed", or "" for clbench's own and Python's."""
+    if filename.startswith("<"):  # generated code, unless typed into a shell
+        return "user" if filename.startswith(("<stdin", "<ipython")) else ""
+    path = Path(filename).resolve()
+    if path.parent in LEARNERS or {"site-packages", "dist-packages"} & set(path.parts):
+        return "installed"
+    return "" if any(path.is_relative_to(folder) for folder in (HERE, *STANDARD)) else "user"
