@@ -3,12 +3,14 @@
 import os
 import sysconfig
 import traceback
+from itertools import pairwise
 from pathlib import Path
 
 from clbench.errors import ClbenchError
 
 HERE = Path(__file__).parent.resolve()
 LEARNERS = (HERE / "agents", HERE.parent / "agents")  # ours, in a wheel and in a checkout
+DEPENDENCIES = {"click", "gymnasium", "matplotlib", "numpy", "pandas", "ray", "scipy", "torch", "torchvision"}
 STANDARD = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
 
 
@@ -39,10 +41,13 @@ def _text(filename: str, line: int | None, function: str, source: str | None) ->
 
 
 def _owner(filename: str) -> str:
-    """Return whose a file is: "user", "installed", or "" for clbench's own and Python's."""
+    """Return whose a file is: "user", "installed", or "" for clbench's own, its dependencies' and Python's."""
     if filename.startswith("<"):  # generated code, unless typed into a shell
         return "user" if filename.startswith(("<stdin", "<ipython")) else ""
     path = Path(filename).resolve()
-    if path.parent in LEARNERS or {"site-packages", "dist-packages"} & set(path.parts):
+    if path.parent in LEARNERS:
         return "installed"
+    for folder, package in pairwise(path.parts):
+        if folder in ("site-packages", "dist-packages"):
+            return "" if package in DEPENDENCIES else "installed"
     return "" if any(path.is_relative_to(folder) for folder in (HERE, *STANDARD)) else "user"

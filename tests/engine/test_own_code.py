@@ -241,3 +241,12 @@ def test_a_run_without_indicators_says_so_once(tmp_path, inline, capsys, monkeyp
         assert not main([*command, *more])
         notes = [line for line in capsys.readouterr().err.splitlines() if "`net`" in line]
         assert len(notes) == 1
+
+
+def test_an_installed_agents_line_is_the_one_that_clbench_called(tmp_path):
+    folder = tmp_path / "site-packages" / "theirs"
+    folder.mkdir(parents=True)
+    path = write(folder, act="deep()")
+    path.write_text("def deep():\n    raise KeyError('k')\n\n" + path.read_text())
+    (failed,) = of_kind(enumerate(run(path)), Failed)
+    assert f"mine.py:{line_of(path, '  deep()')}, in act: deep()" in failed.error
