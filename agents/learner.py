@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from clbench.agent import AgentSpec, MemberSpec
+from clbench.agent import AgentSpec, MemberSpec, check_boundaries
 from clbench.errors import OptionError
 from clbench.indicators import Stacked, layer_parameters
 from clbench.scheduling import SCHEDULERS, PerLayerScheduler
@@ -49,6 +49,7 @@ class Learner(TakesArguments):
 
     def __init__(self, spec: AgentSpec, seeds: Sequence[int], **arguments: object) -> None:
         self.take(arguments)
+        check_boundaries(f"{type(self).__module__}", type(self), self.arguments, spec.boundaries)
         self.spec, self.seeds = spec, tuple(seeds)
         self.generators = [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
 
@@ -81,6 +82,15 @@ class Learner(TakesArguments):
         layers = layer_parameters(self.networks.model, self.layers)
         return StackedAdam(self.parameters, self.step_size, layers=layers)
 
+    @classmethod
+    def needs_boundaries(cls, arguments: Mapping[str, Any]) -> str:
+        """Return why a learner with these arguments cannot do without boundaries, "" if it can."""
+        if cls.begin_task is not Learner.begin_task:
+            return "it acts when a task begins"
+        if arguments["scheduler"] != "none" and arguments["warmup"] != "off":
+            return "its scheduler's warm-up window is a part of each task; set warmup=off"
+        return ""
+
     def make_scheduler(self) -> PerLayerScheduler | None:
         kind = self.arguments["scheduler"]
         if kind == "none":
@@ -89,7 +99,7 @@ class Learner(TakesArguments):
             self.networks,
             self.optimizer,
             penalty=self.penalty,
-            steps_per_task=self.spec.steps_per_task,
+            steps_per_task=getattr(self.spec, "steps_per_task", None),  # missing where boundaries are hidden
             seeds=self.seeds,
             layers=self.layers,
             **{name: self.arguments[name] for name in CONSTANTS},

@@ -2,8 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from clbench.errors import OptionError
+from clbench.specs import HIDDEN, TOLD
 
 Array_contra = TypeVar("Array_contra", contravariant=True)
 
@@ -12,12 +15,18 @@ Array_contra = TypeVar("Array_contra", contravariant=True)
 class AgentSpec:
     """Facts about a stream for the agent that will meet it; every environment has them as `agent_spec`.
 
+    Where boundaries are hidden, `num_tasks`, `epochs_per_task` and `steps_per_task` are missing: reading one raises an
+    `AttributeError` that says so.
+
     Attributes:
         input_shape: shape of one input, such as (784,).
         epochs_per_task: visits to each task's data set.
         steps_per_task: batches in a task.
         device: where the learner should keep its parameters, such as "cpu" or "cuda".
+        boundaries: "told" or "hidden".
     """
+
+    boundaries: ClassVar[str] = TOLD
 
     input_shape: tuple[int, ...]
     num_classes: int
@@ -27,15 +36,26 @@ class AgentSpec:
     steps_per_task: int
     device: str = "cpu"
 
-    def locate(self, seeds: Sequence[int], task: int, step: int) -> str:
-        """Return a step in words, counted from 1, for error messages.
 
-        >>> AgentSpec((784,), 10, 256, num_tasks=15, epochs_per_task=2, steps_per_task=40).locate([7], task=2, step=16)
-        'seed 7, task 3 of 15, step 17 of 40'
-        """
-        roots = list(dict.fromkeys(seeds))
-        who = f"seed {roots[0]}" if len(roots) == 1 else f"seeds {', '.join(map(str, roots))}"
-        return f"{who}, task {task + 1} of {self.num_tasks}, step {step + 1} of {self.steps_per_task}"
+@dataclass(frozen=True)
+class HiddenAgentSpec(AgentSpec):
+    """An `AgentSpec` without what tells of boundaries.
+
+    >>> HiddenAgentSpec((784,), 10, 256)
+    HiddenAgentSpec(input_shape=(784,), num_classes=10, batch_size=256, device='cpu')
+    """
+
+    boundaries: ClassVar[str] = HIDDEN
+    num_tasks: int = field(init=False, repr=False, compare=False)
+    epochs_per_task: int = field(init=False, repr=False, compare=False)
+    steps_per_task: int = field(init=False, repr=False, compare=False)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            hidden = {"num_tasks", "epochs_per_task", "steps_per_task"}
+            why = "boundaries are hidden from agents" if name in hidden else "there is no such attribute"
+            raise AttributeError(f"{type(self).__name__} has no '{name}': {why}", name=name, obj=self)
 
 
 @dataclass(frozen=True)
@@ -70,7 +90,8 @@ class Agent(Protocol[Array_contra]):
 
     An agent may also have:
 
-    - `begin_task(task)`: called before the first `act` of every task, with the task's index from 0;
+    - `begin_task(task)`: called before the first `act` of every task, with the task's index from 0, unless boundaries
+      are hidden;
     - a second parameter of `learn`, called `obs`: it gets the observation that was predicted;
     - `state_dict()` and `load_state_dict(state)`: everything it needs to continue;
     - `model` and `optimizer`: a `torch.nn.Module` and its optimizer, or a list of several; then indicators are
@@ -79,6 +100,8 @@ class Agent(Protocol[Array_contra]):
     - `loss_fn(outputs, targets)` and `penalty(parameters)`, if it does not learn from mean cross-entropy alone;
     - `check_arguments(arguments)`, a class method: raises for constructor arguments that it cannot take,
       before anything is started; and `keyword_arguments`, names and defaults of what its `**kwargs` takes;
+    - `needs_boundaries(arguments)`, a class method: says why it cannot do without boundaries, "" if it can; where they
+      are hidden, such an agent is refused before anything is started;
     - `scheduler`: a `clbench.scheduling.PerLayerScheduler`; then its decisions are recorded;
     - if it is vectorised, `kind_of_step()` and `replayed()`: on a CUDA device its steps are then recorded and replayed.
       Between boundaries, all steps for which `kind_of_step` says the same must do the same operations on the same
@@ -98,3 +121,10 @@ class Agent(Protocol[Array_contra]):
         May return the batch's loss: a number, or for vectorised agents a tensor `(S,)`. Its mean over
         the task is recorded.
         """
+
+
+def check_boundaries(name: str, agent: type, arguments: Mapping[str, Any], boundaries: str) -> None:
+    """Raise `OptionError` if boundaries are hidden and the agent cannot do without."""
+    why = getattr(agent, "needs_boundaries", lambda arguments: "")(arguments)
+    if boundaries == HIDDEN and why:
+        raise OptionError(f"boundaries='{HIDDEN}' does not suit {name}: {why}")

@@ -37,6 +37,7 @@ def evaluate(
     batch_size: int | None = None,
     source: str | None = None,
     data_dir: str | None = None,
+    boundaries: str | None = None,
     options: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     device: str = "auto",
@@ -58,6 +59,7 @@ def evaluate(
         protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs.
         seeds: how many (0, 1, ...), or which; by default as many as the protocol has.
         num_tasks, epochs_per_task, num_samples, batch_size, source, data_dir: override the protocol.
+        boundaries: "told", or "hidden" to tell agents nothing of where a task begins.
         options: options of this stream, such as `{"relabel_fraction": 0.5}`.
         arguments: constructor arguments of the agents.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -90,6 +92,7 @@ def evaluate(
         "batch_size": batch_size,
         "source": source,
         "data_dir": data_dir,
+        "boundaries": boundaries,
         **(options or {}),
     }
     request = Request(

@@ -88,11 +88,12 @@ class RunConfig:
         """Return stream, protocol and size in one line."""
         stream = self.stream
         changed = f" (changed: {', '.join(self.overrides)})" if self.overrides else ""
+        hidden = " · boundaries hidden" if stream.hides_boundaries else ""
         return (
             f"{stream.id} · {self.protocol}{changed} · "
             f"{count(stream.num_tasks, 'task')} x {count(stream.epochs_per_task, 'epoch')} · "
             f"{count(len(self.seeds), 'seed') + ' · ' if with_seeds else ''}"
-            f"{stream.num_samples:,} {stream.source} images"
+            f"{stream.num_samples:,} {stream.source} images{hidden}"
         )
 
     def identity(self) -> dict[str, Any]:
@@ -108,6 +109,6 @@ class RunConfig:
         """Return the config that `to_json` returned as `data`; `ValueError` names a missing or impossible field."""
         config: RunConfig = from_json(cls, data, "config")
         for item in fields(StreamSpec):
-            if item.name not in data["stream"]:
+            if item.name not in data["stream"] and item.name != "boundaries":  # told before it was recorded
                 raise ValueError(f"'config.stream.{item.name}' is missing")
         return config

@@ -17,6 +17,10 @@ class UnknownNameError(UsageError, LookupError):
     """There is no stream, protocol, agent or option with this name."""
 
 
+class UnknownOptionError(UnknownNameError, TypeError):
+    """A stream has no such option; also a `TypeError`, as Python raises for an unexpected keyword argument."""
+
+
 class OptionError(UsageError):
     """An option has an impossible value."""
 

@@ -103,7 +103,7 @@ class Recorder:
 
     def next_step(self) -> Step:
         """Return the step that answers the observation shown last."""
-        return Step.at(self.base.position(), self.base.agent_spec)
+        return Step.at(self.base.position(), self.base.stream_spec)
 
     def add(self, step: Step, reward: float | torch.Tensor) -> None:
         """Add a step of the episode; at the end of a task, write its records."""
@@ -126,7 +126,7 @@ class Recorder:
         self._lock.close()
 
     def _is_complete(self, seed: int) -> bool:
-        return len(self._records.get(seed, ())) == self.base.agent_spec.num_tasks
+        return len(self._records.get(seed, ())) == self.base.stream_spec.num_tasks
 
     def _write(self, status: Status) -> None:
         config = replace(self._manifest.config, seeds=tuple(self._records))

@@ -11,7 +11,14 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from clbench.checks import check_choice
-from clbench.errors import ClbenchError, LoadError, RegistrationError, UnknownNameError, did_you_mean
+from clbench.errors import (
+    ClbenchError,
+    LoadError,
+    OptionError,
+    RegistrationError,
+    UnknownOptionError,
+    did_you_mean,
+)
 from clbench.specs import StreamSpec
 
 try:
@@ -86,7 +93,7 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
             f"{NAMESPACE}/{id}",
             entry_point=f"{__name__}:make_env",
             vector_entry_point=f"{__name__}:make_vector_env",
-            kwargs={"id": id},
+            kwargs={"stream": id},  # `id` would be taken for an argument of `gymnasium.make`
             # No wrappers: the environment makes their checks itself.
             order_enforce=False,
             disable_env_checker=True,
@@ -130,8 +137,9 @@ def _resolve(entry: Registration, overrides: Mapping[str, Any]) -> StreamSpec:
     known = (*COMMON_OPTIONS, *stream.options)
     for name in given:
         if name not in known:
-            raise UnknownNameError(
-                f"stream '{entry.id}' has no option '{name}'.{did_you_mean(name, known)} It has: {', '.join(known)}."
+            raise UnknownOptionError(
+                f"stream '{entry.id}' got an unexpected keyword argument '{name}'.{did_you_mean(name, known)} "
+                f"Its options are: {', '.join(known)}."
             )
     options = {name: given.pop(name, default) for name, default in stream.options.items()}
     stream.check_options(options)
@@ -150,7 +158,8 @@ def make(id: str, **overrides: Any) -> "StreamEnv":
             stream's further options, such as `relabel_fraction`.
 
     Raises:
-        UnknownNameError: there is no such stream or option; the text names the nearest one.
+        UnknownNameError: there is no such stream; the text names the nearest one.
+        UnknownOptionError: the stream has no such option; also a `TypeError`.
         OptionError: an override has an impossible value.
         DataError: the images cannot be loaded.
 
@@ -159,7 +168,10 @@ def make(id: str, **overrides: Any) -> "StreamEnv":
     >>> obs.shape, info["task"], info["boundary"]
     ((256, 784), 0, True)
     """
-    env: StreamEnv = gym.make(_gym_spec(id), **overrides)  # type: ignore[assignment]
+    try:
+        env: StreamEnv = gym.make(_gym_spec(id), **overrides)  # type: ignore[assignment]
+    except UnknownOptionError as error:
+        raise (error.__cause__ or error) from None  # without what Gymnasium adds to the text of a TypeError
     return env
 
 
@@ -172,6 +184,7 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
 
     Raises:
         UnknownNameError, OptionError, DataError: as for `make`.
+        UnknownOptionError: the stream has no such option; also a `TypeError`.
         DeviceError: this machine does not have the device.
 
     >>> envs = make_vec("RandomLabelMNIST-v0", num_envs=3, num_tasks=2, epochs_per_task=1)
@@ -179,6 +192,12 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
     >>> obs.shape
     torch.Size([3, 256, 784])
     """
+    for name in ("vectorization_mode", "vector_kwargs", "wrappers"):
+        if name in overrides:
+            raise UnknownOptionError(
+                f"make_vec() got an unexpected keyword argument '{name}': its seeds are always in lockstep; "
+                f"gymnasium.make_vec('{NAMESPACE}/{lookup(id).id}', {name}=...) takes it"
+            )
     mode, spec = "vector_entry_point", _gym_spec(id)
     envs: StreamVectorEnv
     envs = gym.make_vec(spec, num_envs, mode, device=device, **overrides)  # type: ignore[assignment]
@@ -190,18 +209,29 @@ def _gym_spec(id: str) -> gym.EnvSpec:
     return gym.registry[f"{NAMESPACE}/{lookup(id).id}"]
 
 
-def make_env(id: str, agent_device: str = "cpu", **overrides: Any) -> "StreamEnv":
+def make_env(
+    stream: str, agent_device: str = "cpu", render_mode: str | None = None, **overrides: Any
+) -> "StreamEnv":
     from clbench.envs.single import StreamEnv
 
-    entry = lookup(id)
+    _check_render_mode(render_mode)
+    entry = lookup(stream)
     return StreamEnv(entry.load(), _resolve(entry, overrides), agent_device)
 
 
-def make_vector_env(id: str, num_envs: int, device: str = "cpu", **overrides: Any) -> "StreamVectorEnv":
+def make_vector_env(
+    stream: str, num_envs: int, device: str = "cpu", render_mode: str | None = None, **overrides: Any
+) -> "StreamVectorEnv":
     from clbench.envs.vector import StreamVectorEnv
 
-    entry = lookup(id)
+    _check_render_mode(render_mode)
+    entry = lookup(stream)
     return StreamVectorEnv(entry.load(), _resolve(entry, overrides), num_envs, device)
+
+
+def _check_render_mode(mode: object) -> None:
+    if mode is not None:
+        raise OptionError(f"render_mode={mode!r}: a stream has no pictures to render; leave it out, or None")
 
 
 register(

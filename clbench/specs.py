@@ -1,6 +1,6 @@
 """Specifications of streams, and protocols: frozen, validated once, to and from JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -11,6 +11,8 @@ from clbench.errors import OptionError
 from clbench.jsondata import to_json
 
 Options = Mapping[str, Any]
+
+TOLD, HIDDEN = BOUNDARIES = ("told", "hidden")
 
 Layers = int | list[str] | dict[str, list[str]] | None
 """How parameters are grouped into layers, as JSON data; see `clbench.indicators.layer_parameters`."""
@@ -27,6 +29,7 @@ class StreamSpec:
         num_samples: examples drawn once per seed; None for all that the source has, until `resolve` counts them.
         source: where images come from, "embedded" or "torchvision".
         data_dir: folder with the source's files; None for the usual ones.
+        boundaries: whether agents are told where a task begins, "told" or "hidden".
         options: further options of this kind of stream, such as `relabel_fraction`.
     """
 
@@ -37,6 +40,7 @@ class StreamSpec:
     num_samples: int | None = None
     source: str = "embedded"
     data_dir: str | None = None
+    boundaries: str = TOLD
     options: Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -51,6 +55,9 @@ class StreamSpec:
             raise OptionError(f"source={self.source!r} is not a string")
         if not isinstance(self.data_dir, str | None):
             raise OptionError(f"data_dir={self.data_dir!r} is not a string")
+        if not isinstance(self.boundaries, str):
+            raise OptionError(f"boundaries={self.boundaries!r} is not a string")
+        check_choice("choice of boundaries", self.boundaries, BOUNDARIES)
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     def __hash__(self) -> int:
@@ -66,6 +73,10 @@ class StreamSpec:
                 "use fewer, or another source"
             )
         return self
+
+    @property
+    def hides_boundaries(self) -> bool:
+        return self.boundaries == HIDDEN
 
     @property
     def examples_per_task(self) -> int:
@@ -88,8 +99,23 @@ class StreamSpec:
         return data
 
     def identity(self) -> dict[str, Any]:
-        """Return the JSON data that is equal for equal streams: all but the folder of the files."""
-        return {name: value for name, value in self.to_json().items() if name != "data_dir"}
+        """Return the JSON data that is equal for equal streams: all but the folder of the files.
+
+        `boundaries` is left out where they are told, as in runs from before they could be hidden.
+        """
+        left_out = ("data_dir",) if self.hides_boundaries else ("data_dir", "boundaries")
+        return {name: value for name, value in self.to_json().items() if name not in left_out}
+
+    def locate(self, seeds: Sequence[int], task: int, step: int) -> str:
+        """Return a step in words, counted from 1, for error messages.
+
+        >>> spec = StreamSpec("RandomLabelMNIST-v0", epochs_per_task=2, num_samples=5_120)
+        >>> spec.locate([7], task=2, step=16)
+        'seed 7, task 3 of 15, step 17 of 40'
+        """
+        roots = list(dict.fromkeys(seeds))
+        who = f"seed {roots[0]}" if len(roots) == 1 else f"seeds {', '.join(map(str, roots))}"
+        return f"{who}, task {task + 1} of {self.num_tasks}, step {step + 1} of {self.steps_per_task}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Read-only mappings cannot be pickled.

@@ -162,7 +162,7 @@ def test_gymnasium_lists_the_streams(streams):
     register("Plain-v0", Plain)
     listing = gymnasium.pprint_registry(disable_print=True)
     assert all(f"clbench/{id}" in listing for id in STREAMS)
-    assert gymnasium.spec("clbench/Plain-v0").kwargs == {"id": "Plain-v0"}
+    assert gymnasium.spec("clbench/Plain-v0").kwargs == {"stream": "Plain-v0"}
 
 
 def test_what_one_environment_is_given_is_not_the_next_ones(streams):

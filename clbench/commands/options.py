@@ -98,6 +98,7 @@ STREAM = together(
     whole("--batch-size", "images per step"),
     SOURCE,
     DATA_DIR,
+    text("--boundaries", "whether agents are told where a task begins (default: told)", "told|hidden"),
     settings("--env-set", "stream option"),
 )
 """What is run on; `overrides` reads all but the first three."""

@@ -99,7 +99,8 @@ def settings(manifest: RunManifest) -> dict[str, str]:
     """Return what must be equal for runs to be comparable, by name: stream, data and protocol."""
     stream = manifest.config.stream.identity()
     options, id = stream.pop("options"), stream.pop("id")
-    values = {"stream": id, "protocol": manifest.config.protocol, **stream, **options}
+    told = {"boundaries": manifest.config.stream.boundaries}
+    values = {"stream": id, "protocol": manifest.config.protocol, **stream, **told, **options}
     return as_texts({**values, "data checksum": manifest.data.sha256})
 
 

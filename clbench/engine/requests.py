@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from clbench.agent import check_boundaries
 from clbench.checks import check_choice, check_count, split_names
 from clbench.config import AgentConfig, RunConfig
 from clbench.data import SOURCES
@@ -76,6 +77,8 @@ def check_request(request: Request) -> list[Run]:
     by_protocol, stream = resolve(request.env, settings), resolve(request.env, {**settings, **overrides})
     if not stream_class.custom_data:
         check_choice("source", stream.source, SOURCES)
+    for agent, owner in agents:
+        check_boundaries(agent.name, owner, agent.arguments, stream.boundaries)
     shared: dict[str, Any] = {
         "stream": stream,
         "protocol": request.protocol,
@@ -140,7 +143,7 @@ def closest_protocol(stream_class: type[Stream], stream: StreamSpec) -> tuple[st
 
 
 def _changes(by_protocol: StreamSpec, stream: StreamSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the overrides that change the protocol; where files are does not."""
+    """Return the overrides that change the protocol; where files are does not, nor what agents are told."""
 
     def value(spec: StreamSpec, name: str) -> object:
         return spec.options[name] if name in spec.options else getattr(spec, name)
@@ -148,7 +151,7 @@ def _changes(by_protocol: StreamSpec, stream: StreamSpec, overrides: Mapping[str
     return {
         name: value(stream, name)
         for name in overrides
-        if name != "data_dir" and value(stream, name) != value(by_protocol, name)
+        if name not in ("data_dir", "boundaries") and value(stream, name) != value(by_protocol, name)
     }
 
 

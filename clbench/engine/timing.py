@@ -6,6 +6,7 @@ from typing import Any
 
 from clbench.engine.execution import environment
 from clbench.loading import is_vectorized
+from clbench.loop.environment import task_beginner
 from clbench.machine import wait_for
 from clbench.specs import StreamSpec
 
@@ -20,14 +21,14 @@ def step_times(
     vectorized = is_vectorized(owner)
     env = environment(stream, len(seeds) if vectorized else None, device)
     agent: Any = owner(env.agent_spec, seeds if vectorized else seeds[0], **arguments)
-    begin_task = getattr(agent, "begin_task", lambda task: None)
+    begin_task = task_beginner(env, agent)
     roots: Any = list(seeds) if vectorized else seeds[0]
-    obs, info = env.reset(seed=roots)
+    obs, _ = env.reset(seed=roots)
     while True:
         started = time.perf_counter()
         for _ in range(STEPS):
-            if info["boundary"]:
-                begin_task(info["task"])
+            if (position := env.position())["boundary"]:
+                begin_task(position["task"])
             obs, _, _, _, info = env.step(agent.act(obs))
             agent.learn(info["targets"])
         wait_for(device)

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from clbench.agent import AgentSpec
+import clbench.envs.forking  # noqa: F401 - what it registers
+from clbench.agent import AgentSpec, HiddenAgentSpec
 from clbench.errors import OptionError, PredictionError, StepOrderError
 from clbench.specs import StreamSpec
 from clbench.streams import Batch, Stream
 
 Info = dict[str, Any]
+POSITION = ("task", "epoch", "step_in_task", "boundary")
 
 
 class StreamState:
@@ -29,15 +31,12 @@ class StreamState:
         self.stream_class, self.device = stream_class, device
         self.stream_spec = stream_class.resolve(spec)
         data = stream_class.shared_data(self.stream_spec)
-        self.agent_spec = AgentSpec(
-            data.input_shape,
-            data.num_classes,
-            spec.batch_size,
-            spec.num_tasks,
-            spec.epochs_per_task,
-            self.stream_spec.steps_per_task,
-            agent_device,
-        )
+        told = data.input_shape, data.num_classes, spec.batch_size
+        lengths = spec.num_tasks, spec.epochs_per_task, self.stream_spec.steps_per_task
+        if spec.hides_boundaries:
+            self.agent_spec = HiddenAgentSpec(*told, device=agent_device)
+        else:
+            self.agent_spec = AgentSpec(*told, *lengths, device=agent_device)
         self._scoring = Classification(data.num_classes)
         self._stream: Stream | None = None
         self._batch: Batch | None = None
@@ -58,7 +57,11 @@ class StreamState:
     def done(self) -> bool:
         return self.stream.done
 
+    def render(self) -> None:
+        raise OptionError("a stream has no pictures to render")
+
     def position(self) -> Info:
+        """Return where the stream is, whether agents are told or not: task, epoch and step, from 0."""
         stream = self.stream
         return {
             "task": stream.task,
@@ -66,6 +69,10 @@ class StreamState:
             "step_in_task": stream.step_in_task,
             "boundary": not stream.done and stream.step_in_task == 0,
         }
+
+    def info(self) -> Info:
+        """Return the position as far as agents are told."""
+        return {} if self.stream_spec.hides_boundaries else self.position()
 
     def state_dict(self, rows: slice = slice(None)) -> dict[str, Any]:
         state = self.stream.state_dict()
@@ -103,10 +110,12 @@ class StreamState:
         return batch
 
     def _advance(self) -> Info:
-        """Move to the next batch; return its position, at the end that of the last batch."""
-        last, self._batch = self.position(), None
+        """Move to the next batch; return its `info`, at the end that of the last batch."""
+        last, self._batch = self.info(), None
         self.stream.advance()
-        return {**last, "boundary": False} if self.stream.done else self.position()
+        if not self.stream.done:
+            return self.info()
+        return {**last, "boundary": False} if last else last
 
 
 class Classification:
@@ -123,8 +132,14 @@ class Classification:
         """Return accuracies and what is unusable, of the shape `(S,)` or `()`, for targets `(S, B)` or `(B,)`.
 
         Predictions are unusable where a label lies outside `[0, num_classes)` or a logit is not finite.
+
+        Raises:
+            PredictionError: they have the wrong shape or dtype, or cannot be read.
         """
-        labels, unusable = self.labels(predictions, targets)
+        try:
+            labels, unusable = self.labels(predictions, targets)
+        except NotImplementedError as error:  # a kind of tensor that PyTorch can hardly compute with
+            raise PredictionError(f"predictions cannot be read: {str(error).splitlines()[0]}") from error
         return (labels == targets).float().mean(dim=-1), unusable
 
     def labels(self, predictions: object, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from clbench.agent import AgentSpec
+from clbench.envs.base import POSITION
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import ContractError
 from clbench.seeding import generator, global_states, set_global_states
+from clbench.specs import StreamSpec
 
 Predict = Callable[[], np.ndarray]
 Env = gymnasium.Env[Any, Any]
@@ -33,10 +34,11 @@ def check_env(env: Env, seed: int = 0) -> None:
 
     Clauses: Gymnasium's `check_env` passes without a warning; spaces are a finite float32 Box and a MultiDiscrete;
     inputs come first, and targets only after the prediction; the reward is the accuracy; tasks, epochs and steps count
-    up without gaps, and `boundary` marks each new task; the stream ends after the last task, and only `reset` is
-    possible then; returned arrays never change afterwards; the same seed gives the same bits whatever is predicted and
-    whatever the global random state is, which stays as it is; another seed gives another stream; copies continue from
-    the original's position; seeds in lockstep are the single streams.
+    up without gaps, and `boundary` marks each new task (where boundaries are hidden, `info` has none of these); the
+    stream ends after the last task, and only `reset` is possible then; returned arrays never change afterwards; the
+    same seed gives the same bits whatever is predicted and whatever the global random state is, which stays as it is;
+    another seed gives another stream; copies continue from the original's position; seeds in lockstep are the single
+    streams.
 
     Args:
         env: from `clbench.make`, possibly wrapped.
@@ -54,12 +56,12 @@ def check_env(env: Env, seed: int = 0) -> None:
     _check_gymnasium(env)
     _check_spaces(env)
     _check_order(env, ours)
-    spec, zeros, labels = ours.agent_spec, _zeros(env), generator(seed, "predictions")
-    constant = _walk(env, spec, seed, lambda: zeros)
+    classes, zeros, labels = ours.agent_spec.num_classes, _zeros(env), generator(seed, "predictions")
+    constant = _walk(env, ours, seed, lambda: zeros)
     with _other_global_state():
-        varied = _walk(env, spec, seed, lambda: labels.integers(spec.num_classes, size=len(zeros)))
+        varied = _walk(env, ours, seed, lambda: labels.integers(classes, size=len(zeros)))
     _require(constant == varied, "the same seed gives the same stream", _first_difference(constant, varied))
-    other = _walk(env, spec, seed + 1, lambda: zeros)
+    other = _walk(env, ours, seed + 1, lambda: zeros)
     _require(constant != other, "another seed gives another stream", f"seeds {seed} and {seed + 1} are equal")
     _check_copies(env, seed)
     _check_lockstep(ours, seed, constant)
@@ -114,12 +116,13 @@ def _require_raises(env: Env, clause: str) -> None:
     raise ContractError(f"contract broken: {clause}; it was not")
 
 
-def _walk(env: Env, spec: AgentSpec, seed: int, predict: Predict) -> Trace:
+def _walk(env: Env, ours: StreamEnv, seed: int, predict: Predict) -> Trace:
     """Run the whole stream, checking each step; return a digest of each observation and its targets."""
-    before = _global_state()
+    spec, before = ours.stream_spec, _global_state()
     obs, info = env.reset(seed=seed)
     _require("targets" not in info, "targets come only after the prediction", "reset reveals some")
-    _require(info.get("boundary") is True, "boundary marks each new task", "reset does not set it")
+    marked = spec.hides_boundaries or info.get("boundary") is True
+    _require(marked, "boundary marks each new task", "reset does not set it")
     trace: Trace = []
     returned: deque[tuple[np.ndarray, str]] = deque(maxlen=8)  # the latest: a stream may be long
     total = spec.num_tasks * spec.steps_per_task
@@ -129,7 +132,7 @@ def _walk(env: Env, spec: AgentSpec, seed: int, predict: Predict) -> Trace:
         shown, predictions = _digest(obs), predict()
         returned.append((obs, shown))
         obs, reward, terminated, truncated, info = env.step(predictions)
-        targets = _check_targets(info.get("targets"), predictions.shape, spec.num_classes, step)
+        targets = _check_targets(info.get("targets"), predictions.shape, ours.agent_spec.num_classes, step)
         accuracy = float((predictions == targets).mean())
         close = abs(float(reward) - accuracy) < 1e-6
         _require(close, "the reward is the accuracy", f"{reward} at step {step}, not {accuracy}")
@@ -154,7 +157,11 @@ def _check_targets(targets: object, shape: tuple[int, ...], num_classes: int, st
     return targets
 
 
-def _check_position(spec: AgentSpec, info: dict[str, Any], step: int) -> None:
+def _check_position(spec: StreamSpec, info: dict[str, Any], step: int) -> None:
+    if spec.hides_boundaries:
+        told = [name for name in POSITION if name in info]
+        _require(not told, "info tells nothing of hidden boundaries", f"at step {step} it has {told}")
+        return
     task, within = divmod(step, spec.steps_per_task)
     epoch = within * spec.epochs_per_task // spec.steps_per_task
     expected = {"task": task, "epoch": epoch, "step_in_task": within, "boundary": within == 0}

@@ -25,7 +25,7 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
 
     `info` also has the position of the returned observation: `task`, `epoch`, `step_in_task` (all from 0) and
     `boundary`, true when it opens a new task. After the last batch `terminated` is true, the observation is zeros, and
-    the position remains that of the last batch.
+    the position remains that of the last batch. Where boundaries are hidden, `info` has no position.
 
     Source: prequential evaluation; Gama et al., "On evaluating stream learning algorithms", 2013.
 
@@ -44,14 +44,14 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
         """Start the stream of `seed`; without a seed, of one drawn from the environment's generator."""
         super().reset(seed=None if seed is None else check_seed(seed))
         self._start([int(self.np_random.integers(2**31)) if seed is None else seed], options)
-        return self.observation(), self.position()
+        return self.observation(), self.info()
 
     def step(self, action: object) -> tuple[Arrays, float, bool, bool, Info]:
         """Score predictions for the batch shown last, reveal its targets, show the next batch."""
         targets, stream = self._asked().targets[0], self.stream
         score, unusable = self._scoring.score(action, targets)
         if unusable:
-            location = self.agent_spec.locate(stream.seeds, stream.task, stream.step_in_task)
+            location = self.stream_spec.locate(stream.seeds, stream.task, stream.step_in_task)
             raise PredictionError(f"{self._scoring.fault(action)} ({location})", row=0)
         info = {**self._advance(), "targets": targets.numpy()}
         return self.observation(), float(score), stream.done, False, info
@@ -59,7 +59,7 @@ class StreamEnv(StreamState, gymnasium.Env[Arrays, Arrays]):
     def restore(self, *states: Mapping[str, Any]) -> tuple[Arrays, Info]:
         """Go to the position in the state given; return what `reset` or `step` returned there, without targets."""
         self._restore(states, 1)
-        return self.observation(), self.position()
+        return self.observation(), self.info()
 
     def observation(self) -> Arrays:
         batch = self._shown()

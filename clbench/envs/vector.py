@@ -1,6 +1,6 @@
 """A stream as a `gymnasium.vector.VectorEnv`: S seeds in lockstep, torch tensors on a device."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,14 +54,14 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         elif isinstance(seed, (int, np.integer)):
             seeds = [check_seed(seed) + index for index in range(self.num_envs)]
         else:
-            seeds = [check_seed(root) for root in seed]
+            seeds = [check_seed(root) for root in seed] if isinstance(seed, Iterable) else [check_seed(seed)]
             if len(seeds) != self.num_envs:
                 raise OptionError(f"{len(seeds)} seeds for {self.num_envs} environments: give one each")
         if seed is not None:
             super().reset(seed=seeds[0])
         self._start(seeds, options)
         self._first_unusable.fill_(-1)
-        return self.observation(), self.position()
+        return self.observation(), self.info()
 
     def step(self, actions: object) -> tuple[torch.Tensor, torch.Tensor, Any, Any, Info]:
         """Score predictions for the batches shown last, reveal their targets, show the next ones."""
@@ -80,7 +80,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         """Go to the position in `states`, which together have S seeds; return what `reset` or `step` returned there."""
         self._restore(states, self.num_envs)
         self._first_unusable.copy_(torch.cat([state["first_unusable"] for state in states]))
-        return self.observation(), self.position()
+        return self.observation(), self.info()
 
     def observation(self) -> torch.Tensor:
         batch = self._shown()
@@ -111,7 +111,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         for row, step in enumerate(steps):
             if step >= 0:
                 stream = self.stream
-                location = self.agent_spec.locate([stream.seeds[row]], stream.task, step)
+                location = self.stream_spec.locate([stream.seeds[row]], stream.task, step)
                 raise PredictionError(f"{self._scoring.fault(actions)} ({location})", row=row)
 
 

@@ -1,11 +1,11 @@
 """The environments of the loop, and the steps of their tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from clbench.agent import AgentSpec
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
+from clbench.specs import StreamSpec
 
 Environment = StreamEnv | StreamVectorEnv
 
@@ -20,7 +20,7 @@ class Step(NamedTuple):
     in_last_epoch: bool
 
     @classmethod
-    def at(cls, position: Mapping[str, Any], spec: AgentSpec) -> "Step":
+    def at(cls, position: Mapping[str, Any], spec: StreamSpec) -> "Step":
         number = position["step_in_task"]
         return cls(
             position["task"],
@@ -29,3 +29,13 @@ class Step(NamedTuple):
             is_last=number + 1 == spec.steps_per_task,
             in_last_epoch=position["epoch"] + 1 == spec.epochs_per_task,
         )
+
+
+def task_beginner(env: Environment, agent: object) -> Callable[[int], object]:
+    """Return what to call with its index when a task begins: the agent's `begin_task`, if boundaries are told."""
+    begin: Callable[[int], object] = getattr(agent, "begin_task", _ignore)
+    return _ignore if env.stream_spec.hides_boundaries else begin
+
+
+def _ignore(task: int) -> None:
+    pass

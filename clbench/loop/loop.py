@@ -9,7 +9,7 @@ from typing import Any, cast
 from clbench.agent import Agent, learner
 from clbench.envs.vector import StreamVectorEnv
 from clbench.errors import StateError
-from clbench.loop.environment import Environment, Step
+from clbench.loop.environment import Environment, Step, task_beginner
 from clbench.loop.members import Faults, Member
 from clbench.loop.meter import Meter
 from clbench.loop.replay import Record, ReplayableAgent, Replayer
@@ -47,7 +47,7 @@ class Loop:
     ) -> None:
         self._env, self._agent, self._members = env, agent, tuple(members)
         self._interval, self._stop, self._steps, self._restored = interval, stop, 0, False
-        self._begin_task: Callable[[int], None] = getattr(agent, "begin_task", lambda task: None)
+        self._begin_task = task_beginner(env, agent)
         self._learn = learner(agent.learn)
         self._seeds = [seed for member in members for seed in member.seeds]
         ends = accumulate((len(member.seeds) for member in members), initial=0)
@@ -56,7 +56,7 @@ class Loop:
         shares: Sequence[slice | EllipsisType] = self._rows if env.lockstep else [...]
         observed = zip(range(len(members)), members, shares, strict=True)
         self._observers = [(i, member.observer, share) for i, member, share in observed if member.observer]
-        self._faults = Faults(env.agent_spec, members)
+        self._faults = Faults(env.stream_spec, members)
         self._meter = Meter(len(self._seeds), str(env.device))
         self._replayer: Replayer | None = None
         replayable = getattr(agent, "kind_of_step", None) is not None
@@ -73,7 +73,7 @@ class Loop:
             else:
                 env.reset(seed=self._seeds[0])
         while not env.done:
-            step = Step.at(env.position(), env.agent_spec)
+            step = Step.at(env.position(), env.stream_spec)
             if self._replayer is None or not self._replayer.try_step(step):
                 yield from self._take(step)
             self._steps += 1

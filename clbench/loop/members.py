@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from clbench.agent import AgentSpec
 from clbench.errors import AgentError, PredictionError
 from clbench.loop.environment import Step
 from clbench.loop.meter import LossError
 from clbench.loop.weights import broken_weights
 from clbench.observing import Observer
+from clbench.specs import StreamSpec
 
 
 class Resumable(Protocol):
@@ -31,7 +31,7 @@ class Member:
 class Faults:
     """Raises errors of agents as `AgentError`s that name agent, seeds, task and step."""
 
-    def __init__(self, spec: AgentSpec, members: Sequence[Member]) -> None:
+    def __init__(self, spec: StreamSpec, members: Sequence[Member]) -> None:
         self._spec, self._members = spec, members
         self._seeds = [seed for member in members for seed in member.seeds]
         self._names = [member.name for member in members for _ in member.seeds]

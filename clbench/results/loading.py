@@ -87,7 +87,8 @@ class Results:
 
         `changed` names what differs from the protocol, `seeds` counts, `arguments` is JSON; `scheduler` is
         "none" where an agent has no such argument. Facts that a run does not record are missing, as in pandas.
-        Arguments and stream options that a sweep varied have additional columns, such as `arguments.step_size`.
+        Arguments and stream options that a sweep varied have additional columns, such as `arguments.step_size`, and so
+        have `boundaries` where a run hides them.
         """
         import pandas as pd
 
@@ -95,6 +96,9 @@ class Results:
         names = dict.fromkeys(name for sweep in sweeps if sweep is not None for name in sweep.varied)
         varied = [name for name in names if "." in name]
         rows = [_row(run, varied) for run in self.stored]
+        if any(run.manifest.config.stream.hides_boundaries for run in self.stored):
+            for row, run in zip(rows, self.stored, strict=True):
+                row["boundaries"] = run.manifest.config.stream.boundaries
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
 

@@ -22,7 +22,7 @@ SETTINGS = (
     *("agent", "env", "protocol", "seeds", *COMMON_OPTIONS, "options", "arguments", "scheduler"),
     *("indicators", "indicators_every", "device"),
 )
-TEXTS = ("agent", "env", "protocol", "device", "source", "data_dir", "arguments.scheduler")
+TEXTS = ("agent", "env", "protocol", "device", "source", "data_dir", "boundaries", "arguments.scheduler")
 
 Settings = dict[str, Any]
 
