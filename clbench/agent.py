@@ -127,4 +127,4 @@ def check_boundaries(name: str, agent: type, arguments: Mapping[str, Any], bound
     """Raise `OptionError` if boundaries are hidden and the agent cannot do without."""
     why = getattr(agent, "needs_boundaries", lambda arguments: "")(arguments)
     if boundaries == HIDDEN and why:
-        raise OptionError(f"boundaries='{HIDDEN}' does not suit {name}: {why}")
+        raise OptionError(f"{name} needs boundaries, and boundaries='{HIDDEN}' hides them: {why}")

@@ -45,7 +45,7 @@ class Recorder:
     def __init__(self, base: Environment, out: Path, agent: str, arguments: Mapping[str, Any]) -> None:
         self.base, self._out = base, out
         spec, stream = base.agent_spec, base.stream_spec
-        protocol, overrides = closest_protocol(base.stream_class, stream)
+        protocol, overrides = closest_protocol(stream)
         self._manifest = RunManifest(
             status="running",
             config=RunConfig(
@@ -61,6 +61,7 @@ class Recorder:
             recorded="by hand",
             agent_source=_script(),
             data=data_source(base.stream_class.shared_data(stream)),
+            chance_level=base.stream_class.chance(stream),
             **circumstances(spec.device),
         )
         self._folder: RunFolder | None = None

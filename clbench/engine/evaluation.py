@@ -68,8 +68,7 @@ class Evaluation:
     @property
     def chance(self) -> float:
         """Accuracy of guessing."""
-        classes = self.runs[0].data.num_classes
-        return 1 / classes if classes else float("nan")
+        return self.runs[0].chance
 
     @property
     def indicators(self) -> "pd.DataFrame":

@@ -82,6 +82,7 @@ def _sources(run: Run, data: LabelledData) -> dict[str, Any]:
         "agent_source": code(run.agent),
         "stream_source": code(run.stream_class),
         "data": data_source(data),
+        "chance_level": run.stream_class.chance(run.config.stream),
     }
 
 

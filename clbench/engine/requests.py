@@ -29,10 +29,9 @@ from clbench.loading import (
 from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.places import recorded
-from clbench.registration import lookup, resolve
+from clbench.registration import Registration, lookup, resolve
 from clbench.seeding import check_seed
 from clbench.specs import PROTOCOLS, Layers, Protocol, StreamSpec, protocol
-from clbench.streams import Stream
 
 AgentLike = str | type
 
@@ -72,10 +71,10 @@ def check_request(request: Request) -> list[Run]:
     agents = _load_agents(request)
     rules = protocol(request.protocol)
     overrides = {name: value for name, value in request.overrides.items() if value is not None}
-    stream_class = lookup(request.env).load()
-    settings = protocol_settings(rules, stream_class.custom_data, overrides)
+    entry = lookup(request.env)
+    settings = protocol_settings(rules, entry, overrides)
     by_protocol, stream = resolve(request.env, settings), resolve(request.env, {**settings, **overrides})
-    if not stream_class.custom_data:
+    if not entry.load().custom_data:
         check_choice("source", stream.source, SOURCES)
     for agent, owner in agents:
         check_boundaries(agent.name, owner, agent.arguments, stream.boundaries)
@@ -120,23 +119,26 @@ def _in_parallel(runs: Sequence[Run], request: Request) -> list[Run]:
     return [run.with_parallelism(parallelism) for run in runs]
 
 
-def protocol_settings(rules: Protocol, own_data: bool, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a protocol sets of a stream; of a stream with its own data, only the length."""
+def protocol_settings(rules: Protocol, entry: Registration, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a protocol sets of a stream; if it has its own data, only the length.
+
+    What a stream is registered with is part of its definition: no protocol changes it.
+    """
     settings: dict[str, Any] = {"num_tasks": rules.num_tasks, "epochs_per_task": rules.epochs_per_task}
-    if not own_data:
+    if not entry.load().custom_data:
         settings |= {"source": rules.source, "num_samples": rules.num_samples}
-        if overrides.get("source", rules.source) != rules.source:
+        if {**entry.defaults, **overrides}.get("source", rules.source) != rules.source:
             settings["num_samples"] = None  # another source: all that it has
-    return settings
+    return {name: value for name, value in settings.items() if name not in entry.defaults}
 
 
-def closest_protocol(stream_class: type[Stream], stream: StreamSpec) -> tuple[str, dict[str, Any]]:
+def closest_protocol(stream: StreamSpec) -> tuple[str, dict[str, Any]]:
     """Return the protocol that a resolved stream differs from least, and the settings in which it does."""
     given = {name: value for name, value in stream.to_json().items() if name not in ("id", "options")}
     given |= stream.options
     candidates: dict[str, dict[str, Any]] = {}
     for name, rules in PROTOCOLS.items():
-        settings = protocol_settings(rules, stream_class.custom_data, given)
+        settings = protocol_settings(rules, lookup(stream.id), given)
         candidates[name] = _changes(resolve(stream.id, settings), stream, given)
     name = min(candidates, key=lambda candidate: len(candidates[candidate]))
     return name, candidates[name]

@@ -86,14 +86,12 @@ class LockedRun:
         folder: of the run.
         lock: releases the folder when it is closed.
         data: folder that workers map the stream's data from, "" for a run of this process.
-        chance: accuracy of guessing.
     """
 
     start: Start
     folder: RunFolder
     lock: contextlib.ExitStack
     data: str
-    chance: float
 
 
 def lock_run(run: Run, store: RunStore, options: Options, shared: SharedData) -> LockedRun | None:
@@ -120,7 +118,6 @@ def lock_run(run: Run, store: RunStore, options: Options, shared: SharedData) ->
             start=start,
             folder=folder,
             data="" if run.inline else str(shared.folder(data)),
-            chance=1 / data.num_classes,
             lock=lock.pop_all(),
         )
 
@@ -142,7 +139,7 @@ class RunSession:
     def __init__(self, locked: LockedRun, options: Options, progress: Progress) -> None:
         start, folder = locked.start, locked.folder
         self.run, self._manifest, self._folder, self._lock = start.run, start.manifest, folder, locked.lock
-        self._chance, self._options, self._progress = locked.chance, options, progress
+        self._options, self._progress = options, progress
         self._started, self.is_closed = time.perf_counter(), False
         listed = [
             replace(job, checkpoint=start.earlier[index].checkpoint if index in start.earlier else "")
@@ -196,7 +193,7 @@ class RunSession:
                 monitor.indicators,
                 [config.agent.name],
                 config.describe(),
-                self._chance,
+                self._manifest.chance,
             )
 
     def _record(self, error: BaseException | None) -> None:

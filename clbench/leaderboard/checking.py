@@ -193,8 +193,8 @@ def _check_stream(run: RunManifest) -> StreamSpec:
     stream, name = run.config.stream, run.config.protocol
     check_choice("protocol", name, PROTOCOLS)
     check_choice("stream", stream.id, STREAMS)
-    stream_class, rules = lookup(stream.id).load(), protocol(name)
-    expected = resolve(stream.id, protocol_settings(rules, stream_class.custom_data, {}))
+    entry, rules = lookup(stream.id), protocol(name)
+    expected = resolve(stream.id, protocol_settings(rules, entry, {}))
     stated = stream.identity()
     for key, value in expected.identity().items():
         if stated[key] != value:
@@ -202,7 +202,7 @@ def _check_stream(run: RunManifest) -> StreamSpec:
                 f"stream: '{key}' is {_shown(stated[key])}, in the protocol '{name}' it is {value!r}"
             )
     images = (run.data.source, run.data.size, run.data.sha256)
-    if not stream_class.custom_data and images != (rules.source, *IMAGES[rules.source]):
+    if not entry.load().custom_data and images != (rules.source, *IMAGES[rules.source]):
         raise SubmissionError(f"run: the images are not those of the source '{rules.source}'")
     return expected
 

@@ -1,5 +1,6 @@
 """A run's `run.json`: what was run, where, when, and how it ended."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -118,6 +119,7 @@ class RunManifest(Circumstances):
         jobs: how many jobs the seeds were divided among.
         batched_runs: runs that were trained as one batch, including this one.
         log: experiment trackers.
+        chance_level: accuracy of guessing, as the stream states it; None in runs recorded before that.
         resumed: later sessions.
         undefined_indicators: why an indicator could not be measured, by name.
     """
@@ -137,11 +139,19 @@ class RunManifest(Circumstances):
     agent_source: CodeSource = field(default_factory=CodeSource)
     stream_source: CodeSource = field(default_factory=CodeSource)
     data: DataSource = field(default_factory=DataSource)
+    chance_level: float | None = None
     sweep: SweepCell | None = None
     resumed: tuple[Session, ...] = ()
     timing: Timing = field(default_factory=Timing)
     failures: tuple[Failure, ...] = ()
     undefined_indicators: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing; NaN if unknown."""
+        if self.chance_level is not None:
+            return self.chance_level
+        return 1 / self.data.num_classes if self.data.num_classes else math.nan
 
     def setting(self, name: str) -> JSON:
         """Return the value of "arguments.NAME" or "options.NAME"; None if the run has no such setting."""

@@ -104,6 +104,11 @@ class Stream:
         return load_images(spec.source, spec.data_dir)
 
     @classmethod
+    def chance_level(cls, spec: StreamSpec) -> float:
+        """Return the accuracy of guessing, at least 0 and below 1; by default one over the number of classes."""
+        return 1 / cls.shared_data(spec).num_classes
+
+    @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
         """Raise `OptionError` if a value in `options` is not possible; names are checked already."""
 
@@ -125,6 +130,16 @@ class Stream:
     def shared_data(cls, spec: StreamSpec) -> LabelledData:
         """Return `load_data(spec)`, loaded on the process's first call only."""
         return CACHE.get(cls.data_key(spec), lambda: cls.load_data(spec))
+
+    @classmethod
+    def chance(cls, spec: StreamSpec) -> float:
+        """Return `chance_level` of a resolved spec, checked."""
+        chance: object = cls.chance_level(spec)
+        if not isinstance(chance, int | float | np.floating) or not 0 <= chance < 1:
+            raise OptionError(
+                f"{cls.__name__}.chance_level gave {chance!r}: it must be at least 0 and below 1"
+            )
+        return float(chance)
 
     @classmethod
     def resolve(cls, spec: StreamSpec) -> StreamSpec:

@@ -36,9 +36,9 @@ def manifest(folder: str) -> RunManifest:
 def scores_of(folder: str) -> list[Score]:
     computed = []
     for run in load(folder).stored:
-        data = run.manifest.data
-        # Older runs do not say how many classes there are.
-        chance = 1 / (data.num_classes or load_images(data.source).num_classes)
+        chance = run.manifest.chance
+        if math.isnan(chance):  # older runs do not say how many classes there are
+            chance = 1 / load_images(run.manifest.data.source).num_classes
         computed.append(score(run.agent, run.read_tasks(), run.manifest.config.stream.num_tasks, chance))
     return sorted(filter(None, computed), key=lambda one: -one.average_task_accuracy.mean)
 
