@@ -19,7 +19,7 @@ from clbench.scoring import Estimate
 README, PAGE = "README.md", "index.html"
 BEGIN, END = ("<!-- leaderboard: made by `clbench leaderboard build` -->", "<!-- leaderboard: end -->")
 NEW_README = f"# Leaderboard\n\n{BEGIN}\n{END}\n"
-COLUMNS = ("rank", "submission", "n", "average task accuracy", "last 10 %", "slope", "cost", "links")
+COLUMNS = ("rank", "submission", "n", "average task accuracy", "last 10 %", "slope", "cost", "boundaries", "links")
 UNVERIFIED = "unverified"
 
 
@@ -80,6 +80,7 @@ def _cells(row: Row) -> list[str]:
         f"{row.score('last_tenth').mean:.3f}",
         f"{row.score('slope').mean:+.4f}",
         _cost(row),
+        row.boundaries,
         " ".join(links),
     ]
 
@@ -142,6 +143,7 @@ def _row(row: Row) -> str:
         _cell("tenth", tenth.mean, f"{tenth.mean:.3f}"),
         _cell("slope", slope.mean, f"{slope.mean:+.4f}"),
         _cell("cost", cost.relative_to_vanilla if cost else "", _cost(row)),
+        _cell("boundaries", row.boundaries, row.boundaries),
         _cell("curve", row.curve[-1], _curve(row.curve)),
     ]
     names = zip(("stream", "protocol", "track"), row.board, strict=True)

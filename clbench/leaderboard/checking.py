@@ -77,9 +77,10 @@ def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
     run, config = entry.submission.run, entry.submission.run.config
     board = (config.stream.id, config.protocol)
     arguments = json.dumps(to_json(config.agent.arguments), sort_keys=True)
+    agent = (run.agent_source.sha256, run.agent_source.class_, arguments, config.stream.boundaries)
     return [
         ("the results", (board, tuple(record.accuracy for record in entry.records))),
-        ("the agent and the arguments", (board, run.agent_source.sha256, run.agent_source.class_, arguments)),
+        ("the agent and the arguments", (board, *agent)),
     ]
 
 

@@ -25,6 +25,11 @@ class Row:
     def seeds(self) -> int:
         return len(self.entry.submission.run.config.seeds)
 
+    @property
+    def boundaries(self) -> str:
+        """Whether its agent is told them."""
+        return self.entry.submission.run.config.stream.boundaries
+
     def score(self, name: str) -> Estimate:
         estimate: Estimate = getattr(self.entry.scores, name)
         return estimate
