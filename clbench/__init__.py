@@ -4,6 +4,7 @@ Importing it registers the streams with Gymnasium, as "clbench/RandomLabelMNIST-
 every other public name loads its module when first used.
 """
 
+import clbench.forking  # noqa: F401 - it notes which process imports clbench
 from clbench.registration import make as make
 from clbench.registration import make_vec as make_vec
 from clbench.registration import register as register

@@ -7,13 +7,15 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-import clbench.envs.forking  # noqa: F401 - what it registers
 from clbench.agent import AgentSpec, HiddenAgentSpec
 from clbench.errors import OptionError, PredictionError, StepOrderError
+from clbench.forking import survive_forks
 from clbench.specs import StreamSpec
 from clbench.streams import Batch, Stream
 
 Info = dict[str, Any]
+survive_forks()
+
 POSITION = ("task", "epoch", "step_in_task", "boundary")
 
 

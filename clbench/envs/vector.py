@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 
 from clbench.checks import check_count
 from clbench.envs.base import Info, StreamState
+from clbench.envs.rewards import Rewards
 from clbench.errors import DeviceError, OptionError, PredictionError
 from clbench.machine import can_read
 from clbench.seeding import check_seed
@@ -71,7 +72,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
             self._report_unusable(actions)
         info = {**self._advance(), "targets": targets}
         terminated = np.full(self.num_envs, stream.done)
-        return self.observation(), rewards, terminated, np.zeros_like(terminated), info
+        return self.observation(), rewards.as_subclass(Rewards), terminated, np.zeros_like(terminated), info
 
     def state_dict(self, rows: slice = slice(None)) -> dict[str, Any]:
         return {**super().state_dict(rows), "first_unusable": self._first_unusable[rows].clone()}

@@ -19,7 +19,17 @@ from clbench.scoring import Estimate
 README, PAGE = "README.md", "index.html"
 BEGIN, END = ("<!-- leaderboard: made by `clbench leaderboard build` -->", "<!-- leaderboard: end -->")
 NEW_README = f"# Leaderboard\n\n{BEGIN}\n{END}\n"
-COLUMNS = ("rank", "submission", "n", "average task accuracy", "last 10 %", "slope", "cost", "boundaries", "links")
+COLUMNS = (
+    "rank",
+    "submission",
+    "n",
+    "average task accuracy",
+    "last 10 %",
+    "slope",
+    "cost",
+    "boundaries",
+    "links",
+)
 UNVERIFIED = "unverified"
 
 

@@ -45,6 +45,8 @@ class Meter:
 
     def add_on_device(self, reward: float | torch.Tensor, loss: object, final: bool) -> None:
         """Do the device's half of `add`."""
+        if isinstance(reward, torch.Tensor):
+            reward = reward.as_subclass(torch.Tensor)  # sums are plain
         self.right += reward
         if final:
             self.right_finally += reward
