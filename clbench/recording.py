@@ -200,6 +200,12 @@ class RecordedEnv(_Recorded, gymnasium.Wrapper[Any, Any, Any, Any]):
 class RecordedVectorEnv(_Recorded, VectorWrapper):
     """A vector environment that records what is done in it: see `record`."""
 
+    def __enter__(self) -> "RecordedVectorEnv":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
 
 def record(
     env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any],

@@ -228,6 +228,47 @@ def test_vector_seeds():
         envs.reset(seed=[0, 1])
 
 
+@pytest.mark.parametrize("seed", [np.int64(5), np.uint8(5), np.array(5)[()]])
+def test_numpys_whole_numbers_are_seeds(seed):
+    assert np.array_equal(short_env().reset(seed=seed)[0], short_env().reset(seed=5)[0])
+    expected = short_vec(2).reset(seed=[5, 6])[0]
+    for seeds in (seed, np.array([5, 6]), (seed, 6), range(5, 7)):
+        assert torch.equal(short_vec(2).reset(seed=seeds)[0], expected)
+
+
+@pytest.mark.parametrize("seed", [3.0, -1, True, "3", [None, None], torch.tensor([1, 2])])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(OptionError, match=r"\bseed\b"):
+        short_vec(2).reset(seed=seed)
+    with pytest.raises(OptionError, match=r"\bseed\b"):
+        short_env().reset(seed=seed)
+
+
+@pytest.mark.parametrize(
+    "predictions",
+    [
+        torch.zeros(100, dtype=torch.int64, device="meta"),
+        torch.zeros(100, 10).to(torch.float8_e4m3fn),
+        np.zeros(100, dtype="datetime64[s]"),
+        np.zeros(100, dtype=object),
+        {"labels": 1},
+        torch.zeros(100),
+    ],
+)
+def test_odd_predictions_are_refused(predictions):
+    env = short_env()
+    env.reset(seed=0)
+    with pytest.raises(PredictionError, match=r"\bpredictions\b"):
+        env.step(predictions)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_logits_with_gradients_count(dtype):
+    env = short_env()
+    env.reset(seed=0)
+    assert 0 <= env.step(torch.zeros(100, 10, dtype=dtype, requires_grad=True))[1] <= 1
+
+
 def test_vector_spaces_and_metadata():
     envs = short_vec(3)
     assert envs.observation_space.shape == (3, 100, 784)

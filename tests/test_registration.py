@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 import clbench
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
-from clbench.errors import LoadError, OptionError, RegistrationError, UnknownNameError
+from clbench.errors import LoadError, OptionError, RegistrationError, UnknownNameError, UnknownOptionError
 from clbench.registration import STREAMS, lookup, register, resolve
 from clbench.streams import Stream, Task
 from clbench.streams.random_label import RandomLabel
@@ -87,6 +87,38 @@ def test_unknown_option_names_the_nearest():
         clbench.make("PermutedMNIST-v0", num_task=3)
     with pytest.raises(UnknownNameError, match="'PermutedMNIST-v0'.*'relabel_fraction'"):
         clbench.make("PermutedMNIST-v0", relabel_fraction=0.5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **kw: clbench.make("PermutedMNIST-v0", **kw),
+        lambda **kw: clbench.make_vec("PermutedMNIST-v0", 2, **kw),
+        lambda **kw: gymnasium.make("clbench/PermutedMNIST-v0", **kw),
+        lambda **kw: gymnasium.make_vec("clbench/PermutedMNIST-v0", 2, **kw),
+        lambda **kw: gymnasium.make_vec("clbench/PermutedMNIST-v0", 2, vectorization_mode="sync", **kw),
+        lambda **kw: register("Plain-v0", Plain, **kw),
+    ],
+)
+def test_unknown_options_are_type_errors_as_pythons_own(streams, make):
+    """Other libraries try an option, and look for Python's phrase."""
+    with pytest.raises(UnknownOptionError, match=r"unexpected keyword argument 'frameskip'.*\bnum_tasks\b"):
+        make(frameskip=1)
+    with pytest.raises(TypeError, match=r"'batchsize'.*'batch_size'"):
+        make(batchsize=1)
+
+
+def test_our_text_of_an_unknown_option_is_one_line_without_gymnasiums():
+    with pytest.raises(UnknownOptionError) as caught:
+        clbench.make("PermutedMNIST-v0", frameskip=1)
+    assert "environment creator" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("name", ["vectorization_mode", "vector_kwargs", "wrappers"])
+def test_make_vec_has_one_way_to_be_a_vector(name):
+    with pytest.raises(TypeError, match=rf"'{name}'.*gymnasium\.make_vec"):
+        clbench.make_vec("PermutedMNIST-v0", 2, **{name: "async"})
 
 
 @pytest.mark.parametrize(

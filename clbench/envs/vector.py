@@ -74,6 +74,12 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
         terminated = np.full(self.num_envs, stream.done)
         return self.observation(), rewards.as_subclass(Rewards), terminated, np.zeros_like(terminated), info
 
+    def __enter__(self) -> "StreamVectorEnv":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
     def state_dict(self, rows: slice = slice(None)) -> dict[str, Any]:
         return {**super().state_dict(rows), "first_unusable": self._first_unusable[rows].clone()}
 

@@ -146,7 +146,9 @@ class Stream:
         """Return the spec with all options and a known `num_samples`."""
         spec = replace(spec, options={**cls.options, **spec.options})
         data = cls.shared_data(spec)
-        return spec.resolve(len(data), data.source)
+        resolved = spec.resolve(len(data), data.source)
+        cls.chance(resolved)  # an impossible one is refused before anything starts
+        return resolved
 
     @property
     def done(self) -> bool:
