@@ -399,6 +399,49 @@ def test_tuned_and_untuned_streams_and_protocols_are_ranked_apart(tmp_path):
     ]  # fmt: skip
 
 
+# Who is told boundaries.
+
+HIDE = set_config("stream", "boundaries", value="hidden")
+
+
+def test_it_is_marked_who_is_told_boundaries(tmp_path):
+    hidden, told, older = (
+        write_submission(tmp_path, name) for name in ("hidden-one", "told-one", "older-one")
+    )
+    edit(hidden, HIDE)
+    edit(older, lambda data: data["run"]["config"]["stream"].pop("boundaries"))
+    rows = rank([checked(place) for place in (hidden, told, older)])
+    assert len({row.board for row in rows}) == 1
+    marked = {row.entry.name: row.boundaries for row in rows}
+    assert marked == {"hidden-one": "hidden", "told-one": "told", "older-one": "told"}
+    for name, choice in marked.items():
+        (line,) = [line for line in tables(rows).splitlines() if f"| {name} |" in line]
+        assert line.count(f"| {choice} |") == 1
+        (line,) = [line for line in page(rows).splitlines() if f"<summary>{name}</summary>" in line]
+        assert f'class="boundaries" data-value="{choice}">{choice}</td>' in line
+
+
+def test_an_agent_is_ranked_once_with_boundaries_told_and_once_hidden(tmp_path):
+    first, second = write_submission(tmp_path, "one"), write_submission(tmp_path, "two", level=0.6)
+    shutil.copy(first / "one.py", second / "one.py")
+    (second / "two.py").unlink()
+    source = read_entry(first).submission.to_json()
+    (second / "submission.json").write_text(
+        source.replace('"name": "one"', '"name": "two"'), encoding="utf-8"
+    )
+    edit_tasks(second, "two.py", "one.py", count=-1)
+    found = dict(read_all(tmp_path))
+    assert isinstance(found["two"], SubmissionError)
+    edit(second, HIDE)
+    assert not any(isinstance(entry, Exception) for _, entry in read_all(tmp_path))
+
+
+def test_boundaries_are_told_or_hidden(tmp_path, place):
+    edit(place, set_config("stream", "boundaries", value="guessed"))
+    with pytest.raises(SubmissionError, match="'guessed'"):
+        read_entry(place)
+
+
 # Table and page.
 
 
