@@ -67,7 +67,7 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
         id: name and version, such as "RotatedMNIST-v0"; Gymnasium's id is then "clbench/RotatedMNIST-v0".
         stream: a subclass of `clbench.Stream`, or its location: "module:Class".
         about: one line for `--list`.
-        **defaults: defaults for this id, which `make` can override: `num_tasks`, `epochs_per_task`, ...
+        **defaults: settings of this id: `num_tasks`, `epochs_per_task`, ... Calls can override them, protocols cannot.
 
     Raises:
         RegistrationError: the id is malformed or taken, or `stream` is not a stream.
@@ -154,8 +154,8 @@ def make(id: str, **overrides: Any) -> "StreamEnv":
 
     Args:
         id: registered id, such as "RandomLabelMNIST-v0", or "module:Id" to import a module first.
-        **overrides: `num_tasks`, `epochs_per_task`, `num_samples`, `batch_size`, `source`, `data_dir`, and the
-            stream's further options, such as `relabel_fraction`.
+        **overrides: `num_tasks`, `epochs_per_task`, `num_samples`, `batch_size`, `source`, `data_dir`,
+            `boundaries`, and the stream's further options, such as `relabel_fraction`.
 
     Raises:
         UnknownNameError: there is no such stream; the text names the nearest one.
