@@ -171,7 +171,7 @@ def make(id: str, **overrides: Any) -> "StreamEnv":
     try:
         env: StreamEnv = gym.make(_gym_spec(id), **overrides)  # type: ignore[assignment]
     except UnknownOptionError as error:
-        raise (error.__cause__ or error) from None  # without what Gymnasium adds to the text of a TypeError
+        raise (error.__context__ or error) from None  # without what Gymnasium adds to the text of a TypeError
     return env
 
 
