@@ -56,7 +56,8 @@ def evaluate(
     Args:
         agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes.
         env: stream id, or "module:Id".
-        protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs.
+        protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs, but none that the stream
+            is registered with.
         seeds: how many (0, 1, ...), or which; by default as many as the protocol has.
         num_tasks, epochs_per_task, num_samples, batch_size, source, data_dir: override the protocol.
         boundaries: "told", or "hidden" to tell agents nothing of where a task begins.

@@ -1,9 +1,9 @@
 """Processes forked from one that uses clbench, as those of `gymnasium.vector.AsyncVectorEnv` are on Linux.
 
-GNU OpenMP, which PyTorch's wheels for Linux use, does not survive a fork: its threads stay behind, and the child waits
-for them for ever in its first operation on several threads. So a forked process that has environments computes on one
-thread, as PyTorch's own `DataLoader` has its workers do. `torch.set_num_threads` raises that again, which is safe only
-if the parent has always used one thread.
+PyTorch's wheels for Linux use GNU OpenMP, whose threads do not survive a fork: in its first operation on several threads
+the child waits for them forever. So PyTorch computes on one thread in forked processes that have environments, as it
+does in the workers of its own `DataLoader`. `torch.set_num_threads` raises the number again, which is safe only if the
+parent has never used more than one.
 """
 
 import os

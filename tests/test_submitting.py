@@ -159,6 +159,23 @@ def test_run_submit_check_verify_build(tiny, tmp_path, monkeypatch, capsys):
     assert not list(Path("leaderboard/submissions").glob(".new-*"))
 
 
+def test_a_hidden_run_is_submitted_and_repeated_without_telling(tiny, tmp_path, monkeypatch, inline, capsys):
+    monkeypatch.chdir(tmp_path)
+    tells_on = (
+        "        assert not hasattr(spec, 'num_tasks')\n\n    def begin_task(self, task):\n        1 / 0\n"
+    )
+    Path("mine.py").write_text(MINE.replace("\n    def act", f"{tells_on}\n    def act"), encoding="utf-8")
+    settings = {"protocol": "tiny", "device": "cpu", "indicators": "none", "boundaries": "hidden"}
+    run = clbench.evaluate("mine.py", **settings)
+    assert main_of("leaderboard", ["submit", str(run.folder), "--name", "mine"]) == 0
+    assert main_of("leaderboard", ["check"]) == 0
+    capsys.readouterr()
+    assert main_of("leaderboard", ["verify", "mine", "--tasks", "2"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(": identical")
+    assert main_of("leaderboard", ["build"]) == 0
+    assert "| hidden |" in Path("leaderboard/README.md").read_text(encoding="utf-8")
+
+
 def test_an_earlier_source_of_a_learner_that_comes_with_clbench_is_repeated(tmp_path):
     from clbench.leaderboard.submission import Entry
     from clbench.leaderboard.verifying import _reference
