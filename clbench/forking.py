@@ -1,7 +1,7 @@
 """Processes forked from one that uses clbench, as those of `gymnasium.vector.AsyncVectorEnv` are on Linux.
 
-PyTorch's wheels for Linux use GNU OpenMP, whose threads do not survive a fork: in its first operation on several threads
-the child waits for them forever. So PyTorch computes on one thread in forked processes that have environments, as it
+PyTorch's wheels for Linux use GNU OpenMP, whose threads do not survive a fork: the child waits for them forever in its
+first operation on several threads. So PyTorch computes on one thread in forked processes that have environments, as it
 does in the workers of its own `DataLoader`. `torch.set_num_threads` raises the number again, which is safe only if the
 parent has never used more than one.
 """

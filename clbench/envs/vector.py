@@ -22,9 +22,9 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
     """Predict, then learn, on the streams of S independent seeds in lockstep.
 
     As `StreamEnv`, with a leading dimension S and tensors on `device`: observations `(S, B, *shape)` float32,
-    predictions `(S, B)` labels or `(S, B, C)` logits, rewards `(S,)` float32 (see `Rewards`), targets `(S, B)` int64. All seeds are at
-    the same position, so `task`, `epoch`, `step_in_task` and `boundary` are single values; `terminated` `(S,)` is a
-    NumPy array.
+    predictions `(S, B)` labels or `(S, B, C)` logits, rewards `(S,)` float32, with which NumPy can compute, too, targets
+    `(S, B)` int64. All seeds are at the same position, so `task`, `epoch`, `step_in_task` and `boundary` are single
+    values; `terminated` `(S,)` is a NumPy array.
 
     Nothing is copied to the host. On a device other than the CPU, unusable predictions (NaN, labels out of range) are
     therefore noted on the device and reported at the end of the task; on the CPU at once.
