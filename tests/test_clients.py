@@ -47,11 +47,14 @@ def test_stable_baselines_vector_environment_is_the_single_ones(sb3):
         assert np.array_equal(info["targets"], step[4]["targets"])
 
 
-def test_ppo_of_stable_baselines_learns_on_a_stream(sb3):
+def test_ppo_of_stable_baselines_learns_on_a_stream(sb3, tmp_path):
+    from stable_baselines3.common.logger import configure
+
     small = {"num_samples": 64, "batch_size": 8}
     model = sb3.PPO(
         "MlpPolicy", short_env(**small), n_steps=16, batch_size=8, n_epochs=1, device="cpu", seed=0
     )
+    model.set_logger(configure(str(tmp_path), []))
     before = [value.clone() for value in model.policy.parameters()]
     model.learn(32)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.policy.parameters(), strict=True))

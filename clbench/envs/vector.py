@@ -22,7 +22,7 @@ class StreamVectorEnv(StreamState, VectorEnv[torch.Tensor, torch.Tensor, torch.T
     """Predict, then learn, on the streams of S independent seeds in lockstep.
 
     As `StreamEnv`, with a leading dimension S and tensors on `device`: observations `(S, B, *shape)` float32,
-    predictions `(S, B)` labels or `(S, B, C)` logits, rewards `(S,)` float32, with which NumPy can compute, too, targets
+    predictions `(S, B)` labels or `(S, B, C)` logits, rewards `(S,)` float32 (NumPy can compute with these), targets
     `(S, B)` int64. All seeds are at the same position, so `task`, `epoch`, `step_in_task` and `boundary` are single
     values; `terminated` `(S,)` is a NumPy array.
 
