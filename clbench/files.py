@@ -85,13 +85,13 @@ def bundle() -> Path:
     return Path(importlib.import_module(f"clbench.{BUNDLED}").__path__[0]).resolve()
 
 
-def searched(path: Path) -> list[Path]:
+def searched(path: Path, here: Path | None = None) -> list[Path]:
     """Return the folders in which a file's absolute imports are looked for first.
 
     They are those that `python -m` and `python FILE` would use, and the working folder if the file is below it.
     """
     folders = [root_of(path), path.parent]
-    here = Path.cwd()
+    here = here or Path.cwd()
     if here in path.parents:
         folders.append(here)
     return list(dict.fromkeys(folders))
@@ -116,11 +116,13 @@ def find(name: str, wanted: Sequence[str], folder: Path) -> list[Path]:
     return [*files, *found] if whole or found else []
 
 
-def neighbours(path: Path, name: str, wanted: Sequence[str]) -> tuple[Path, list[Path]] | None:
+def neighbours(
+    path: Path, name: str, wanted: Sequence[str], here: Path | None = None
+) -> tuple[Path, list[Path]] | None:
     """Return where a file's import is found among its neighbours, and the files that it runs; None if it is not."""
     if name.partition(".")[0] in RESERVED:
         return None
-    for folder in searched(path):
+    for folder in searched(path, here):
         files = find(name, wanted, folder)
         if files and files != [path]:  # torch_geometric.py imports the installed package, not itself
             return folder, files

@@ -68,20 +68,25 @@ def combined(checksum: str | None, others: dict[str, str]) -> str | None:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def files_of(path: Path) -> FolderFiles:
+def files_of(path: Path, here: Path | None = None) -> FolderFiles:
     """Return a Python file, and those beside it that it imports, directly or through each other, now or later.
 
     They are read, not imported. Installed packages and clbench do not count, nor what beside them a file of theirs
     imports.
+
+    Args:
+        path: of the file.
+        here: working folder of whoever imports it, by default of this process.
     """
     path = path.resolve()
-    bases = {path: root_of(path)}
-    left = [] if _is_installed(path) else [path]
+    if _is_installed(path):
+        return {path.name: path}
+    bases, left = {path: root_of(path)}, [path]
     while left:
         file = left.pop()
-        for base, other in _imported(file, bases[file]):
+        for base, other in _imported(file, bases[file], here):
             if other not in bases and not _is_installed(other):
-                bases[other] = base
+                bases[other] = base if base in other.parents else other.parent
                 left.append(other)
     files: FolderFiles = {}
     for file in (path, *sorted(set(bases) - {path})):
@@ -92,12 +97,13 @@ def files_of(path: Path) -> FolderFiles:
     return files
 
 
-def _imported(path: Path, base: Path) -> Iterator[tuple[Path, Path]]:
+def _imported(path: Path, base: Path, here: Path | None) -> Iterator[tuple[Path, Path]]:
     """Yield the neighbours that a file's import statements name, wherever they are in it.
 
     Args:
         path: of the file.
         base: folder that its imports start from.
+        here: working folder.
 
     Yields:
         The folder that the neighbour's imports start from, and the neighbour.
@@ -113,7 +119,7 @@ def _imported(path: Path, base: Path) -> Iterator[tuple[Path, Path]]:
                 yield base, file
             continue
         for name, wanted in _absolute(node):
-            folder, files = neighbours(path, name, wanted) or (base, [])
+            folder, files = neighbours(path, name, wanted, here) or (base, [])
             below = folder in (root_of(path), path.parent)
             yield from ((base if below else folder, file) for file in files)
 

@@ -267,3 +267,6 @@ register(
     "clbench.streams.permuted:Permuted",
     about="true labels, a new permutation of the pixels at every task",
 )
+
+BUILT_IN = tuple(STREAMS)
+"""The streams that come with clbench."""
