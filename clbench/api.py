@@ -54,7 +54,7 @@ def evaluate(
 
     Args:
         agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes.
-        env: stream id, or "module:Id".
+        env: stream id, or "file.py:Id" or "module:Id", see `clbench.make`.
         protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs.
         seeds: how many (0, 1, ...), or which; by default as many as the protocol has.
         num_tasks, epochs_per_task, num_samples, batch_size, source, data_dir: override the protocol.

@@ -6,11 +6,12 @@ from its own folder only: two agents may each have their `helper.py`.
 """
 
 import builtins
+import contextlib
 import functools
 import importlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -44,7 +45,20 @@ def load_file(path: Path) -> ModuleType:
                 return module
         importlib.invalidate_caches()
         _neighbour.cache_clear()
-    return importlib.import_module(name)
+    with _on_path(str(path.parent)):
+        return importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def _on_path(folder: str) -> Iterator[None]:
+    """Let a file also find its neighbours by `importlib.import_module`, while it is imported."""
+    added = folder not in sys.path
+    sys.path += [folder] if added else []
+    try:
+        yield
+    finally:
+        if added:
+            sys.path.remove(folder)
 
 
 def module_name(path: Path) -> str:
@@ -91,9 +105,9 @@ def searched(path: Path, here: Path | None = None) -> list[Path]:
     They are those that `python -m` and `python FILE` would use, and the working folder if the file is below it.
     """
     folders = [root_of(path), path.parent]
-    here = here or Path.cwd()
-    if here in path.parents:
-        folders.append(here)
+    with contextlib.suppress(OSError):  # the working folder may be deleted
+        here = here or Path.cwd()
+        folders += [here] if here in path.parents else []
     return list(dict.fromkeys(folders))
 
 
