@@ -1,6 +1,6 @@
 """Python files as modules that every process can import, wherever they are.
 
-`/home/me/tiny.py` is `clbench.files.X.tiny`, where X spells the folder: whoever unpickles something of the file, such
+`/somewhere/tiny.py` is `clbench.files.X.tiny`, where X spells the folder: whoever unpickles something of the file, such
 as a worker of a `DataLoader`, finds it by this name. Such a module imports what is beside it, as a script does, but
 from its own folder only: two agents may each have their `helper.py`.
 """
@@ -216,8 +216,8 @@ def _unusual(fullname: str, path: Sequence[str]) -> ModuleSpec | None:
 def _encoded(text: str) -> str:
     """Return a text as an identifier.
 
-    >>> _encoded("/tmp/my-agent"), _decoded(_encoded("/tmp/my_agent"))
-    ('_2f_tmp_2f_my_2d_agent', '/tmp/my_agent')
+    >>> _encoded("/my-agent"), _decoded(_encoded("/my_agent"))
+    ('_2f_my_2d_agent', '/my_agent')
     """
     return "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in text)
 

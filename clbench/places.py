@@ -81,7 +81,7 @@ def recorded(text: str, *, only_here: bool = False) -> str:
 
 
 def recorded_in(data: JSON, *, only_here: bool = False) -> JSON:
-    """Return JSON data with all texts recorded, except keys and names of agents.
+    """Return JSON data with all texts recorded, except names of agents, and keys that are no absolute paths.
 
     In arguments and options, which may be anything, only paths of this machine are changed.
     """
@@ -90,7 +90,7 @@ def recorded_in(data: JSON, *, only_here: bool = False) -> JSON:
     if isinstance(data, Mapping):
         names = ("name",) if "arguments" in data else ()
         return {
-            key: value
+            recorded(key) if key.startswith("/") else key: value
             if key in names
             else recorded_in(value, only_here=only_here or key in ("arguments", "options"))
             for key, value in data.items()

@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def checksum_of(owner: Callable[..., Any]) -> str | None:
     return combined(source["sha256"], source.get("neighbours", {}))
 
 
-def combined(checksum: str | None, others: dict[str, str]) -> str | None:
+def combined(checksum: str | None, others: Mapping[str, str]) -> str | None:
     """Return one checksum for a file and its neighbours; the file's if it has none."""
     if checksum is None or not others:
         return checksum

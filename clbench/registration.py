@@ -136,26 +136,31 @@ def lookup(id: str) -> Registration:
     location, _, name = (id, "", "") if is_file(id) else id.rpartition(":")
     name = name.removeprefix(f"{NAMESPACE}/")
     if not location:
+        if name not in STREAMS and Path(f"{name}.py").is_file():
+            raise UnknownNameError(f"no stream '{name}'. Did you mean '{name}.py'?")
         check_choice("stream", name, STREAMS)
         return STREAMS[name]
     role = "" if is_file(location) else f", the module of stream '{name}',"
-    ids = _registered_by(load_module(location, "stream", role=role))
+    module = load_module(location, "stream", role=role)
+    return STREAMS[name if name in STREAMS else _choose(location, name, _registered_by(module))]
+
+
+def _choose(location: str, name: str, ids: Sequence[str]) -> str:
+    """Return the only one of the ids that a file registers, if none is named."""
     if not name and len(ids) == 1:
-        return STREAMS[ids[0]]
-    if name not in STREAMS:
-        listing = f" It registers: {', '.join(ids) or 'none'}."
+        return ids[0]
+    listing = f" It registers: {', '.join(ids) or 'none'}."
+    if not name:
         raise UnknownNameError(
-            f"'{location}' registers no stream '{name}'.{did_you_mean(name, ids)}{listing}"
-            if name
-            else f"'{location}' does not register one stream: name it as '{location}:ID'.{listing}"
+            f"'{location}' does not register one stream: name it as '{location}:ID'.{listing}"
         )
-    return STREAMS[name]
+    raise UnknownNameError(f"'{location}' registers no stream '{name}'.{did_you_mean(name, ids)}{listing}")
 
 
 def _registered_by(module: ModuleType) -> list[str]:
     """Return the ids that a module has registered; if there are none, those that its neighbours have."""
     files = {id: _file_of(entry.module) for id, entry in STREAMS.items()}
-    here = module.__file__
+    here = _file_of(module.__name__)
     if here is None or here in files.values():
         return [id for id, file in files.items() if file == here]
     beside = set(map(str, files_of(Path(here)).values()))

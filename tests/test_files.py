@@ -323,7 +323,7 @@ def test_a_run_is_not_resumed_after_a_neighbour_changed(write, tmp_path, inline,
         measures="from indicators_of_mine import energy",
         indicators_of_mine="def energy(at): return 0.0",
     )
-    settings = {**SHORT, "indicators": "measures.py:energy"}
+    settings = {**SHORT, "indicators": f"{tmp_path}/measures.py:energy"}
     with pytest.raises(clbench.ClbenchError) as caught:
         clbench.evaluate("mine.py", env=f"{tmp_path}/tiny.py", out="out", **settings)
     folder = caught.value.evaluation.folder

@@ -215,7 +215,7 @@ def _changed_files(manifest: RunManifest, now: RunManifest) -> dict[str, list[st
         f"indicator '{name}'": []
         if checksum_of(load_indicator(name)) == checksum
         else [split_reference(name)[0]]
-        for name, checksum in manifest.config.indicator_sources.items()
+        for name, checksum in now.config.indicator_sources.items()
     }
     return {
         "data": [] if manifest.data.sha256 == now.data.sha256 else [manifest.data.source],

@@ -17,6 +17,7 @@ from clbench.engine.requests import protocol_settings
 from clbench.errors import ClbenchError, SubmissionError
 from clbench.jsondata import JSON, to_json
 from clbench.leaderboard.submission import SUBMISSIONS, TASKS, About, Entry, check_name, read_entry
+from clbench.provenance import combined
 from clbench.records import TaskRecord
 from clbench.registration import BUILT_IN, lookup, resolve
 from clbench.results import RunManifest
@@ -77,9 +78,10 @@ def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
     run, config = entry.submission.run, entry.submission.run.config
     board = (config.stream.id, config.protocol)
     arguments = json.dumps(to_json(config.agent.arguments), sort_keys=True)
+    code = combined(run.agent_source.sha256, run.agent_source.neighbours)
     return [
         ("the results", (board, tuple(record.accuracy for record in entry.records))),
-        ("the agent and the arguments", (board, run.agent_source.sha256, run.agent_source.class_, arguments)),
+        ("the agent and the arguments", (board, code, run.agent_source.class_, arguments)),
     ]
 
 
