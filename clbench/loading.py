@@ -30,7 +30,7 @@ def load_agent(reference: str) -> type:
     """Return an agent's class; `reference` is "module", "module:Class" or "file.py:Class", by default of `Agent`."""
     location, name = split_reference(reference)
     hint = f"{did_you_mean(reference, bundled_agents())} (clbench list shows all)"
-    module = load_module(location, "agent", hint)
+    module = load_module(location, "agent", named=reference, hint=hint)
     loaded = getattr(module, name, None)
     if loaded is None:
         classes = [key for key, value in vars(module).items() if _is_agent(value)]
@@ -42,7 +42,7 @@ def load_agent(reference: str) -> type:
 def load_indicator(reference: str) -> Callable[[Any], Any]:
     """Return the function that `reference` names: "package.module:function" or "file.py:function"."""
     location, name = split_reference(reference)
-    module = load_module(location, "indicator")
+    module = load_module(location, "indicator", named=reference)
     loaded: Callable[[Any], Any] | None = getattr(module, name, None)
     if loaded is None:
         raise UnknownNameError(f"'{location}' has no function '{name}'.{did_you_mean(name, vars(module))}")

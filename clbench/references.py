@@ -6,6 +6,7 @@ from types import ModuleType
 
 from clbench.errors import LoadError, UnknownNameError, did_you_mean
 from clbench.files import BUNDLED, bundle, load_file, plain_name
+from clbench.tracebacks import raised_at
 
 DEFAULT_CLASS = "Agent"
 
@@ -34,13 +35,14 @@ def reference_of(owner: type) -> str:
     return f"{plain_name(module)}:{owner.__qualname__}"
 
 
-def load_module(location: str, what: str, hint: str = "", role: str = "") -> ModuleType:
+def load_module(location: str, what: str, *, named: str = "", hint: str = "", role: str = "") -> ModuleType:
     """Return the module of a file or a name.
 
     Args:
         location: "file.py", or a module's name. `agents.NAME` is a learner of clbench if there is one of that name,
             whatever else is called `agents`; other modules may also be in the working folder.
         what: it is loaded for, for errors: "agent", "stream", "indicator".
+        named: what the user has typed, by default the location.
         hint: what to do if there is no module of that name.
         role: of the module, for errors.
 
@@ -61,9 +63,10 @@ def load_module(location: str, what: str, hint: str = "", role: str = "") -> Mod
             and (missing == "" or (missing and f"{location}.".startswith(f"{missing}.")))
         ):
             file = f" Did you mean '{location}.py'?" if Path(f"{location}.py").is_file() else ""
-            raise UnknownNameError(f"no {what} '{location}'.{file or hint}") from error
+            raise UnknownNameError(f"no {what} '{named or location}'.{file or hint}") from error
         raise LoadError(
-            f"'{location}'{role} raises {type(error).__name__} when imported: {plain_name(str(error))}"
+            f"'{location}'{role} raises {type(error).__name__} when imported: "
+            f"{plain_name(str(error))}{raised_at(error)}"
         ) from error
 
 

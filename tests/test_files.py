@@ -264,7 +264,7 @@ def test_a_broken_neighbour_is_named(write):
     write(mine=f"import helper.gone\n{AGENT}", helper="", bad=f"import broken\n{AGENT}", broken="1 / 0")
     with pytest.raises(LoadError, match=r"'mine\.py'.*ModuleNotFoundError.*'helper\.gone'"):
         load_agent("mine.py")
-    with pytest.raises(LoadError, match=r"'bad\.py'.*ZeroDivisionError"):
+    with pytest.raises(LoadError, match=r"'bad\.py'.*ZeroDivisionError.*broken\.py:1\b"):
         load_agent("bad.py")
 
 
