@@ -55,7 +55,7 @@ def evaluate(
 
     Args:
         agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes.
-        env: stream id, or "module:Id".
+        env: stream id, or "file.py:Id" or "module:Id", see `clbench.make`.
         protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs, but none that the stream
             is registered with.
         seeds: how many (0, 1, ...), or which; by default as many as the protocol has.

@@ -24,6 +24,9 @@ SUFFIX = re.compile(  # by which a file is recognised that does not exist
     r"|log|lock|json|jsonl|toml|ya?ml|ini|cfg|html|pdf|png|jpe?g|svg|db|sqlite|gz|bz2|xz|zst|zip|tar|tgz)",
     re.IGNORECASE,
 )
+FILE_MODULE = re.compile(
+    r"\bclbench\.files\.\w+\."
+)  # the names of modules that `clbench.files` makes spell a folder
 LETTER = r"""[^\s'"`,;:()<>|*?\[\]{}=/]"""
 
 
@@ -66,6 +69,7 @@ def recorded(text: str, *, only_here: bool = False) -> str:
             end = "." if re.search(r"[^./]\.$", whole) else ""
         return _record_path(whole.removesuffix(end), only_here) + end
 
+    text = FILE_MODULE.sub("", text)
     if text.startswith("/") and (os.path.lexists(text) or not re.search(r"\s|[:,]/", text)):
         return _record_reference(text, only_here)
     name, equals, value = text.partition("=")
@@ -77,7 +81,7 @@ def recorded(text: str, *, only_here: bool = False) -> str:
 
 
 def recorded_in(data: JSON, *, only_here: bool = False) -> JSON:
-    """Return JSON data with all texts recorded, except keys and names of agents.
+    """Return JSON data with all texts recorded, except names of agents, and keys that are no absolute paths.
 
     In arguments and options, which may be anything, only paths of this machine are changed.
     """
@@ -86,7 +90,7 @@ def recorded_in(data: JSON, *, only_here: bool = False) -> JSON:
     if isinstance(data, Mapping):
         names = ("name",) if "arguments" in data else ()
         return {
-            key: value
+            recorded(key) if key.startswith("/") else key: value
             if key in names
             else recorded_in(value, only_here=only_here or key in ("arguments", "options"))
             for key, value in data.items()
@@ -117,7 +121,7 @@ def _is_in_data_dir(text: str) -> bool:
 
 def _record_reference(text: str, only_here: bool) -> str:
     path, colon, name = text.rpartition(":")
-    if colon and (name.isidentifier() or name.isdecimal()):
+    if colon and (name.isidentifier() or name.isdecimal() or (path.endswith(".py") and "/" not in name)):
         return f"{_record_path(path, only_here)}:{name}"
     return _record_path(text, only_here)
 

@@ -4,7 +4,6 @@ The idea is that of bsuite's logging (Osband et al., "Behaviour Suite for Reinfo
 """
 
 import contextlib
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from clbench.config import AgentConfig, RunConfig
-from clbench.engine.manifests import circumstances, data_source
+from clbench.engine.manifests import circumstances, code, data_source
 from clbench.engine.requests import closest_protocol
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
@@ -24,7 +23,7 @@ from clbench.errors import OptionError
 from clbench.jsondata import to_json
 from clbench.loop.environment import Environment, Step
 from clbench.loop.meter import Meter
-from clbench.places import recorded
+from clbench.provenance import source_of_file
 from clbench.records import TaskRecord
 from clbench.results import RunFolder, RunManifest
 from clbench.results.loading import RESULTS
@@ -60,6 +59,7 @@ class Recorder:
             env=stream.id,
             recorded="by hand",
             agent_source=_script(),
+            stream_source=code(base.stream_class),
             data=data_source(base.stream_class.shared_data(stream)),
             chance_level=base.stream_class.chance(stream),
             **circumstances(spec.device),
@@ -260,4 +260,4 @@ def _script() -> CodeSource:
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     if file is None or not Path(file).is_file():
         return CodeSource()
-    return CodeSource(file=recorded(str(file)), sha256=hashlib.sha256(Path(file).read_bytes()).hexdigest())
+    return CodeSource(**source_of_file(Path(file)))

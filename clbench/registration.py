@@ -6,19 +6,17 @@ is cheap: streams load when used.
 
 import importlib
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from clbench.checks import check_choice
-from clbench.errors import (
-    ClbenchError,
-    LoadError,
-    OptionError,
-    RegistrationError,
-    UnknownOptionError,
-    did_you_mean,
-)
+from clbench.errors import OptionError, RegistrationError, UnknownNameError, UnknownOptionError, did_you_mean
+from clbench.provenance import files_of
+from clbench.references import is_file, load_module
 from clbench.specs import StreamSpec
 
 try:
@@ -42,12 +40,21 @@ _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.]*-v(0|[1-9]\d*)")
 
 @dataclass(frozen=True)
 class Registration:
-    """A registered stream: its class (or "module:Class"), its defaults, and one line about it."""
+    """A registered stream.
+
+    Attributes:
+        id: its name.
+        stream: its class, or "module:Class".
+        defaults: of this id.
+        about: one line about it.
+        module: name of the module that has registered it.
+    """
 
     id: str
     stream: "type[Stream] | str"
     defaults: Mapping[str, Any]
     about: str
+    module: str = ""
 
     def load(self) -> "type[Stream]":
         if not isinstance(self.stream, str):
@@ -70,15 +77,16 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
         **defaults: settings of this id: `num_tasks`, `epochs_per_task`, ... Calls can override them, protocols cannot.
 
     Raises:
-        RegistrationError: the id is malformed or taken, or `stream` is not a stream.
+        RegistrationError: the id is malformed or taken, or `stream` is not a stream. A file, or a notebook's cell, that
+            is executed again may register its streams again.
     """
     if not isinstance(id, str) or not _ID.fullmatch(id):
         raise RegistrationError(
             f"malformed id {id!r}: it must be a name and a version, such as 'MyStream-v0'"
         )
-    if id in STREAMS:
+    if id in STREAMS and not _is_executed_again(STREAMS[id].stream, stream):
         raise RegistrationError(f"the id '{id}' is taken: choose another name or raise the version")
-    entry = Registration(id, stream, defaults, about)
+    entry = Registration(id, stream, defaults, about, sys._getframe(1).f_globals.get("__name__", ""))
     if not isinstance(stream, str):
         from clbench.streams import Stream
 
@@ -100,21 +108,63 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
         )
 
 
+def _is_executed_again(before: "type[Stream] | str", now: "type[Stream] | str") -> bool:
+    """Tell whether a class is that of the same lines, executed once more, as a file or notebook's cell may be."""
+    if isinstance(before, str) or isinstance(now, str):
+        return before == now
+    if before is now or before.__qualname__ != now.__qualname__ or "<locals>" in now.__qualname__:
+        return False
+    file = _file_of(now.__module__)
+    return before.__module__ == now.__module__ or (file is not None and file == _file_of(before.__module__))
+
+
+def _file_of(module: str) -> str | None:
+    file: str | None = getattr(sys.modules.get(module), "__file__", None)
+    return file
+
+
 def lookup(id: str) -> Registration:
-    """Return the registration of `id`; "module:Id" first imports the module, which may register it."""
-    module, _, name = id.rpartition(":")
-    if module:
-        try:
-            importlib.import_module(module)
-        except ClbenchError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise LoadError(
-                f"'{module}', the module of stream '{name}', raises {type(error).__name__} when imported: {error}"
-            ) from error
+    """Return the registration of `id`.
+
+    "module:Id" and "file.py:Id" first import the module or file, which may register it; "file.py" is enough if that
+    registers a single stream.
+
+    Raises:
+        UnknownNameError: there is no such stream or file.
+        LoadError: the module or file raises when imported.
+    """
+    location, _, name = (id, "", "") if is_file(id) else id.rpartition(":")
     name = name.removeprefix(f"{NAMESPACE}/")
-    check_choice("stream", name, STREAMS)
-    return STREAMS[name]
+    if not location:
+        if name not in STREAMS and Path(f"{name}.py").is_file():
+            raise UnknownNameError(f"no stream '{name}'. Did you mean '{name}.py'?")
+        check_choice("stream", name, STREAMS)
+        return STREAMS[name]
+    role = "" if is_file(location) else f", the module of stream '{name}',"
+    module = load_module(location, "stream", role=role)
+    return STREAMS[name if name in STREAMS else _choose(location, name, _registered_by(module))]
+
+
+def _choose(location: str, name: str, ids: Sequence[str]) -> str:
+    """Return the only one of the ids that a file registers, if none is named."""
+    if not name and len(ids) == 1:
+        return ids[0]
+    listing = f" It registers: {', '.join(ids) or 'none'}."
+    if not name:
+        raise UnknownNameError(
+            f"'{location}' does not register one stream: name it as '{location}:ID'.{listing}"
+        )
+    raise UnknownNameError(f"'{location}' registers no stream '{name}'.{did_you_mean(name, ids)}{listing}")
+
+
+def _registered_by(module: ModuleType) -> list[str]:
+    """Return the ids that a module has registered; if there are none, those that its neighbours have."""
+    files = {id: _file_of(entry.module) for id, entry in STREAMS.items()}
+    here = _file_of(module.__name__)
+    if here is None or here in files.values():
+        return [id for id, file in files.items() if file == here]
+    beside = set(map(str, files_of(Path(here)).values()))
+    return [id for id, file in files.items() if file in beside]
 
 
 def ensure_registered(stream: str, modules: Sequence[str], stream_class: str) -> None:
@@ -153,7 +203,8 @@ def make(id: str, **overrides: Any) -> "StreamEnv":
     """Return a stream as a `gymnasium.Env` over NumPy arrays, for one seed at a time.
 
     Args:
-        id: registered id, such as "RandomLabelMNIST-v0", or "module:Id" to import a module first.
+        id: registered id, such as "RandomLabelMNIST-v0"; or "module:Id" or "file.py:Id" to import a module or a file
+            first, of a file that registers a single stream also "file.py".
         **overrides: `num_tasks`, `epochs_per_task`, `num_samples`, `batch_size`, `source`, `data_dir`,
             `boundaries`, and the stream's further options, such as `relabel_fraction`.
 
@@ -244,3 +295,6 @@ register(
     "clbench.streams.permuted:Permuted",
     about="true labels, a new permutation of the pixels at every task",
 )
+
+BUILT_IN = tuple(STREAMS)
+"""The streams that come with clbench."""

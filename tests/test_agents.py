@@ -46,9 +46,10 @@ def scheduled(owner, kind="per-layer"):
     return Scheduled
 
 
-LEARNERS = {module.__name__: module.Agent for module in MODULES}
+NAMES = {module: module.__name__.removeprefix("clbench.") for module in MODULES}
+LEARNERS = {NAMES[module]: module.Agent for module in MODULES}
 LEARNERS |= {
-    f"{module.__name__}, scheduled": scheduled(module.Agent) for module in MODULES if module is not batchnorm
+    f"{NAMES[module]}, scheduled": scheduled(module.Agent) for module in MODULES if module is not batchnorm
 }
 LEARNERS["agents.batchnorm, scheduled"] = scheduled(batchnorm.Agent, "volatility-only")
 

@@ -300,7 +300,7 @@ def test_what_would_not_pass_is_not_written(tmp_path, cheap):
     edit_tasks(run, "agents.vanilla,0,0,760,", "agents.vanilla,0,0,761,")
     with pytest.raises(SubmissionError, match=r"\b761 steps\b.*\b760\b"):
         submit(run, tmp_path, "vanilla")
-    assert list((tmp_path / "submissions").iterdir()) == []
+    assert not (tmp_path / "submissions").exists()
 
 
 @pytest.mark.parametrize(
@@ -335,3 +335,70 @@ def test_verdicts():
     assert Verdict(0, (0.5, 0.25), (0.5, 0.25)).word == "identical"
     assert Verdict(0, (0.5, 0.25), (0.5, 0.255)).word == "close"
     assert Verdict(0, (0.5, 0.25), (0.6, 0.25)).word == "different"
+
+
+# Neighbours, and files that are elsewhere
+
+HELPED = MINE.replace("import numpy\n", "import numpy\nfrom helper import GUESS\n").replace(
+    "guess=1", "guess=GUESS"
+)
+
+
+def helped_run(folder, helper="GUESS = 2\n"):
+    """The folder of a run that was started in `folder`, of an agent that imports a neighbour."""
+    folder.mkdir()
+    (folder / "mine.py").write_text(HELPED, encoding="utf-8")
+    (folder / "helper.py").write_text(helper, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return clbench.evaluate("mine.py", protocol="tiny", device="cpu", indicators="none").folder.resolve()
+
+
+@pytest.mark.process
+def test_neighbours_are_attached_wherever_the_run_was_started(tiny, tmp_path, inline, capsys):
+    run = helped_run(tmp_path / "project")
+    board = tmp_path / "board"
+    made = submit(run, board, "helped")
+    assert made.sources == ("mine.py", "helper.py")
+    place = board / "submissions" / "helped"
+    assert {path.name for path in place.iterdir()} == {"mine.py", "helper.py", "submission.json", "tasks.csv"}
+    (tmp_path / "project").rename(tmp_path / "gone")
+    assert main_of("leaderboard", ["check", "--folder", str(board)]) == 0
+    assert main_of("leaderboard", ["verify", "helped", "--folder", str(board)]) == 0
+    (place / "helper.py").write_text("GUESS = 3\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main_of("leaderboard", ["check", "--folder", str(board)]) == 1
+    assert "helper.py" in capsys.readouterr().err
+    assert main_of("leaderboard", ["verify", "helpd", "--folder", str(board)]) == 1
+    assert "'helped'" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_what_does_not_suffice_alone_leaves_nothing(tiny, tmp_path, inline, monkeypatch):
+    """Its neighbour imports by a name that nobody can read from the source, from a folder on the user's path."""
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "secret_of_mine.py").write_text("VALUE = 2", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "private")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'private'}")
+    run = helped_run(tmp_path / "project", "from secret_of_mine import VALUE as GUESS\n")
+    with pytest.raises(SubmissionError, match=r"mine\.py, helper\.py.*'secret_of_mine'"):
+        submit(run, tmp_path / "board", "helped")
+    assert not (tmp_path / "board").exists()
+
+
+def test_a_changed_neighbour_is_named(tiny, tmp_path, inline):
+    run = helped_run(tmp_path / "project")
+    (tmp_path / "project" / "helper.py").write_text("GUESS = 4\n", encoding="utf-8")
+    with pytest.raises(SubmissionError, match=r"helper\.py.*mine\.py"):
+        submit(run, tmp_path / "board", "helped")
+    (tmp_path / "project" / "mine.py").unlink()
+    with pytest.raises(clbench.ClbenchError, match=r"mine\.py.*--agent"):
+        submit(run, tmp_path / "board", "helped")
+    assert not (tmp_path / "board").exists()
+
+
+def test_a_run_on_a_stream_of_the_users_is_not_ranked(tmp_path, cheap):
+    stream = replace(stream_spec(), id="Tiny-v0")
+    config = RunConfig(agent=AgentConfig(name="agents.vanilla"), stream=stream, protocol="quick", seeds=(0,))
+    with pytest.raises(SubmissionError, match=r"Tiny-v0.*RandomLabelMNIST-v0"):
+        submit(made_run(tmp_path, config=config), tmp_path / "board", "vanilla")

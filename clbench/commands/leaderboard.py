@@ -71,7 +71,7 @@ def submit(
     ratio = f"a step costs {cost.relative_to_vanilla:.2f} of vanilla's" if cost else "not verifiable"
     print(
         f"checked: {len(config.seeds)} seeds x {config.stream.num_tasks} tasks complete, "
-        f"{submission.file} attached ({submission.about.licence}), {ratio}"
+        f"{', '.join(submission.sources)} attached ({submission.about.licence}), {ratio}"
     )
     print(f"wrote {folder}/submissions/{name}/   next: check, build, commit and open a pull request")
 

@@ -86,7 +86,7 @@ DEBUG = click.option("--debug", is_flag=True, help="show tracebacks")
 STREAM = together(
     text(
         "--env",
-        "stream: an id, or module:id (default: RandomLabelMNIST-v0)",
+        "stream: an id, file.py:id or module:id (default: RandomLabelMNIST-v0)",
         "ID",
         default="RandomLabelMNIST-v0",
     ),

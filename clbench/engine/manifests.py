@@ -1,7 +1,7 @@
 """What a run's manifest says when it starts, and when it resumes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,9 +15,11 @@ from clbench.engine.job import Job
 from clbench.engine.run import Run
 from clbench.errors import DataError, ResumeError
 from clbench.jsondata import from_json
-from clbench.loading import source_of
+from clbench.loading import load_indicator
 from clbench.observing import DEFINITIONS
+from clbench.provenance import checksum_of, source_of
 from clbench.records import IndicatorRecord, TaskRecord, least_seconds
+from clbench.references import split_reference
 from clbench.results import RunFolder, RunManifest
 from clbench.results.manifest import CodeSource, DataSource, Session
 from clbench.results.older import convert_indicators
@@ -150,10 +152,11 @@ def resume(run: Run, manifest: RunManifest, folder: RunFolder, data: LabelledDat
     config = replace(run.config, device=manifest.config.device, threads=manifest.config.threads)
     parallelism = replace(run.parallelism, shards=manifest.jobs, threads=config.threads)
     run = replace(run, config=config, parallelism=parallelism)
-    now = replace(manifest, config=config, **_sources(run, data))
-    changed = {name for name, checksum in checksums(manifest).items() if checksums(now)[name] != checksum}
+    now = replace(manifest, config=config, env=run.env, **_sources(run, data))
+    files = _changed_files(manifest, now)
+    changed = {name for name in files if files[name]}
     if not accept:
-        _refuse(changed, manifest)
+        _refuse(files, manifest)
     earlier: dict[int, Earlier] = {}
     for index, job in enumerate(jobs(run, now, folder)):
         newest = folder.checkpoints(index).newest()
@@ -207,16 +210,37 @@ def _as_of_today(records: Sequence[Recorded], manifest: RunManifest) -> tuple[Re
     return tuple(next(converted) if isinstance(record, IndicatorRecord) else record for record in records)
 
 
-def _refuse(changed: set[str], manifest: RunManifest) -> None:
-    if "data" in changed:
+def _changed_files(manifest: RunManifest, now: RunManifest) -> dict[str, list[str]]:
+    """Return, of the data and of what code a run uses, the files that have changed."""
+    indicators = {
+        f"indicator '{name}'": []
+        if checksum_of(load_indicator(name)) == checksum
+        else [split_reference(name)[0]]
+        for name, checksum in now.config.indicator_sources.items()
+    }
+    return {
+        "data": [] if manifest.data.sha256 == now.data.sha256 else [manifest.data.source],
+        "agent": manifest.agent_source.changed(now.agent_source),
+        "stream": manifest.stream_source.changed(now.stream_source),
+        **indicators,
+    }
+
+
+def _refuse(changed: Mapping[str, list[str]], manifest: RunManifest) -> None:
+    if changed["data"]:
         checksum = (manifest.data.sha256 or "")[:8]
         raise DataError(
             f"the images differ from those the run started with ({manifest.data.source}, sha256 {checksum}...): "
             "name their folder with --data-dir"
         )
-    for name in sorted(changed):
-        what = "the stream's file" if name == "stream" else f"the code of {manifest.config.agent.name}"
-        raise ResumeError(f"{what} has changed since the run started: restore it, or {ACCEPT}")
+    for name, files in changed.items():
+        if files:
+            what = (
+                f"the code of {manifest.config.agent.name}" if name == "agent" else f"the code of the {name}"
+            )
+            raise ResumeError(
+                f"{what} has changed since the run started ({', '.join(files)}): restore it, or {ACCEPT}"
+            )
 
 
 def _notes(manifest: RunManifest, session: Session) -> tuple[str, ...]:

@@ -33,6 +33,14 @@ ENVIRONMENT = {
     "KINETO_LOG_LEVEL": "99",  # PyTorch's profiler says when it starts and stops
 }
 
+# Not `-m`, which looks into the working folder first: it may hold an agent's file with a name such as random.py.
+START = """
+import os, sys
+sys.path[:] = sys.argv[2].split(os.pathsep)
+from clbench.engine.worker import main
+main()
+"""
+
 
 class Worker(Protocol):
     """What the pool needs of a worker process; `subprocess.Popen` has it."""
@@ -49,7 +57,7 @@ class Worker(Protocol):
 def spawn(threads: int) -> Worker:
     """Start a worker in a fresh interpreter, in a new session, with a number of threads for its libraries."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "clbench.engine.worker"],
+        [sys.executable, "-c", START, "clbench.engine.worker", os.pathsep.join(sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

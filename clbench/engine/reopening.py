@@ -11,7 +11,8 @@ from clbench.engine.progress import RunFailure
 from clbench.engine.run import Run
 from clbench.errors import DataError, ResumeError
 from clbench.loading import check_agent, load_agent
-from clbench.places import DATA_DIR_VARIABLE, folder_of
+from clbench.places import DATA_DIR_VARIABLE, folder_of, recorded
+from clbench.references import reference_of
 from clbench.results import RunFolder, RunManifest
 from clbench.scoring import score
 from clbench.specs import StreamSpec
@@ -54,7 +55,7 @@ def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None,
     """
     config = manifest.config
     name = config.agent.name
-    given = {f"{owner.__module__}:{owner.__qualname__}": owner for owner in agents}
+    given = {recorded(reference_of(owner)): owner for owner in agents}
     if name.startswith("__main__:") and name not in given:
         raise ResumeError(
             f"'{name}' was not in a module: resume it from Python, with clbench.resume(folder, agents=[...])"

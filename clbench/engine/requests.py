@@ -24,11 +24,12 @@ from clbench.loading import (
     load_agent,
     load_indicator,
     parameters,
-    source_of,
 )
 from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.places import recorded
+from clbench.provenance import checksum_of
+from clbench.references import reference_of
 from clbench.registration import Registration, lookup, resolve
 from clbench.seeding import check_seed
 from clbench.specs import PROTOCOLS, Layers, Protocol, StreamSpec, protocol
@@ -198,8 +199,8 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def indicator_sources(names: Sequence[str]) -> dict[str, str | None]:
-    """Return the SHA-256 of the file of each custom indicator, by reference."""
-    return {name: source_of(load_indicator(name))["sha256"] for name in names if ":" in name}
+    """Return the checksum of the code of each custom indicator, by reference."""
+    return {name: checksum_of(load_indicator(name)) for name in names if ":" in name}
 
 
 def check_layers(wanted: LayerChoice) -> Layers:
@@ -254,7 +255,7 @@ def _load_agents(request: Request) -> list[tuple[AgentConfig, type]]:
     for agent in listed:
         if not isinstance(agent, (str, type)):
             raise LoadError(f"{agent!r} is not an agent: pass a reference or a class")
-        reference = agent if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
+        reference = agent if isinstance(agent, str) else reference_of(agent)
         if any(config.reference == reference for config, _ in agents.values()):
             raise OptionError(f"agent '{reference}' is given twice")
         name = _new_name(recorded(reference), agents)

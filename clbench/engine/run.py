@@ -80,9 +80,8 @@ class Run:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The modules that may register the stream: the one that the user named, and its class's."""
-        names = (self.env.rpartition(":")[0], self.stream_class.__module__)
-        return tuple(dict.fromkeys(name for name in names if name))
+        """The modules that may register the stream: the one that has registered it, and its class's."""
+        return tuple(dict.fromkeys((lookup(self.env).module, self.stream_class.__module__)))
 
     @property
     def stream(self) -> StreamSpec:

@@ -17,8 +17,9 @@ from clbench.engine.requests import protocol_settings
 from clbench.errors import ClbenchError, SubmissionError
 from clbench.jsondata import JSON, to_json
 from clbench.leaderboard.submission import SUBMISSIONS, TASKS, About, Entry, check_name, read_entry
+from clbench.provenance import combined
 from clbench.records import TaskRecord
-from clbench.registration import STREAMS, lookup, resolve
+from clbench.registration import BUILT_IN, lookup, resolve
 from clbench.results import RunManifest
 from clbench.scoring import SCORES
 from clbench.specs import PROTOCOLS, StreamSpec, protocol
@@ -26,7 +27,7 @@ from clbench.specs import PROTOCOLS, StreamSpec, protocol
 TOLERANCE = 1e-9
 DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 REFERENCE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./-]{0,198}(?::[A-Za-z_][A-Za-z0-9_]{0,98})?")
-SOURCE = re.compile(r"[A-Za-z0-9_]{1,80}\.py")
+SOURCE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_-]{0,79}/){0,4}[A-Za-z0-9_][A-Za-z0-9_-]{0,79}\.py")
 URL = re.compile(r"https?://(?!.*xn--)[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~:/?#@!$&+,;=%-]*)?")
 FORMULA = ("=", "+", "-", "@")  # what spreadsheets take for the beginning of a formula
 LICENCES = (
@@ -77,7 +78,8 @@ def _unique_keys(entry: Entry) -> list[tuple[str, object]]:
     run, config = entry.submission.run, entry.submission.run.config
     board = (config.stream.id, config.protocol)
     arguments = json.dumps(to_json(config.agent.arguments), sort_keys=True)
-    agent = (run.agent_source.sha256, run.agent_source.class_, arguments, config.stream.boundaries)
+    code = combined(run.agent_source.sha256, run.agent_source.neighbours)
+    agent = (code, run.agent_source.class_, arguments, config.stream.boundaries)
     return [
         ("the results", (board, tuple(record.accuracy for record in entry.records))),
         ("the agent and the arguments", (board, *agent)),
@@ -151,11 +153,13 @@ def _check_agent(entry: Entry) -> None:
             raise SubmissionError(
                 f"agent {_shown(name)}: its name may contain only letters, digits and _ . / - :"
             )
-    if not SOURCE.fullmatch(data.file):
-        raise SubmissionError(f"source file {_shown(data.file)}: use letters, digits and _, then .py")
-    if hashlib.sha256(entry.source.encode()).hexdigest() != source.sha256:
-        raise SubmissionError(f"{data.file} is not the run's source: its SHA-256 differs")
-    _check_source(data.file, entry.source)
+    for file, text in {data.file: entry.source, **entry.neighbours}.items():
+        digest = source.sha256 if file == data.file else source.neighbours[file]
+        if not SOURCE.fullmatch(file):
+            raise SubmissionError(f"source file {_shown(file)}: use letters, digits, _ and -, then .py")
+        if hashlib.sha256(text.encode()).hexdigest() != digest:
+            raise SubmissionError(f"{file} is not the run's source: its SHA-256 differs")
+        _check_source(file, text)
     if data.verifiable and not re.search(rf"^class {class_name}\b", entry.source, re.MULTILINE):
         raise SubmissionError(f"{data.file} has no class '{class_name}'")
     arguments = data.run.config.agent.arguments
@@ -193,7 +197,7 @@ def _check_stream(run: RunManifest) -> StreamSpec:
     """Return the stream's spec if it is the protocol's, and its images are those that everybody has."""
     stream, name = run.config.stream, run.config.protocol
     check_choice("protocol", name, PROTOCOLS)
-    check_choice("stream", stream.id, STREAMS)
+    check_choice("stream", stream.id, BUILT_IN)
     entry, rules = lookup(stream.id), protocol(name)
     expected = resolve(stream.id, protocol_settings(rules, entry, {}))
     stated = stream.identity()

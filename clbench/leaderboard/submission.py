@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import os
 import re
 import stat
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ SUBMISSIONS = "submissions"
 DATA, TASKS = "submission.json", "tasks.csv"
 LIMITS = {DATA: 64 << 10, TASKS: 4 << 20}
 SOURCE_LIMIT = 256 << 10
+MOST_FILES, DEEPEST = 34, 5
+"""Files in a submission, and folders in each other."""
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
 
 
@@ -79,6 +82,11 @@ class Submission:
         return self.run.agent_source.file or ""
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The agent's file, and those that it imports."""
+        return self.file, *self.run.agent_source.neighbours
+
+    @property
     def verifiable(self) -> bool:
         """Whether the run can be repeated: not if it was recorded by hand."""
         return self.run.recorded == "evaluate"
@@ -90,9 +98,12 @@ class Submission:
 
 @dataclass(frozen=True)
 class Entry:
+    """A submission with its tables and the texts of its files; `neighbours` are by their paths in the folder."""
+
     submission: Submission
     records: tuple[TaskRecord, ...]
     source: str
+    neighbours: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -120,9 +131,18 @@ def read_entry(folder: Path) -> Entry:
     submission = _parse(_read(folder / DATA))
     if submission.name != folder.name:
         raise SubmissionError(f"{DATA} has the name {ascii(submission.name)[:60]}, which is not the folder's")
-    if set(names) != {DATA, TASKS, submission.file}:
-        raise SubmissionError(f"the folder must contain only {DATA}, {TASKS} and the source that it names")
-    return Entry(submission, _read_tasks(folder / TASKS), _read(folder / submission.file))
+    if set(names) != {DATA, TASKS, *submission.sources}:
+        raise SubmissionError(f"the folder must contain only {DATA}, {TASKS} and the sources that it names")
+    source, *others = (_read(folder / name) for name in submission.sources)
+    neighbours = dict(zip(submission.sources[1:], others, strict=True))
+    return Entry(submission, _read_tasks(folder / TASKS), source, neighbours)
+
+
+def write_sources(entry: Entry, folder: Path) -> None:
+    """Write the agent's file, and those that it imports, into a folder."""
+    for name, text in {entry.submission.file: entry.source, **entry.neighbours}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text.encode())
 
 
 def check_name(name: str) -> str:
@@ -135,20 +155,34 @@ def check_name(name: str) -> str:
 
 
 def _list_files(folder: Path) -> list[str]:
-    """Return the names of at most three plain files, none too large."""
+    """Return the paths of a few plain files, none too large, in a folder and the folders in it."""
     if folder.is_symlink() or not folder.is_dir():
         raise SubmissionError("it is not a folder (links are not followed)")
-    files = [path for path, _ in zip(folder.iterdir(), range(4), strict=False)]
-    if len(files) > 3:
-        raise SubmissionError(f"the folder must contain only {DATA}, {TASKS} and one source file")
-    for path in files:
-        shown, facts = ascii(path.name)[:60], path.lstat()
-        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
-            raise SubmissionError(f"{shown} is not a plain file: links and folders are refused")
-        limit = LIMITS.get(path.name, SOURCE_LIMIT)
-        if facts.st_size > limit:
-            raise SubmissionError(f"{shown} has {facts.st_size:,} bytes: at most {limit:,} are allowed")
-    return [path.name for path in files]
+    files: list[str] = []
+    left = [folder]
+    while left:
+        inner = left.pop()
+        for path, _ in zip(inner.iterdir(), range(MOST_FILES + 1), strict=False):
+            name, facts = path.relative_to(folder), path.lstat()
+            if stat.S_ISDIR(facts.st_mode) and "." not in path.name and len(name.parts) < DEEPEST:
+                left.append(path)
+            else:
+                _check_file(name, facts)
+                files.append(name.as_posix())
+        if len(files) + len(left) > MOST_FILES:
+            raise SubmissionError(
+                f"the folder must contain only {DATA}, {TASKS} and the sources: at most {MOST_FILES} files"
+            )
+    return files
+
+
+def _check_file(name: Path, facts: os.stat_result) -> None:
+    shown = ascii(name.as_posix())[:60]
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        raise SubmissionError(f"{shown} is not a plain file: links and special files are refused")
+    limit = LIMITS.get(str(name), SOURCE_LIMIT)
+    if facts.st_size > limit:
+        raise SubmissionError(f"{shown} has {facts.st_size:,} bytes: at most {limit:,} are allowed")
 
 
 def _read(path: Path) -> str:

@@ -1,8 +1,5 @@
 """From a run to a submission's folder."""
 
-import hashlib
-import inspect
-import re
 import shutil
 import statistics
 import tempfile
@@ -14,7 +11,8 @@ from clbench.config import AgentConfig, RunConfig
 from clbench.engine.reopening import with_images
 from clbench.engine.store import resume_command
 from clbench.engine.timing import step_times
-from clbench.errors import AgentError, SubmissionError, UnknownNameError, WriteError, did_you_mean
+from clbench.errors import AgentError, SubmissionError, WriteError, did_you_mean
+from clbench.leaderboard.attaching import Source, digest_of, find_source, without_number
 from clbench.leaderboard.checking import check_about, check_entry, refuse_twin
 from clbench.leaderboard.submission import (
     DATA,
@@ -26,11 +24,13 @@ from clbench.leaderboard.submission import (
     Submission,
     check_name,
     read_entry,
+    write_sources,
 )
 from clbench.loading import is_vectorized, load_agent, parameters
 from clbench.machine import threads
 from clbench.places import is_cut
 from clbench.records import TaskRecord
+from clbench.registration import BUILT_IN
 from clbench.results import RunFolder, RunManifest, StoredRun, find_runs
 
 VANILLA = "agents.vanilla"
@@ -71,42 +71,48 @@ def submit(
         raise SubmissionError(f"'{target}' already exists: choose another name, or use --replace")
     stored, reference = _choose(find_runs(run), agent, run)
     config = stored.manifest.config
-    config = replace(config, stream=with_images(config.stream, data_dir))
     _refuse_changed(stored.manifest, run)
-    agent_class, source = _load_source(stored, reference)
-    if agent_class is not None:
-        _refuse_lost_arguments(config.agent, agent_class, run)
-    manifest = _submitted_manifest(stored.manifest, source)
-    records = tuple(replace(record, agent=manifest.config.agent.name) for record in stored.read_tasks())
-    _check_complete(stored, records, run)
-    submission = Submission(
-        schema_version=SUBMISSION_VERSION, name=name, run=manifest, cost=None, about=about
-    )
-    text = source.read_bytes().decode("utf-8")
-    refuse_twin(Entry(submission, records, text), folder)
-    if agent_class is not None:
-        say("the run is complete; measuring the cost of a step takes about a minute")
-        submission = replace(submission, cost=relative_cost(config, agent_class))
-    _write(submission, records, text, target)
+    config = replace(config, stream=with_images(config.stream, data_dir))
+    with tempfile.TemporaryDirectory(prefix="clbench-submit-", ignore_cleanup_errors=True) as scratch:
+        source = find_source(stored, reference, run)
+        agent_class = None if stored.manifest.recorded == "by hand" else source.load(Path(scratch))
+        if agent_class is not None:
+            _refuse_lost_arguments(config.agent, agent_class, run)
+        manifest = _submitted_manifest(stored.manifest, source)
+        records = tuple(replace(record, agent=manifest.config.agent.name) for record in stored.read_tasks())
+        _check_complete(stored, records, run)
+        submission = Submission(
+            schema_version=SUBMISSION_VERSION, name=name, run=manifest, cost=None, about=about
+        )
+        entry = Entry(submission, records, *source.texts())
+        refuse_twin(entry, folder)
+        if agent_class is not None:
+            say("the run is complete; measuring the cost of a step takes about a minute")
+            submission = replace(submission, cost=relative_cost(config, agent_class))
+        _write(replace(entry, submission=submission), target)
     return submission
 
 
 def _refuse_changed(manifest: RunManifest, run: Path) -> None:
+    stream = manifest.config.stream.id
+    if stream not in BUILT_IN:
+        raise SubmissionError(
+            f"'{run}': {stream} is not a stream of clbench: the leaderboard ranks {', '.join(BUILT_IN)}"
+        )
     if changed := ", ".join(manifest.config.overrides):
         raise SubmissionError(f"'{run}' changed the protocol ({changed}): only unchanged ones are ranked")
     if any(session.accepted_changes for session in manifest.resumed):
         raise SubmissionError(f"'{run}' was resumed after a change (--accept-changes): run it again")
 
 
-def _submitted_manifest(manifest: RunManifest, source: Path) -> RunManifest:
+def _submitted_manifest(manifest: RunManifest, source: Source) -> RunManifest:
     """Return the manifest with the agent called by its file, wherever that is."""
     config, class_name = manifest.config, manifest.agent_source.class_.rpartition(":")[2]
-    agent = replace(config.agent, name=Path(_without_number(config.agent.name)).name, location="")
+    agent = replace(config.agent, name=Path(without_number(config.agent.name)).name, location="")
     config = replace(config, agent=agent, stream=replace(config.stream, data_dir=None))
-    class_ = class_name and f"{source.stem}:{class_name}"
-    return replace(
-        manifest, config=config, agent_source=replace(manifest.agent_source, class_=class_, file=source.name)
-    )
+    class_ = class_name and f"{source.path.stem}:{class_name}"
+    code = replace(manifest.agent_source, class_=class_, file=source.name, neighbours=source.neighbours())
+    return replace(manifest, config=config, agent_source=code)
 
 
 def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tuple[StoredRun, str]:
@@ -120,42 +126,14 @@ def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tupl
         if run.agent == wanted:
             return run, wanted
     path, suffix, _ = wanted.rpartition(".py")
-    same = [run for run in runs if suffix and Path(_without_number(run.agent)).name == Path(wanted).name]
+    same = [run for run in runs if suffix and Path(without_number(run.agent)).name == Path(wanted).name]
     if len(same) > 1:
-        digest = _digest(Path(path + suffix))
+        digest = digest_of(Path(path + suffix))
         same.sort(key=lambda run: run.manifest.agent_source.sha256 != digest)
     if same:
         return same[0], wanted
     hint = did_you_mean(wanted, [run.agent for run in runs])
     raise SubmissionError(f"'{folder}' has no agent '{wanted}'.{hint} It has: {names}")
-
-
-def _without_number(name: str) -> str:
-    return re.sub(r" \(\d+\)$", "", name)
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UnknownNameError(f"cannot read '{path}': {error.strerror or error}") from error
-
-
-def _load_source(run: StoredRun, reference: str) -> tuple[type | None, Path]:
-    """Return an agent's class, None if the run was recorded by hand, and the file of its source, which is unchanged."""
-    if run.manifest.recorded == "by hand":
-        agent_class, file = None, reference if reference.endswith(".py") else run.manifest.agent_source.file
-    else:
-        try:
-            agent_class = load_agent(reference)
-        except UnknownNameError as error:
-            raise UnknownNameError(f"{error} Give its file or module with --agent") from error
-        file = inspect.getsourcefile(agent_class)
-    if file is None or not Path(file).is_file():
-        raise SubmissionError(f"the source of {run.agent} is not in a file: give its file with --agent")
-    if _digest(Path(file)) != run.manifest.agent_source.sha256:
-        raise SubmissionError(f"{run.agent} has changed since the run: run it again, or restore the file")
-    return agent_class, Path(file)
 
 
 def _refuse_lost_arguments(agent: AgentConfig, agent_class: type, run: Path) -> None:
@@ -195,18 +173,21 @@ def relative_cost(config: RunConfig, agent_class: type) -> Cost:
     return Cost(relative_to_vanilla=round(statistics.median(ratios), 3), rounds=ROUNDS)
 
 
-def _write(submission: Submission, records: Sequence[TaskRecord], source: str, target: Path) -> None:
+def _write(entry: Entry, target: Path) -> None:
+    """Write a submission that is right; before it is checked, nothing is written beside others."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="clbench-submit-") as scratch:
             new = RunFolder(Path(scratch) / target.name)
             new.path.mkdir()
-            new.write_tasks(records)
-            (new.path / DATA).write_text(submission.to_json(), encoding="utf-8")
-            (new.path / submission.file).write_bytes(source.encode())
+            new.write_tasks(entry.records)
+            (new.path / DATA).write_text(entry.submission.to_json(), encoding="utf-8")
+            write_sources(entry, new.path)
             check_entry(read_entry(new.path))
-            if target.exists():
-                shutil.rmtree(target)
-            new.path.rename(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as beside:
+                shutil.copytree(new.path, Path(beside) / target.name)
+                if target.exists():
+                    shutil.rmtree(target)
+                (Path(beside) / target.name).rename(target)
     except OSError as error:
         raise WriteError(f"cannot write '{target}': {error.strerror or error}") from error

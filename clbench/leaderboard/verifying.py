@@ -16,13 +16,22 @@ from clbench.engine.pool import make_pool
 from clbench.envs.vector import check_device
 from clbench.errors import DeviceError, SubmissionError, did_you_mean
 from clbench.leaderboard.checking import check_entry
-from clbench.leaderboard.submission import SUBMISSIONS, Entry, check_name, read_entry
+from clbench.leaderboard.submission import (
+    SUBMISSIONS,
+    Entry,
+    check_name,
+    read_entry,
+    write_sources,
+)
 from clbench.loading import bundled_file
 from clbench.records import TaskRecord
 from clbench.registration import lookup
 from clbench.specs import StreamSpec
 
-EARLIER = "clbench_earlier_agents"
+EARLIER, CODE = "clbench_earlier_agents", "code"
+SHOWN = 10
+"""Names of submissions that an error lists."""
+
 CLOSE = 0.01
 """How far a repeated accuracy may be from the recorded one: other machines and versions round differently."""
 
@@ -56,10 +65,7 @@ def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str
     Raises:
         SubmissionError: there is no such submission, seed or task, it was recorded by hand, or it or its code fails.
     """
-    path = folder / SUBMISSIONS / check_name(name)
-    if not path.is_dir():
-        names = sorted(other.name for other in path.parent.glob("[!.]*"))
-        raise SubmissionError(f"no submission '{name}' in '{path.parent}'.{did_you_mean(name, names)}")
+    path = _existing(folder / SUBMISSIONS, name)
     try:
         entry = read_entry(path)
         check_entry(entry)
@@ -77,6 +83,22 @@ def verify(folder: Path, name: str, seed: int = 0, tasks: int = 1, data_dir: str
         repeated = _repeat(entry, stream, seed, tasks, Path(scratch))
     recorded = [record.accuracy for record in entry.records if record.seed == seed][:tasks]
     return Verdict(seed, tuple(recorded), tuple(repeated))
+
+
+def _existing(folder: Path, name: str) -> Path:
+    """Return the folder of a submission."""
+    names = sorted(other.name for other in folder.glob("[!.]*") if other.is_dir())
+    hint = did_you_mean(name.lower(), names)
+    try:
+        path = folder / check_name(name)
+    except SubmissionError as error:
+        raise SubmissionError(f"{error}.{hint}") from error
+    if not path.is_dir():
+        listing = (
+            f" There are: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}." if names else ""
+        )
+        raise SubmissionError(f"no submission '{name}' in '{folder}'.{hint}{listing}")
+    return path
 
 
 def _repeat(entry: Entry, stream: StreamSpec, seed: int, tasks: int, scratch: Path) -> list[float]:
@@ -111,9 +133,8 @@ def _reference(entry: Entry, scratch: Path) -> str:
     data, source = entry.submission, entry.submission.run.agent_source
     bundled, name = bundled_file(data.agent), source.class_.rpartition(":")[2]
     if bundled is None:
-        copy = scratch / data.file
-        copy.write_bytes(entry.source.encode())
-        return f"{copy}:{name}"
+        write_sources(entry, scratch / CODE)
+        return f"{scratch / CODE / data.file}:{name}"
     if hashlib.sha256(bundled.read_bytes()).hexdigest() == source.sha256:
         return data.agent
     shutil.copytree(bundled.parent, scratch / EARLIER, ignore=shutil.ignore_patterns("__pycache__"))

@@ -89,9 +89,13 @@ class RunFolder:
         """
         config, data = manifest.config.to_json(), recorded_in(manifest.to_json())
         location = manifest.config.agent.location
-        if manifest.status != "complete" and (location or config != data["config"]):
-            private = {"recorded": data["config"], "config": config, "location": location}
-            self.write_private(PATHS, private)
+        private = {"config": config, "location": location, "env": manifest.env}
+        if manifest.status != "complete" and private != {
+            "config": data["config"],
+            "location": "",
+            "env": data["env"],
+        }:
+            self.write_private(PATHS, {"recorded": data["config"], **private})
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         write_text_whole(self.path / RUN, text, lasting=True)
 
@@ -113,7 +117,8 @@ class RunFolder:
         if private.get("recorded") != manifest.config.to_json():  # there are none, or run.json was edited
             return manifest
         private["config"]["agent"]["location"] = private["location"]
-        return replace(manifest, config=RunConfig.from_json(private["config"]))
+        env = private.get("env", manifest.env)
+        return replace(manifest, config=RunConfig.from_json(private["config"]), env=env)
 
     def read_manifests(self) -> list[RunManifest]:
         """Return the manifest of each agent in run.json: one, or several before schema 2."""

@@ -26,16 +26,24 @@ class CodeSource:
         class_: "module:Class".
         file: as `clbench.places` records it; None for a class without one, such as a notebook's.
         package_sha256: of all files of the package that the file is in, if any.
+        neighbours: SHA-256 of the files beside it that it imports, directly or through each other, by their paths
+            relative to the folder that its imports start from.
     """
 
     class_: str = ""
     file: str | None = None
     sha256: str | None = None
     package_sha256: str | None = None
+    neighbours: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def checksum(self) -> str | None:
         return self.package_sha256 or self.sha256
+
+    def changed(self, now: "CodeSource") -> list[str]:
+        """Return the files that are not as recorded; older runs recorded no neighbours."""
+        own = [] if self.checksum == now.checksum else [self.file or self.class_]
+        return own + [name for name, digest in self.neighbours.items() if now.neighbours.get(name) != digest]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from clbench.engine.run import Run
 from clbench.errors import OptionError, UsageError
 from clbench.jsondata import to_json
 from clbench.places import recorded_in
+from clbench.references import reference_of
 from clbench.registration import COMMON_OPTIONS
 from clbench.results.manifest import SweepCell
 from clbench.sweeps.settings import Settings, SweepRequest, read_settings, settings_of
@@ -166,4 +167,4 @@ def _json(value: object) -> str:
 
 def _reference(value: object) -> str:
     """Return a class as one would name it; anything else as Python shows it."""
-    return f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else repr(value)
+    return reference_of(value) if isinstance(value, type) else repr(value)
