@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from clbench.engine import local
+from clbench.engine.agents import Agents
 from clbench.engine.evaluation import SCORES, Evaluation
 from clbench.engine.progress import RunFailure
 from clbench.engine.reopening import load_evaluation, reopened, run_folders
-from clbench.engine.requests import AgentLike, Request, check_request
+from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
 from clbench.engine.running import resumable, run_missing
 from clbench.engine.session import Options, draw
@@ -26,7 +27,7 @@ from clbench.tracking import check_trackers
 
 
 def evaluate(
-    agents: AgentLike | Sequence[AgentLike],
+    agents: Agents,
     env: str = "RandomLabelMNIST-v0",
     protocol: str = "quick",
     *,
@@ -53,13 +54,15 @@ def evaluate(
     """Run agents on a stream, each with every seed, and write a run folder for each.
 
     Args:
-        agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes.
+        agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes; a mapping has them by the
+            label under which tables and figures show each.
         env: stream id, or "module:Id".
         protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs.
         seeds: how many (0, 1, ...), or which; by default as many as the protocol has.
         num_tasks, epochs_per_task, num_samples, batch_size, source, data_dir: override the protocol.
         options: options of this stream, such as `{"relabel_fraction": 0.5}`.
-        arguments: constructor arguments of the agents.
+        arguments: constructor arguments of all agents, such as `{"width": 64}`; those of one are a mapping under its
+            label or reference, `{"large": {"width": 512}}`, or have names such as "large:width".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         workers: processes at a time; by default as many as make the run quickest.
         indicators: names, "all" or "none"; by default those that cost next to nothing.

@@ -27,6 +27,11 @@ SUFFIX = re.compile(  # by which a file is recognised that does not exist
 LETTER = r"""[^\s'"`,;:()<>|*?\[\]{}=/]"""
 
 
+def expanded(path: str | os.PathLike[str]) -> str:
+    """Return a path, or a reference that begins with one, as the user means it: "~" is the home folder."""
+    return os.path.expanduser(os.fspath(path))
+
+
 def recorded(text: str, *, only_here: bool = False) -> str:
     """Return a text, an argument or a path without absolute paths.
 
@@ -100,7 +105,7 @@ def folder_of(text: str) -> str | None:
     """Return the folder that was recorded as `text`; None if it is unknown on this machine."""
     if text != SOMEWHERE and not _is_in_data_dir(text):
         return text
-    folder = os.environ.get(DATA_DIR_VARIABLE)
+    folder = expanded(os.environ.get(DATA_DIR_VARIABLE, ""))
     below = "" if text == SOMEWHERE else text[len(f"${DATA_DIR_VARIABLE}/") :]
     return os.path.join(folder, below) if folder else None
 
@@ -154,7 +159,7 @@ def _home() -> str:
 
 def _data_dir() -> str:
     with contextlib.suppress(OSError):
-        return os.path.abspath(os.environ.get(DATA_DIR_VARIABLE) or "/")
+        return os.path.abspath(expanded(os.environ.get(DATA_DIR_VARIABLE) or "/"))
     return ""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from clbench.arguments import Parameter, fit
 from clbench.checks import check_choice
 from clbench.errors import ClbenchError, LoadError, RegistrationError, UnknownNameError, did_you_mean
 from clbench.specs import StreamSpec
@@ -133,7 +134,11 @@ def _resolve(entry: Registration, overrides: Mapping[str, Any]) -> StreamSpec:
             raise UnknownNameError(
                 f"stream '{entry.id}' has no option '{name}'.{did_you_mean(name, known)} It has: {', '.join(known)}."
             )
-    options = {name: given.pop(name, default) for name, default in stream.options.items()}
+    where = f"stream '{entry.id}': "
+    options = {
+        name: fit(name, given.pop(name), Parameter.of(default), where) if name in given else default
+        for name, default in stream.options.items()
+    }
     stream.check_options(options)
     spec = StreamSpec(id=entry.id, options=options, **given)
     if not stream.custom_data and spec.source in SOURCES:

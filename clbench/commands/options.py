@@ -1,13 +1,14 @@
 """Options that several commands share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
 
+from clbench.arguments import Parameter, fit, parse_setting
 from clbench.errors import OptionError
-from clbench.loading import parse_setting
 from clbench.registration import COMMON_OPTIONS
 from clbench.specs import PROTOCOLS
 
@@ -116,6 +117,12 @@ def overrides(options: dict[str, Any]) -> dict[str, Any]:
     return {**{name: options.pop(name) for name in COMMON_OPTIONS}, **custom}
 
 
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the values of several NAME=VALUE."""
-    return dict(map(parse_setting, texts))
+def parse_settings(
+    texts: Sequence[str], defaults: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the values of several NAME=VALUE: read for those with a default, else as typed."""
+    typed = dict(map(parse_setting, texts))
+    return {
+        name: fit(name, value, Parameter.of(defaults[name])) if name in defaults else value
+        for name, value in typed.items()
+    }

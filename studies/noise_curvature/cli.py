@@ -102,12 +102,7 @@ def command(figures: tuple[str, ...], debug: bool, **options: Any) -> int:
 
 
 def _scale(options: dict[str, Any]) -> Scale:
-    changes: dict[str, Any] = {}
-    for setting in options.pop("set"):
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise OptionError(f"--set '{setting}' is not of the form NAME=VALUE")
-        changes[name] = int(value) if value.isdecimal() else value
+    changes = shared.parse_settings(options.pop("set"), dict.fromkeys(LENGTHS, 1))
     images = {name: options.pop(name) for name in ("source", "data_dir")}
     changes |= {name: value for name, value in images.items() if value is not None}
     indicators = tuple(name.strip() for name in options.pop("indicators").split(",") if name.strip())
