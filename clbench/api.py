@@ -17,6 +17,7 @@ from clbench.engine.session import Options, draw
 from clbench.engine.store import GroupStore
 from clbench.errors import AgentError, OptionError, ResumeError
 from clbench.indicators import LayerChoice
+from clbench.places import expanded
 from clbench.registration import COMMON_OPTIONS
 from clbench.report.console import make_console
 from clbench.report.tables import header
@@ -111,7 +112,7 @@ def evaluate(
         profile=profile,
         log=check_trackers(log),
     )
-    return _or_raise(carry_out(request, Path(out), shown=progress))
+    return _or_raise(carry_out(request, Path(expanded(out)), shown=progress))
 
 
 def resume(
@@ -144,7 +145,7 @@ def resume(
     """
     return _or_raise(
         resume_folder(
-            Path(folder),
+            Path(expanded(folder)),
             shown=progress,
             agents=agents,
             workers=workers,

@@ -17,6 +17,7 @@ from clbench.jsondata import JSON
 
 DATA_DIR_VARIABLE = "CLBENCH_DATA_DIR"
 SOMEWHERE = "DIR"
+READ = "utf-8-sig"  # the encoding of files that a user may have edited: some programs begin them with a mark
 HOMES = ("/", "/home", "/Users")  # a name directly below these may be a person's
 PERSONAL = ("home", "Users", "root")  # top folders that are personal even where they do not exist
 SUFFIX = re.compile(  # by which a file is recognised that does not exist

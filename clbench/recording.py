@@ -24,7 +24,7 @@ from clbench.errors import OptionError
 from clbench.jsondata import to_json
 from clbench.loop.environment import Environment, Step
 from clbench.loop.meter import Meter
-from clbench.places import recorded
+from clbench.places import expanded, recorded
 from clbench.records import TaskRecord
 from clbench.results import RunFolder, RunManifest
 from clbench.results.loading import RESULTS
@@ -244,7 +244,7 @@ def record(
         )
     if not agent:
         raise OptionError("agent='' is not a name")
-    recorder = Recorder(base, Path(out), agent, arguments or {})
+    recorder = Recorder(base, Path(expanded(out)), agent, arguments or {})
     return RecordedVectorEnv(env, recorder) if isinstance(env, VectorEnv) else RecordedEnv(env, recorder)
 
 

@@ -20,13 +20,13 @@ exit codes: 0 done; 1 a file could not be written; 2 nothing to compare
 
 
 @click.command("compare", epilog=EPILOG)
-@click.argument("runs", nargs=-1, metavar="RUN...")
+@click.argument("runs", nargs=-1, type=shared.PATH, metavar="RUN...")
 @shared.together(
     shared.text("--agent", "compare only this agent; may be repeated", "NAME", multiple=True),
-    shared.text("--reference", "compare with this entry (default: the first)", "RUN|AGENT"),
+    shared.path("--reference", "compare with this entry (default: the first)", "RUN|AGENT"),
     shared.text("--score", f"{', '.join(SCORES)} (default: {SCORES[0]})", "NAME", default=SCORES[0]),
-    shared.text("--out", f"write a figure ({', '.join(SUFFIXES)})", "FILE"),
-    shared.text("--csv", "write the table, with all intervals", "FILE"),
+    shared.path("--out", f"write a figure ({', '.join(SUFFIXES)})", "FILE"),
+    shared.path("--csv", "write the table, with all intervals", "FILE"),
     click.option(
         "--mix", is_flag=True, help="compare runs with different settings, over the tasks they share"
     ),

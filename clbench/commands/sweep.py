@@ -43,9 +43,9 @@ def shard(text: str | None) -> tuple[int, int] | None:
 
 
 @click.command("sweep", epilog=EPILOG)
-@click.argument("file", metavar="SWEEP.toml")
+@click.argument("file", type=shared.PATH, metavar="SWEEP.toml")
 @shared.together(
-    shared.text(
+    shared.path(
         "--out",
         "where the sweep's folder is created (default: results); with Ray also a URL, such as s3://...",
         "DIR|URL",

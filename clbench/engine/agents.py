@@ -74,6 +74,11 @@ def split_label(text: str) -> tuple[str, str]:
     return check_label(label), reference
 
 
+def reference_of(agent: object) -> str:
+    """Return "module:Class" for a class, any other value as text."""
+    return f"{agent.__module__}:{agent.__qualname__}" if isinstance(agent, type) else str(agent)
+
+
 def check_label(label: object) -> str:
     """Return a label, or raise `OptionError` unless it can stand in tables, figures and names of folders."""
     if isinstance(label, str) and LABEL.fullmatch(label):
@@ -108,7 +113,7 @@ def _named(agents: Agents) -> list[_Named]:
     for label, agent in pairs:
         if not isinstance(agent, (str, type)):
             raise LoadError(f"{agent!r} is not an agent: pass a reference or a class")
-        reference = expanded(agent) if isinstance(agent, str) else f"{agent.__module__}:{agent.__qualname__}"
+        reference = expanded(agent) if isinstance(agent, str) else reference_of(agent)
         if not label and any(other.reference == reference and not other.label for other in named):
             raise OptionError(
                 f"agent '{agent if isinstance(agent, str) else reference}' is given twice: label each, "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from clbench.config import RunConfig
 from clbench.errors import DataError, InUseError, OutputError, WriteError
-from clbench.places import recorded, recorded_in
+from clbench.places import READ, recorded, recorded_in
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.checkpoints import Checkpoints
 from clbench.results.files import write_text_whole, write_whole
@@ -128,7 +128,7 @@ class RunFolder:
 
     def _read_json(self) -> dict[str, Any]:
         try:
-            data: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+            data: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding=READ))
         except FileNotFoundError as error:
             raise DataError(f"'{self.path}' contains no run: {RUN} is missing") from error
         except (OSError, ValueError) as error:
@@ -227,7 +227,7 @@ class RunFolder:
 
     def read_private(self, name: str) -> dict[str, Any]:
         path = self.path / STATE / f"{name}.json"
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        data: dict[str, Any] = json.loads(path.read_text(encoding=READ)) if path.exists() else {}
         return data
 
 

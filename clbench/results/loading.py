@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import DataError
+from clbench.places import expanded
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results.folder import RUN, RunFolder, group_of
 from clbench.results.manifest import RunManifest
@@ -52,7 +53,7 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
     """Return the runs in folders, see `load_results`; those of a group in the order in which agents were named."""
     groups_by_path: dict[Path, list[StoredRun]] = {}
     for given in folders or (RESULTS,):
-        parent = Path(given)
+        parent = Path(expanded(given))
         paths = [parent] if (parent / RUN).is_file() else [path.parent for path in parent.rglob(RUN)]
         if not paths:
             why = f"no {RUN} in or below it" if parent.is_dir() else "the folder does not exist"

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clbench.engine.agents import reference_of, split_label
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
 from clbench.errors import OptionError, UsageError
 from clbench.jsondata import to_json
-from clbench.places import recorded_in
+from clbench.places import READ, expanded, recorded, recorded_in
 from clbench.registration import COMMON_OPTIONS
 from clbench.results.manifest import SweepCell
 from clbench.sweeps.settings import Settings, SweepRequest, read_settings, settings_of
@@ -57,8 +58,8 @@ def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
     if isinstance(source, Mapping):
         text = json.dumps(to_json(source), indent=2, default=_reference) + "\n"
         return _check(settings_of(source), text)
-    path = Path(source)
-    return replace(_check(read_settings(path), path.read_text(encoding="utf-8")), path=path)
+    path = Path(expanded(source))
+    return replace(_check(read_settings(path), path.read_text(encoding=READ)), path=path)
 
 
 def _check(request: SweepRequest, source: str) -> Sweep:
@@ -106,6 +107,7 @@ def _run(settings: Settings) -> Run:
         workers=1,
         indicators=settings.get("indicators"),
         indicators_every=settings.get("indicators_every"),
+        layers=settings.get("layers"),
     )
     (run,) = check_request(request)
     if run.inline:
@@ -143,7 +145,8 @@ def _numbered(cells: Sequence[Settings], name: str) -> dict[str, str]:
 
 def _label(settings: Settings, varied: Sequence[str], numbered: Mapping[str, str]) -> str:
     def parts() -> Iterator[str]:
-        yield numbered.get("agent") or _text(settings["agent"])
+        label, reference = split_label(_text(settings["agent"]))
+        yield numbered.get("agent") or label or recorded(expanded(reference))
         for name in varied:
             if name in settings and name != "agent":
                 yield f"{name.rpartition('.')[2]}={numbered.get(name) or _brief(settings[name])}"
@@ -166,4 +169,4 @@ def _json(value: object) -> str:
 
 def _reference(value: object) -> str:
     """Return a class as one would name it; anything else as Python shows it."""
-    return f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else repr(value)
+    return reference_of(value) if isinstance(value, type) else repr(value)

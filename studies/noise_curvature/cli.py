@@ -45,13 +45,13 @@ LIST, CLAIMS, ALL = "list", "claims", "all"
 @shared.together(
     shared.PROTOCOL,
     shared.SEEDS,
-    shared.text(
+    shared.path(
         "--out",
         "where the results are written (default: results/reproduction)",
         "DIR",
         default="results/reproduction",
     ),
-    shared.text("--runs", "folder of the runs (default: runs/ in --out)", "DIR"),
+    shared.path("--runs", "folder of the runs (default: runs/ in --out)", "DIR"),
     shared.text(
         "--indicators",
         "custom indicators as file.py:function, measured in addition to all others",
