@@ -201,7 +201,7 @@ def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, 
     failures: Mapping[str, RunFailure] = {}
     if runs:
         if shown:
-            make_console().print(header(runs), soft_wrap=True)
+            make_console().print(header(runs))
         schedule = local.together if together else local.as_requested
         executor = local.LocalPool(workers=runs[0].parallelism.workers, schedule=schedule, options=options)
         failures = run_missing(runs, store, executor, progress_display(shown))
@@ -219,7 +219,7 @@ def _write_shared(evaluation: Evaluation) -> None:
             evaluation.records,
             evaluation.indicator_records,
             [config.agent.name for config in evaluation.configs],
-            evaluation.configs[0].describe(),
+            evaluation.runs[0].describe(),
             evaluation.chance,
         )
     if evaluation.scores:

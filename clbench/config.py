@@ -87,15 +87,21 @@ class RunConfig:
         }
         return hashlib.sha256(json.dumps(to_json(what), sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
-    def describe(self, with_seeds: bool = True) -> str:
-        """Return stream, protocol and size in one line."""
+    def describe(self, data: str = "", with_seeds: bool = True) -> str:
+        """Return stream, protocol and size in one line.
+
+        Args:
+            data: name of the data, if known; other than the source's name, they are the stream's own.
+            with_seeds: whether the line says how many seeds there are.
+        """
         stream = self.stream
+        own = data and data != stream.source
         changed = f" (changed: {', '.join(self.overrides)})" if self.overrides else ""
         return (
             f"{stream.id} · {self.protocol}{changed} · "
             f"{count(stream.num_tasks, 'task')} x {count(stream.epochs_per_task, 'epoch')} · "
             f"{count(len(self.seeds), 'seed') + ' · ' if with_seeds else ''}"
-            f"{stream.num_samples:,} {stream.source} images"
+            f"{stream.num_samples:,} {f'examples ({data})' if own else f'{stream.source} images'}"
         )
 
     def identity(self) -> dict[str, Any]:

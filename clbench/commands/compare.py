@@ -65,12 +65,12 @@ def command(
     if out is not None:
         kind = Path(out).suffix[1:]
         write_whole(Path(out), lambda path: report.figure(comparison).savefig(path, format=kind))
-    console = make_console(wide=True)
-    console.print(comparison.title, soft_wrap=True)
+    console = make_console()
+    console.print(comparison.title)
     console.print()
     console.print(report.table(comparison))
     console.print()
     notes = [f"note: {note}" for note in comparison.notes]
     written = [f"written: {name}" for name in (csv, out) if name is not None]
     for line in (*report.explanation(comparison), *notes, *written):
-        console.print(line, soft_wrap=True)
+        console.print(line)

@@ -92,7 +92,7 @@ def command(
     )
     runs = shard_of(sweep.runs, shard(options.pop("shard")))
     again = f"clbench sweep {shlex.join(_arguments())}"
-    store, console = open_store(sweep, options["out"], again), make_console(wide=True)
+    store, console = open_store(sweep, options["out"], again), make_console()
     failures: dict[str, RunFailure] = {}
     if not report:
         executor = choose_executor(**options)

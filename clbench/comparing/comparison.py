@@ -65,7 +65,7 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        what = self.reference.manifest.config.describe(with_seeds=False)
+        what = self.reference.manifest.describe(with_seeds=False)
         return f"not the same: {self.mismatch} · reference: {what}" if self.mismatch else what
 
 

@@ -195,7 +195,7 @@ class RunSession:
                 monitor.tasks,
                 monitor.indicators,
                 [config.agent.name],
-                config.describe(),
+                self._manifest.describe(),
                 self._chance,
             )
 

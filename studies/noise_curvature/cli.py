@@ -73,7 +73,7 @@ def command(figures: tuple[str, ...], debug: bool, **options: Any) -> int:
 
     Figures share runs; complete runs are skipped, unfinished ones resumed.
     """  # noqa: DOC501 - it is the command's help
-    scale, console, out = _scale(options), make_console(wide=True), Path(options.pop("out"))
+    scale, console, out = _scale(options), make_console(), Path(options.pop("out"))
     if not figures:
         raise OptionError(f"name figures: {', '.join(FIGURES)}, or {ALL}, {LIST}, {CLAIMS}")
     for name in {LIST, CLAIMS} & set(figures):
@@ -141,7 +141,7 @@ def _reproduce(
     needed = list({run.key: run for run in known.values()}.values())
     seeds, steps = sum(run.seeds for run in needed), sum(run.steps for run in needed)
     number = f"{len(needed)} run{'s' * (len(needed) != 1)}"
-    console.print(f"{number} · {seeds} seeds in all · {steps:,} steps\n{left}", soft_wrap=True)
+    console.print(f"{number} · {seeds} seeds in all · {steps:,} steps\n{left}")
     if dry_run:
         rows = [(run.label, run.seeds, run.status, run.folder.name) for run in needed]
         console.print(_table(("run", "seeds", "state", "folder"), rows))
@@ -159,7 +159,7 @@ def _reproduce(
             figure, {key: run for (name, key), run in known.items() if name == figure.name}, scale, out
         )
     for path in made:
-        console.print(f"written: {path}", soft_wrap=True)
+        console.print(f"written: {path}")
     if made:
         _report(console, out, figures)
     elif report:
@@ -186,7 +186,7 @@ def _report(console: Console, out: Path, figures: Iterable[Figure]) -> None:
             rows.append((claim.name, number(claim.published), ours, judgement.protocol, judgement.verdict))
     if rows:
         console.print(_table(("claim", "published", "ours", "protocol", "verdict"), rows))
-    console.print(f"\n{count_verdicts(judgements)}\nwritten: {out / PAGE}", soft_wrap=True)
+    console.print(f"\n{count_verdicts(judgements)}\nwritten: {out / PAGE}")
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

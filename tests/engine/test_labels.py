@@ -111,9 +111,11 @@ def test_interrupted_labels_resume(here, inline, monkeypatch):
         if len(self.tasks) == 1:
             raise Interrupted("interrupted", 2)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunMonitor, "take", stop)
-        clbench.evaluate({"mine": "sized.py"}, arguments={"mine": {"width": 3}}, out="out", **TINY)
+    arguments = {"mine": {"width": 3}}
+    monkeypatch.setattr(RunMonitor, "take", stop)
+    with pytest.raises(KeyboardInterrupt):
+        clbench.evaluate({"mine": "sized.py"}, arguments=arguments, out="out", **TINY)
+    monkeypatch.setattr(RunMonitor, "take", taken)
     folder = here / "out" / "RandomLabelMNIST-v0-quick-1"
     evaluation = clbench.resume(folder)
     assert [config.agent.name for config in evaluation.configs] == ["mine"]
