@@ -45,7 +45,8 @@ def command(
     """Compare agents of one or several runs with a reference, paired by seed if they share seeds.
 
     RUN is a run folder or any parent folder. Runs of different streams, data or protocols are
-    refused; --mix compares them and marks the output "not the same".
+    refused if they are named, and else left out; --mix compares them and marks the output "not the
+    same".
     """  # noqa: DOC501 - it is the command's help
     from clbench.comparing import Entry, compare
     from clbench.report import comparison as report
@@ -58,7 +59,9 @@ def command(
     if out is not None and Path(out).suffix not in SUFFIXES:
         raise OptionError(f"--out '{out}': the name of a figure must end in {', '.join(SUFFIXES)}")
     entries = [Entry.from_records(run.group, run.manifest, run.read_tasks()) for run in find_runs(*runs)]
-    comparison = compare(entries, reference, score, agent, mix)
+    groups = [{run.group for run in find_runs(given)} for given in runs]
+    named = {group for found in groups if len(found) == 1 for group in found}
+    comparison = compare(entries, reference, score, agent, mix, named)
     # Files first, since the reader of what is printed may stop early.
     if csv is not None:
         write_text_whole(Path(csv), report.frame(comparison).to_csv(index=False, lineterminator="\n"))
