@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import gymnasium
@@ -17,6 +18,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 
 from clbench.config import AgentConfig, RunConfig
 from clbench.engine.manifests import circumstances, data_source
+from clbench.engine.progress import say
 from clbench.engine.requests import closest_protocol
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
@@ -40,10 +42,13 @@ class Recorder:
         out: where the run folder is created.
         agent: its name.
         arguments: what it was constructed with.
+        progress: whether to print a line after each task, and the folder at the end.
     """
 
-    def __init__(self, base: Environment, out: Path, agent: str, arguments: Mapping[str, Any]) -> None:
-        self.base, self._out = base, out
+    def __init__(
+        self, base: Environment, out: Path, agent: str, arguments: Mapping[str, Any], progress: bool
+    ) -> None:
+        self.base, self._out, self._progress = base, out, progress
         spec, stream = base.agent_spec, base.stream_spec
         protocol, overrides = closest_protocol(base.stream_class, stream)
         self._manifest = RunManifest(
@@ -118,11 +123,28 @@ class Recorder:
         self._meter.restart()
         everything = all(map(self._is_complete, self._records))
         self._write("complete" if everything else "running")
+        if self._progress:
+            self._show_task(step.task)
+            if everything:
+                self._show_end("done")
+
+    def _show_task(self, task: int) -> None:
+        last = fmean(self._records[seed][-1].accuracy for seed in self._seeds)
+        seeds = f"seed{'s' if len(self._seeds) > 1 else ''} {', '.join(map(str, self._seeds))}"
+        name, tasks = self._manifest.config.agent.name, self.base.agent_spec.num_tasks
+        say(f"{name}  {seeds}  task {task + 1}/{tasks}  accuracy {last:.2f}")
+
+    def _show_end(self, how: str) -> None:
+        values = [record.accuracy for records in self._records.values() for record in records]
+        average = f"  average accuracy {fmean(values):.3f}" if values else ""
+        say(f"{self._manifest.config.agent.name}  {how}{average}  {self.folder}/")
 
     def close(self) -> None:
         """Record how the run ended, and unlock its folder."""
         if self._folder is not None and not all(map(self._is_complete, self._records)):
             self._write("interrupted")
+            if self._progress:
+                self._show_end("interrupted")
         self._lock.close()
 
     def _is_complete(self, seed: int) -> bool:
@@ -206,6 +228,7 @@ def record(
     *,
     agent: str,
     arguments: Mapping[str, Any] | None = None,
+    progress: bool = True,
 ) -> RecordedEnv | RecordedVectorEnv:
     """Wrap an environment so that a loop in it leaves a run folder, as `clbench.evaluate` does.
 
@@ -218,6 +241,7 @@ def record(
         out: where the run folder is created, at the first `reset`.
         agent: name of what learns.
         arguments: what it was constructed with, for the record.
+        progress: print a line after each task, and the folder at the end.
 
     Returns:
         The environment, to be used in place of `env`; `close` it when the loop has ended.
@@ -228,7 +252,7 @@ def record(
     Examples:
         >>> import tempfile, clbench
         >>> env = clbench.make("RandomLabelMNIST-v0", num_tasks=1, epochs_per_task=1, num_samples=512)
-        >>> env = clbench.record(env, out=tempfile.mkdtemp(), agent="always 0")
+        >>> env = clbench.record(env, out=tempfile.mkdtemp(), agent="always 0", progress=False)
         >>> obs, info = env.reset(seed=0)
         >>> done = False
         >>> while not done:
@@ -244,7 +268,7 @@ def record(
         )
     if not agent:
         raise OptionError("agent='' is not a name")
-    recorder = Recorder(base, Path(expanded(out)), agent, arguments or {})
+    recorder = Recorder(base, Path(expanded(out)), agent, arguments or {}, progress)
     return RecordedVectorEnv(env, recorder) if isinstance(env, VectorEnv) else RecordedEnv(env, recorder)
 
 

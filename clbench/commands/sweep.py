@@ -82,7 +82,7 @@ def command(
     from clbench.sweeps.cells import read_sweep
     from clbench.sweeps.report import make_report
     from clbench.sweeps.store import open_store
-    from clbench.sweeps.tables import announce, print_failures, print_report, run_table
+    from clbench.sweeps.tables import announce, print_failures, print_plan, print_report
 
     if report and dry_run:
         raise OptionError("--report and --dry-run are mutually exclusive: one ranks, the other plans")
@@ -99,7 +99,7 @@ def command(
         if not quiet:
             announce(console, sweep, runs, store, executor.workers_for(runs), measure=dry_run)
         if dry_run:
-            console.print(run_table(runs, store))
+            print_plan(console, runs, store)
             return 0
         failures = dict(run_cells(sweep, runs, store, executor, log, shown=not quiet))
     ranking = make_report(sweep, store, selection)

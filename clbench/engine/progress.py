@@ -134,6 +134,12 @@ class Progress:
         return " · ".join([*parts, rate, f"{clock(self.seconds_left)} left"])
 
 
+def say(line: str) -> None:
+    """Print a line at once; standard output may not know all of its characters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "replace").decode(encoding), flush=True)
+
+
 def clock(seconds: float | None) -> str:
     """Return seconds as h:mm:ss.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clbench.engine.progress import Progress, RunProgress, clock
+from clbench.engine.progress import Progress, RunProgress, clock, say
 from clbench.report.console import is_live, make_console, percent, plain_table
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class PlainProgress(Progress):
         else:
             return
         self._printed[run.label], self._times[run.label if few else ""] = run, now
-        print("  ".join(words), flush=True)
+        say("  ".join(words))
 
 
 def _tasks(run: RunProgress) -> int:

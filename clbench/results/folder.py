@@ -15,7 +15,7 @@ from clbench.places import READ, recorded, recorded_in
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.checkpoints import Checkpoints
 from clbench.results.files import write_text_whole, write_whole
-from clbench.results.manifest import SCHEMA_VERSION, RunManifest
+from clbench.results.manifest import SCHEMA_VERSION, RunManifest, Status
 from clbench.results.older import convert_indicators, upgrade
 from clbench.results.tables import read_csv, to_csv
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RUN, TASKS, INDICATORS, PROFILE, STATE = "run.json", "tasks.csv", "indicators.csv", "profile.csv", "state"
 LOG = "failures.log"
 PATHS = "paths"  # private file with this machine's paths, which run.json does not have
+LOCK = "lock"  # in STATE
 LONGEST_NAME = 120
 
 
@@ -191,7 +192,7 @@ class RunFolder:
         """Lock the folder for this process, waiting for another one at most `patience` seconds."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.path / STATE / "lock", thread_local=False)  # the process holds it, not a thread
+        lock = FileLock(self.path / STATE / LOCK, thread_local=False)  # the process holds it, not a thread
         try:
             (self.path / STATE).mkdir(exist_ok=True)
             lock.acquire(timeout=patience)
@@ -203,6 +204,16 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    def current_status(self, manifest: RunManifest) -> Status:
+        """Return the status of a manifest; "interrupted" for a run that no process carries out any more."""
+        if manifest.status != "running" or not (self.path / STATE / LOCK).exists():
+            return manifest.status
+        try:
+            with self.in_use():
+                return "interrupted"
+        except (InUseError, WriteError):  # it is in use, or nobody can tell
+            return "running"
 
     def checkpoints(self, job: int) -> Checkpoints:
         return Checkpoints(self.path / STATE / f"job-{job}")

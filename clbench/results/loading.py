@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,9 +64,9 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
         for path in paths:
             if path.resolve() not in groups_by_path:
                 folder = RunFolder(path)
-                groups.append(
-                    [StoredRun(path.as_posix(), folder, manifest) for manifest in folder.read_manifests()]
-                )
+                manifests = folder.read_manifests()
+                now = [replace(manifest, status=folder.current_status(manifest)) for manifest in manifests]
+                groups.append([StoredRun(path.as_posix(), folder, manifest) for manifest in now])
         groups_by_path |= {runs[0].folder.path.resolve(): runs for runs in sorted(groups, key=_order)}
     return [run for runs in groups_by_path.values() for run in runs]
 

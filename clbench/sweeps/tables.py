@@ -17,7 +17,6 @@ from clbench.sweeps.report import Report
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 
 def announce(
@@ -34,12 +33,16 @@ def announce(
     console.print(str(estimate_left(runs, store, workers, measure)))
 
 
-def run_table(runs: Sequence[Run], store: KeyedStore) -> "Table":
-    """Return a table of runs, how far each is, and its folder."""
+def print_plan(console: "Console", runs: Sequence[Run], store: KeyedStore) -> None:
+    """Print a table of runs, how far each is, and its folder; and what is damaged."""
+    planned = [planned_run(run, store) for run in runs]
     table = plain_table(("cell", "seeds", "state", "folder"), numbers=True, texts=(0, 2, 3))
-    for run in (planned_run(run, store) for run in runs):
+    for run in planned:
         table.add_row(run.label, str(run.seeds), run.status, run.folder.name)
-    return table
+    console.print(table)
+    for run in planned:
+        if run.error:
+            console.print(f"note: {run.label} will be run again: {run.error}")
 
 
 def print_report(console: "Console", report: Report) -> None:
