@@ -40,6 +40,7 @@ def load_agents(agents: Agents, arguments: Mapping[str, Any]) -> list[tuple[Agen
         arguments: of all agents by name, of one as "agent:name", or as a mapping under the agent's label or reference.
 
     Raises:
+        UnknownNameError: there is no such agent or argument.
         UsageError: an agent cannot be loaded or constructed, or a label is not acceptable.
     """
     named = _named(agents)
@@ -51,7 +52,12 @@ def load_agents(agents: Agents, arguments: Mapping[str, Any]) -> list[tuple[Agen
             if isinstance(agent.agent, str)
             else check_agent(agent.agent, agent.name)
         )
-        values = checked_arguments(agent.name, owner, {**shared, **given})
+        try:
+            values = checked_arguments(agent.name, owner, {**shared, **given})
+        except UnknownNameError as error:
+            if len(named) == 1 or given:
+                raise
+            raise UnknownNameError(f"{error} For one agent only: --set AGENT:NAME=VALUE") from error
         label_of = recorded(agent.reference) if agent.label else ""
         location = "" if (label_of or agent.name) == agent.reference else agent.reference
         config = AgentConfig(name=agent.name, arguments=values, label_of=label_of, location=location)
