@@ -134,7 +134,8 @@ def fit(name: str, value: object, parameter: Parameter, where: str = "") -> obje
     try:
         plain = _plain(read)
     except ValueError as error:
-        raise OptionError(f"{where}{name}={value!r} {error}") from None
+        shown = read if isinstance(read, float) else value
+        raise OptionError(f"{where}{name}={shown!r} {error}") from None
     converted = _converted(plain, kinds)
     if _fits(converted, kinds):
         return converted
@@ -197,7 +198,7 @@ def _read(text: Text, kinds: Kinds) -> object:
 def _literal(text: str) -> object:
     """Return the literal of Python or JSON that a text is; `...` if it is none."""
     if text.lstrip("+-").lower() in WORDS:
-        return math.nan
+        return float(text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a backslash in a text
         for parse in (json.loads, ast.literal_eval):

@@ -54,7 +54,8 @@ def test_the_example_agent_learns(tmp_path, inline):
     assert 0 < record.loss < 3
 
 
-def test_the_loop_by_hand_with_the_example_agent(tmp_path):
+def test_the_loop_by_hand_with_the_example_agent(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     code = block("env.reset(seed=0)")
     scope = {"Agent": agent_class(tmp_path)}
     short = code.replace("num_tasks=5", "num_tasks=2, epochs_per_task=1, num_samples=512")
