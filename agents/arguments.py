@@ -51,8 +51,9 @@ class TakesArguments:
                 raise UnknownNameError(f"no argument '{name}'.{did_you_mean(name, cls.keyword_arguments)}")
         values = {**cls.keyword_arguments, **arguments}
         for name, (low, high, text) in cls.RANGES.items():
-            if not low <= values[name] <= high:
-                raise OptionError(f"{name}={values[name]} must be {text}")
+            value = values[name]
+            if not (isinstance(value, (int, float)) and low <= value <= high):
+                raise OptionError(f"{name}={value} must be {text}")
         scheduler, choices = values["scheduler"], ", ".join(cls.schedulers)
         if scheduler in cls.schedulers:
             Constants(**{name: values[name] for name in CONSTANTS})

@@ -18,6 +18,7 @@ import clbench
 from benchmarks import indicators, lockstep, steps
 from benchmarks.measuring import Row
 from clbench.engine.pool import ENVIRONMENT
+from clbench.errors import ClbenchError
 from clbench.machine import hardware, versions
 from clbench.places import recorded
 
@@ -54,7 +55,10 @@ def main() -> None:
     on_gpu, folder = options.device.startswith("cuda"), options.out or (None if options.only else DOCS)
     wanted = options.only or [*SECTIONS, *(["busy"] if on_gpu else ["operators", "memory"])]
     if "memory" in wanted:
-        clbench.load_images("torchvision")  # complains now if they are not there
+        try:
+            clbench.load_images("torchvision")  # needed last
+        except ClbenchError as error:
+            parser.exit(2, f"error: {error}; or leave out the memory with --only\n")
     rows: list[Row] = []
     facts: dict[str, Any] = {
         "command": ["python", "-m", "benchmarks", *map(recorded, sys.argv[1:])],

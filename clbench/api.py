@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from clbench.engine import local
+from clbench.engine.agents import Agents
 from clbench.engine.evaluation import SCORES, Evaluation
 from clbench.engine.progress import RunFailure
 from clbench.engine.reopening import load_evaluation, reopened, run_folders
-from clbench.engine.requests import AgentLike, Request, check_request
+from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
 from clbench.engine.running import resumable, run_missing
 from clbench.engine.session import Options, draw
 from clbench.engine.store import GroupStore
 from clbench.errors import AgentError, OptionError, ResumeError
 from clbench.indicators import LayerChoice
+from clbench.places import expanded
 from clbench.registration import COMMON_OPTIONS
 from clbench.report.console import make_console
 from clbench.report.tables import header
@@ -26,7 +28,7 @@ from clbench.tracking import check_trackers
 
 
 def evaluate(
-    agents: AgentLike | Sequence[AgentLike],
+    agents: Agents,
     env: str = "RandomLabelMNIST-v0",
     protocol: str = "quick",
     *,
@@ -54,7 +56,8 @@ def evaluate(
     """Run agents on a stream, each with every seed, and write a run folder for each.
 
     Args:
-        agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes.
+        agents: references such as "agents.vanilla" or "my_agent.py:Agent", or classes; a mapping has them by the
+            label under which tables and figures show each.
         env: stream id, or "file.py:Id" or "module:Id", see `clbench.make`.
         protocol: name in `clbench.PROTOCOLS`; sets source, images, tasks and epochs, but none that the stream
             is registered with.
@@ -62,7 +65,8 @@ def evaluate(
         num_tasks, epochs_per_task, num_samples, batch_size, source, data_dir: override the protocol.
         boundaries: "told", or "hidden" to tell agents nothing of where a task begins.
         options: options of this stream, such as `{"relabel_fraction": 0.5}`.
-        arguments: constructor arguments of the agents.
+        arguments: constructor arguments of all agents, such as `{"width": 64}`; those of one are a mapping under its
+            label or reference, `{"large": {"width": 512}}`, or have names such as "large:width".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         workers: processes at a time; by default as many as make the run quickest.
         indicators: names, "all" or "none"; by default those that cost next to nothing.
@@ -112,7 +116,7 @@ def evaluate(
         profile=profile,
         log=check_trackers(log),
     )
-    return _or_raise(carry_out(request, Path(out), shown=progress))
+    return _or_raise(carry_out(request, Path(expanded(out)), shown=progress))
 
 
 def resume(
@@ -145,7 +149,7 @@ def resume(
     """
     return _or_raise(
         resume_folder(
-            Path(folder),
+            Path(expanded(folder)),
             shown=progress,
             agents=agents,
             workers=workers,
@@ -201,7 +205,7 @@ def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, 
     failures: Mapping[str, RunFailure] = {}
     if runs:
         if shown:
-            make_console().print(header(runs), soft_wrap=True)
+            make_console().print(header(runs))
         schedule = local.together if together else local.as_requested
         executor = local.LocalPool(workers=runs[0].parallelism.workers, schedule=schedule, options=options)
         failures = run_missing(runs, store, executor, progress_display(shown))
@@ -219,7 +223,7 @@ def _write_shared(evaluation: Evaluation) -> None:
             evaluation.records,
             evaluation.indicator_records,
             [config.agent.name for config in evaluation.configs],
-            evaluation.configs[0].describe(),
+            evaluation.runs[0].describe(),
             evaluation.chance,
         )
     if evaluation.scores:

@@ -22,6 +22,13 @@ def check_choice(what: str, name: str, choices: Collection[str]) -> None:
         raise UnknownNameError(f"no {what} '{name}'.{did_you_mean(name, choices)}{known}")
 
 
+def check_value(name: str, value: str, choices: Collection[str]) -> None:
+    """Raise `OptionError`, with the nearest choice, unless the option `name` has one of `choices` for its value."""
+    if value not in choices:
+        hint = did_you_mean(str(value), choices)
+        raise OptionError(f"{name}={value!r} is not possible.{hint} Choose from: {', '.join(choices)}.")
+
+
 def split_names(names: str | Sequence[str]) -> list[str]:
     """Return names given as a list or as comma-separated text.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from clbench.checks import count
-from clbench.jsondata import UNRECORDED, from_json, to_json
+from clbench.jsondata import IF_SET, UNRECORDED, from_json, to_json
 from clbench.specs import Layers, Options, StreamSpec
 
 KEY_DIGITS = 8
@@ -18,19 +18,22 @@ class AgentConfig:
     """An agent and what it is constructed with.
 
     Attributes:
-        name: what tables, curves and the run folder call it: the reference as the user typed it, without this machine's
-            folders.
+        name: what tables, curves and the run folder call it: its label, else the reference as the user typed it,
+            without this machine's folders.
         arguments: constructor arguments besides `spec` and the seed.
-        location: what the user typed if that differs from the name; never recorded.
+        label_of: the reference without this machine's folders, if the name is a label; else "".
+        location: what the user typed if that is not recorded.
     """
 
     name: str
     arguments: Options = field(default_factory=dict)
+    label_of: str = field(default="", metadata=IF_SET)
     location: str = field(default="", metadata=UNRECORDED)
 
     @property
     def reference(self) -> str:
-        return self.location or self.name
+        """What the class is loaded by."""
+        return self.location or self.label_of or self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,16 +87,22 @@ class RunConfig:
         }
         return hashlib.sha256(json.dumps(to_json(what), sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
-    def describe(self, with_seeds: bool = True) -> str:
-        """Return stream, protocol and size in one line."""
+    def describe(self, data: str = "", with_seeds: bool = True) -> str:
+        """Return stream, protocol and size in one line.
+
+        Args:
+            data: name of the data, if known; other than the source's name, they are the stream's own.
+            with_seeds: whether the line says how many seeds there are.
+        """
         stream = self.stream
+        own = data and data != stream.source
         changed = f" (changed: {', '.join(self.overrides)})" if self.overrides else ""
         hidden = " · boundaries hidden" if stream.hides_boundaries else ""
         return (
             f"{stream.id} · {self.protocol}{changed} · "
             f"{count(stream.num_tasks, 'task')} x {count(stream.epochs_per_task, 'epoch')} · "
             f"{count(len(self.seeds), 'seed') + ' · ' if with_seeds else ''}"
-            f"{stream.num_samples:,} {stream.source} images{hidden}"
+            f"{stream.num_samples:,} {f'examples ({data})' if own else f'{stream.source} images'}{hidden}"
         )
 
     def identity(self) -> dict[str, Any]:

@@ -53,20 +53,22 @@ def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     return _summarize(np.asarray(values, dtype=float)).interval()
 
 
-def difference(first: BySeed, second: BySeed) -> Estimate:
+def difference(first: BySeed, second: BySeed, same_streams: bool = True) -> Estimate:
     """Return how much higher the first learner scores, with a 95 % interval.
 
     On the seeds of `paired_on` it is the mean of their differences seed by seed, with Student's interval, so that what
     the streams have in common cancels. Without such seeds it is the difference of the means, with Welch's interval: an
     approximation, which covers at least 93 % where the group with the larger spread has three values.
 
+    Without `same_streams` a seed's number means nothing: then it is Welch's, too.
+
     >>> difference({0: 0.5, 1: 0.75}, {0: 0.25, 1: 0.5})
     Estimate(mean=0.25, low=0.25, high=0.25, n=2)
     """
-    return _compare(first, second).interval()
+    return _compare(first, second, same_streams).interval()
 
 
-def paired_on(first: Collection[int], second: Collection[int]) -> tuple[int, ...]:
+def paired_on(first: Collection[int], second: Collection[int], same_streams: bool = True) -> tuple[int, ...]:
     """Return the seeds on which two learners are compared in pairs; none if they are compared as two groups.
 
     They are all common seeds, if there are at least two, or one that is a learner's only seed.
@@ -74,17 +76,19 @@ def paired_on(first: Collection[int], second: Collection[int]) -> tuple[int, ...
     >>> paired_on([0, 1, 2], [1, 2, 3]), paired_on([0, 1, 2], [2, 3, 4]), paired_on([0], [0, 1])
     ((1, 2), (), (0,))
     """
-    common = tuple(sorted(set(first) & set(second)))
+    common = tuple(sorted(set(first) & set(second))) if same_streams else ()
+    if not common:
+        return ()
     return common if len(common) > 1 or min(len(first), len(second)) == 1 else ()
 
 
-def how_compared(first: Collection[int], second: Collection[int]) -> str:
+def how_compared(first: Collection[int], second: Collection[int], same_streams: bool = True) -> str:
     """Return in words how learners with these seeds are compared.
 
     >>> how_compared([0, 1, 2], [0, 1, 2]), how_compared([0, 1, 2], [2, 3, 4, 5, 6])
     ('paired, n = 3', 'Welch, n = 3 and 5')
     """
-    common = paired_on(first, second)
+    common = paired_on(first, second, same_streams)
     return f"paired, n = {len(common)}" if common else f"Welch, n = {len(first)} and {len(second)}"
 
 
@@ -182,8 +186,8 @@ def _summarize(values: np.ndarray, rounding: float = 0.0) -> _Mean:
     return _Mean(mean, float(values.std(ddof=1)) / math.sqrt(count), count - 1.0, count)
 
 
-def _compare(first: BySeed, second: BySeed) -> _Mean:
-    common = paired_on(first, second)
+def _compare(first: BySeed, second: BySeed, same_streams: bool = True) -> _Mean:
+    common = paired_on(first, second, same_streams)
     ours, theirs = (
         np.array([values[seed] for seed in common or values], dtype=float) for values in (first, second)
     )

@@ -1,6 +1,7 @@
 """Frozen dataclasses to JSON data and back, every type checked.
 
-The field `class_` has the key "class"; a field with the metadata `UNRECORDED` has none.
+The field `class_` has the key "class"; a field with the metadata `UNRECORDED` has none, one with `IF_SET` only while it
+is not empty.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ Kind: TypeAlias = Any
 """A type as annotations have it, which may be a union."""
 
 UNRECORDED: Mapping[str, object] = {"recorded": False}
+IF_SET: Mapping[str, object] = {"recorded": "if set"}
 T = TypeVar("T")
 NAMES: Mapping[object, str] = {
     str: "a string",
@@ -36,7 +38,8 @@ def to_json(value: object) -> JSON:
     {'sizes': [1, 2]}
     """
     if is_dataclass(value) and not isinstance(value, type):
-        recorded = [item.name for item in fields(value) if item.metadata.get("recorded", True)]
+        when = {item.name: item.metadata.get("recorded", True) for item in fields(value)}
+        recorded = [name for name, rule in when.items() if rule is True or (rule and getattr(value, name))]
         return {name.rstrip("_"): to_json(getattr(value, name)) for name in recorded}
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}

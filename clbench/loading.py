@@ -1,13 +1,10 @@
 """Loads agents and indicators by reference, such as "agents.vanilla" or "file.py:Class"."""
 
 import ast
-import inspect
-import json
-import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from clbench.errors import LoadError, OptionError, UnknownNameError, did_you_mean
+from clbench.errors import LoadError, UnknownNameError, did_you_mean
 from clbench.files import BUNDLED, bundle
 from clbench.provenance import source_of
 from clbench.references import DEFAULT_CLASS, bundled_file, load_module, split_reference
@@ -16,12 +13,9 @@ __all__ = [
     "bundled_agents",
     "bundled_file",
     "check_agent",
-    "check_arguments",
     "is_vectorized",
     "load_agent",
     "load_indicator",
-    "parameters",
-    "parse_setting",
     "source_of",
 ]
 
@@ -64,67 +58,6 @@ def _is_agent(value: object) -> bool:
 
 def is_vectorized(agent: type) -> bool:
     return bool(getattr(agent, "vectorized", False))
-
-
-def parameters(agent: type) -> dict[str, Any]:
-    """Return the constructor arguments that `--set` accepts, with their defaults.
-
-    Arguments passed on as `**kwargs` are those of the base classes, and then of the class attribute
-    `keyword_arguments` (names and defaults), if there is one.
-    """
-    arguments: dict[str, Any] = {}
-    for owner in agent.__mro__:
-        if "__init__" not in vars(owner) or owner is object:
-            continue
-        listed = list(inspect.signature(owner.__init__).parameters.values())[1:]  # type: ignore[misc]
-        for parameter in listed[2:]:
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                arguments.setdefault(parameter.name, parameter.default)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in listed):
-            return arguments
-    for name, default in getattr(agent, "keyword_arguments", {}).items():
-        arguments.setdefault(name, default)
-    return arguments
-
-
-def check_arguments(reference: str, agent: type, arguments: Mapping[str, Any]) -> None:
-    """Check that `agent` can be constructed with `arguments`."""
-    known = parameters(agent)
-    for name, value in arguments.items():
-        if name not in known:
-            listing = f" It has: {', '.join(known)}." if known else " It has none."
-            raise UnknownNameError(
-                f"{reference} has no argument '{name}'.{did_you_mean(name, known)}{listing}"
-            )
-        default = known[name]
-        numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
-        if numeric and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
-            raise OptionError(f"{name}={value!r} is not a number")
-    for name, default in known.items():
-        if default is inspect.Parameter.empty and name not in arguments:
-            raise OptionError(f"{reference} requires the argument '{name}': pass --set {name}=...")
-    try:
-        inspect.signature(agent).bind(None, None, **arguments)
-    except TypeError as error:
-        raise LoadError(f"{reference} cannot be constructed with (spec, seed, ...): {error}") from error
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """Split "name=value"; the value is parsed as JSON, and else is a string.
-
-    Raises:
-        OptionError: the text does not have this form.
-
-    >>> parse_setting("step_size=1e-3"), parse_setting("kind=adam")
-    (('step_size', 0.001), ('kind', 'adam'))
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise OptionError(f"'{text}' is not of the form name=value")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
 
 
 def bundled_agents() -> dict[str, str]:

@@ -17,6 +17,7 @@ from clbench.jsondata import JSON
 
 DATA_DIR_VARIABLE = "CLBENCH_DATA_DIR"
 SOMEWHERE = "DIR"
+READ = "utf-8-sig"  # the encoding of files that a user may have edited: some programs begin them with a mark
 HOMES = ("/", "/home", "/Users")  # a name directly below these may be a person's
 PERSONAL = ("home", "Users", "root")  # top folders that are personal even where they do not exist
 SUFFIX = re.compile(  # by which a file is recognised that does not exist
@@ -28,6 +29,11 @@ FILE_MODULE = re.compile(
     r"\bclbench\.files\.\w+\."
 )  # the names of modules that `clbench.files` makes spell a folder
 LETTER = r"""[^\s'"`,;:()<>|*?\[\]{}=/]"""
+
+
+def expanded(path: str | os.PathLike[str]) -> str:
+    """Return a path, or a reference that begins with one, as the user means it: "~" is the home folder."""
+    return os.path.expanduser(os.fspath(path))
 
 
 def recorded(text: str, *, only_here: bool = False) -> str:
@@ -104,7 +110,7 @@ def folder_of(text: str) -> str | None:
     """Return the folder that was recorded as `text`; None if it is unknown on this machine."""
     if text != SOMEWHERE and not _is_in_data_dir(text):
         return text
-    folder = os.environ.get(DATA_DIR_VARIABLE)
+    folder = expanded(os.environ.get(DATA_DIR_VARIABLE, ""))
     below = "" if text == SOMEWHERE else text[len(f"${DATA_DIR_VARIABLE}/") :]
     return os.path.join(folder, below) if folder else None
 
@@ -158,7 +164,7 @@ def _home() -> str:
 
 def _data_dir() -> str:
     with contextlib.suppress(OSError):
-        return os.path.abspath(os.environ.get(DATA_DIR_VARIABLE) or "/")
+        return os.path.abspath(expanded(os.environ.get(DATA_DIR_VARIABLE) or "/"))
     return ""
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import gymnasium
@@ -16,6 +17,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 
 from clbench.config import AgentConfig, RunConfig
 from clbench.engine.manifests import circumstances, code, data_source
+from clbench.engine.progress import say
 from clbench.engine.requests import closest_protocol
 from clbench.envs.single import StreamEnv
 from clbench.envs.vector import StreamVectorEnv
@@ -23,6 +25,7 @@ from clbench.errors import OptionError
 from clbench.jsondata import to_json
 from clbench.loop.environment import Environment, Step
 from clbench.loop.meter import Meter
+from clbench.places import expanded
 from clbench.provenance import source_of_file
 from clbench.records import TaskRecord
 from clbench.results import RunFolder, RunManifest
@@ -39,10 +42,13 @@ class Recorder:
         out: where the run folder is created.
         agent: its name.
         arguments: what it was constructed with.
+        progress: whether to print a line after each task, and the folder at the end.
     """
 
-    def __init__(self, base: Environment, out: Path, agent: str, arguments: Mapping[str, Any]) -> None:
-        self.base, self._out = base, out
+    def __init__(
+        self, base: Environment, out: Path, agent: str, arguments: Mapping[str, Any], progress: bool
+    ) -> None:
+        self.base, self._out, self._progress = base, out, progress
         spec, stream = base.agent_spec, base.stream_spec
         protocol, overrides = closest_protocol(stream)
         self._manifest = RunManifest(
@@ -119,11 +125,28 @@ class Recorder:
         self._meter.restart()
         everything = all(map(self._is_complete, self._records))
         self._write("complete" if everything else "running")
+        if self._progress:
+            self._show_task(step.task)
+            if everything:
+                self._show_end("done")
+
+    def _show_task(self, task: int) -> None:
+        last = fmean(self._records[seed][-1].accuracy for seed in self._seeds)
+        seeds = f"seed{'s' if len(self._seeds) > 1 else ''} {', '.join(map(str, self._seeds))}"
+        name, tasks = self._manifest.config.agent.name, self.base.agent_spec.num_tasks
+        say(f"{name}  {seeds}  task {task + 1}/{tasks}  accuracy {last:.2f}")
+
+    def _show_end(self, how: str) -> None:
+        values = [record.accuracy for records in self._records.values() for record in records]
+        average = f"  average accuracy {fmean(values):.3f}" if values else ""
+        say(f"{self._manifest.config.agent.name}  {how}{average}  {self.folder}/")
 
     def close(self) -> None:
         """Record how the run ended, and unlock its folder."""
         if self._folder is not None and not all(map(self._is_complete, self._records)):
             self._write("interrupted")
+            if self._progress:
+                self._show_end("interrupted")
         self._lock.close()
 
     def _is_complete(self, seed: int) -> bool:
@@ -213,6 +236,7 @@ def record(
     *,
     agent: str,
     arguments: Mapping[str, Any] | None = None,
+    progress: bool = True,
 ) -> RecordedEnv | RecordedVectorEnv:
     """Wrap an environment so that a loop in it leaves a run folder, as `clbench.evaluate` does.
 
@@ -225,6 +249,7 @@ def record(
         out: where the run folder is created, at the first `reset`.
         agent: name of what learns.
         arguments: what it was constructed with, for the record.
+        progress: print a line after each task, and the folder at the end.
 
     Returns:
         The environment, to be used in place of `env`; `close` it when the loop has ended.
@@ -235,7 +260,7 @@ def record(
     Examples:
         >>> import tempfile, clbench
         >>> env = clbench.make("RandomLabelMNIST-v0", num_tasks=1, epochs_per_task=1, num_samples=512)
-        >>> env = clbench.record(env, out=tempfile.mkdtemp(), agent="always 0")
+        >>> env = clbench.record(env, out=tempfile.mkdtemp(), agent="always 0", progress=False)
         >>> obs, info = env.reset(seed=0)
         >>> done = False
         >>> while not done:
@@ -251,7 +276,7 @@ def record(
         )
     if not agent:
         raise OptionError("agent='' is not a name")
-    recorder = Recorder(base, Path(out), agent, arguments or {})
+    recorder = Recorder(base, Path(expanded(out)), agent, arguments or {}, progress)
     return RecordedVectorEnv(env, recorder) if isinstance(env, VectorEnv) else RecordedEnv(env, recorder)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from clbench.arguments import Parameter, fit
 from clbench.checks import check_choice
 from clbench.errors import OptionError, RegistrationError, UnknownNameError, UnknownOptionError, did_you_mean
 from clbench.provenance import files_of
@@ -191,7 +192,11 @@ def _resolve(entry: Registration, overrides: Mapping[str, Any]) -> StreamSpec:
                 f"stream '{entry.id}' got an unexpected keyword argument '{name}'.{did_you_mean(name, known)} "
                 f"Its options are: {', '.join(known)}."
             )
-    options = {name: given.pop(name, default) for name, default in stream.options.items()}
+    where = f"stream '{entry.id}': "
+    options = {
+        name: fit(name, given.pop(name), Parameter.of(default), where) if name in given else default
+        for name, default in stream.options.items()
+    }
     stream.check_options(options)
     spec = StreamSpec(id=entry.id, options=options, **given)
     if not stream.custom_data and spec.source in SOURCES:

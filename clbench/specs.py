@@ -1,5 +1,6 @@
 """Specifications of streams, and protocols: frozen, validated once, to and from JSON."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 from clbench.checks import check_choice, check_count
 from clbench.errors import OptionError
 from clbench.jsondata import to_json
+from clbench.places import expanded
 
 Options = Mapping[str, Any]
 
@@ -53,8 +55,10 @@ class StreamSpec:
             )
         if not isinstance(self.source, str):
             raise OptionError(f"source={self.source!r} is not a string")
-        if not isinstance(self.data_dir, str | None):
-            raise OptionError(f"data_dir={self.data_dir!r} is not a string")
+        if not isinstance(self.data_dir, str | os.PathLike | None):
+            raise OptionError(f"data_dir={self.data_dir!r} is not a path")
+        if self.data_dir is not None:
+            object.__setattr__(self, "data_dir", expanded(self.data_dir))
         if not isinstance(self.boundaries, str):
             raise OptionError(f"boundaries={self.boundaries!r} is not a string")
         check_choice("choice of boundaries", self.boundaries, BOUNDARIES)

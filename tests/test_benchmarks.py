@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks import loops, measuring
 from benchmarks.__main__ import SECTIONS, line, main
 from benchmarks.measuring import Row, compare, cpu_seconds, family, ratio_row, take_turns
-from clbench.data import load_images
+from clbench.data import load_images, sources
 
 
 class Clock:
@@ -127,3 +127,16 @@ def test_a_small_table(tmp_path, monkeypatch, capsys):
     table = (tmp_path / "cpu.md").read_text(encoding="utf-8")
     assert "| steps | clbench | bare loop | S=1 | wall | 1.05 | 1 to 1.1 | 6 | <= 1.15 |" in table
     assert "`python -m benchmarks --only steps --out " in table
+
+
+def test_without_the_images_it_says_so_in_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CLBENCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(sources.CACHE, "_data", {})
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (2, "")
+    (line,) = printed.err.splitlines()
+    assert line.startswith("error: ")
+    assert str(tmp_path) in line

@@ -199,3 +199,37 @@ def test_kept_runs(capsys):
     reset, vanilla = (score(f"agents.{name}", kept, 15) for name in ("reset", "vanilla"))
     gain = reset.average_task_accuracy.mean - vanilla.average_task_accuracy.mean
     assert f"{gain:+.3f}" == "+0.527"
+
+
+def test_all_differences_have_their_intervals(two, capsys):
+    assert main_of("compare", [two[0]]) == 0
+    gaps = [B[seed][-1] - A[seed][-1] for seed in A]
+    low, high = scipy.stats.t.interval(0.95, 2, np.mean(gaps), scipy.stats.sem(gaps))
+    assert f"[{low:+.3f}, {high:+.3f}]" in capsys.readouterr().out
+
+
+def test_several_runs_with_the_reference_and_an_odd_one(tmp_path, capsys):
+    write(tmp_path / "one", {"vanilla": A, "a": B})
+    write(tmp_path / "two", {"vanilla": A, "b": B})
+    short = {"c": {seed: row[:2] for seed, row in A.items()}}
+    write(tmp_path / "short", short, stream={"num_tasks": 2})
+    table, drawing = tmp_path / "c.csv", tmp_path / "c.svg"
+    command = [str(tmp_path), "--reference", "vanilla", "--csv", str(table), "--out", str(drawing)]
+    assert main_of("compare", command) == 0
+    printed = capsys.readouterr().out
+    assert re.search("^note: c .*num_tasks 4 / 2", printed, re.MULTILINE)
+    with table.open(newline="", encoding="utf-8") as file:
+        references = {row["entry"]: row["reference"] for row in csv.DictReader(file)}
+    assert references["a"] == "vanilla (one)"
+    assert references["b"] == "vanilla (two)"
+    assert main_of("compare", [str(tmp_path), str(tmp_path / "short")]) == 2
+    assert "num_tasks" in capsys.readouterr().err
+
+
+def test_a_mixed_comparison_does_not_pair_other_streams(tmp_path, capsys):
+    write(tmp_path / "one", {"a": A})
+    write(tmp_path / "two", {"b": B}, stream={"id": "PermutedMNIST-v0", "options": {}})
+    assert main_of("compare", [str(tmp_path), "--mix"]) == 0
+    printed = capsys.readouterr().out
+    assert "Welch, n = 3 and 3" in printed
+    assert "paired" not in printed

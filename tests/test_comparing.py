@@ -234,3 +234,56 @@ def test_another_code_of_the_stream_is_told():
 def test_what_was_changed_of_the_protocol_is_in_the_title():
     found = compare(entries({"a": A, "b": B}, spec={"overrides": {"num_tasks": 4}}))
     assert re.search(r" · quick\b.*\bnum_tasks\b.* · 4 tasks ", found.title)
+
+
+def group(run, levels, **changes):
+    return entries(levels, run, seeds=tuple(next(iter(levels.values()))), **changes)
+
+
+def test_a_reference_in_several_runs_is_each_ones_own():
+    """The second run has other seeds; the third, without the reference, shares most of them with the second."""
+    later = {seed + 3: row for seed, row in A.items()}
+    first = group("runs/one", {"vanilla": A, "a": B})
+    second = group("runs/two", {"vanilla": later, "b": {seed + 3: row for seed, row in B.items()}})
+    third = group("runs/three", {"c": {4: B[1], 5: B[2]}})
+    found = compare([*first, *second, *third], "vanilla")
+    references = {row.entry.label: row.reference.run for row in found.rows}
+    assert references == {
+        "vanilla (one)": "runs/one",
+        "a": "runs/one",
+        "vanilla (two)": "runs/two",
+        "b": "runs/two",
+        "c": "runs/two",
+    }
+    assert [row.entry.label for row in found.others] == ["a", "b", "c"]
+    assert [row.how for row in found.others] == ["paired, n = 3", "paired, n = 3", "paired, n = 2"]
+    gaps = [np.mean(B[seed]) - np.mean(A[seed]) for seed in A]
+    for row in found.others[:2]:
+        assert row.differences["average_task_accuracy"].mean == pytest.approx(np.mean(gaps))
+    assert found.reference_name == "vanilla"
+
+
+def test_of_what_was_not_named_other_streams_are_left_out():
+    three = [*group("runs/one", {"a": A}), *group("runs/two", {"b": B})]
+    short = group("runs/short", {"c": {seed: row[:2] for seed, row in A.items()}}, stream={"num_tasks": 2})
+    found = compare([*short, *three])
+    assert [row.entry.label for row in found.rows] == ["a", "b"]
+    (note,) = found.notes
+    assert re.match(r"c\b.*num_tasks 4 / 2.*--mix", note)
+    with pytest.raises(UsageError, match=r"'runs/short'.*num_tasks"):
+        compare([*short, *three], named=["runs/short"])
+    with pytest.raises(UsageError, match=r"num_tasks"):  # the reference's stream counts
+        compare([*short, *three], "c")
+
+
+def test_seeds_are_paired_only_on_the_same_tasks():
+    other = {"stream": {"id": "PermutedMNIST-v0", "options": {}}}
+    both = [*group("runs/one", {"a": A}), *group("runs/two", {"b": B}, **other)]
+    row = row_of(compare(both, mix=True), "b")
+    assert row.how == "Welch, n = 3 and 3"
+    ours, theirs = ([np.mean(levels) for levels in own.values()] for own in (B, A))
+    expected = scipy.stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    got = row.differences["average_task_accuracy"]
+    assert (got.low, got.high) == pytest.approx((expected.low, expected.high))
+    longer = [*group("runs/one", {"a": A}), *group("runs/two", {"b": LONG}, stream={"num_tasks": 5})]
+    assert row_of(compare(longer, mix=True), "b").how == "paired, n = 3"

@@ -2,19 +2,16 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
-from clbench.errors import LoadError, OptionError, UnknownNameError
+from clbench.arguments import parameters
+from clbench.errors import LoadError, UnknownNameError
 from clbench.loading import (
     bundled_agents,
-    check_arguments,
     load_agent,
     load_indicator,
-    parameters,
-    parse_setting,
     source_of,
 )
 
@@ -133,59 +130,6 @@ def test_indicators_of_ones_own(folder):
         load_indicator("yours.py:gap")
     with pytest.raises(LoadError, match="'mine:number'"):
         load_indicator("mine:number")
-
-
-def test_arguments_are_found_through_inheritance(folder):
-    (folder / "children.py").write_text(
-        AGENT
-        + textwrap.dedent("""
-        class Child(Agent):
-            def __init__(self, spec, seed, *, strength=1.0, **others):
-                super().__init__(spec, seed, **others)
-
-        class Closed(Agent):
-            def __init__(self, spec, seed, strength):
-                super().__init__(spec, seed)
-        """),
-        encoding="utf-8",
-    )
-    assert list(parameters(load_agent("children:Child"))) == ["strength", "step_size", "kind", "flag"]
-    assert list(parameters(load_agent("children:Closed"))) == ["strength"]
-    with pytest.raises(OptionError, match="children:Closed.*'strength'.*--set strength="):
-        check_arguments("children:Closed", load_agent("children:Closed"), {})
-
-
-def test_arguments_are_checked(folder):
-    agent = load_agent("my_agent")
-    check_arguments("my_agent", agent, {"step_size": 1, "kind": "sgd", "flag": True})
-    with pytest.raises(UnknownNameError, match="my_agent.*'step_sze'.*'step_size'"):
-        check_arguments("my_agent", agent, {"step_sze": 1})
-    with pytest.raises(OptionError, match="step_size='fast'"):
-        check_arguments("my_agent", agent, {"step_size": "fast"})
-    with pytest.raises(OptionError, match="step_size=True"):
-        check_arguments("my_agent", agent, {"step_size": True})
-
-
-def test_a_constructor_that_takes_no_seed(folder):
-    (folder / "unseeded.py").write_text(
-        AGENT.replace("spec, seed, step_size=1e-3, ", "spec, *, "), encoding="utf-8"
-    )
-    with pytest.raises(LoadError, match=r"unseeded.*\bspec\b.*\bseed\b"):
-        check_arguments("unseeded", load_agent("unseeded"), {})
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("a=1", 1), ("a=1e-3", 1e-3), ("a=true", True), ("a=x=y", "x=y"), ("a=[1, 2]", [1, 2]), ("a=", "")],
-)
-def test_settings_read_as_json_or_text(text, value):
-    assert parse_setting(text) == ("a", value)
-
-
-@pytest.mark.parametrize("text", ["a", "=1", "a b=1", ""])
-def test_malformed_settings(text):
-    with pytest.raises(OptionError, match=f"'{text}'.*name=value"):
-        parse_setting(text)
 
 
 def test_source_is_recorded(folder):

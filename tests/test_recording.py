@@ -1,5 +1,6 @@
 """`clbench.record`: loops by hand leave run folders."""
 
+import io
 import json
 
 import gymnasium
@@ -176,3 +177,38 @@ def test_what_is_not_a_stream_is_refused(tmp_path):
     with pytest.raises(OptionError, match="agent"):
         clbench.record(clbench.make("RandomLabelMNIST-v0", **SMALL), tmp_path, agent="")
     assert not list(tmp_path.iterdir())
+
+
+def test_progress_and_the_folder_are_printed(tmp_path, capsys):
+    env = make(tmp_path)
+    play(env, Agent(env.agent_spec, 0), steps=env.agent_spec.steps_per_task)
+    first = RunFolder(env.folder).read_tasks()[0].accuracy
+    assert capsys.readouterr().out == f"mine  seed 0  task 1/3  accuracy {first:.2f}\n"
+    play(env, Agent(env.agent_spec, 0), seed=0)
+    *_, last = capsys.readouterr().out.splitlines()
+    mean = sum(record.accuracy for record in RunFolder(env.folder).read_tasks()) / 3
+    assert last == f"mine  done  average accuracy {mean:.3f}  {env.folder}/"
+    env.reset()
+    env.close()
+    assert capsys.readouterr().out.startswith("mine  interrupted")
+
+
+def test_silent_if_asked_and_whatever_standard_output_knows(tmp_path, capsys, monkeypatch):
+    env = clbench.make("RandomLabelMNIST-v0", **SMALL)
+    for progress in (False, True):
+        recorded = clbench.record(env, tmp_path, agent="gr\u00f6\u00dfe", progress=progress)
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+        monkeypatch.setattr("sys.stdout", stdout)
+        play(recorded, Agent(env.agent_spec, 0), steps=env.unwrapped.agent_spec.steps_per_task, seed=0)
+        recorded.close()
+        assert bool(stdout.buffer.getvalue()) == progress
+
+
+def test_a_loop_that_was_killed_is_shown_as_interrupted(tmp_path):
+    """Its lock is gone with its process, what run.json says is not."""
+    env = make(tmp_path)
+    play(env, Agent(env.agent_spec, 0), steps=1)
+    assert clbench.load_results(env.folder).runs.status.tolist() == ["running"]
+    env._recorder._lock.close()
+    assert RunFolder(env.folder).read_manifest().status == "running"
+    assert clbench.load_results(env.folder).runs.status.tolist() == ["interrupted"]

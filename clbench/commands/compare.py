@@ -20,13 +20,13 @@ exit codes: 0 done; 1 a file could not be written; 2 nothing to compare
 
 
 @click.command("compare", epilog=EPILOG)
-@click.argument("runs", nargs=-1, metavar="RUN...")
+@click.argument("runs", nargs=-1, type=shared.PATH, metavar="RUN...")
 @shared.together(
     shared.text("--agent", "compare only this agent; may be repeated", "NAME", multiple=True),
-    shared.text("--reference", "compare with this entry (default: the first)", "RUN|AGENT"),
+    shared.path("--reference", "compare with this entry (default: the first)", "RUN|AGENT"),
     shared.text("--score", f"{', '.join(SCORES)} (default: {SCORES[0]})", "NAME", default=SCORES[0]),
-    shared.text("--out", f"write a figure ({', '.join(SUFFIXES)})", "FILE"),
-    shared.text("--csv", "write the table, with all intervals", "FILE"),
+    shared.path("--out", f"write a figure ({', '.join(SUFFIXES)})", "FILE"),
+    shared.path("--csv", "write the table, with all intervals", "FILE"),
     click.option(
         "--mix", is_flag=True, help="compare runs with different settings, over the tasks they share"
     ),
@@ -45,7 +45,8 @@ def command(
     """Compare agents of one or several runs with a reference, paired by seed if they share seeds.
 
     RUN is a run folder or any parent folder. Runs of different streams, data or protocols are
-    refused; --mix compares them and marks the output "not the same".
+    refused if they are named, and else left out; --mix compares them and marks the output "not the
+    same".
     """  # noqa: DOC501 - it is the command's help
     from clbench.comparing import Entry, compare
     from clbench.report import comparison as report
@@ -58,19 +59,21 @@ def command(
     if out is not None and Path(out).suffix not in SUFFIXES:
         raise OptionError(f"--out '{out}': the name of a figure must end in {', '.join(SUFFIXES)}")
     entries = [Entry.from_records(run.group, run.manifest, run.read_tasks()) for run in find_runs(*runs)]
-    comparison = compare(entries, reference, score, agent, mix)
+    groups = [{run.group for run in find_runs(given)} for given in runs]
+    named = {group for found in groups if len(found) == 1 for group in found}
+    comparison = compare(entries, reference, score, agent, mix, named)
     # Files first, since the reader of what is printed may stop early.
     if csv is not None:
         write_text_whole(Path(csv), report.frame(comparison).to_csv(index=False, lineterminator="\n"))
     if out is not None:
         kind = Path(out).suffix[1:]
         write_whole(Path(out), lambda path: report.figure(comparison).savefig(path, format=kind))
-    console = make_console(wide=True)
-    console.print(comparison.title, soft_wrap=True)
+    console = make_console()
+    console.print(comparison.title)
     console.print()
     console.print(report.table(comparison))
     console.print()
     notes = [f"note: {note}" for note in comparison.notes]
     written = [f"written: {name}" for name in (csv, out) if name is not None]
     for line in (*report.explanation(comparison), *notes, *written):
-        console.print(line, soft_wrap=True)
+        console.print(line)

@@ -16,6 +16,7 @@ EPILOG = """\b
 examples:
   clbench evaluate agents.vanilla agents.reset
   clbench evaluate my_agent.py:Agent --set step_size=3e-4 --seeds 5
+  clbench evaluate small=my_agent.py large=my_agent.py --set large:width=512
   clbench evaluate agents.l2 --env PermutedMNIST-v0 --protocol standard --seeds 0,4,7
   clbench resume results/PermutedMNIST-v0-standard-1
 
@@ -29,7 +30,9 @@ by SIGTERM (clbench resume continues)
 @shared.together(
     shared.STREAM,
     shared.text("--step-size", "short for --set step_size=X", "X"),
-    shared.settings("--set", "constructor argument of the agents"),
+    shared.text(
+        "--set", "constructor argument of all agents, or of one", "[AGENT:]NAME=VALUE", multiple=True
+    ),
     shared.text("--scheduler", "none, per-layer, full-network, noise-only or volatility-only", "NAME"),
     shared.INDICATORS,
     shared.whole("--indicators-every", "also measure every N steps (default: only at the end of each task)"),
@@ -46,10 +49,10 @@ by SIGTERM (clbench resume continues)
         is_flag=True,
         help="train compatible agents as one batch; same results, on a GPU up to rounding",
     ),
-    shared.text("--out", "where run folders are created (default: results)", "DIR", default="results"),
+    shared.path("--out", "where run folders are created (default: results)", "DIR", default="results"),
     shared.LOG,
     shared.PROFILE,
-    shared.text("--resume", "resume an interrupted run, as clbench resume does", "RUN"),
+    shared.path("--resume", "resume an interrupted run, as clbench resume does", "RUN"),
     shared.ACCEPT_CHANGES,
     click.option("--list", "list_all", is_flag=True, help="list streams, protocols and agents"),
     shared.QUIET,
@@ -59,7 +62,7 @@ by SIGTERM (clbench resume continues)
 def command(context: click.Context, /, **options: Any) -> int:
     """Run agents on a non-stationary stream and see whether they keep learning.
 
-    AGENT is agents.NAME, package.module[:Class] or path/to/file.py[:Class].
+    AGENT is agents.NAME, package.module[:Class] or path/to/file.py[:Class]; LABEL=AGENT shows it under a label.
     """  # noqa: DOC501 - it is the command's help
     from clbench.report.console import make_console
 

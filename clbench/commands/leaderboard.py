@@ -18,7 +18,7 @@ examples:
 
 exit codes: 0 valid, or repeated; 1 invalid, or different; 2 nothing was started
 """
-FOLDER = shared.text(
+FOLDER = shared.path(
     "--folder", "folder of the leaderboard (default: leaderboard)", "DIR", default="leaderboard"
 )
 
@@ -29,16 +29,16 @@ def command() -> None:
 
 
 @command.command("submit")
-@click.argument("run", metavar="RUN")
+@click.argument("run", type=shared.PATH, metavar="RUN")
 @shared.together(
     shared.text("--name", "name of the submission: a-z, 0-9 and -", "NAME", required=True),
-    shared.text("--agent", "which of several agents, or the agent's file", "NAME"),
+    shared.path("--agent", "which of several agents, or the agent's file", "NAME"),
     shared.text("--paper", "where the method is described", "URL", default=""),
     shared.text("--code", "where the method's code is", "URL", default=""),
     shared.text("--contact", "whom to ask", "TEXT", default=""),
     shared.text("--licence", "licence of the agent's source (default: MIT)", "SPDX", default="MIT"),
     shared.text("--tuned", "how hyperparameters were tuned on this stream, if they were", "HOW", default=""),
-    shared.text("--data-dir", "folder with MNIST/raw/, if the run does not record it", "DIR"),
+    shared.path("--data-dir", "folder with MNIST/raw/, if the run does not record it", "DIR"),
     click.option("--replace", is_flag=True, help="replace an older submission with this name"),
     FOLDER,
     shared.DEBUG,

@@ -1,13 +1,15 @@
 """Options that several commands share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
 
+from clbench.arguments import Parameter, fit, parse_setting
 from clbench.errors import OptionError
-from clbench.loading import parse_setting
+from clbench.places import expanded
 from clbench.registration import COMMON_OPTIONS
 from clbench.specs import PROTOCOLS
 
@@ -37,6 +39,18 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
             ) from None
 
 
+class UserPath(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
+    """A path, in which a leading "~" is the home folder: shells leave it alone in --out=~/results."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return expanded(value)
+
+
+PATH = UserPath()
+
+
 def together(*decorators: Callable[[Any], Any]) -> Callable[[Function], Function]:
     """Return several options as one decorator, in the order in which they are shown."""
     return lambda function: reduce(lambda result, decorate: decorate(result), reversed(decorators), function)
@@ -52,6 +66,11 @@ def text(flag: str, help: str, metavar: str, **named: Any) -> Callable[[Any], An
     return click.option(flag, metavar=metavar, help=help, **named)
 
 
+def path(flag: str, help: str, metavar: str = "DIR", **named: Any) -> Callable[[Any], Any]:
+    """Return an option that takes a path."""
+    return click.option(flag, type=PATH, metavar=metavar, help=help, **named)
+
+
 def settings(flag: str, help: str) -> Callable[[Any], Any]:
     """Return an option that takes NAME=VALUE and may be repeated."""
     return click.option(flag, multiple=True, metavar="NAME=VALUE", help=help)
@@ -65,9 +84,7 @@ SEEDS = click.option(
     help="number of seeds, or a comma-separated list (`7,` is only seed 7); default: the protocol's, 3",
 )
 SOURCE = text("--source", "embedded (5,000 images) or torchvision (60,000)", "NAME")
-DATA_DIR = text(
-    "--data-dir", "folder with MNIST/raw/ (default: $CLBENCH_DATA_DIR, else download once)", "DIR"
-)
+DATA_DIR = path("--data-dir", "folder with MNIST/raw/ (default: $CLBENCH_DATA_DIR, else download once)")
 DEVICE = text("--device", "auto, cpu, cuda, cuda:N or mps (default: auto)", "NAME", default="auto")
 WORKERS = whole("--workers", "number of processes (default: the fastest)")
 INDICATORS = text(
@@ -117,6 +134,12 @@ def overrides(options: dict[str, Any]) -> dict[str, Any]:
     return {**{name: options.pop(name) for name in COMMON_OPTIONS}, **custom}
 
 
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the values of several NAME=VALUE."""
-    return dict(map(parse_setting, texts))
+def parse_settings(
+    texts: Sequence[str], defaults: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the values of several NAME=VALUE: read for those with a default, else as typed."""
+    typed = dict(map(parse_setting, texts))
+    return {
+        name: fit(name, value, Parameter.of(defaults[name])) if name in defaults else value
+        for name, value in typed.items()
+    }

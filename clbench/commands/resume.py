@@ -16,10 +16,10 @@ exit codes: see clbench evaluate --help
 
 
 @click.command("resume", epilog=EPILOG)
-@click.argument("folder", metavar="FOLDER")
+@click.argument("folder", type=shared.PATH, metavar="FOLDER")
 @shared.together(
     shared.whole("--workers", "number of processes (default: as before)"),
-    shared.text("--data-dir", "folder of the same images (default: as recorded)", "DIR"),
+    shared.path("--data-dir", "folder of the same images (default: as recorded)", "DIR"),
     shared.text("--log", "experiment trackers (default: as before; none turns them off)", "LIST"),
     shared.PROFILE,
     shared.ACCEPT_CHANGES,

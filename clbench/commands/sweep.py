@@ -43,9 +43,9 @@ def shard(text: str | None) -> tuple[int, int] | None:
 
 
 @click.command("sweep", epilog=EPILOG)
-@click.argument("file", metavar="SWEEP.toml")
+@click.argument("file", type=shared.PATH, metavar="SWEEP.toml")
 @shared.together(
-    shared.text(
+    shared.path(
         "--out",
         "where the sweep's folder is created (default: results); with Ray also a URL, such as s3://...",
         "DIR|URL",
@@ -82,7 +82,7 @@ def command(
     from clbench.sweeps.cells import read_sweep
     from clbench.sweeps.report import make_report
     from clbench.sweeps.store import open_store
-    from clbench.sweeps.tables import announce, print_failures, print_report, run_table
+    from clbench.sweeps.tables import announce, print_failures, print_plan, print_report
 
     if report and dry_run:
         raise OptionError("--report and --dry-run are mutually exclusive: one ranks, the other plans")
@@ -92,14 +92,14 @@ def command(
     )
     runs = shard_of(sweep.runs, shard(options.pop("shard")))
     again = f"clbench sweep {shlex.join(_arguments())}"
-    store, console = open_store(sweep, options["out"], again), make_console(wide=True)
+    store, console = open_store(sweep, options["out"], again), make_console()
     failures: dict[str, RunFailure] = {}
     if not report:
         executor = choose_executor(**options)
         if not quiet:
             announce(console, sweep, runs, store, executor.workers_for(runs), measure=dry_run)
         if dry_run:
-            console.print(run_table(runs, store))
+            print_plan(console, runs, store)
             return 0
         failures = dict(run_cells(sweep, runs, store, executor, log, shown=not quiet))
     ranking = make_report(sweep, store, selection)

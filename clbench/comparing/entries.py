@@ -72,14 +72,20 @@ def choose_entries(entries: Sequence[Entry], agents: Sequence[str], reference: s
     return chosen
 
 
-def find_reference(entries: Sequence[Entry], name: str | None) -> Entry:
-    """Return the finished entry with a label, agent, run folder or folder name; None means the first."""
+def find_references(entries: Sequence[Entry], name: str | None) -> list[Entry]:
+    """Return the finished entries with a label, agent, run folder or folder name; None means the first.
+
+    They are several only if they are one agent in several runs, which have others, too.
+
+    Raises:
+        UsageError: there is none, or it is not clear which is meant.
+    """
     done = [entry for entry in entries if entry.seeds]
     if name is None:
-        return done[0]
+        return done[:1]
     matching, labels = _matching(done, name), [entry.label for entry in done]
-    if len(matching) == 1:
-        return matching[0]
+    if len(matching) == 1 or ({entry.agent for entry in matching} == {name} and len(matching) < len(done)):
+        return matching
     if matching:
         which = ", ".join(f"'{entry.label}'" for entry in matching)
         raise UsageError(f"reference '{name}' is ambiguous: give one of the labels {which}")

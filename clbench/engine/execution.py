@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from clbench.agent import Agent, AgentSpec, MemberSpec
+from clbench.arguments import as_declared
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
 from clbench.engine.checkpointing import Checkpointer, can_resume, records_in
@@ -183,14 +184,17 @@ def _build_agents(
     configs = [job.config for job in jobs]
     names = ", ".join(config.agent.name for config in configs)
     seeds: Any = configs[0].seeds if vectorized else configs[0].seeds[0]
+    arguments = [
+        as_declared(owner, config.agent.arguments) for owner, config in zip(owners, configs, strict=True)
+    ]
     seed_globals(configs[0].seeds[0])  # after imports, which may have drawn from them in this process or not
     try:
         if len(jobs) == 1:
-            agent = owners[0](spec, seeds, **configs[0].agent.arguments)
+            agent = owners[0](spec, seeds, **arguments[0])
             return agent, [agent]
         members = [
-            MemberSpec(owner, config.seeds, config.agent.arguments)
-            for owner, config in zip(owners, configs, strict=True)
+            MemberSpec(owner, config.seeds, given)
+            for owner, config, given in zip(owners, configs, arguments, strict=True)
         ]
         population, agents = owners[0].together(spec, members)
         return population, agents

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from clbench.engine.events import Event, Failed, Note, Output, Recorded, Started
+from clbench.engine.events import LAST, Event, Failed, Note, Output, Recorded, Started
 from clbench.engine.job import Job
 from clbench.engine.manifests import Earlier
 from clbench.engine.progress import Progress, RunProgress, State
@@ -54,6 +54,8 @@ class RunMonitor:
         self._accuracies: defaultdict[int, dict[int | None, float]] = defaultdict(dict)
         self._finished: defaultdict[int, list[float]] = defaultdict(list)  # accuracies of seeds, by task
         self._started = self._last_event = 0.0
+        self._begun: dict[int, float] = {}  # when a job has started, and when it has ended
+        self._ended: dict[int, float] = {}
         for index, job in earlier.items():
             for record in job.records:
                 self._take_record(index, record)
@@ -77,11 +79,14 @@ class RunMonitor:
             self.write()
         elif isinstance(event, Started):
             self._started = self._started or self._last_event
+            self._begun.setdefault(index, self._last_event)
         elif isinstance(event, JobProgress):
             self._steps[index], self._task[index] = event.steps, event.task
             self._accuracies[index] = {None: event.accuracy}
         elif isinstance(event, Failed):
             self.failures.append((job, event))
+        if isinstance(event, LAST):
+            self._ended[index] = self._last_event
         self.show()
 
     def _take_record(self, index: int, record: Recorded | ProfileRecord) -> None:
@@ -130,6 +135,7 @@ class RunMonitor:
         seconds = seconds if self._started else 0.0
         complete = [task for task, seeds in self._finished.items() if len(seeds) == len(self._seeds)]
         last = self._finished[max(complete)] if complete else [math.nan]
+        finished = [value for seeds in self._finished.values() for value in seeds]
         accuracies = [value for seeds in self._accuracies.values() for value in seeds.values()]
         state: State = "failed" if self.failures else "running" if self._started else "waiting"
         return RunProgress(
@@ -142,9 +148,34 @@ class RunMonitor:
             accuracy=fmean(accuracies) if accuracies else math.nan,
             tasks_finished=len(complete),
             last_accuracy=fmean(last),
+            average_accuracy=fmean(finished) if finished else math.nan,
             seconds=seconds,
             steps_per_second=(self._total_steps - self._earlier_steps) / seconds if seconds else 0.0,
+            estimate=self._seconds_left(),
         )
+
+    def _seconds_left(self) -> float | None:
+        """Return how long it takes at the mean rate of the jobs so far; None while they all run side by side.
+
+        Jobs that wait begin when another one ends, and the last ones leave workers idle.
+        """
+        busy = sum(self._ended.get(index, self._last_event) - start for index, start in self._begun.items())
+        rate = (self._total_steps - self._earlier_steps) / busy if busy else 0.0
+        left = {
+            index: len(job.config.seeds) * (job.total_steps - steps)
+            for index, (job, steps) in enumerate(zip(self._jobs, self._steps, strict=True))
+            if index not in self._ended and steps < job.total_steps
+        }
+        if not rate or left.keys() == self._begun.keys():
+            return None
+        running = [steps for index, steps in left.items() if index in self._begun]
+        waiting = [steps for index, steps in left.items() if index not in self._begun]
+        if not waiting:
+            return fmean(running) / rate if running else 0.0
+        workers = running + [0] * (self._run.parallelism.workers - len(running))
+        for steps in waiting:
+            workers[workers.index(min(workers))] += steps
+        return max(workers) / rate
 
     @property
     def _total_steps(self) -> int:

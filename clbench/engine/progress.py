@@ -28,8 +28,10 @@ class RunProgress:
         accuracy: in the present tasks so far, mean over seeds; NaN before there is any.
         tasks_finished: tasks that all seeds have finished.
         last_accuracy: of the last task that all seeds have finished, mean over seeds.
+        average_accuracy: mean over the tasks that seeds have finished.
         seconds: wall time from the first step to the last event of this session.
         steps_per_second: in this session.
+        estimate: seconds left as its jobs get on; None where only the rate is known.
     """
 
     label: str
@@ -41,12 +43,16 @@ class RunProgress:
     accuracy: float = math.nan
     tasks_finished: int = 0
     last_accuracy: float = math.nan
+    average_accuracy: float = math.nan
     seconds: float = 0.0
     steps_per_second: float = 0.0
+    estimate: float | None = None
 
     @property
     def seconds_left(self) -> float | None:
         """Estimated from the rate so far; None before there is one."""
+        if self.estimate is not None:
+            return self.estimate
         return (self.total - self.steps) / self.steps_per_second if self.steps_per_second else None
 
 
@@ -110,8 +116,11 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """Estimated from the rate so far; None before there is one."""
-        left = sum(run.total - run.steps for run in self.runs.values() if run.state in ("waiting", "running"))
-        return left / self.steps_per_second if self.steps_per_second else None
+        left = [run for run in self.runs.values() if run.state in ("waiting", "running")]
+        if not self.steps_per_second:
+            return None
+        all_alike = sum(run.total - run.steps for run in left) / self.steps_per_second
+        return max([all_alike, *(run.seconds_left or 0.0 for run in left)])  # the last run may be alone
 
     @property
     def summary(self) -> str:
@@ -123,6 +132,12 @@ class Progress:
         ]
         rate = f"{self.steps_per_second:,.0f} steps/s"
         return " · ".join([*parts, rate, f"{clock(self.seconds_left)} left"])
+
+
+def say(line: str) -> None:
+    """Print a line at once; standard output may not know all of its characters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def clock(seconds: float | None) -> str:

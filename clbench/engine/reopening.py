@@ -54,13 +54,13 @@ def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None,
         DataError: it is not known where the images are.
     """
     config = manifest.config
-    name = config.agent.name
+    name, reference = config.agent.name, config.agent.reference
     given = {recorded(reference_of(owner)): owner for owner in agents}
-    if name.startswith("__main__:") and name not in given:
+    if reference.startswith("__main__:") and reference not in given:
         raise ResumeError(
-            f"'{name}' was not in a module: resume it from Python, with clbench.resume(folder, agents=[...])"
+            f"'{reference}' was not in a module: resume it from Python, with clbench.resume(folder, agents=[...])"
         )
-    owner = check_agent(given[name], name) if name in given else load_agent(config.agent.reference)
+    owner = check_agent(given[reference], name) if reference in given else load_agent(reference)
     processes = manifest.workers if workers is None else check_count("workers", workers)
     return Run(
         config=replace(config, stream=with_images(config.stream, data_dir)),

@@ -1,9 +1,7 @@
 """From a request to checked runs: every name looked up, every value validated, before anything starts."""
 
-import itertools
-import math
 import numbers
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,37 +9,29 @@ import torch
 
 from clbench.agent import check_boundaries
 from clbench.checks import check_choice, check_count, split_names
-from clbench.config import AgentConfig, RunConfig
+from clbench.config import RunConfig
 from clbench.data import SOURCES
+from clbench.engine.agents import Agents, load_agents
 from clbench.engine.parallelism import choose_parallelism
 from clbench.engine.run import Run
 from clbench.envs.vector import check_device
-from clbench.errors import LoadError, OptionError, UnknownNameError
+from clbench.errors import OptionError
 from clbench.indicators.layers import LayerChoice, check_layer_choice
-from clbench.loading import (
-    check_agent,
-    check_arguments,
-    load_agent,
-    load_indicator,
-    parameters,
-)
+from clbench.loading import load_indicator
 from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
-from clbench.places import recorded
+from clbench.places import expanded
 from clbench.provenance import checksum_of
-from clbench.references import reference_of
 from clbench.registration import Registration, lookup, resolve
 from clbench.seeding import check_seed
 from clbench.specs import PROTOCOLS, Layers, Protocol, StreamSpec, protocol
-
-AgentLike = str | type
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What the user asks for, unchecked; see `clbench.evaluate` for the fields."""
 
-    agents: AgentLike | Sequence[AgentLike]
+    agents: Agents
     env: str = "RandomLabelMNIST-v0"
     protocol: str = "quick"
     seeds: int | Sequence[int] | None = None
@@ -69,7 +59,7 @@ def check_request(request: Request) -> list[Run]:
     Raises:
         UsageError: something in the request does not exist or is not possible.
     """
-    agents = _load_agents(request)
+    agents = load_agents(request.agents, request.arguments)
     rules = protocol(request.protocol)
     overrides = {name: value for name, value in request.overrides.items() if value is not None}
     entry = lookup(request.env)
@@ -183,7 +173,7 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if wanted is None:
         return DEFAULT
-    names = split_names(wanted)
+    names = list(map(expanded, split_names(wanted)))
     if names == ["none"]:
         return ()
     chosen: list[str] = []
@@ -245,51 +235,3 @@ def choose_device(name: str) -> str:
     if torch.cuda.is_available():
         return str(check_device("cuda"))
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _load_agents(request: Request) -> list[tuple[AgentConfig, type]]:
-    listed = [request.agents] if isinstance(request.agents, (str, type)) else request.agents
-    if not listed:
-        raise UnknownNameError("no agent given; for example: agents.vanilla (clbench list shows all)")
-    agents: dict[str, tuple[AgentConfig, type]] = {}
-    for agent in listed:
-        if not isinstance(agent, (str, type)):
-            raise LoadError(f"{agent!r} is not an agent: pass a reference or a class")
-        reference = agent if isinstance(agent, str) else reference_of(agent)
-        if any(config.reference == reference for config, _ in agents.values()):
-            raise OptionError(f"agent '{reference}' is given twice")
-        name = _new_name(recorded(reference), agents)
-        owner = load_agent(agent) if isinstance(agent, str) else check_agent(agent, name)
-        arguments = _checked_arguments(name, owner, request.arguments)
-        location = "" if name == reference else reference
-        agents[name] = AgentConfig(name=name, arguments=arguments, location=location), owner
-    return list(agents.values())
-
-
-def _checked_arguments(name: str, owner: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that an agent is constructed with, its defaults among them."""
-    check_arguments(name, owner, given)
-    if "step_size" in given and not 0 < given["step_size"] < math.inf:
-        raise OptionError(f"step_size={given['step_size']} must be above 0 and finite")
-    for key, value in given.items():
-        if not _is_plain(value):
-            raise OptionError(
-                f"{key}={value!r} cannot be recorded: give numbers, strings, true, false or lists"
-            )
-    defaults = {key: value for key, value in parameters(owner).items() if _is_plain(value)}
-    check = getattr(owner, "check_arguments", None)
-    if check is not None:
-        check({**defaults, **given})
-    return {**defaults, **given}
-
-
-def _new_name(name: str, taken: Collection[str]) -> str:
-    """Return a name that no other agent has: files of the same name may be in several folders."""
-    numbered = (f"{name} ({number})" for number in itertools.count(2))
-    return next(candidate for candidate in itertools.chain([name], numbered) if candidate not in taken)
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))

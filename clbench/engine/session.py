@@ -192,7 +192,7 @@ class RunSession:
                 monitor.tasks,
                 monitor.indicators,
                 [config.agent.name],
-                config.describe(),
+                self._manifest.describe(),
                 self._manifest.chance,
             )
 

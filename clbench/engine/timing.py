@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from clbench.arguments import as_declared
 from clbench.engine.execution import environment
 from clbench.loading import is_vectorized
 from clbench.loop.environment import task_beginner
@@ -20,7 +21,7 @@ def step_times(
     """Yield the seconds that the next 40 steps of an agent take, again and again."""
     vectorized = is_vectorized(owner)
     env = environment(stream, len(seeds) if vectorized else None, device)
-    agent: Any = owner(env.agent_spec, seeds if vectorized else seeds[0], **arguments)
+    agent: Any = owner(env.agent_spec, seeds if vectorized else seeds[0], **as_declared(owner, arguments))
     begin_task = task_beginner(env, agent)
     roots: Any = list(seeds) if vectorized else seeds[0]
     obs, _ = env.reset(seed=roots)

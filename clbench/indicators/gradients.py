@@ -2,6 +2,7 @@
 
 import torch
 
+from clbench.checks import check_value
 from clbench.indicators.derivatives import Derivatives
 from clbench.indicators.layers import LayerChoice
 from clbench.indicators.networks import (
@@ -10,7 +11,6 @@ from clbench.indicators.networks import (
     Network,
     Penalty,
     at_least_float32,
-    check_choice,
 )
 from clbench.indicators.stacked import Model
 
@@ -115,7 +115,7 @@ def norm_ratios(network: Network, gradient_squares: Measures) -> Measures:
 
 
 def norms(network: Network, squares: Measures, kind: str) -> Measures:
-    check_choice("kind", kind, KINDS)
+    check_value("kind", kind, KINDS)
     counts = {block: sum(network.sizes[name] for name in names) for block, names in network.blocks.items()}
     means = {layer: square / counts[layer] if kind == "rms" else square for layer, square in squares.items()}
     return {layer: mean.sqrt() for layer, mean in means.items()}

@@ -139,8 +139,3 @@ def check_tensors(**values: object) -> None:
                 f"{name} must be a tensor, not a {type(value).__name__}: take a layer's value from an "
                 "indicator's result, or stack several"
             )
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise OptionError(f"{name}={value!r} is not one of {', '.join(choices)}")

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from clbench.checks import check_value
 from clbench.indicators.layers import WHOLE, LayerChoice
 from clbench.indicators.networks import (
     Measures,
     Network,
     at_least_float32,
-    check_choice,
     dtype_at_least_float32,
     is_bias,
     total,
@@ -54,7 +54,7 @@ def effective_step_size(
     Returns:
         step size (that of plain gradient descent), per layer and for the whole network: scalars, or `(S,)`.
     """
-    check_choice("reduction", reduction, REDUCTIONS)
+    check_value("reduction", reduction, REDUCTIONS)
     network = Network.of(model, layers)
     return effective_from_states(network, parameter_states(network, optimizer), reduction)
 

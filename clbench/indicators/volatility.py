@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
+from clbench.checks import check_value
 from clbench.errors import OptionError
-from clbench.indicators.networks import check_choice, check_tensors
+from clbench.indicators.networks import check_tensors
 
 KINDS = ("window", "ema")
 
@@ -42,7 +43,7 @@ class VolatilityTracker:
     def __init__(
         self, kind: str = "window", window: int = 30, decay: float = 0.97, eps: float = 1e-8
     ) -> None:
-        check_choice("volatility", kind, KINDS)
+        check_value("volatility", kind, KINDS)
         if window < 2:
             raise OptionError(f"window={window} must be at least 2: one value has no deviation")
         if not 0 < decay < 1:

@@ -27,6 +27,7 @@ from clbench.specs import PROTOCOLS, StreamSpec, protocol
 TOLERANCE = 1e-9
 DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 REFERENCE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./-]{0,198}(?::[A-Za-z_][A-Za-z0-9_]{0,98})?")
+MARK = "\ufeff"  # by which some editors begin a file
 SOURCE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_-]{0,79}/){0,4}[A-Za-z0-9_][A-Za-z0-9_-]{0,79}\.py")
 URL = re.compile(r"https?://(?!.*xn--)[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~:/?#@!$&+,;=%-]*)?")
 FORMULA = ("=", "+", "-", "@")  # what spreadsheets take for the beginning of a formula
@@ -160,7 +161,7 @@ def _check_agent(entry: Entry) -> None:
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             raise SubmissionError(f"{file} is not the run's source: its SHA-256 differs")
         _check_source(file, text)
-    if data.verifiable and not re.search(rf"^class {class_name}\b", entry.source, re.MULTILINE):
+    if data.verifiable and not re.search(rf"^{MARK}?class {class_name}\b", entry.source, re.MULTILINE):
         raise SubmissionError(f"{data.file} has no class '{class_name}'")
     arguments = data.run.config.agent.arguments
     if len(json.dumps(to_json(arguments))) > 4_000:
@@ -172,7 +173,7 @@ def _check_agent(entry: Entry) -> None:
 
 def _check_source(file: str, source: str) -> None:
     """Refuse a source that hides something from its reader: invisible characters, or another encoding."""
-    for number, line in enumerate(source.split("\n"), start=1):
+    for number, line in enumerate(source.removeprefix(MARK).split("\n"), start=1):
         if any(unicodedata.category(character)[0] == "C" for character in re.sub(r"\t|\r$", "", line)):
             raise SubmissionError(f"{file}, line {number} has an invisible or control character")
     try:

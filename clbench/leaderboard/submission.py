@@ -14,6 +14,7 @@ from typing import Any
 
 from clbench.errors import DataError, SubmissionError
 from clbench.jsondata import from_json, to_json
+from clbench.places import READ
 from clbench.records import TaskRecord
 from clbench.results import RunManifest
 from clbench.results.tables import read_csv, to_csv
@@ -128,7 +129,7 @@ def read_entry(folder: Path) -> Entry:
     names = _list_files(folder)
     if not {DATA, TASKS} <= set(names):
         raise SubmissionError(f"{DATA} or {TASKS} is missing")
-    submission = _parse(_read(folder / DATA))
+    submission = _parse(_read(folder / DATA, READ))
     if submission.name != folder.name:
         raise SubmissionError(f"{DATA} has the name {ascii(submission.name)[:60]}, which is not the folder's")
     if set(names) != {DATA, TASKS, *submission.sources}:
@@ -185,9 +186,9 @@ def _check_file(name: Path, facts: os.stat_result) -> None:
         raise SubmissionError(f"{shown} has {facts.st_size:,} bytes: at most {limit:,} are allowed")
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, encoding: str = "utf-8") -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode(encoding)
     except (OSError, UnicodeDecodeError) as error:
         raise SubmissionError(f"{path.name} cannot be read as UTF-8: {error}") from error
 

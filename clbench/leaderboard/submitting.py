@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from clbench.arguments import parameters
 from clbench.config import AgentConfig, RunConfig
 from clbench.engine.reopening import with_images
 from clbench.engine.store import resume_command
@@ -26,7 +27,7 @@ from clbench.leaderboard.submission import (
     read_entry,
     write_sources,
 )
-from clbench.loading import is_vectorized, load_agent, parameters
+from clbench.loading import is_vectorized, load_agent
 from clbench.machine import threads
 from clbench.places import is_cut
 from clbench.records import TaskRecord
@@ -108,7 +109,8 @@ def _refuse_changed(manifest: RunManifest, run: Path) -> None:
 def _submitted_manifest(manifest: RunManifest, source: Source) -> RunManifest:
     """Return the manifest with the agent called by its file, wherever that is."""
     config, class_name = manifest.config, manifest.agent_source.class_.rpartition(":")[2]
-    agent = replace(config.agent, name=Path(without_number(config.agent.name)).name, location="")
+    name = Path(without_number(config.agent.reference)).name
+    agent = replace(config.agent, name=name, label_of="", location="")
     config = replace(config, agent=agent, stream=replace(config.stream, data_dir=None))
     class_ = class_name and f"{source.path.stem}:{class_name}"
     code = replace(manifest.agent_source, class_=class_, file=source.name, neighbours=source.neighbours())
@@ -121,12 +123,12 @@ def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tupl
     if wanted is None:
         if len(runs) > 1:
             raise SubmissionError(f"'{folder}' has several agents, choose one with --agent: {names}")
-        return runs[0], runs[0].agent
+        return runs[0], _reference(runs[0])
     for run in runs:
         if run.agent == wanted:
-            return run, wanted
+            return run, _reference(run)
     path, suffix, _ = wanted.rpartition(".py")
-    same = [run for run in runs if suffix and Path(without_number(run.agent)).name == Path(wanted).name]
+    same = [run for run in runs if suffix and Path(without_number(_reference(run))).name == Path(wanted).name]
     if len(same) > 1:
         digest = digest_of(Path(path + suffix))
         same.sort(key=lambda run: run.manifest.agent_source.sha256 != digest)
@@ -134,6 +136,10 @@ def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tupl
         return same[0], wanted
     hint = did_you_mean(wanted, [run.agent for run in runs])
     raise SubmissionError(f"'{folder}' has no agent '{wanted}'.{hint} It has: {names}")
+
+
+def _reference(run: StoredRun) -> str:
+    return run.manifest.config.agent.reference
 
 
 def _refuse_lost_arguments(agent: AgentConfig, agent_class: type, run: Path) -> None:

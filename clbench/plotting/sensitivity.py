@@ -18,27 +18,27 @@ COLUMNS = 3
 
 def sensitivity(
     scores: Mapping[str, Mapping[str, Mapping[object, Estimate]]],
-    agents: Sequence[str],
+    lines: Sequence[str],
     name: str,
     title: str,
 ) -> "Figure":
-    """Return the figure of scores by a hyperparameter's values: a panel per stream, a line per agent."""
+    """Return the figure of scores by a hyperparameter's values: a panel per stream, lines by name."""
     columns = min(COLUMNS, len(scores))
     rows = -(-len(scores) // columns)
     figure = new_figure(max(6.0, 4 * columns), 1.0 + 3.2 * rows, title)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
-    by_agent = [estimates for panel in scores.values() for estimates in panel.values()]
-    values = list(dict.fromkeys(value for estimates in by_agent for value in estimates))
+    by_line = [estimates for panel in scores.values() for estimates in panel.values()]
+    values = list(dict.fromkeys(value for estimates in by_line for value in estimates))
     for axes, (stream, panel) in zip(grid, scores.items(), strict=False):
         _scale(axes, values)
-        for index, agent in enumerate(agents):
-            if agent in panel:
-                _draw(axes, panel[agent], index, agent, values)
+        for index, line in enumerate(lines):
+            if line in panel:
+                _draw(axes, panel[line], index, line, values)
         axes.set_title(stream, fontsize=9, loc="left")
         axes.set_xlabel(name)
         axes.tick_params(labelbottom=True)
     hide_from(grid, len(scores))
-    counts = {estimate.n for estimates in by_agent for estimate in estimates.values()} - {0}
+    counts = {estimate.n for estimates in by_line for estimate in estimates.values()} - {0}
     number = f", n = {min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else "") if counts else ""
     for axes in grid[::columns]:
         axes.set_ylabel(f"average task accuracy{number}")

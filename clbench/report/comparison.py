@@ -24,11 +24,14 @@ def table(comparison: Comparison) -> "Table":
     differences = (f"{_short(other)}\ndiff." for other in others)
     grid = plain_table(("\nentry", "\nn", *titles, *differences), numbers=True)
     for row in comparison.rows:
-        if row.entry.label == comparison.reference.label:
+        if row.entry.label == row.reference.label:
             cells = ["reference", *("" for _ in others)]
         else:
             cells = [f"{_lines(row.differences[name], f'+.{digits}f')}\n{row.how}"]
-            cells += [f"{_no_minus_zero(row.differences[other].mean):+.4f}" for other in others]
+            cells += [
+                _lines(row.differences[other], "+.4f", "+.4f" if other == "slope" else "+.3f")
+                for other in others
+            ]
         label = row.entry.label.replace(" (", "\n(", 1)
         grid.add_row(label, str(len(row.entry.seeds)), _lines(row.scores[name], f".{digits}f"), *cells)
     return grid
@@ -38,14 +41,14 @@ def _short(score: str) -> str:
     return {"average_task_accuracy": "average", "last_tenth": "last 10 %"}.get(score, score.replace("_", " "))
 
 
-def _lines(estimate: Estimate, style: str) -> str:
+def _lines(estimate: Estimate, style: str, ends: str = "") -> str:
     r"""Return mean and, below it, interval; the mean alone for a single seed.
 
     >>> _lines(Estimate(0.5, 0.4, 0.6), "+.1f"), _lines(Estimate(0.5, math.nan, math.nan), ".1f")
     ('+0.5\n[+0.4, +0.6]', '0.5')
     """
-    ends = (estimate.mean, estimate.low, estimate.high)
-    mean, low, high = (f"{_no_minus_zero(value):{style}}" for value in ends)
+    mean = f"{_no_minus_zero(estimate.mean):{style}}"
+    low, high = (f"{_no_minus_zero(value):{ends or style}}" for value in (estimate.low, estimate.high))
     return mean if math.isnan(estimate.low) else f"{mean}\n[{low}, {high}]"
 
 
@@ -55,16 +58,19 @@ def _no_minus_zero(value: float) -> float:
 
 def explanation(comparison: Comparison) -> list[str]:
     """Return the lines that define differences and intervals."""
-    streams = "though not on the same streams" if comparison.mismatch else "on the same streams"
+    streams = "where the streams are the same" if comparison.mismatch else "on the same streams"
     hows = {row.how.partition(",")[0] for row in comparison.others}
     kinds = {
         "paired": f"paired: seed by seed, {streams}",
-        "Welch": "Welch: as two independent groups, since they share fewer than two seeds",
+        "Welch": "Welch: as two independent groups, which share fewer than two seeds"
+        + (" or have other streams" if comparison.mismatch else ""),
     }
     used = "; ".join(text for kind, text in kinds.items() if kind in hows)
+    name = comparison.reference_name
+    if name != comparison.reference.label:
+        name += " in the same run, else in the one with most seeds in common"
     lines = [
-        f"difference: the entry's score minus that of {comparison.reference.label}, mean over n seeds "
-        f"[95 % t interval]; {used}"
+        f"difference: the entry's score minus that of {name}, mean over n seeds [95 % t interval]; {used}"
     ]
     least = min(row.differences[comparison.scores[0]].n for row in comparison.others)
     if any(math.isnan(row.differences[comparison.scores[0]].low) for row in comparison.others):
@@ -89,7 +95,7 @@ def _csv_row(row: Row, comparison: Comparison) -> dict[str, object]:
         "entry": row.entry.label,
         "run": _recorded_run(row.entry.run),
         "agent": row.entry.agent,
-        "reference": comparison.reference.label,
+        "reference": row.reference.label,
         "seeds": " ".join(map(str, row.seeds)),
         "compared": row.how,
         "num_tasks": comparison.num_tasks,
@@ -109,13 +115,19 @@ def figure(comparison: Comparison) -> "Figure":
     """Return accuracy curves next to the differences from the reference."""
     from clbench import plotting
 
-    hows = {row.entry.label: row.how for row in comparison.rows}
+    name, first = comparison.reference_name, comparison.reference.label
+    rows = {
+        name if row.entry.label == first else row.entry.label: row
+        for row in comparison.rows
+        if row in comparison.others or row.entry.label == first
+    }
     accuracies = {
-        row.entry.label: {
+        label: {
             task: [tasks[task].accuracy for tasks in row.entry.seeds.values()]
             for task in range(comparison.num_tasks)
         }
-        for row in comparison.rows
+        for label, row in rows.items()
     }
-    differences = {row.entry.label: row.by_task for row in comparison.rows}
-    return plotting.comparison(accuracies, differences, hows, comparison.reference.label, comparison.title)
+    differences = {label: row.by_task for label, row in rows.items()}
+    hows = {label: row.how for label, row in rows.items()}
+    return plotting.comparison(accuracies, differences, hows, name, comparison.title)

@@ -1,7 +1,9 @@
 """Consoles and cells that all tables share."""
 
+import io
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from clbench.intervals import Estimate
@@ -10,37 +12,57 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+UNLIMITED = 10_000
+"""Columns of a file or a pipe."""
+NARROWEST = 12
+"""Columns that a text has at least beside numbers, which are never cut."""
 
-def make_console(wide: bool = False) -> "Console":
-    """Return a console that prints text as it is.
 
-    Args:
-        wide: for tables: where no terminal sets a width, in a file or a pipe, nothing is cut off.
-    """
+def make_console() -> "Console":
+    """Return a console that prints text as it is: no markup, and lines are neither wrapped nor cut."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
-    if wide and not console.is_terminal:
-        console.width = 200
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # one without "·" shows "?" instead
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not console.file.isatty():
+        console.width = UNLIMITED
     return console
 
 
-def plain_table(titles: Sequence[str], numbers: bool = False) -> "Table":
+def is_live(console: "Console") -> bool:
+    """Tell whether what a console shows can be changed afterwards."""
+    forced = console.file is sys.stdout and not sys.stdout.isatty()  # FORCE_COLOR in a log
+    return console.is_terminal and not console.is_dumb_terminal and not forced
+
+
+def plain_table(titles: Sequence[str], numbers: bool = False, texts: Collection[int] = (0,)) -> "Table":
     """Return an empty table without lines.
 
     Args:
         titles: of the columns.
-        numbers: whether all columns but the first are aligned at the right and never wrapped.
+        numbers: whether all columns but the texts are aligned at the right and never wrapped, however narrow the
+            terminal is.
+        texts: indices of the columns with texts.
     """
-    from rich.table import Table
+    from rich import measure, table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    class PlainTable(table.Table):
+        def __rich_console__(self, console, options):  # type: ignore[no-untyped-def]
+            unlimited, least = options.update(width=UNLIMITED), 0
+            for column in self.columns:
+                cells = [column.header, *column.cells]
+                width = max(measure.Measurement.get(console, unlimited, cell).maximum for cell in cells)
+                least += 2 + (width if column.no_wrap else min(width, NARROWEST))
+            return super().__rich_console__(console, options.update(width=max(least, options.max_width)))
+
+    grid = PlainTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for index, title in enumerate(titles):
-        if numbers and index:
-            table.add_column(title, justify="right", no_wrap=True)
+        if numbers and index not in texts:
+            grid.add_column(title, justify="right", no_wrap=True)
         else:
-            table.add_column(title, overflow="fold")
-    return table
+            grid.add_column(title, overflow="fold")
+    return grid
 
 
 def percent(share: float) -> str:

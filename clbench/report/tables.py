@@ -31,6 +31,14 @@ STEPS = {
     "combined_bound": "combined\nbound",
     "violations": "decisions\nabove it",
 }
+SCORES_LEGEND = (
+    "average: over all tasks [95 % t interval over n seeds]; last 10 %: mean over the last tenth of the tasks; "
+    "slope: least squares"
+)
+STEPS_LEGEND = (
+    "bound: a layer whose effective step size stays above it loses its ability to learn; above it: share of the "
+    "decisions, without those at which the layer was dead: had no gradient"
+)
 DEAD, DEAD_DECISIONS = "dead", "dead_decisions"
 BOUND_OF = {"noise-only": "noise", "volatility-only": "volatility"}
 
@@ -41,26 +49,31 @@ def print_report(console: "Console", evaluation: Evaluation) -> None:
         seeds = {config.agent.name: len(config.seeds) for config in evaluation.configs}
         console.print()
         console.print(score_table(evaluation.scores, seeds, evaluation.steps_per_second))
+        console.print(SCORES_LEGEND)
         console.print()
     for score in evaluation.scores:
         if text := loss(score):
             console.print(text)
-    for agent, steps in step_tables(evaluation).items():
+    tables = step_tables(evaluation)
+    for agent, steps in tables.items():
         console.print(f"\n{agent}, last task, medians over decisions and seeds:")
         console.print(steps)
+    if tables:
+        console.print(STEPS_LEGEND)
         console.print()
     for agent, shares in time_shares(evaluation).items():
         console.print(f"{agent} spent {', '.join(f'{percent(share)} on {name}' for name, share in shares)}")
     files = sorted(path.name for path in evaluation.folder.iterdir() if path.is_file())
-    console.print(f"{evaluation.folder}/   {'  '.join(files)}", soft_wrap=True)
+    console.print(f"{evaluation.folder}/   {'  '.join(files)}")
 
 
 def header(runs: "Sequence[Run]") -> str:
     """Return the line above the progress of an evaluation."""
-    parallelism = runs[0].parallelism
-    config = replace(runs[0].config, stream=runs[0].stream)
+    run, parallelism = runs[0], runs[0].parallelism
+    config = replace(run.config, stream=run.stream)
+    data = run.stream_class.shared_data(run.config.stream).source if run.stream_class.custom_data else ""
     threads = f" x {parallelism.threads} threads" if parallelism.threads > 1 else ""
-    return f"{config.describe()} · {config.device}, {count(parallelism.workers, 'worker')}{threads}"
+    return f"{config.describe(data)} · {config.device}, {count(parallelism.workers, 'worker')}{threads}"
 
 
 def loss(score: Score) -> str:
@@ -119,14 +132,15 @@ def score_table(
 
 
 def step_tables(evaluation: Evaluation) -> "dict[str, Table]":
-    """Return tables of the layers' step sizes and bounds in the last task, for agents that have them.
+    """Return tables of the layers' step sizes and bounds in the last task, for agents with decisions in it.
 
     Where a layer was dead at some decision, a last column has the share of those; the bounds are of the others.
     """
     frame = evaluation.indicators
     frame = frame[frame.task == evaluation.configs[0].stream.num_tasks - 1]
-    decided = frame[frame.indicator == "step_size"][["agent", "seed", "step"]].drop_duplicates()
     shares = frame[frame.indicator.str.endswith(("_violations", DEAD_DECISIONS))]
+    frame = frame[frame.agent.isin(shares.agent)]  # step sizes are also measured where nothing is decided
+    decided = frame[frame.indicator == "step_size"][["agent", "seed", "step"]].drop_duplicates()
     frame = frame.merge(decided, on=["agent", "seed", "step"])
     in_force = {
         config.agent.name: BOUND_OF.get(str(config.agent.arguments.get("scheduler")), "combined")
@@ -139,7 +153,9 @@ def step_tables(evaluation: Evaluation) -> "dict[str, Table]":
     tables: dict[str, Table] = {}
     for agent, layer in [key[:2] for key in medians if key[2] == "step_size"]:
         if agent not in tables:
-            titles = ["\nlayer", *STEPS.values(), *(["decisions\ndead"] if agent in dying else [])]
+            titles = ["\nlayer", *STEPS.values()]
+            if agent in dying:  # of other decisions than the share of the dead ones
+                titles[-1:] = ["above it,\nif alive", "decisions\ndead"]
             tables[agent] = plain_table(titles, numbers=True)
         cells = []
         for name in list(STEPS)[:-1]:
@@ -169,4 +185,4 @@ def print_list(console: "Console", wanted: str | None = None) -> None:
             console.print(title, style="bold")
             width = max(map(len, rows))
             for name, about in rows.items():
-                console.print(f"  {name:<{width}}  {about}", soft_wrap=True)
+                console.print(f"  {name:<{width}}  {about}")

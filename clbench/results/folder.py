@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from clbench.config import RunConfig
 from clbench.errors import DataError, InUseError, OutputError, WriteError
-from clbench.places import recorded, recorded_in
+from clbench.places import READ, recorded, recorded_in
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results.checkpoints import Checkpoints
 from clbench.results.files import write_text_whole, write_whole
-from clbench.results.manifest import SCHEMA_VERSION, RunManifest
+from clbench.results.manifest import SCHEMA_VERSION, RunManifest, Status
 from clbench.results.older import convert_indicators, upgrade
 from clbench.results.tables import read_csv, to_csv
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RUN, TASKS, INDICATORS, PROFILE, STATE = "run.json", "tasks.csv", "indicators.csv", "profile.csv", "state"
 LOG = "failures.log"
 PATHS = "paths"  # private file with this machine's paths, which run.json does not have
+LOCK = "lock"  # in STATE
 LONGEST_NAME = 120
 
 
@@ -133,7 +134,7 @@ class RunFolder:
 
     def _read_json(self) -> dict[str, Any]:
         try:
-            data: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+            data: dict[str, Any] = json.loads((self.path / RUN).read_text(encoding=READ))
         except FileNotFoundError as error:
             raise DataError(f"'{self.path}' contains no run: {RUN} is missing") from error
         except (OSError, ValueError) as error:
@@ -196,7 +197,7 @@ class RunFolder:
         """Lock the folder for this process, waiting for another one at most `patience` seconds."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.path / STATE / "lock", thread_local=False)  # the process holds it, not a thread
+        lock = FileLock(self.path / STATE / LOCK, thread_local=False)  # the process holds it, not a thread
         try:
             (self.path / STATE).mkdir(exist_ok=True)
             lock.acquire(timeout=patience)
@@ -208,6 +209,16 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    def current_status(self, manifest: RunManifest) -> Status:
+        """Return the status of a manifest; "interrupted" for a run that no process carries out any more."""
+        if manifest.status != "running" or not (self.path / STATE / LOCK).exists():
+            return manifest.status
+        try:
+            with self.in_use():
+                return "interrupted"
+        except (InUseError, WriteError):  # it is in use, or nobody can tell
+            return "running"
 
     def checkpoints(self, job: int) -> Checkpoints:
         return Checkpoints(self.path / STATE / f"job-{job}")
@@ -232,7 +243,7 @@ class RunFolder:
 
     def read_private(self, name: str) -> dict[str, Any]:
         path = self.path / STATE / f"{name}.json"
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        data: dict[str, Any] = json.loads(path.read_text(encoding=READ)) if path.exists() else {}
         return data
 
 

@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import DataError
+from clbench.places import expanded
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results.folder import RUN, RunFolder, group_of
 from clbench.results.manifest import RunManifest
@@ -52,7 +53,7 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
     """Return the runs in folders, see `load_results`; those of a group in the order in which agents were named."""
     groups_by_path: dict[Path, list[StoredRun]] = {}
     for given in folders or (RESULTS,):
-        parent = Path(given)
+        parent = Path(expanded(given))
         paths = [parent] if (parent / RUN).is_file() else [path.parent for path in parent.rglob(RUN)]
         if not paths:
             why = f"no {RUN} in or below it" if parent.is_dir() else "the folder does not exist"
@@ -63,9 +64,9 @@ def find_runs(*folders: str | Path) -> list[StoredRun]:
         for path in paths:
             if path.resolve() not in groups_by_path:
                 folder = RunFolder(path)
-                groups.append(
-                    [StoredRun(path.as_posix(), folder, manifest) for manifest in folder.read_manifests()]
-                )
+                manifests = folder.read_manifests()
+                now = [replace(manifest, status=folder.current_status(manifest)) for manifest in manifests]
+                groups.append([StoredRun(path.as_posix(), folder, manifest) for manifest in now])
         groups_by_path |= {runs[0].folder.path.resolve(): runs for runs in sorted(groups, key=_order)}
     return [run for runs in groups_by_path.values() for run in runs]
 

@@ -161,6 +161,10 @@ class RunManifest(Circumstances):
             return self.chance_level
         return 1 / self.data.num_classes if self.data.num_classes else math.nan
 
+    def describe(self, with_seeds: bool = True) -> str:
+        """Return stream, protocol, size and data in one line."""
+        return self.config.describe(self.data.source, with_seeds)
+
     def setting(self, name: str) -> JSON:
         """Return the value of "arguments.NAME" or "options.NAME"; None if the run has no such setting."""
         if self.sweep is not None and name in self.sweep.numbered:

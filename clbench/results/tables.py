@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from clbench.errors import DataError
+from clbench.places import READ
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ AnyRecord = TypeVar("AnyRecord", TaskRecord, IndicatorRecord, ProfileRecord)
 CONVERTERS: Mapping[str, Callable[[str], Any]] = {
     str(kind): convert
     for kind, convert in ((str, str), (int, int), (float, lambda text: float(text or "nan")))
+}
+DECIMAL_COMMA: Mapping[str, Callable[[str], Any]] = {
+    **CONVERTERS,
+    str(float): lambda text: float(text.replace(",", ".") or "nan"),
 }
 
 
@@ -54,19 +59,28 @@ def to_csv(records: Iterable[Record], kind: type[Record]) -> str:
 
 
 def read_csv(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
-    """Return the records in a table; columns that this version does not know are ignored."""
+    """Return the records in a table; columns that this version does not know are ignored.
+
+    A spreadsheet may have saved it: with a byte-order mark, semicolons and decimal commas.
+
+    Raises:
+        DataError: it cannot be read, or is damaged; the text names the line.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(_records(path, file, kind))
+        text = path.read_bytes().decode(READ)
     except OSError as error:
         raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' is damaged: it is not UTF-8 text") from error
+    return list(_records(path, text, kind))
 
 
-def _records(path: Path, file: Iterable[str], kind: type[AnyRecord]) -> Iterator[AnyRecord]:
-    wanted = {item.name: CONVERTERS[str(item.type)] for item in fields(kind)}
-    rows = csv.reader(file)
+def _records(path: Path, text: str, kind: type[AnyRecord]) -> Iterator[AnyRecord]:
+    first = text.partition("\n")[0]
+    delimiter = next((mark for mark in ";\t" if mark in first and "," not in first), ",")
+    converters = CONVERTERS if delimiter == "," else DECIMAL_COMMA
+    wanted = {item.name: converters[str(item.type)] for item in fields(kind)}
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         header: list[str] = next(rows, [])
         if missing := [name for name in wanted if name not in header]:

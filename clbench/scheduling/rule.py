@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from clbench.checks import check_value
 from clbench.errors import OptionError, UnknownNameError, did_you_mean
 from clbench.indicators.bounds import BETA
-from clbench.indicators.networks import check_choice
 from clbench.indicators.volatility import KINDS
 
 WARMUPS = ("every-task", "first-task", "off")
@@ -63,8 +63,8 @@ class Constants:
                 raise OptionError(f"{name}={value!r} is not a whole number")
         if not isinstance(self.unbiased, bool):
             raise OptionError(f"unbiased={self.unbiased!r} must be true or false")
-        check_choice("warmup", self.warmup, WARMUPS)
-        check_choice("volatility", self.volatility, KINDS)
+        check_value("warmup", self.warmup, WARMUPS)
+        check_value("volatility", self.volatility, KINDS)
         for name, (low, high, text) in RANGES.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clbench.engine.agents import split_label
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
 from clbench.errors import OptionError, UsageError
 from clbench.jsondata import to_json
-from clbench.places import recorded_in
+from clbench.places import READ, expanded, recorded, recorded_in
 from clbench.references import reference_of
 from clbench.registration import COMMON_OPTIONS
 from clbench.results.manifest import SweepCell
@@ -58,8 +59,8 @@ def read_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
     if isinstance(source, Mapping):
         text = json.dumps(to_json(source), indent=2, default=_reference) + "\n"
         return _check(settings_of(source), text)
-    path = Path(source)
-    return replace(_check(read_settings(path), path.read_text(encoding="utf-8")), path=path)
+    path = Path(expanded(source))
+    return replace(_check(read_settings(path), path.read_text(encoding=READ)), path=path)
 
 
 def _check(request: SweepRequest, source: str) -> Sweep:
@@ -107,6 +108,7 @@ def _run(settings: Settings) -> Run:
         workers=1,
         indicators=settings.get("indicators"),
         indicators_every=settings.get("indicators_every"),
+        layers=settings.get("layers"),
     )
     (run,) = check_request(request)
     if run.inline:
@@ -144,7 +146,8 @@ def _numbered(cells: Sequence[Settings], name: str) -> dict[str, str]:
 
 def _label(settings: Settings, varied: Sequence[str], numbered: Mapping[str, str]) -> str:
     def parts() -> Iterator[str]:
-        yield numbered.get("agent") or _text(settings["agent"])
+        label, reference = split_label(_text(settings["agent"]))
+        yield numbered.get("agent") or label or recorded(expanded(reference))
         for name in varied:
             if name in settings and name != "agent":
                 yield f"{name.rpartition('.')[2]}={numbered.get(name) or _brief(settings[name])}"

@@ -9,6 +9,7 @@ from clbench.engine.keyed_store import KeyedStore, folder_name
 from clbench.engine.local import LocalPool
 from clbench.engine.run import Run
 from clbench.engine.store import manifest_of
+from clbench.errors import DataError
 from clbench.sweeps.cells import read_sweep
 from clbench.sweeps.estimate import Left, estimate_left
 from clbench.sweeps.store import open_store
@@ -23,8 +24,9 @@ class PlannedRun:
         label: agent and varied settings in words.
         seeds: how many it has.
         steps: of all seeds' learners.
-        status: "missing", or the status in its run.json.
+        status: "missing", "damaged", or the status in its run.json.
         folder: where it is, or will be.
+        error: what is damaged: it will be run again.
     """
 
     key: str
@@ -33,6 +35,7 @@ class PlannedRun:
     steps: int
     status: str
     folder: Path
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,19 @@ def plan_sweep(
 
 def planned_run(run: Run, store: KeyedStore) -> PlannedRun:
     """Return how far a run is."""
-    folder, manifest = store.find(run), manifest_of(run, store)
+    folder, status, error = store.find(run), "missing", ""
+    try:
+        manifest = manifest_of(run, store)
+        if folder is not None and manifest is not None:
+            status = folder.current_status(manifest) if store.remote is None else manifest.status
+    except DataError as damage:
+        status, error = "damaged", str(damage)
     return PlannedRun(
         key=run.config.key,
         label=run.label,
         seeds=len(run.config.seeds),
         steps=run.total_steps,
-        status=manifest.status if manifest else "missing",
+        status=status,
         folder=folder.path if folder else store.path / folder_name(run),
+        error=error,
     )

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from clbench.comparing import Entry, list_seeds
-from clbench.comparing.entries import differences, list_settings, settings
+from clbench.comparing.entries import NOT_SET, as_texts, differences, list_settings, settings
 from clbench.errors import OptionError
+from clbench.jsondata import to_json
 from clbench.scoring import SCORES, Estimate, estimate, ranks, scores_by_seed
 
 SCORE = SCORES[0]
@@ -111,28 +113,31 @@ def _ranked(entries: Sequence[Entry], on: str, selection: Selection) -> list[Ran
 
 
 def sensitivity(rows: Iterable[Ranked], argument: str) -> dict[str, dict[str, dict[object, Estimate]]]:
-    """Return by stream, agent and value of an argument: the score, as judged, with other arguments at their best.
+    """Return by stream, line and value of an argument: the score, as judged.
 
-    Which cell is best at a value is chosen on the seeds that choose. Agents with one value only are left out.
+    A line joins cells of an agent that differ in nothing else. Its name is the agent's, with what sets it apart from
+    the agent's other cells. Lines with one value only are left out.
     """
-    best: dict[str, dict[str, dict[object, Ranked]]] = {}
+    cells: dict[tuple[str, str], list[tuple[dict[str, str], object, Estimate]]] = {}
     for row in rows:
-        arguments = row.entry.manifest.config.agent.arguments
-        if argument in arguments:
-            value = arguments[argument]
-            value = str(value) if isinstance(value, list) else value
-            by_value = best.setdefault(row.on, {}).setdefault(row.entry.agent, {})
-            if value not in by_value or row.score.mean > by_value[value].score.mean:
-                by_value[value] = row
+        config = row.entry.manifest.config
+        others: dict[str, Any] = {"layers": config.layers, "seeds": config.seeds, "device": config.device}
+        others |= config.agent.arguments
+        if argument in config.agent.arguments:
+            value = others.pop(argument)
+            value = str(value) if isinstance(value, (list, tuple, dict)) else value
+            cell = as_texts(to_json(others)), value, row.judged
+            cells.setdefault((row.on, row.entry.agent), []).append(cell)
+    lines: dict[str, dict[str, dict[object, Estimate]]] = {}
+    for (on, agent), listed in cells.items():
+        apart = differences([others for others, *_ in listed])
+        for others, value, judged in listed:
+            name = " ".join([agent, *(f"{key}={others.get(key, NOT_SET)}" for key in apart)])
+            lines.setdefault(on, {}).setdefault(name, {})[value] = judged
     varied = {
-        on: {
-            agent: {value: row.judged for value, row in values.items()}
-            for agent, values in agents.items()
-            if len(values) > 1
-        }
-        for on, agents in best.items()
+        on: {name: values for name, values in named.items() if len(values) > 1} for on, named in lines.items()
     }
-    return {on: agents for on, agents in varied.items() if agents}
+    return {on: named for on, named in varied.items() if named}
 
 
 def _planned(entry: Entry) -> set[int]:

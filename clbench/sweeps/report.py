@@ -97,9 +97,9 @@ def _draw(
     if not scores:
         return None
     path = store.path / f"sensitivity-{argument}.png"
-    title = f"{sweep.name} · {argument}, other arguments at their best · {selection}"
-    agents = list(dict.fromkeys(run.config.agent.name for run in sweep.runs))
-    figure = plotting.sensitivity(scores, agents, argument, title)
+    title = f"{sweep.name} · {argument}, all else equal along a line · {selection}"
+    lines = list(dict.fromkeys(name for panel in scores.values() for name in panel))
+    figure = plotting.sensitivity(scores, lines, argument, title)
     write_whole(path, lambda partial: figure.savefig(partial, format="png"))
     return path
 

@@ -3,12 +3,15 @@
 import itertools
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clbench.engine.agents import split_label
 from clbench.errors import OptionError, UnknownNameError, did_you_mean
+from clbench.places import READ
+from clbench.references import reference_of
 from clbench.registration import COMMON_OPTIONS
 
 if sys.version_info >= (3, 11):
@@ -17,10 +20,10 @@ else:
     import tomli as tomllib
 
 TABLES = ("arguments", "options")
-LISTS = ("seeds", "indicators")  # values that are lists: never crossed
+LISTS = ("seeds", "indicators", "layers")  # values that may be lists: never crossed
 SETTINGS = (
     *("agent", "env", "protocol", "seeds", *COMMON_OPTIONS, "options", "arguments", "scheduler"),
-    *("indicators", "indicators_every", "device"),
+    *("indicators", "indicators_every", "layers", "device"),
 )
 TEXTS = ("agent", "env", "protocol", "device", "source", "data_dir", "boundaries", "arguments.scheduler")
 
@@ -48,7 +51,7 @@ def read_settings(path: Path) -> SweepRequest:
         UsageError: see `settings_of`.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding=READ))
     except OSError as error:
         raise OptionError(f"cannot read the sweep file '{path}': {error.strerror or error}") from error
     except ValueError as error:
@@ -78,15 +81,18 @@ def settings_of(data: Mapping[str, Any]) -> SweepRequest:
         )
     tables = {kind: _tables(data, kind) for kind in ("grid", "cell")}
     shared = {key: value for key, value in data.items() if key not in ("name", *tables)}
-    top = _flat(shared, "at the top", known=("name", *tables, *SETTINGS))
-    cells = []
+    agents = _agents([shared, *tables["grid"], *tables["cell"]])
+    top = _flat(shared, "at the top", agents, known=("name", *tables, *SETTINGS))
+    cells: list[tuple[str, Settings]] = []
     for kind, listed in tables.items():
         for number, table in enumerate(listed, 1):
             where = f"[[{kind}]] {number}"
-            flat = {**top, **_flat(table, where)}
+            flat = {**top, **_flat(table, where, agents)}
             for settings in _crossed(flat, where) if kind == "grid" else [flat]:
                 _check(settings, where)
-                cells.append((where, settings))
+                own = _for_agent(settings, agents, where)
+                if own == settings or (where, own) not in cells:  # what is crossed may be another agent's
+                    cells.append((where, own))
     if not cells:
         raise OptionError("the sweep has no cells: give [[grid]] or [[cell]] tables")
     return SweepRequest(name, tuple(cells))
@@ -99,8 +105,50 @@ def _tables(data: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
     return list(tables)
 
 
-def _flat(table: Mapping[str, Any], where: str, known: tuple[str, ...] = SETTINGS) -> Settings:
-    """Return a table with those of `arguments` and `options` as separate settings: "arguments.step_size"."""
+def _agents(tables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the references of all agents by label, or by themselves if they have none."""
+    agents: dict[str, str] = {}
+    for given in (table.get("agent", ()) for table in tables):
+        for text in given if isinstance(given, (list, tuple)) else [given]:
+            label, reference = split_label(text) if isinstance(text, str) else ("", _reference(text))
+            if agents.setdefault(label or reference, reference) != reference:
+                raise OptionError(f"label '{label}' is given twice: to '{agents[label]}' and '{reference}'")
+    return agents
+
+
+def _reference(agent: object) -> str:
+    return reference_of(agent) if isinstance(agent, type) else str(agent)
+
+
+def _for_agent(settings: Settings, agents: Mapping[str, str], where: str) -> Settings:
+    """Return a cell's settings with the arguments of its own agent, such as "large:width", and no other's."""
+    agent = settings["agent"]
+    label, reference = split_label(agent) if isinstance(agent, str) else ("", _reference(agent))
+    mine, theirs = dict[str, Any](), set[str]()
+    for key, value in settings.items():
+        table, _, rest = key.partition(".")
+        owner, _, name = rest.rpartition(":")
+        if table != "arguments" or not owner:
+            continue
+        theirs.add(key)
+        if owner not in agents and owner not in agents.values():
+            raise UnknownNameError(f"{where}: {rest}: no agent '{owner}'.{did_you_mean(owner, agents)}")
+        if owner in (label, reference):
+            mine[f"arguments.{name}"] = value
+    return {key: value for key, value in settings.items() if key not in theirs} | mine
+
+
+def _flat(
+    table: Mapping[str, Any], where: str, agents: Collection[str], known: tuple[str, ...] = SETTINGS
+) -> Settings:
+    """Return a table with those of `arguments` and `options` as separate settings: "arguments.step_size".
+
+    A table in `arguments` under the name of one of the agents has that agent's: "arguments.large:width".
+
+    Raises:
+        UnknownNameError: there is no such setting.
+        OptionError: `arguments` or `options` is no table.
+    """
     flat: Settings = {}
     for key, value in table.items():
         if key not in known:
@@ -110,7 +158,11 @@ def _flat(table: Mapping[str, Any], where: str, known: tuple[str, ...] = SETTING
         if key in TABLES:
             if not isinstance(value, Mapping):
                 raise OptionError(f"{where}: {key}={value!r}: write {key}.NAME = VALUE")
-            flat |= {f"{key}.{name}": entry for name, entry in value.items()}
+            for name, entry in value.items():
+                if name in agents and isinstance(entry, Mapping):
+                    flat |= {f"{key}.{name}:{inner}": part for inner, part in entry.items()}
+                else:
+                    flat[f"{key}.{name}"] = entry
         elif key == "scheduler":  # as on the command line, short for the argument
             flat["arguments.scheduler"] = value
         else:
@@ -140,7 +192,7 @@ def _check(settings: Settings, where: str) -> None:
             raise OptionError(f"{where}: {name}={value!r} is a list: only a [[grid]] crosses lists")
         if not (isinstance(value, str) or (name == "agent" and isinstance(value, type))):
             raise OptionError(f"{where}: {name}={value!r} is not a string")
-    for name in LISTS:
+    for name in ("seeds", "indicators"):
         kind = int if name == "seeds" else str
         value = settings.get(name, kind())
         listed = list(value) if isinstance(value, (list, tuple)) else [value]

@@ -5,7 +5,7 @@ from pathlib import Path
 from clbench.engine.keyed_store import KeyedStore
 from clbench.engine.remote import RemoteFolder, is_url
 from clbench.errors import OutputError
-from clbench.places import recorded
+from clbench.places import expanded, recorded
 from clbench.results.files import write_whole
 from clbench.results.loading import RESULTS
 from clbench.sweeps.cells import Sweep
@@ -23,7 +23,7 @@ def open_store(sweep: Sweep, out: str | Path, command: str = "") -> KeyedStore:
         OptionError: the URL cannot be used.
     """
     if not is_url(out):
-        return KeyedStore(Path(out) / sweep.name, command=command)
+        return KeyedStore(Path(expanded(out)) / sweep.name, command=command)
     store = KeyedStore(Path(RESULTS) / sweep.name, RemoteFolder(f"{out}/{sweep.name}"), command)
     store.fetch(sweep.runs)
     return store

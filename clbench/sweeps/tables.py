@@ -17,7 +17,6 @@ from clbench.sweeps.report import Report
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 
 def announce(
@@ -31,15 +30,19 @@ def announce(
         f"{sweep.name} · {count(len(runs), 'cell')}{part} · {count(seeds, 'run')} (cell x seed) · {steps:,} steps",
         soft_wrap=True,
     )
-    console.print(str(estimate_left(runs, store, workers, measure)), soft_wrap=True)
+    console.print(str(estimate_left(runs, store, workers, measure)))
 
 
-def run_table(runs: Sequence[Run], store: KeyedStore) -> "Table":
-    """Return a table of runs, how far each is, and its folder."""
-    table = plain_table(("cell", "seeds", "state", "folder"))
-    for run in (planned_run(run, store) for run in runs):
+def print_plan(console: "Console", runs: Sequence[Run], store: KeyedStore) -> None:
+    """Print a table of runs, how far each is, and its folder; and what is damaged."""
+    planned = [planned_run(run, store) for run in runs]
+    table = plain_table(("cell", "seeds", "state", "folder"), numbers=True, texts=(0, 2, 3))
+    for run in planned:
         table.add_row(run.label, str(run.seeds), run.status, run.folder.name)
-    return table
+    console.print(table)
+    for run in planned:
+        if run.error:
+            console.print(f"note: {run.label} will be run again: {run.error}")
 
 
 def print_report(console: "Console", report: Report) -> None:
@@ -47,7 +50,8 @@ def print_report(console: "Console", report: Report) -> None:
     same = report.selection.same
     for on in dict.fromkeys(row.on for row in report.rows):
         judging = () if same else ("n", "judged")
-        table = plain_table(("rank", "cell", "n", "average task accuracy", *judging, ""))
+        titles = ("rank", "cell", "n", "average task accuracy", *judging, "")
+        table = plain_table(titles, numbers=True, texts=(1, len(titles) - 1))
         rows = [row for row in report.rows if row.on == on]
         for row in rows:
             judged = (str(row.judged.n), interval(row.judged)) if row.chosen else ("", "")
@@ -55,14 +59,14 @@ def print_report(console: "Console", report: Report) -> None:
             cells = (str(row.rank), row.entry.label, str(row.score.n), interval(row.score))
             table.add_row(*cells, *(() if same else judged), best)
         console.print()
-        console.print(f"{on} · {report.selection}" if on else str(report.selection), soft_wrap=True)
+        console.print(f"{on} · {report.selection}" if on else str(report.selection))
         console.print(table)
         if text := why_ties([row.score.n for row in rows]):
-            console.print(text, soft_wrap=True)
+            console.print(text)
     console.print()
     notes = [f"note: {note}" for note in report.notes]
     for line in (*notes, *(f"written: {path}" for path in report.written)):
-        console.print(line, soft_wrap=True)
+        console.print(line)
 
 
 def print_failures(runs: Sequence[Run], failures: Mapping[str, RunFailure], store: KeyedStore) -> None:

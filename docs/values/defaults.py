@@ -5,7 +5,8 @@ import math
 from inspect import signature
 
 from clbench import PROTOCOLS, indicators
-from clbench.loading import load_agent, parameters
+from clbench.arguments import parameters
+from clbench.loading import load_agent
 from clbench.report.console import percent
 from clbench.scheduling import Constants
 from studies.noise_curvature.figures import FIGURES

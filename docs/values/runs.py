@@ -12,7 +12,7 @@ from clbench.data import load_images
 from clbench.leaderboard.ranking import board_of
 from clbench.leaderboard.submission import read_entry
 from clbench.report.console import percent
-from clbench.report.tables import loss, score_table
+from clbench.report.tables import SCORES_LEGEND, loss, score_table
 from clbench.results import Results, RunManifest, load_results
 from clbench.scheduling import Constants
 from clbench.scoring import Score, score
@@ -51,6 +51,7 @@ def scores(run: str) -> str:
     console = Console(file=io.StringIO(), width=120, color_system=None)
     seeds = {one.agent: len(one.manifest.config.seeds) for one in runs}
     console.print(score_table(ranked, seeds, speeds))
+    console.print(SCORES_LEGEND, soft_wrap=True)
     console.print()
     for each in ranked:
         if text := loss(each):

@@ -66,12 +66,19 @@ def over_seeds(values: Array, note: str = "") -> Measured:
     return Measured(estimate(values), note)
 
 
+def several_tasks(accuracy: Array) -> Array:
+    """Return accuracies `(seeds, tasks)`; `DataError` if there is one task only, which says nothing of a loss."""
+    if accuracy.shape[1] < 2:
+        raise DataError("there is one task only")
+    return accuracy
+
+
 def gain(accuracy: Array, reference: Array) -> Measured:
     """Return how much more accurate the first learner is in the end, seed by seed; both are `(seeds, tasks)`.
 
     The note has the difference in the first task: what differs already there is not trainability preserved.
     """
-    difference = accuracy - reference
+    difference = several_tasks(accuracy) - reference
     return over_seeds(last_tenth(difference), f"in the first task {difference[:, 0].mean():.3g}")
 
 
@@ -185,7 +192,7 @@ def judge(claim: Claim, data: pd.DataFrame, protocol: str, file: str, missing: s
     else:
         if claim.protocols and length_name(protocol) not in claim.protocols:
             measured = replace(measured, note=f"judged at {' or '.join(claim.protocols)} only")
-        elif not missing:
+        elif not missing and not math.isnan(measured.value.mean):
             verdict = claim.rule.verdict(measured.value)
     note = "; ".join(filter(None, [missing, measured.note]))
     return Judgement(claim, replace(measured, note=note), verdict, protocol, file)

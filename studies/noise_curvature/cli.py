@@ -45,13 +45,13 @@ LIST, CLAIMS, ALL = "list", "claims", "all"
 @shared.together(
     shared.PROTOCOL,
     shared.SEEDS,
-    shared.text(
+    shared.path(
         "--out",
         "where the results are written (default: results/reproduction)",
         "DIR",
         default="results/reproduction",
     ),
-    shared.text("--runs", "folder of the runs (default: runs/ in --out)", "DIR"),
+    shared.path("--runs", "folder of the runs (default: runs/ in --out)", "DIR"),
     shared.text(
         "--indicators",
         "custom indicators as file.py:function, measured in addition to all others",
@@ -73,7 +73,7 @@ def command(figures: tuple[str, ...], debug: bool, **options: Any) -> int:
 
     Figures share runs; complete runs are skipped, unfinished ones resumed.
     """  # noqa: DOC501 - it is the command's help
-    scale, console, out = _scale(options), make_console(wide=True), Path(options.pop("out"))
+    scale, console, out = _scale(options), make_console(), Path(options.pop("out"))
     if not figures:
         raise OptionError(f"name figures: {', '.join(FIGURES)}, or {ALL}, {LIST}, {CLAIMS}")
     for name in {LIST, CLAIMS} & set(figures):
@@ -102,12 +102,7 @@ def command(figures: tuple[str, ...], debug: bool, **options: Any) -> int:
 
 
 def _scale(options: dict[str, Any]) -> Scale:
-    changes: dict[str, Any] = {}
-    for setting in options.pop("set"):
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise OptionError(f"--set '{setting}' is not of the form NAME=VALUE")
-        changes[name] = int(value) if value.isdecimal() else value
+    changes = shared.parse_settings(options.pop("set"), dict.fromkeys(LENGTHS, 1))
     images = {name: options.pop(name) for name in ("source", "data_dir")}
     changes |= {name: value for name, value in images.items() if value is not None}
     indicators = tuple(name.strip() for name in options.pop("indicators").split(",") if name.strip())
@@ -146,7 +141,7 @@ def _reproduce(
     needed = list({run.key: run for run in known.values()}.values())
     seeds, steps = sum(run.seeds for run in needed), sum(run.steps for run in needed)
     number = f"{len(needed)} run{'s' * (len(needed) != 1)}"
-    console.print(f"{number} · {seeds} seeds in all · {steps:,} steps\n{left}", soft_wrap=True)
+    console.print(f"{number} · {seeds} seeds in all · {steps:,} steps\n{left}")
     if dry_run:
         rows = [(run.label, run.seeds, run.status, run.folder.name) for run in needed]
         console.print(_table(("run", "seeds", "state", "folder"), rows))
@@ -164,7 +159,7 @@ def _reproduce(
             figure, {key: run for (name, key), run in known.items() if name == figure.name}, scale, out
         )
     for path in made:
-        console.print(f"written: {path}", soft_wrap=True)
+        console.print(f"written: {path}")
     if made:
         _report(console, out, figures)
     elif report:
@@ -191,7 +186,7 @@ def _report(console: Console, out: Path, figures: Iterable[Figure]) -> None:
             rows.append((claim.name, number(claim.published), ours, judgement.protocol, judgement.verdict))
     if rows:
         console.print(_table(("claim", "published", "ours", "protocol", "verdict"), rows))
-    console.print(f"\n{count_verdicts(judgements)}\nwritten: {out / PAGE}", soft_wrap=True)
+    console.print(f"\n{count_verdicts(judgements)}\nwritten: {out / PAGE}")
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -9,11 +10,11 @@ from rich.console import Console
 from clbench.engine.events import Failed, Finished, Started
 from clbench.engine.monitor import RunMonitor
 from clbench.engine.parallelism import Parallelism
-from clbench.engine.progress import Progress, clock
+from clbench.engine.progress import Progress, RunProgress, clock
 from clbench.engine.run import Run
 from clbench.records import Progress as JobProgress
 from clbench.records import TaskRecord
-from clbench.report.views import LiveProgress, PlainProgress
+from clbench.report.views import FEW, PATIENCE, LiveProgress, PlainProgress
 from clbench.results import RunFolder, RunManifest
 from clbench.specs import StreamSpec
 from clbench.tracking import Trackers
@@ -111,3 +112,72 @@ def test_views_show_task_accuracy_rate_and_time(view, tmp_path, monkeypatch, cap
 
 def test_clock():
     assert clock(3_725) == "1:02:05"
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """A clock that stands still."""
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_the_time_left_counts_seeds_that_wait_for_a_worker(tmp_path, seconds):
+    """Three seeds on two workers, 200 steps each, 20 steps a second: the third takes as long again, alone."""
+    watch, _ = monitor(tmp_path, shards=((0,), (1,), (2,)))
+    for index in (0, 1):
+        watch.take(index, Started())
+    for index in (0, 1):
+        seconds[0] += 2.5
+        watch.take(index, JobProgress(1, 100, 0.5))
+    assert watch.snapshot().seconds_left == pytest.approx(5 + 10)
+    seconds[0] += 5
+    for index in (0, 1):
+        watch.take(index, JobProgress(3, 200, 0.5))
+        watch.take(index, Finished())
+    watch.take(2, Started())
+    assert watch.snapshot().seconds_left == pytest.approx(10)
+    seconds[0] += 5
+    watch.take(2, JobProgress(2, 100, 0.5))
+    assert watch.snapshot().seconds_left == pytest.approx(5)
+
+
+def test_plain_progress_does_not_wait_for_seeds_that_wait(tmp_path, seconds, capsys):
+    watch, _ = monitor(tmp_path, shards=((0,), (1,), (2,)))
+    watch._progress = PlainProgress([watch.snapshot()])
+    watch.show()
+    for index in (0, 1):
+        watch.take(index, Started())
+    for index in (0, 1):
+        seconds[0] += 1
+        watch.take(index, finished(index, 0.25))
+    assert capsys.readouterr().out == ""
+    watch.take(0, JobProgress(1, 100, 0.25))
+    assert capsys.readouterr().out.split()[:5] == ["my_agent", "25", "%", "accuracy", "0.25"]
+    watch.take(0, JobProgress(1, 101, 0.25))
+    assert capsys.readouterr().out == ""
+    seconds[0] += PATIENCE
+    watch.take(0, JobProgress(1, 102, 0.25))
+    assert capsys.readouterr().out.split()[0] == "my_agent"
+
+
+def test_many_runs_have_totals_now_and_then(seconds, capsys):
+    runs = [RunProgress(label=str(number), total=40) for number in range(FEW + 1)]
+    progress = PlainProgress(runs)
+    progress.update(replace(runs[0], state="running", steps=1))
+    assert capsys.readouterr().out == ""
+    seconds[0] += PATIENCE
+    progress.update(replace(runs[0], state="running", steps=2))
+    assert capsys.readouterr().out.splitlines() == [progress.summary]
+
+
+def test_the_last_line_has_the_average_and_the_last_task(tmp_path, capsys):
+    watch, _ = monitor(tmp_path, shards=((0,),))
+    watch._progress = PlainProgress([watch.snapshot()])
+    watch.take(0, Started())
+    for task, accuracy in enumerate((0.75, 0.5, 0.25, 0.125)):
+        watch.take(0, finished(0, accuracy, task))
+    watch._progress.set_state("my_agent", "done")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "average accuracy 0.406" in last
+    assert "last task 0.125" in last

@@ -7,11 +7,23 @@ import numpy as np
 import pytest
 
 from clbench.errors import DataError
+from clbench.indicators import WHOLE
 from clbench.scoring import Estimate
-from studies.noise_curvature.claims import FAILS, HOLDS, OPEN, PARTLY, Claim, Judgement, Rule, over_seeds
+from studies.noise_curvature.claims import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    PARTLY,
+    Claim,
+    Judgement,
+    Measured,
+    Rule,
+    over_seeds,
+)
 from studies.noise_curvature.figures import FIGURES
-from studies.noise_curvature.frames import table
-from tests.studies.conftest import judged_row, rows
+from studies.noise_curvature.frames import ACCURACY, table
+from studies.noise_curvature.scale import LEARNERS
+from tests.studies.conftest import joined, judged_row, rows
 
 
 @pytest.mark.parametrize(
@@ -87,3 +99,37 @@ def test_claims_have_names_of_their_own_and_say_all():
     assert len({one.name for one in claims}) == len(claims) >= 15
     assert all(one.place and one.statement and one.quantity for one in claims)
     assert all(math.isfinite(one.published) for one in claims if one.protocols)
+
+
+@pytest.mark.parametrize(
+    ("figure", "name", "tasks", "verdict"),
+    [
+        *(("4-top", "combined bound predicts", tasks, verdict) for tasks, verdict in ((1, OPEN), (2, FAILS))),
+        *(("5", "step sizes decay", tasks, verdict) for tasks, verdict in ((1, OPEN), (2, FAILS))),
+        *(
+            ("4-bottom", "L2 loses trainability", tasks, verdict)
+            for tasks, verdict in ((1, OPEN), (2, FAILS))
+        ),
+        *(
+            ("4-bottom", "scheduled L2 above vanilla", tasks, verdict)
+            for tasks, verdict in ((1, OPEN), (2, FAILS))
+        ),
+    ],
+)
+def test_one_point_per_learner_measures_nothing(claims, figure, name, tasks, verdict):
+    """With two equal ones it does not hold; one says nothing."""
+    data = joined(
+        *(
+            rows([[0.5] * tasks] * 2, indicator, layer, learner=learner, variant=variant)
+            for learner in LEARNERS
+            for variant in ("vanilla", "scheduled")
+            for indicator, layer in ((ACCURACY, WHOLE), ("rho", WHOLE), ("step_size", "fc1"))
+            if variant != {"4-top": "scheduled", "5": "vanilla"}.get(figure)
+        )
+    )
+    assert claims(figure, data)[name].verdict == verdict
+
+
+def test_no_number_is_no_verdict():
+    nothing = claim(measure=lambda data: Measured(Estimate(math.nan, math.nan, math.nan)))
+    assert judged_row(nothing, rows([[0.5]])).verdict == OPEN

@@ -174,3 +174,18 @@ def test_mistakes(file, capsys, arguments, text):
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(text, line)
+
+
+def test_a_damaged_cell_is_named_and_run_again(file, capsys):
+    complete(file)
+    store = KeyedStore(Path("results/tiny"))
+    first, second = read_sweep(file).runs[:2]
+    (store.find(first).path / "run.json").write_text("{", encoding="utf-8")
+    assert main([file, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    states = dict(re.findall(r"step_size=(\S+) +3 +(\w+) +agents.vanilla", printed))
+    assert states == {"0.0001": "damaged", "0.001": "complete"}
+    (note,) = [line for line in printed.splitlines() if line.startswith("note: ")]
+    assert first.label in note
+    assert str(store.find(first).path) in note
+    assert second.label not in note

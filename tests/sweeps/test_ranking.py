@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from clbench.errors import OptionError
@@ -72,14 +71,32 @@ def test_cells_without_all_seeds_are_left_out_and_named():
     assert len(ranking([unfinished], Selection((0,), (1,)))[0]) == 1
 
 
-def test_sensitivity_takes_other_arguments_at_their_best_of_the_choosing_seeds():
+def test_sensitivity_joins_cells_that_differ_in_nothing_else():
     rows, _ = ranking(CELLS, APART)
-    scores = sensitivity(rows, "step_size")
-    assert scores == {"": {"a": {0.1: estimate([0.2, 0.3]), 0.2: estimate([0.1, 0.2])}}}  # b has one value
-    of_strength = sensitivity(rows, "strength")[""]["a"]
-    assert of_strength == {1: estimate([0.8, 0.9]), 2: estimate([0.2, 0.3])}
+    assert sensitivity(rows, "step_size") == {
+        "": {
+            "a strength=1": {0.1: estimate([0.8, 0.9]), 0.2: estimate([0.1, 0.2])}
+        }  # the others have one value
+    }
+    assert sensitivity(rows, "strength") == {
+        "": {"a step_size=0.1": {1: estimate([0.8, 0.9]), 2: estimate([0.2, 0.3])}}
+    }
     assert sensitivity(rows, "nothing") == {}
-    assert np.isclose(of_strength[1].mean, 0.85)
+
+
+def test_a_cell_with_a_scheduler_is_on_another_line_than_one_without():
+    cells = [
+        entry("1", "a", {0: 0.1}, step_size=0.1, scheduler="none"),
+        entry("2", "a", {0: 0.2}, step_size=0.2, scheduler="none"),
+        entry("3", "a", {0: 0.9}, step_size=0.2, scheduler="per-layer"),
+        entry("4", "a", {0: 0.8}, step_size=0.4, scheduler="per-layer"),
+        entry("5", "a", {0: 0.7, 1: 0.7}, step_size=0.8, scheduler="none"),  # other seeds
+    ]
+    (lines,) = sensitivity(ranking(cells, Selection())[0], "step_size").values()
+    assert {name: sorted(values) for name, values in lines.items()} == {
+        "a seeds=[0] scheduler=none": [0.1, 0.2],
+        "a seeds=[0] scheduler=per-layer": [0.2, 0.4],
+    }
 
 
 @pytest.mark.parametrize(

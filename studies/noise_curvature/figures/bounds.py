@@ -173,7 +173,9 @@ def agreement(data: pd.DataFrame, indicator: str) -> Array:
 
 def _agreement(rho: Array, accuracy: Array) -> float:
     known = np.isfinite(rho)
-    if known.any() and np.ptp(rho[known]) == 0:
+    if known.sum() < 2:
+        return float("nan")  # one point agrees with anything
+    if np.ptp(rho[known]) == 0:
         return 0.0  # a constant agrees with nothing
     return spearman(1 - rho[known], accuracy[known])
 

@@ -17,7 +17,7 @@ from clbench.errors import DataError
 from clbench.indicators import WHOLE
 from clbench.scoring import last_tenth
 from studies.noise_curvature import drawing
-from studies.noise_curvature.claims import Claim, Figure, Measured, Rule, over_seeds
+from studies.noise_curvature.claims import Claim, Figure, Measured, Rule, over_seeds, several_tasks
 from studies.noise_curvature.frames import ACCURACY, Array, Key, by_task, final, per_task, table
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import Scale
@@ -72,7 +72,7 @@ def requests(scale: Scale) -> dict[Key, Request]:
 
 
 def share_lost(data: pd.DataFrame, network: str, step_size: str) -> Array:
-    accuracy = table(data, ACCURACY, layer=WHOLE, network=network, step_size=step_size)
+    accuracy = several_tasks(table(data, ACCURACY, layer=WHOLE, network=network, step_size=step_size))
     return np.asarray(1 - last_tenth(accuracy) / accuracy[:, 0])
 
 

@@ -18,6 +18,7 @@ from studies.noise_curvature.claims import (
     gain,
     level_claim,
     over_seeds,
+    several_tasks,
 )
 from studies.noise_curvature.frames import Array, Key, along_tasks, final, per_task, select, table
 from studies.noise_curvature.runs import Request
@@ -53,7 +54,7 @@ def length_requests(scale: Scale) -> dict[Key, Request]:
 
 def _loses_trainability(learner: str) -> Claim:
     def loss(data: pd.DataFrame) -> Measured:
-        accuracy = table(data, learner=learner, variant="vanilla")
+        accuracy = several_tasks(table(data, learner=learner, variant="vanilla"))
         return over_seeds(accuracy[:, 0] - last_tenth(accuracy))
 
     return Claim(
@@ -180,6 +181,8 @@ def first_and_last(data: pd.DataFrame, learner: str) -> Array:
     if rows.empty:
         raise DataError(f"no finished run of {learner} has step_size")
     by_seed = rows.groupby("seed")["value"]
+    if by_seed.size().min() < 2:
+        raise DataError(f"{learner} has one step size only: it cannot have changed")
     return np.array([by_seed.first(), by_seed.last()], dtype=float)
 
 
