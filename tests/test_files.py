@@ -1,7 +1,6 @@
 """Agents, streams and indicators in files: one module each, neighbours of their own, names that every process finds."""
 
 import copy
-import gc
 import json
 import pickle
 import sys
@@ -75,7 +74,6 @@ def write(tmp_path, monkeypatch, streams):
     yield write
     for name in set(sys.modules) - before:
         del sys.modules[name]
-    gc.collect()
 
 
 # One module
