@@ -130,6 +130,11 @@ def _absolute(node: ast.AST) -> list[tuple[str, list[str]]]:
         return [(alias.name, []) for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module:
         return [(node.module, [alias.name for alias in node.names])]
+    match node:
+        case ast.Call(
+            func=ast.Name(id=name) | ast.Attribute(attr=name), args=[ast.Constant(value=str(module)), *_]
+        ):
+            return [(module, [])] if name == "import_module" and module.strip(".") == module else []
     return []
 
 

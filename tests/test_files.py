@@ -1,7 +1,6 @@
 """Agents, streams and indicators in files: one module each, neighbours of their own, names that every process finds."""
 
 import copy
-import gc
 import json
 import pickle
 import sys
@@ -75,7 +74,6 @@ def write(tmp_path, monkeypatch, streams):
     yield write
     for name in set(sys.modules) - before:
         del sys.modules[name]
-    gc.collect()
 
 
 # One module
@@ -297,11 +295,13 @@ def test_our_learners_have_one_module_each():
 # Checksums
 
 
-def test_installed_packages_and_dynamic_names_do_not_count(write, tmp_path):
+def test_installed_packages_do_not_count(write, tmp_path):
     write(
         mine=f"import click, torch\nfrom clbench import errors\nimport helper\n{AGENT}", helper="import mine"
     )
     assert set(files_of(tmp_path / "mine.py")) == {"mine.py", "helper.py"}
+    write(named="import importlib\nhelper = importlib.import_module('helper')\n" + AGENT)
+    assert set(source_of(load_agent("named.py"))["neighbours"]) == {"helper.py", "mine.py"}
     assert set(files_of(Path(click.__file__))) == {"__init__.py"}
 
 

@@ -81,7 +81,8 @@ class Run:
     @property
     def modules(self) -> tuple[str, ...]:
         """The modules that may register the stream: the one that has registered it, and its class's."""
-        return tuple(dict.fromkeys((lookup(self.env).module, self.stream_class.__module__)))
+        names = dict.fromkeys((lookup(self.env).module, self.stream_class.__module__))
+        return tuple(name for name in names if name in sys.modules)
 
     @property
     def stream(self) -> StreamSpec:
