@@ -28,7 +28,8 @@ class ReportsSecondMoments(Protocol):
 
     Attributes:
         second_moments: by parameter (the tensor, or its name), shaped like it: that whose root divides the
-            gradient. A parameter that has none yet has had no update. None instead of a dictionary: this
+            gradient. A parameter that has none yet has had no update, unless `steps` has updates for it by itself: then
+            its steps have no second moment, as Muon's next to its own Adam. None instead of a dictionary: the whole
             optimizer has no second moment, as SGD.
         step_sizes: eta, one for all or by parameter. For stacked networks also a tensor `(L, S)`, layers in the
             model's order and a last row for parameters in no layer; an attribute `names`, parameters' names by
@@ -77,10 +78,10 @@ def reported_states(network: Network, optimizer: object) -> dict[str, ParameterS
                     f"{class_name(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one "
                     "per parameter"
                 )
-            if moments is None:
+            moment, count = _select(moments, name, value), _select(steps, name, value)
+            if moments is None or (moment is None and count is not steps and _any(count)):
                 states[name] = ParameterState(size, adaptive=False, divided=False)
                 continue
-            moment, count = _select(moments, name, value), _select(steps, name, value)
             fields = None
             if isinstance(moment, torch.Tensor) and (
                 count is None or isinstance(count, torch.Tensor) or count > 0
@@ -113,6 +114,10 @@ def _select(report: Report, name: str, value: torch.Tensor) -> Number | None:
     if not isinstance(report, Mapping):
         return report
     return report[name] if name in report else report.get(value)
+
+
+def _any(count: Number | None) -> bool:
+    return count is not None and bool((torch.as_tensor(count) > 0).any())
 
 
 def _moment_fields(

@@ -515,6 +515,23 @@ def test_what_is_reported_is_read_as_documented():
     assert effective_step_size(model, halves)["bias"] == pytest.approx(ETA)
 
 
+@pytest.mark.parametrize(
+    "steps", [3, torch.tensor(3), torch.tensor([[0], [0], [2]])], ids=["int", "one", "rows"]
+)
+def test_one_optimizer_may_have_second_moments_of_some_parameters_only(steps):
+    """As Muon with its own Adam does: where steps are counted, a missing second moment is none."""
+    model = small()
+    moments = {model.bias: torch.full_like(model.bias, 4.0)}
+    said = {"second_moments": moments, "step_sizes": {"weight": 0.3, "bias": 0.1}}
+    mixed = Reports(**said, steps={model.weight: steps, model.bias: 3})
+    halves = [Reports(second_moments=moments, step_sizes=0.1), made("SGD", [model.weight], lr=0.3)]
+    for measure in (effective_step_size, aggregated_step_size):
+        torch.testing.assert_close(measure(model, mixed), measure(model, halves))
+    assert effective_step_size(model, mixed)["weight"] == pytest.approx(0.3)
+    for none in ({}, {"steps": 3}, {"steps": {model.weight: 0, model.bias: 3}}):  # no update by itself
+        assert effective_step_size(model, Reports(**said, **none))["weight"].isnan()
+
+
 def test_what_is_reported_of_stacked_networks():
     networks = stack([network("mlp", seed) for seed in range(2)])
     values = networks.parameters
