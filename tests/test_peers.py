@@ -23,7 +23,9 @@ from tests.cases import short_env
 MADE_UP = Path(__file__).parent / "data" / "peers"
 REAL = os.environ.get(VARIABLE)
 TINY = {"num_tasks": 2, "epochs_per_task": 3, "num_samples": 150, "batch_size": 50}
-pytestmark = pytest.mark.filterwarnings("ignore:.* is at commit", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* is at commit", "ignore::FutureWarning", "ignore::DeprecationWarning"
+)
 
 
 @pytest.fixture(
@@ -58,6 +60,8 @@ SAID = {  # of which not all indicators are measured, or that cannot be schedule
 def test_a_peer_is_measured_scheduled_or_refused_and_resumed(name, checkouts):
     constants = {} if name in ("snr", "hare_tortoise") else {"width": 8}
     row = examine(name, checkouts, TINY, **constants)
+    if checkouts != MADE_UP and "needs the module" in row.scheduled:
+        pytest.skip(row.scheduled)
     assert row.commit, row.scheduled
     assert 0 <= row.first <= 1
     undefined, scheduled = SAID.get(name, ("$", "per-layer: step sizes times"))

@@ -31,8 +31,9 @@ class Network:
         self.model, self.choice = model, layers
         self.module = model.model if isinstance(model, Stacked) else model
         if not isinstance(self.module, nn.Module):
+            kind = type(model).__name__
             raise OptionError(
-                f"a {type(model).__name__} cannot be measured: pass a torch.nn.Module, or Stacked ones"
+                f"a model of type {kind} cannot be measured: pass a torch.nn.Module, or Stacked ones"
             )
         self.axis = Axis(model.count, model.batched) if isinstance(model, Stacked) else Axis()
         self.inner = unwrap(self.module)
