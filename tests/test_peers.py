@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_where_checkouts_are(tmp_path, monkeypatch):
     assert project.folder("~/mine") == tmp_path / "mine"
 
 
+@pytest.mark.skipif(not shutil.which("git"), reason="no Git")
 def test_another_commit_is_noted(tmp_path):
     (tmp_path / "thing.py").write_text("VALUE = 1", encoding="utf-8")
     project = Project("mine", "https://example.org/mine", "0123456789abcdef")
@@ -144,9 +146,13 @@ def test_projects_do_not_see_each_others_modules(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name / "agents").mkdir(parents=True)
         (tmp_path / name / "utils.py").write_text(f"NAME = {name!r}", encoding="utf-8")
-        (tmp_path / name / "agents" / "own.py").write_text("from utils import NAME", encoding="utf-8")
+        (tmp_path / name / "agents" / "own.py").write_text(
+            "import clbench\nfrom utils import NAME", encoding="utf-8"
+        )
+        (tmp_path / name / "clbench").mkdir()  # with results, say
         loaded += Project(name, "", "").load(str(tmp_path / name), "agents.own")
     assert [module.NAME for module in loaded] == ["one", "two"]
+    assert all(module.clbench is clbench for module in loaded)
     assert sys.path == path
     assert {name: sys.modules[name] for name in before} == before
     assert sys.modules["agents"] is agents

@@ -28,7 +28,8 @@ def main() -> int:
     parser.add_argument("--only", choices=PEERS, action="append", help="a learner; may be repeated")
     parser.add_argument("--out", type=Path, help="folder for peers.csv and peers.md")
     options = parser.parse_args()
-    torch.set_flush_denormal(True)  # as workers do
+    torch.set_num_threads(1)  # as workers do
+    torch.set_flush_denormal(True)
     warnings.simplefilter("ignore", FutureWarning)  # of their use of PyTorch
     rows: list[Row] = []
     for name in options.only or PEERS:

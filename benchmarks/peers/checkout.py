@@ -76,8 +76,9 @@ class _Finder:
     """Finds a checkout's modules in its folder alone, before those of the same names elsewhere."""
 
     def __init__(self, folder: Path) -> None:
-        self.names = {path.stem for path in folder.iterdir() if path.is_dir() or path.suffix == ".py"}
-        self._folder = folder
+        # A folder of results, say, may be called as an installed package is.
+        code = [path for path in folder.iterdir() if path.suffix == ".py" or next(path.rglob("*.py"), None)]
+        self.names, self._folder = {path.stem for path in code}, folder
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -38,7 +38,7 @@ def page(rows: Sequence[Row], versions: Mapping[str, str]) -> str:
         f"Made by `python -m benchmarks.peers`: {STREAM}, {stream}, seed 0, each learner's default constants, untuned. "
         f"Versions: {used}.\n"
     )
-    return "\n".join([head, table(rows), *map(details, rows)])
+    return "\n".join([head, table(rows), *map(details, rows)]) + "\n"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -62,4 +62,5 @@ def table(rows: Sequence[Row]) -> str:
 def details(row: Row) -> str:
     said = {"Undefined": row.undefined or "none", "Scheduled": row.scheduled, "Resumed": row.resumed}
     lines = "\n".join(f"- {name}: {text}" for name, text in said.items())
-    return f"\n## {row.peer}\n\n[{row.project}]({row.project}) at `{row.commit[:12]}`, `{row.learner}`.\n\n{lines}"
+    where = f"[{row.project.removeprefix('https://')}]({row.project}) at `{row.commit[:12]}`"
+    return f"\n## {row.peer}\n\n{where}, `{row.learner}`.\n\n{lines}"

@@ -217,10 +217,10 @@ def _find(
     if isinstance(sizes, torch.Tensor | MutableMapping):
         return sizes
     groups: Groups | None = getattr(optimizer, "param_groups", None)
-    if groups is None:
+    if groups is None or any("lr" not in group for group in groups):
         raise OptionError(
             f"the step sizes of {class_name(optimizer)} cannot be adjusted: make `step_sizes` a tensor or dictionary, "
-            "or give it `param_groups`; adjust=False only measures"
+            "or give it `param_groups` with lr; adjust=False only measures"
         )
     if network.stacked and network.count > 1:
         raise OptionError(
