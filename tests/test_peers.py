@@ -52,7 +52,7 @@ SAID = {  # of which not all indicators are measured, or that cannot be schedule
         r"FirstOrderGlobalUPGD\b.*second_moments",
         r"no: per-layer, volatility-only: .*FirstOrderGlobalUPGD",
     ),
-    "snr": (r"\bMLP\b.*torch\.nn\.Module", r"no: .*\bMLP\b.*torch\.nn\.Module"),
+    "snr": (r"torch\.nn\.Module.*\bMLP\b", r"no: .*\bMLP\b.*torch\.nn\.Module"),
     "hare_tortoise": (r"gradient_noise.*BatchNorm1d", r"volatility-only: .*; per-layer: .*BatchNorm1d"),
 }
 
