@@ -116,7 +116,7 @@ def _select(report: Report, name: str, value: torch.Tensor) -> Number | None:
 
 
 def _any(count: Number | None) -> bool:
-    return count is not None and bool((torch.as_tensor(count) > 0).any())
+    return bool((count > 0).any()) if isinstance(count, torch.Tensor) else bool(count)
 
 
 def _moment_fields(
