@@ -76,7 +76,8 @@ class Agent(Peer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         for name, values in state["units"].items():
-            setattr(self.backprop.gnt, name, list(values))
+            moved = [value.to(self.device) if isinstance(value, torch.Tensor) else value for value in values]
+            setattr(self.backprop.gnt, name, moved)
 
 
 def report_second_moments(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
