@@ -338,6 +338,14 @@ def test_an_agent_without_model_and_optimizer_is_reported():
     assert len(found[TaskRecord]) == 2
 
 
+def test_a_model_of_another_library_is_named():
+    """It acts and learns all the same; as a network in JAX does."""
+    agent = Opaque()
+    agent.model, agent.optimizer = type("MLP", (), {"__module__": "flaxen.nets"})(), len
+    (noted,) = observe(short_env(num_tasks=1), agent, [0], ["weight_norm"])[Undefined]
+    assert re.search(r"\btorch\.nn\.Module\b.*\bflaxen\.nets\.MLP\b", noted.reason)
+
+
 def test_undefined_indicators_are_reported_once_and_the_rest_measured():
     env = short_vec(1)
     found = observe(env, batchnorm.Agent(env.agent_spec, [0]), [0], DEFAULT)

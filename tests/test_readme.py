@@ -125,6 +125,31 @@ def test_the_reporting_optimizer_is_measured():
     torch.testing.assert_close(found, ((before - model.weight.detach()) / model.weight.grad).mean())
 
 
+def test_another_projects_optimizer_is_measured_as_it_is():
+    class Theirs(torch.optim.Optimizer):
+        """Adam, by a name that is not known."""
+
+        def __init__(self, parameters):
+            super().__init__(parameters, {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8})
+            self.inner = torch.optim.Adam(self.param_groups, **self.defaults)
+            self.state = self.inner.state
+
+        def step(self):
+            self.inner.step()
+
+    scope = {}
+    exec(compile(block("def report_adam("), "guide", "exec"), scope)
+    model = nn.Linear(4, 3)
+    optimizer = scope["report_adam"](Theirs(model.parameters()))
+    for _ in range(2):
+        optimizer.zero_grad()
+        F.cross_entropy(model(torch.randn(8, 4)), torch.randint(3, (8,))).backward()
+        optimizer.step()
+    measure = clbench.indicators.effective_step_size
+    torch.testing.assert_close(measure(model, optimizer), measure(model, optimizer.inner))
+    clbench.PerLayerScheduler(model, optimizer)
+
+
 def test_the_scheduler_example_schedules(capsys):
     code = block("PerLayerScheduler(model, optimizer")
     assert len(code.strip().splitlines()) <= 15

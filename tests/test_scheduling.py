@@ -594,14 +594,22 @@ def test_groups_that_mix_layers_later_are_refused():
         scheduler.step(F.cross_entropy, *batch())
 
 
-def test_names_of_parameters_are_split_with_them():
+def test_options_with_an_item_for_each_parameter_are_split_with_them():
+    """As some projects' optimizers have them: names that are paired with parameters, initial weights."""
     model = network("mlp")
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    optimizer.param_groups[0]["param_names"] = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in model.named_parameters()]
+    initial = [value.detach().clone() for value in model.parameters()]
+    sides = {"each": ("in", "out"), "twice": ("a",) * len(names), "start": initial[:2]}
+    options = {"param_names": names, "names": tuple(names), "initial": initial, **sides}
+    optimizer = torch.optim.Adam([{"params": list(model.parameters()), **options}], lr=0.01)
     PerLayerScheduler(model, optimizer)
-    assert [group["param_names"] for group in optimizer.param_groups] == [
-        [f"{layer}.weight", f"{layer}.bias"] for layer in ("fc1", "fc2", "out")
-    ]
+    for index, layer in enumerate(("fc1", "fc2", "out")):
+        group = optimizer.param_groups[index]
+        assert list(group["names"]) == group["param_names"] == [f"{layer}.weight", f"{layer}.bias"]
+        assert [value.shape for value in group["initial"]] == [value.shape for value in group["params"]]
+        assert group["initial"][0] is initial[2 * index]
+        assert {key: group[key] for key in sides} == sides
+        assert group["betas"] == (0.9, 0.999)
 
 
 def test_wrappers_are_seen_through():

@@ -4,10 +4,12 @@ import contextlib
 import dis
 import functools
 import inspect
+import itertools
 import re
 import types
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,9 +23,11 @@ FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward
 GLOBAL_HOOKS = tuple(f"_global{name}" for name in (*HOOKS, *FLAGS[:2]))
 
 RETURNS_NOTHING = {"append", "appendleft", "extend"}  # and no tensor has such a method
-PREFIX = {"COPY_FREE_VARS", "PUSH_NULL", "LOAD_ATTR", "LOAD_METHOD"}
+ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+PREFIX = {"COPY_FREE_VARS", "PUSH_NULL", *ATTRIBUTES}
 FREE = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME", "LOAD_CLASSDEREF")
 AUGMENTED = {"SWAP", "ROT_THREE"}
+MOST_LEVELS = 5  # of functions that pass on to others
 VARARGS, VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
 
 
@@ -72,32 +76,71 @@ def _is_pytorchs(hook: object) -> bool:
     return any(kind.__module__.startswith("torch.nn.utils.") for kind in type(hook).__mro__)
 
 
-def only_looks(hook: object) -> bool:
+def only_looks(hook: object, levels: int = MOST_LEVELS) -> bool:
     """Return whether a hook certainly returns None and writes to none of its arguments, going by its bytecode.
 
     False if in doubt. A hook may write to variables around it, `kept["last"] = output`, and an object to itself, but
-    not to the module nor into any tensor.
+    not to the module nor into any tensor. It may return what a function around it, or a method of an object around it,
+    returns, if that only looks: `lambda module, given, output: keep(module, output)`.
     """
     while isinstance(hook, functools.partial):
         hook = hook.func
     bound = not isinstance(hook, types.FunctionType)
     if bound and not isinstance(hook, types.MethodType):
         hook = getattr(type(hook), "__call__", None)  # noqa: B004 - its code is wanted
-    code = getattr(inspect.unwrap(hook) if callable(hook) else None, "__code__", None)
-    return isinstance(code, types.CodeType) and _only_looks(code, bound)
+    function = inspect.unwrap(hook) if callable(hook) else None
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, types.CodeType):
+        return False
+    if _only_looks(code, bound):
+        return True
+    callee = _passed_on_to(function) if levels else None
+    return callee is not None and _only_looks(code, bound, returns=True) and only_looks(callee, levels - 1)
+
+
+def _instructions(code: types.CodeType) -> list[dis.Instruction]:
+    return [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "NOP", "RESUME")]
+
+
+def _passed_on_to(function: Any) -> object:  # noqa: ANN401 - a function or a method
+    """Return what a function calls that is one call of something around it; None if it is not, or in doubt."""
+    steps = _instructions(function.__code__)
+    at = next((index for index, step in enumerate(steps) if step.opname not in PREFIX), 0)
+    if not (steps[at].opname.startswith(FREE) and _is_single_call(steps, len(steps) - 1)):
+        return None
+    name, cells = (
+        steps[at].argval,
+        dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)),
+    )
+    try:
+        value: object = cells[name].cell_contents if name in cells else function.__globals__.get(name)
+    except ValueError:  # not assigned yet
+        return None
+    for step in itertools.takewhile(lambda step: step.opname in ATTRIBUTES, _without_nulls(steps[at + 1 :])):
+        found = inspect.getattr_static(value, step.argval, None)  # runs nobody's code
+        is_method = isinstance(found, types.FunctionType) and step.argval not in getattr(
+            value, "__dict__", {}
+        )
+        value = types.MethodType(found, value) if is_method else found
+    return value
+
+
+def _without_nulls(steps: Sequence[dis.Instruction]) -> list[dis.Instruction]:
+    return [step for step in steps if step.opname != "PUSH_NULL"]
 
 
 @functools.lru_cache(maxsize=1000)
-def _only_looks(code: types.CodeType, bound: bool) -> bool:
-    steps = [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "NOP", "RESUME")]
+def _only_looks(code: types.CodeType, bound: bool, returns: bool = False) -> bool:
+    """Return whether a function only looks; with `returns`, whatever it returns."""
+    steps = _instructions(code)
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & VARARGS) + bool(code.co_flags & VARKEYWORDS)
     arguments = code.co_varnames[:count]
     receiver, given = set(arguments[: int(bound)]), set(arguments[bound:])
     module = set(arguments[bound : bound + 1])
-    returns = [index for index, step in enumerate(steps) if step.opname.startswith("RETURN")]
+    ends = [index for index, step in enumerate(steps) if step.opname.startswith("RETURN")]
     return (
-        all(_returns_nothing(steps, index) for index in returns)
+        (returns or all(_returns_nothing(steps, index) for index in ends))
         and not any(_may_write(steps, index, receiver, given, module) for index in range(len(steps)))
         and not any({"out", "inplace"} & set(const) for const in code.co_consts if isinstance(const, tuple))
     )
@@ -112,15 +155,20 @@ def _returns_nothing(steps: Sequence[dis.Instruction], index: int) -> bool:
         return False
     if before.opname == "LOAD_CONST" and before.argval is None:
         return True
-    single = not any(step.opname.startswith(("POP_TOP", "STORE", "POP_JUMP")) for step in steps)
-    return single and before.opname.startswith("CALL") and _calls_for_nothing(steps)
+    return _is_single_call(steps, index) and _calls_for_nothing(steps)
+
+
+def _is_single_call(steps: Sequence[dis.Instruction], index: int) -> bool:
+    """Return whether a function is one expression, and what it returns at `index` is the result of a call."""
+    single = not any(step.opname.startswith(("POP_TOP", "STORE", "POP_JUMP", "JUMP_IF")) for step in steps)
+    return single and steps[index].opname == "RETURN_VALUE" and steps[index - 1].opname.startswith("CALL")
 
 
 def _calls_for_nothing(steps: Sequence[dis.Instruction]) -> bool:
     """Return whether an expression calls `print`, or a method that returns None of the first name in it."""
     names = 0
     for step in steps:
-        if step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in RETURNS_NOTHING:
+        if step.opname in ATTRIBUTES and step.argval in RETURNS_NOTHING:
             return names == 1
         if step.opname.startswith(FREE) or step.opname.startswith("LOAD_FAST"):
             names += 1
@@ -136,7 +184,7 @@ def _may_write(
 ) -> bool:
     """Return whether an instruction may write to one of the arguments `given`; those are `module` and the rest."""
     step = steps[index]
-    if step.opname in ("LOAD_ATTR", "LOAD_METHOD"):  # such as `mul_`
+    if step.opname in ATTRIBUTES:  # such as `mul_`
         return bool(re.search(r"[a-z0-9]_$", str(step.argval)))
     if step.opname.startswith(FREE):
         return step.argval in ("setattr", "delattr")

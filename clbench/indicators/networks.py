@@ -32,7 +32,7 @@ class Network:
         self.module = model.model if isinstance(model, Stacked) else model
         if not isinstance(self.module, nn.Module):
             raise OptionError(
-                f"a {type(model).__name__} cannot be measured: pass a torch.nn.Module, or Stacked ones"
+                f"a model of type {type(model).__name__} cannot be measured: pass a torch.nn.Module or a Stacked"
             )
         self.axis = Axis(model.count, model.batched) if isinstance(model, Stacked) else Axis()
         self.inner = unwrap(self.module)

@@ -58,10 +58,16 @@ def broadcast_steps(network: Network, value: torch.Tensor, steps: Number) -> Num
         return float(steps)
     if steps.shape == network.axis.shape:
         steps = network.axis.expand(steps, value)
+    return broadcast("steps", steps, value)
+
+
+def broadcast(what: str, number: Number, value: torch.Tensor) -> torch.Tensor:
+    """Return a parameter's number or tensor in its shape, in float32 or better."""
+    tensor = torch.as_tensor(number, device=value.device).detach().to(dtype_at_least_float32(value))
     try:
-        return steps.detach().to(value.device, dtype_at_least_float32(value)).expand(value.shape)
+        return tensor.expand(value.shape)
     except RuntimeError:
         raise OptionError(
-            f"steps of shape {tuple(steps.shape)} do not fit a parameter of shape {tuple(value.shape)}: "
+            f"{what} of shape {tuple(tensor.shape)} do not fit a parameter of shape {tuple(value.shape)}: "
             "they must broadcast to it"
         ) from None

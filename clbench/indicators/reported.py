@@ -7,10 +7,11 @@ from typing import Any, Protocol, TypeAlias
 import torch
 
 from clbench.errors import OptionError
-from clbench.indicators.networks import Network, at_least_float32
+from clbench.indicators.networks import Network
 from clbench.indicators.parameter_state import (
     Number,
     ParameterState,
+    broadcast,
     broadcast_steps,
     class_name,
     groups_by_id,
@@ -27,9 +28,10 @@ class ReportsSecondMoments(Protocol):
     Only `second_moments` is required. Each of the first three is an attribute, or a method without arguments.
 
     Attributes:
-        second_moments: by parameter (the tensor, or its name), shaped like it: that whose root divides the
-            gradient. A parameter that has none yet has had no update. None instead of a dictionary: this
-            optimizer has no second moment, as SGD.
+        second_moments: by parameter (the tensor, or its name), a number or a tensor that broadcasts to it: that whose
+            root divides the gradient. A parameter that has none yet has had no update, unless `steps` has updates for
+            it by itself: then its steps have no second moment, as Muon's next to its own Adam. None instead of a
+            dictionary: the whole optimizer has no second moment, as SGD.
         step_sizes: eta, one for all or by parameter. For stacked networks also a tensor `(L, S)`, layers in the
             model's order and a last row for parameters in no layer; an attribute `names`, parameters' names by
             layer, gives other layers than those of `layer_parameters`. Without it "lr" in `param_groups`.
@@ -77,14 +79,12 @@ def reported_states(network: Network, optimizer: object) -> dict[str, ParameterS
                     f"{class_name(optimizer)} has no step size of '{name}': give it `step_sizes()`, a number or one "
                     "per parameter"
                 )
-            if moments is None:
+            moment, count = _select(moments, name, value), _select(steps, name, value)
+            if moments is None or (moment is None and count is not steps and _any(count)):
                 states[name] = ParameterState(size, adaptive=False, divided=False)
                 continue
-            moment, count = _select(moments, name, value), _select(steps, name, value)
             fields = None
-            if isinstance(moment, torch.Tensor) and (
-                count is None or isinstance(count, torch.Tensor) or count > 0
-            ):
+            if moment is not None and (count is None or isinstance(count, torch.Tensor) or count > 0):
                 fields = _moment_fields(network, value, moment, count, betas, shared=count is steps)
             states[name] = (
                 ParameterState(size, eps=eps, **fields) if fields else ParameterState(size, updated=False)
@@ -115,16 +115,20 @@ def _select(report: Report, name: str, value: torch.Tensor) -> Number | None:
     return report[name] if name in report else report.get(value)
 
 
+def _any(count: Number | None) -> bool:
+    return bool((count > 0).any()) if isinstance(count, torch.Tensor) else bool(count)
+
+
 def _moment_fields(
     network: Network,
     value: torch.Tensor,
-    moment: torch.Tensor,
+    moment: Number,
     steps: Number | None,
     betas: tuple[float, float] | None,
     shared: bool,
 ) -> dict[str, Any] | None:
     """Return fields of `ParameterState`, bias-corrected if there are `betas`; None before the first update."""
-    moment = at_least_float32(moment)
+    moment = broadcast("second moments", moment, value)
     if steps is None:
         if betas is not None:
             raise OptionError(

@@ -6,12 +6,14 @@ from typing import Any, TypeAlias
 
 import torch
 
+from clbench.errors import OptionError
 from clbench.indicators.networks import Network, at_least_float32
 from clbench.indicators.parameter_state import (
     Group,
     Number,
     ParameterState,
     broadcast_steps,
+    class_name,
     groups_by_id,
     has_updates,
 )
@@ -32,6 +34,13 @@ def known_states(
             states[name] = ParameterState(group["lr"], adaptive=False, divided=False)
             continue
         state = optimizer.state.get(value, {})
+        if state and not (
+            "step" in state and any(key in state for key in moments)
+        ):  # a subclass with another rule
+            raise OptionError(
+                f"{class_name(optimizer)} has no {moments[-1]} and step in its state: give it `second_moments()` "
+                "(clbench.indicators.ReportsSecondMoments)"
+            )
         moment = next((state[key] for key in moments if key in state), None)
         steps = broadcast_steps(network, value, state.get("step", 0))
         updated = has_updates(steps)

@@ -15,6 +15,7 @@ from clbench.indicators.borrowing import untouched
 from clbench.indicators.layers import is_layer_choice
 from clbench.indicators.networks import LossFunction, Network, Penalty
 from clbench.indicators.optimizers import Optimizer, list_optimizers
+from clbench.indicators.parameter_state import class_name
 from clbench.indicators.stacked import Model
 from clbench.observing.decisions import Measurement, finite, shares, trajectories
 from clbench.observing.registry import BOUNDS, CURVATURE, Snapshot, find_indicator
@@ -65,7 +66,9 @@ def _how_to_show(agent: object, vectorized: bool) -> str:
     """Return what an agent lacks to be measured, and which of its attributes may be what is looked for."""
     name, kind = ("networks", Stacked) if vectorized else ("model", nn.Module)
     what = "clbench.indicators.Stacked" if vectorized else "torch.nn.Module"
-    missing = [] if isinstance(getattr(agent, name, None), kind) else [f"`{name}`, a {what}"]
+    shown = getattr(agent, name, None)
+    other = "" if shown is None else f" (it is of class {class_name(shown)})"
+    missing = [] if isinstance(shown, kind) else [f"`{name}`, a {what}{other}"]
     missing += [] if getattr(agent, "optimizer", None) is not None else ["`optimizer`"]
     named = getattr(agent, "__dict__", {}).items()
     near = [

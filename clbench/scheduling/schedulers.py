@@ -182,20 +182,31 @@ class StepSizes:
                 yield index, layer
 
     def _split(self, network: Network, groups: Groups) -> Groups:
-        """Return groups that each hold parameters of one layer; options stay."""
+        """Return groups that each hold parameters of one layer; options stay, those of each parameter with it."""
         by_id, split = self._index_by_id(network), []
         for group in groups:
             members: dict[int | None, list[int]] = {}
             for index, value in enumerate(group["params"]):
                 members.setdefault(by_id.get(id(value)), []).append(index)
+            each = [key for key, option in group.items() if _is_one_each(option, group["params"])]
             for indices in members.values():
-                part = {**group, "params": [group["params"][index] for index in indices]}
-                if "param_names" in group:
-                    part["param_names"] = [group["param_names"][index] for index in indices]
+                part = {**group, **{key: [group[key][index] for index in indices] for key in each}}
                 if isinstance(group["lr"], torch.Tensor):  # several groups may share it
                     part["lr"] = group["lr"].clone()
                 split.append(part)
         return split
+
+
+def _is_one_each(option: object, parameters: Sequence[torch.Tensor]) -> bool:
+    """Return whether a group's option has an item for each parameter: itself, its name, or a tensor of its shape."""
+    if not isinstance(option, list | tuple) or len(option) != len(parameters):
+        return False
+    if all(isinstance(item, str) for item in option):
+        return len(set(option)) == len(option)
+    return all(
+        isinstance(item, torch.Tensor) and item.shape == value.shape
+        for item, value in zip(option, parameters, strict=True)
+    )
 
 
 def _find(
@@ -206,10 +217,10 @@ def _find(
     if isinstance(sizes, torch.Tensor | MutableMapping):
         return sizes
     groups: Groups | None = getattr(optimizer, "param_groups", None)
-    if groups is None:
+    if groups is None or any("lr" not in group for group in groups):
         raise OptionError(
             f"the step sizes of {class_name(optimizer)} cannot be adjusted: make `step_sizes` a tensor or dictionary, "
-            "or give it `param_groups`; adjust=False only measures"
+            "or give it `param_groups` with lr; adjust=False only measures"
         )
     if network.stacked and network.count > 1:
         raise OptionError(

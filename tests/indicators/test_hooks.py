@@ -23,6 +23,18 @@ class Watcher:
     def keep(self, module, given, output):
         self.outputs["last"] = output
 
+    def changes(self, module, given, output):
+        return 2 * output
+
+    def register(self):
+        """As some projects do: closures that pass on to a function around them, which returns nothing."""
+
+        def keep(module, given, output, name):
+            if self.calls:
+                self.outputs[name] = output
+
+        return lambda module, given, output, name="fc": keep(module, given, output, name)
+
 
 class Heir(Watcher):
     """Its `__call__` is inherited."""
@@ -56,6 +68,15 @@ def wrapped(module, given, output):
     seen.append(output)
 
 
+def passes_on(module, given, output):
+    return keeps(module, given, output)
+
+
+def passes_itself_on(module, given, output):
+    return passes_itself_on(module, given, output)
+
+
+watcher = Watcher()
 LOOKING = [
     Watcher(),
     Heir(),
@@ -70,6 +91,11 @@ LOOKING = [
     lambda *_: seen.append(1),
     lambda module, given, output: print(output),
     functools.partial(lambda name, module, given, output: seen.append(name), "fc"),
+    Watcher().register(),
+    passes_on,
+    lambda module, given, output: passes_on(module, given, output.detach()),
+    lambda module, given, output: watcher.keep(module, given, +output),
+    lambda module, given, output: watcher(module, given, +output),
 ]
 
 
@@ -156,6 +182,15 @@ CHANGING = [
     lambda module, given, output: seen.append(output) or 2 * output,
     lambda module, given, output: F.dropout(seen.append(output), output),
     torch.sigmoid,
+    passes_itself_on,
+    lambda module, given, output: returns(module, given, +output),
+    lambda module, given, output: adds(module, given, +output),
+    lambda module, given, output: keeps(module, given, output.mul_(2)),
+    lambda module, given, output: watcher.changes(module, given, +output),
+    lambda module, given, output: watcher.missing(module, given, +output),
+    lambda module, given, output: not_there(module, given, +output),  # noqa: F821
+    lambda module, given, output: keeps(module, given, output) or output,
+    lambda module, given, output: 2 * keeps(module, given, output),
 ]
 
 

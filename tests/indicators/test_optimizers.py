@@ -503,6 +503,9 @@ def test_what_is_reported_is_read_as_documented():
     found = effective_step_size(model, Reports(**said, steps=lambda: counts))
     assert found["weight"] == pytest.approx(0.05)
     assert found["bias"].isnan()
+    for shared in (4.0, torch.tensor(4.0), torch.full((3, 1), 4.0)):  # one for a tensor, or for each unit
+        reported = Reports(second_moments={"weight": shared, "bias": moments["bias"]}, step_sizes=0.1)
+        assert effective_step_size(model, reported)["weight"] == pytest.approx(0.05)
     rated = Reports(**{**said, "step_sizes": {model.weight: 0.1, "bias": 0.2}})
     assert effective_step_size(model, rated)["bias"] == pytest.approx(0.1)
     plain = Reports(second_moments=lambda: None, step_sizes=0.3)
@@ -513,6 +516,34 @@ def test_what_is_reported_is_read_as_documented():
         made("SGD", [model.bias]),
     ]
     assert effective_step_size(model, halves)["bias"] == pytest.approx(ETA)
+
+
+@pytest.mark.parametrize("kept", [{"m": 1.0, "t": 1}, {"exp_avg_sq": torch.ones(3, 4)}, {"step": 1}])
+def test_a_subclass_that_keeps_another_state_is_named(kept):
+    """It inherits from Adam and has another rule: it must not pass for an Adam without updates."""
+    model = small()
+    subclass = type("Adam", (torch.optim.Adam,), {"__module__": "theirs"})(model.parameters())
+    assert effective_step_size(model, subclass)["weight"].isnan()
+    subclass.state[model.weight] = kept
+    with pytest.raises(OptionError, match=r"\btheirs\.Adam\b.*\bexp_avg_sq\b.*second_moments\(\)"):
+        effective_step_size(model, subclass)
+
+
+@pytest.mark.parametrize(
+    "steps", [3, torch.tensor(3), torch.tensor([[0], [0], [2]])], ids=["int", "one", "rows"]
+)
+def test_one_optimizer_may_have_second_moments_of_some_parameters_only(steps):
+    """As Muon with its own Adam does: where steps are counted, a missing second moment is none."""
+    model = small()
+    moments = {model.bias: torch.full_like(model.bias, 4.0)}
+    said = {"second_moments": moments, "step_sizes": {"weight": 0.3, "bias": 0.1}}
+    mixed = Reports(**said, steps={model.weight: steps, model.bias: 3})
+    halves = [Reports(second_moments=moments, step_sizes=0.1), made("SGD", [model.weight], lr=0.3)]
+    for measure in (effective_step_size, aggregated_step_size):
+        torch.testing.assert_close(measure(model, mixed), measure(model, halves))
+    assert effective_step_size(model, mixed)["weight"] == pytest.approx(0.3)
+    for none in ({}, {"steps": 3}, {"steps": {model.weight: 0, model.bias: 3}}):  # no update by itself
+        assert effective_step_size(model, Reports(**said, **none))["weight"].isnan()
 
 
 def test_what_is_reported_of_stacked_networks():
@@ -556,6 +587,15 @@ def test_what_is_not_known_is_named_with_the_way_out():
     with pytest.raises(OptionError, match=r"\bReports\b.*\bstep_sizes\b.*\badjust=False\b"):
         PerLayerScheduler(model, Reports(second_moments=moments, step_sizes=0.1))
     assert PerLayerScheduler(model, Reports(second_moments=moments, step_sizes=0.1), adjust=False)
+    named = Reports(
+        second_moments=moments, step_sizes=0.1, param_groups=[{"params": [*model.parameters()], "alpha": 1}]
+    )
+    with pytest.raises(OptionError, match=r"\bReports\b.*\bstep_sizes\b.*\blr\b"):
+        PerLayerScheduler(model, named)
+    with pytest.raises(OptionError, match=r"\(4, 3\).*\(3, 4\)"):
+        effective_step_size(
+            model, Reports(second_moments={"weight": model.weight.T, "bias": 1.0}, step_sizes=0.1)
+        )
     complex_model = nn.Linear(4, 3, dtype=torch.complex64)
     with pytest.raises(UndefinedError, match=r"'weight'.*\bcomplex\b"):
         effective_step_size(complex_model, made("Adam", complex_model.parameters()))

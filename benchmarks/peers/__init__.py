@@ -1,0 +1,1 @@
+"""Agents that train by the code of other projects, each from a checkout that you have: `python -m benchmarks.peers`."""

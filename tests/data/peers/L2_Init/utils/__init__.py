@@ -1,0 +1,2 @@
+def squared(difference):
+    return difference.square().sum()
