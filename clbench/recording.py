@@ -133,7 +133,7 @@ class Recorder:
     def _show_task(self, task: int) -> None:
         last = fmean(self._records[seed][-1].accuracy for seed in self._seeds)
         seeds = f"seed{'s' if len(self._seeds) > 1 else ''} {', '.join(map(str, self._seeds))}"
-        name, tasks = self._manifest.config.agent.name, self.base.agent_spec.num_tasks
+        name, tasks = self._manifest.config.agent.name, self.base.stream_spec.num_tasks
         say(f"{name}  {seeds}  task {task + 1}/{tasks}  accuracy {last:.2f}")
 
     def _show_end(self, how: str) -> None:

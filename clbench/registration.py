@@ -82,9 +82,7 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
             is executed again may register its streams again.
     """
     if not isinstance(id, str) or not _ID.fullmatch(id):
-        raise RegistrationError(
-            f"malformed id {id!r}: it must be a name and a version, such as 'MyStream-v0'"
-        )
+        raise RegistrationError(f"malformed id {id!r}: give name and version, such as 'MyStream-v0'")
     if id in STREAMS and not _is_executed_again(STREAMS[id].stream, stream):
         raise RegistrationError(f"the id '{id}' is taken: choose another name or raise the version")
     entry = Registration(id, stream, defaults, about, sys._getframe(1).f_globals.get("__name__", ""))
@@ -152,9 +150,7 @@ def _choose(location: str, name: str, ids: Sequence[str]) -> str:
         return ids[0]
     listing = f" It registers: {', '.join(ids) or 'none'}."
     if not name:
-        raise UnknownNameError(
-            f"'{location}' does not register one stream: name it as '{location}:ID'.{listing}"
-        )
+        raise UnknownNameError(f"'{location}': name one stream, as '{location}:ID'.{listing}")
     raise UnknownNameError(f"'{location}' registers no stream '{name}'.{did_you_mean(name, ids)}{listing}")
 
 
@@ -239,8 +235,7 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
         device: of observations, targets and rewards, such as "cuda".
 
     Raises:
-        UnknownNameError, OptionError, DataError: as for `make`.
-        UnknownOptionError: the stream has no such option; also a `TypeError`.
+        UnknownNameError, UnknownOptionError, OptionError, DataError: as for `make`.
         DeviceError: this machine does not have the device.
 
     >>> envs = make_vec("RandomLabelMNIST-v0", num_envs=3, num_tasks=2, epochs_per_task=1)

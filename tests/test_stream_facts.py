@@ -29,6 +29,8 @@ class Guessable(Stream):
 
 
 class Silly(Guessable):
+    options = {"used": None}
+
     @classmethod
     def chance_level(cls, spec):
         return spec.options["used"]

@@ -67,8 +67,8 @@ def _how_to_show(agent: object, vectorized: bool) -> str:
     name, kind = ("networks", Stacked) if vectorized else ("model", nn.Module)
     what = "clbench.indicators.Stacked" if vectorized else "torch.nn.Module"
     shown = getattr(agent, name, None)
-    other = "" if shown is None else f" (it is of class {class_name(shown)})"
-    missing = [] if isinstance(shown, kind) else [f"`{name}`, a {what}{other}"]
+    other = "" if shown is None else f", not a {class_name(shown)}"
+    missing = [] if isinstance(shown, kind) else [f"`{name}` ({what}{other})"]
     missing += [] if getattr(agent, "optimizer", None) is not None else ["`optimizer`"]
     named = getattr(agent, "__dict__", {}).items()
     near = [
@@ -77,7 +77,7 @@ def _how_to_show(agent: object, vectorized: bool) -> str:
         if isinstance(value, (kind, TorchOptimizer)) and key not in (name, "optimizer")
     ]
     hint = f"; it has {' and '.join(near)}: give them those names, or add properties" if near else ""
-    return f"the agent has no attribute {' and no '.join(missing)}{hint}"
+    return f"the agent has no {' and no '.join(missing)}{hint}"
 
 
 def _tensors(network: Network, obs: object, targets: object) -> tuple[torch.Tensor, torch.Tensor]:
