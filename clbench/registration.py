@@ -235,7 +235,8 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
         device: of observations, targets and rewards, such as "cuda".
 
     Raises:
-        UnknownNameError, UnknownOptionError, OptionError, DataError: as for `make`.
+        UnknownNameError, OptionError, DataError: as for `make`.
+        UnknownOptionError: the stream has no such option; also a `TypeError`.
         DeviceError: this machine does not have the device.
 
     >>> envs = make_vec("RandomLabelMNIST-v0", num_envs=3, num_tasks=2, epochs_per_task=1)
@@ -250,9 +251,7 @@ def make_vec(id: str, num_envs: int, *, device: str = "cpu", **overrides: Any) -
                 f"gymnasium.make_vec('{NAMESPACE}/{lookup(id).id}', {name}=...) takes it"
             )
     mode, spec = "vector_entry_point", _gym_spec(id)
-    envs: StreamVectorEnv
-    envs = gym.make_vec(spec, num_envs, mode, device=device, **overrides)  # type: ignore[assignment]
-    return envs
+    return gym.make_vec(spec, num_envs, mode, device=device, **overrides)  # type: ignore[return-value]
 
 
 def _gym_spec(id: str) -> gym.EnvSpec:

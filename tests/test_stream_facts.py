@@ -29,11 +29,11 @@ class Guessable(Stream):
 
 
 class Silly(Guessable):
-    options = {"used": None}
+    level = None
 
     @classmethod
     def chance_level(cls, spec):
-        return spec.options["used"]
+        return cls.level
 
 
 TINY = {**SHORT, "seeds": 2, "device": "cpu", "indicators": "none"}
@@ -66,8 +66,9 @@ def test_a_stream_states_its_chance_level(streams, tmp_path, drawn, small_networ
 
 
 @pytest.mark.parametrize("value", [1, 2, -0.5, math.nan, "a", None])
-def test_impossible_chance_levels_are_refused(streams, tmp_path, value):
-    register("Silly-v0", Silly, used=value)
+def test_impossible_chance_levels_are_refused(streams, tmp_path, monkeypatch, value):
+    monkeypatch.setattr(Silly, "level", value)
+    register("Silly-v0", Silly)
     with pytest.raises(OptionError, match="Silly"):
         clbench.evaluate("agents.vanilla", "Silly-v0", **TINY, out=tmp_path)
     assert not list(tmp_path.iterdir())
