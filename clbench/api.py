@@ -1,5 +1,6 @@
 """`clbench.evaluate` and `clbench.resume`: agents on a stream, from request to run folders."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,15 +8,17 @@ from typing import Any
 
 from clbench.engine import local
 from clbench.engine.evaluation import SCORES, Evaluation
+from clbench.engine.figures import check_formats, draw
 from clbench.engine.progress import RunFailure
 from clbench.engine.reopening import load_evaluation, reopened, run_folders
 from clbench.engine.requests import AgentLike, Request, check_request
 from clbench.engine.run import Run
 from clbench.engine.running import resumable, run_missing
-from clbench.engine.session import Options, draw
+from clbench.engine.session import Options
 from clbench.engine.store import GroupStore
 from clbench.errors import AgentError, OptionError, ResumeError
 from clbench.indicators import LayerChoice
+from clbench.plotting.isolation import optional
 from clbench.registration import COMMON_OPTIONS
 from clbench.report.console import make_console
 from clbench.report.tables import header
@@ -47,6 +50,7 @@ def evaluate(
     together: bool = False,
     profile: bool = False,
     log: str | Sequence[str] | None = None,
+    figures: str | Sequence[str] | None = None,
     out: str | Path = "results",
     progress: bool = False,
 ) -> Evaluation:
@@ -69,6 +73,7 @@ def evaluate(
         together: train compatible agents as one batch; results are the same, on a GPU up to rounding.
         profile: write where the time goes into profile.csv.
         log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
+        figures: formats of the folder's figures: "png" (default), "pdf", "svg", or "none".
         out: where the new folder is created.
         progress: show the progress, as the command line does.
 
@@ -107,6 +112,7 @@ def evaluate(
         together=together,
         profile=profile,
         log=check_trackers(log),
+        figures=check_formats(figures),
     )
     return _or_raise(carry_out(request, Path(out), shown=progress))
 
@@ -120,6 +126,7 @@ def resume(
     accept_changes: bool = False,
     profile: bool = False,
     log: str | Sequence[str] | None = None,
+    figures: str | Sequence[str] | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Resume what is unfinished in a folder; on the same machine it ends as if it had never been interrupted.
@@ -133,6 +140,7 @@ def resume(
         profile: write where this session's time goes into profile.csv.
         log: experiment trackers that follow the run from now on, and receive its earlier records; "none" for none; by
             default as before.
+        figures: formats of the folder's figures, as for `evaluate`; by default as before.
         progress: show the progress, as the command line does.
 
     Raises:
@@ -149,6 +157,7 @@ def resume(
             accept_changes=accept_changes,
             profile=profile,
             log=log,
+            figures=figures,
         )
     )
 
@@ -171,6 +180,7 @@ def resume_folder(
     accept_changes: bool = False,
     profile: bool = False,
     log: str | Sequence[str] | None = None,
+    figures: str | Sequence[str] | None = None,
 ) -> Evaluation:
     """Resume what is unfinished in a run folder or a group folder: see `resume`."""
     folders = run_folders(folder)
@@ -180,7 +190,12 @@ def resume_folder(
     runs = [reopened(manifest, agents, workers, data_dir) for manifest in left.values()]
     trackers = None if log is None else check_trackers(log)
     runs = [
-        replace(run, profile=profile, log=check_trackers(run.log) if trackers is None else trackers)
+        replace(
+            run,
+            profile=profile,
+            log=check_trackers(run.log) if trackers is None else trackers,
+            figures=check_formats(run.figures or "none" if figures is None else figures),
+        )
         for run in runs
     ]
     store = GroupStore.existing(folder, dict(zip((run.label for run in runs), left, strict=True)))
@@ -210,14 +225,16 @@ def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, 
 def _write_shared(evaluation: Evaluation) -> None:
     """Write the figures of a group, and the table of scores."""
     if len(evaluation.runs) > 1:
-        draw(
-            RunFolder(evaluation.folder),
-            evaluation.records,
-            evaluation.indicator_records,
-            [config.agent.name for config in evaluation.configs],
-            evaluation.configs[0].describe(),
-            evaluation.chance,
-        )
+        with optional(lambda text: print(f"note: {text}", file=sys.stderr)):
+            draw(
+                RunFolder(evaluation.folder),
+                evaluation.records,
+                evaluation.indicator_records,
+                [config.agent.name for config in evaluation.configs],
+                evaluation.configs[0].describe(),
+                evaluation.chance,
+                evaluation.runs[0].figures,
+            )
     if evaluation.scores:
         table = evaluation.summary
         write_whole(

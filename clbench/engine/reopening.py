@@ -68,6 +68,7 @@ def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None,
         env=manifest.env,
         parallelism=Parallelism(manifest.jobs, processes, config.threads),
         log=manifest.log,
+        figures=manifest.figures,
         sweep=manifest.sweep,
         position=manifest.position,
     )

@@ -12,6 +12,7 @@ import torch
 from clbench.checks import check_choice, check_count, split_names
 from clbench.config import AgentConfig, RunConfig
 from clbench.data import SOURCES
+from clbench.engine.figures import DEFAULT as DEFAULT_FORMATS
 from clbench.engine.parallelism import choose_parallelism
 from clbench.engine.run import Run
 from clbench.envs.vector import check_device
@@ -54,6 +55,7 @@ class Request:
     together: bool = False
     profile: bool = False
     log: tuple[str, ...] = ()
+    figures: tuple[str, ...] = DEFAULT_FORMATS
 
     def __post_init__(self) -> None:
         if self.profile and self.together:
@@ -97,6 +99,7 @@ def check_request(request: Request) -> list[Run]:
             env=request.env,
             profile=request.profile,
             log=request.log,
+            figures=request.figures,
             position=position,
         )
         for position, (agent, owner) in enumerate(agents)

@@ -30,6 +30,7 @@ class Run:
         parallelism: how the seeds are spread over processes.
         profile: whether to measure where the time goes.
         log: names of the trackers that follow the run.
+        figures: formats that its figures are written in.
         sweep: the sweep that it belongs to.
         position: among the runs of a group, from 0.
         batched_runs: runs that are trained as one batch, including this one.
@@ -43,6 +44,7 @@ class Run:
     parallelism: Parallelism = field(default_factory=Parallelism)
     profile: bool = False
     log: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ("png",)
     sweep: SweepCell | None = None
     position: int = 0
     batched_runs: int = 1

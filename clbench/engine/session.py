@@ -3,13 +3,13 @@
 import contextlib
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
 from clbench.engine.events import LAST, Event, Stopped
+from clbench.engine.figures import draw
 from clbench.engine.job import Job
 from clbench.engine.manifests import Start, jobs, new_manifest, resume
 from clbench.engine.monitor import RunMonitor
@@ -17,8 +17,7 @@ from clbench.engine.progress import Progress
 from clbench.engine.run import Run, load_data
 from clbench.engine.store import RunStore
 from clbench.errors import ClbenchError, DataError, WriteError
-from clbench.plotting import curves, indicator_figures
-from clbench.records import IndicatorRecord, TaskRecord
+from clbench.plotting.isolation import optional
 from clbench.results import RunFolder
 from clbench.results.manifest import Failure, RunManifest, Status, Timing
 from clbench.tracking import Trackers
@@ -190,14 +189,17 @@ class RunSession:
         if self.run.profile:
             folder.write_profile(monitor.profile)
         if self._options.draw:
-            draw(
-                folder,
-                monitor.tasks,
-                monitor.indicators,
-                [config.agent.name],
-                config.describe(),
-                self._chance,
-            )
+            name = config.agent.name
+            with optional(lambda text: self._progress.note(f"{self.run.label}: {text}")):
+                draw(
+                    folder,
+                    monitor.tasks,
+                    monitor.indicators,
+                    [name],
+                    config.describe(),
+                    self._chance,
+                    self.run.figures,
+                )
 
     def _record(self, error: BaseException | None) -> None:
         monitor = self._monitor
@@ -245,20 +247,6 @@ def stored_manifest(folder: RunFolder) -> RunManifest | None:
     with contextlib.suppress(DataError):
         return folder.read_manifest(private_paths=True) if folder.has_run() else None
     return None
-
-
-def draw(
-    folder: RunFolder,
-    tasks: Sequence[TaskRecord],
-    indicators: Sequence[IndicatorRecord],
-    agents: Sequence[str],
-    title: str,
-    chance: float,
-) -> None:
-    """Write the figures of one run or several into a folder."""
-    folder.write_figure("curves", curves(tasks, agents, title, chance))
-    for name, figure in indicator_figures(indicators, tasks, agents, title).items():
-        folder.write_figure(name, figure)
 
 
 def one_line(error: BaseException | str) -> str:

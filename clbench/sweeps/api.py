@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.checks import check_choice, check_count
+from clbench.engine.figures import check_formats
 from clbench.engine.local import LocalPool
 from clbench.engine.progress import RunFailure
 from clbench.engine.ray import RayCluster
@@ -68,6 +69,7 @@ def sweep(
     report_seeds: Sequence[int] | None = None,
     accept_changes: bool = False,
     log: str | Sequence[str] | None = None,
+    figures: str | Sequence[str] | None = None,
     launcher: str = "local",
     ray_address: str | None = None,
     progress: bool = False,
@@ -86,6 +88,7 @@ def sweep(
         report_seeds: seeds on which it is judged.
         accept_changes: resume runs although agent or stream have changed since they started.
         log: experiment trackers that follow the runs: "tensorboard", "wandb", "mlflow".
+        figures: formats of figures: "png" (default), "pdf", "svg", or "none".
         launcher: "local" for this machine, "ray" for the nodes of a Ray cluster, which share the folder or the URL.
         ray_address: of the cluster; by default one is started on this machine.
         progress: show the progress, as the command line does.
@@ -101,9 +104,10 @@ def sweep(
     executor = choose_executor(launcher, workers, ray_address, out, accept_changes)
     runs = shard_of(checked.runs, shard)
     store = open_store(checked, out, command="the same call")
-    failures = run_cells(checked, runs, store, executor, log, shown=progress)
+    formats = check_formats(figures)
+    failures = run_cells(checked, runs, store, executor, log, formats, shown=progress)
     errors = {label: failure.error for label, failure in failures.items()}
-    return SweepResult(checked, store.path, errors, make_report(checked, store, selection))
+    return SweepResult(checked, store.path, errors, make_report(checked, store, selection, formats))
 
 
 def run_cells(
@@ -112,13 +116,14 @@ def run_cells(
     store: "KeyedStore",
     executor: "Executor[KeyedStore]",
     log: str | Sequence[str] | None,
+    figures: tuple[str, ...],
     *,
     shown: bool,
 ) -> Mapping[str, RunFailure]:
     """Run what is missing of a sweep's runs, or a shard of them; return why runs failed, by label."""
     trackers = check_trackers(log)
     create_folder(store, sweep)
-    followed = [replace(run, log=trackers) for run in runs]
+    followed = [replace(run, log=trackers, figures=figures) for run in runs]
     return run_missing(followed, store, executor, progress_display(shown), sweep.notes)
 
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from clbench.plotting.curves import draw
+from clbench.plotting.curves import SHARE, draw
 from clbench.plotting.indicators import BOUNDS, DEAD, against_bounds, dead_shares
-from clbench.plotting.style import look, new_figure, tidy
+from clbench.plotting.style import log_scale, look, new_figure, panel_title, tidy
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, select
 
 draw_line = draw
@@ -24,7 +24,7 @@ def grid(
     title: str, rows: int, columns: int, xlabel: str = "task", sharey: bool = False, height: float = 2.5
 ) -> tuple[Figure, npt.NDArray[Any]]:
     """Return a figure and its axes, `(rows, columns)`; only the lowest row has the `xlabel`."""
-    figure = new_figure(max(6.0, 3.6 * columns), 0.9 + height * rows, title)
+    figure = new_figure(max(6.0, 3.6 * columns), 0.6 + height * rows, title)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     for panel in axes.flatten():
         tidy(panel)
@@ -35,7 +35,7 @@ def grid(
 
 
 def title_panel(axes: Axes, text: str) -> None:
-    axes.set_title(text, fontsize=9, loc="left")
+    panel_title(axes, text, 3.4)
 
 
 def draw_step_sizes(axes: Axes, lines: Mapping[str, pd.DataFrame], first: int = 0) -> None:
@@ -45,7 +45,7 @@ def draw_step_sizes(axes: Axes, lines: Mapping[str, pd.DataFrame], first: int = 
         axes.plot(line.index, line, label=label, linewidth=1.6, **look(first + index))
     values = [value for line in medians.values() for value in line if value > 0]
     if values and max(values) > LOGARITHMIC * min(values):
-        axes.set_yscale("log")
+        log_scale(axes)
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -63,7 +63,7 @@ def draw_estimates(axes: Axes, heights: npt.NDArray[Any], data: pd.DataFrame, na
 def draw_accuracies(row: Iterable[Axes], data: pd.DataFrame, name: str) -> None:
     for column, (axes, learner) in enumerate(zip(row, data["learner"].unique(), strict=True)):
         for index, value in enumerate(data[name].unique()):
-            draw_line(axes, by_task(data, ACCURACY, learner=learner, **{name: value}), index, value)
+            draw_line(axes, by_task(data, ACCURACY, learner=learner, **{name: value}), index, value, SHARE)
         title_panel(axes, learner)
         axes.set(ylim=(0, 1.02), ylabel="" if column else ACCURACY)
 

@@ -1,10 +1,14 @@
 """Figs. 2, 3, 4 top and 8: volatility and the three bounds against accuracy."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from clbench.errors import DataError
+from clbench.plotting.curves import SHARE
+from clbench.plotting.style import log_scale
 from clbench.scheduling import Constants
 from studies.noise_curvature import drawing
 from studies.noise_curvature.claims import Claim, Figure, Measured, Rule, over_seeds
@@ -47,14 +51,14 @@ def share_announced(data: pd.DataFrame) -> Measured:
 def draw_volatility(data: pd.DataFrame, title: str) -> Drawing:
     figure, axes = drawing.grid(title, 2, len(STEPS))
     for (upper, lower), step in zip(axes.T, STEPS, strict=True):
-        drawing.draw_line(upper, by_task(data, step_size=step), 0, "")
+        drawing.draw_line(upper, by_task(data, step_size=step), 0, "", SHARE)
         volatility = by_task(data, "volatility", step_size=step)
         least = min(map(min, volatility.values()), default=0) / 2  # a logarithmic axis has no 0
-        drawing.draw_line(lower, volatility, 1, "", least)
+        drawing.draw_line(lower, volatility, 1, "", (least, math.inf))
         drawing.title_panel(upper, f"step size {step}")
         upper.set_ylim(0, 1.02)
         if max(map(max, volatility.values()), default=0) > 0:
-            lower.set_yscale("log")
+            log_scale(lower)
     axes[0, 0].set_ylabel(ACCURACY)
     axes[1, 0].set_ylabel("curvature volatility")
     return figure
