@@ -20,9 +20,8 @@ from clbench.errors import AgentError, OptionError, ResumeError
 from clbench.indicators import LayerChoice
 from clbench.plotting.isolation import optional
 from clbench.registration import COMMON_OPTIONS
-from clbench.report.console import make_console
 from clbench.report.tables import header
-from clbench.report.views import progress_display
+from clbench.report.views import header_console, progress_display
 from clbench.results import RunFolder
 from clbench.results.files import write_whole
 from clbench.tracking import check_trackers
@@ -52,7 +51,7 @@ def evaluate(
     log: str | Sequence[str] | None = None,
     figures: str | Sequence[str] | None = None,
     out: str | Path = "results",
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Evaluation:
     """Run agents on a stream, each with every seed, and write a run folder for each.
 
@@ -75,7 +74,8 @@ def evaluate(
         log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
         figures: formats of the folder's figures: "png" (default), "pdf", "svg", or "none".
         out: where the new folder is created.
-        progress: show the progress, as the command line does.
+        progress: show the progress, as the command line does; by default too, off a terminal or notebook on standard
+            error.
 
     Returns:
         The finished evaluation, as it is also in its folder.
@@ -127,7 +127,7 @@ def resume(
     profile: bool = False,
     log: str | Sequence[str] | None = None,
     figures: str | Sequence[str] | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Evaluation:
     """Resume what is unfinished in a folder; on the same machine it ends as if it had never been interrupted.
 
@@ -141,7 +141,8 @@ def resume(
         log: experiment trackers that follow the run from now on, and receive its earlier records; "none" for none; by
             default as before.
         figures: formats of the folder's figures, as for `evaluate`; by default as before.
-        progress: show the progress, as the command line does.
+        progress: show the progress, as the command line does; by default too, off a terminal or notebook on standard
+            error.
 
     Raises:
         ResumeError: the run is in use or finished, or something has changed since.
@@ -162,7 +163,7 @@ def resume(
     )
 
 
-def carry_out(request: Request, out: Path, *, shown: bool) -> Evaluation:
+def carry_out(request: Request, out: Path, *, shown: bool | None) -> Evaluation:
     """Run what is requested in a new folder under `out`."""
     runs = check_request(request)
     config = runs[0].config
@@ -173,7 +174,7 @@ def carry_out(request: Request, out: Path, *, shown: bool) -> Evaluation:
 def resume_folder(
     folder: Path,
     *,
-    shown: bool,
+    shown: bool | None,
     agents: Sequence[type] = (),
     workers: int | None = None,
     data_dir: str | None = None,
@@ -208,11 +209,13 @@ def resume_folder(
     return evaluation
 
 
-def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, together: bool) -> Evaluation:
+def _run(
+    runs: Sequence[Run], store: GroupStore, shown: bool | None, options: Options, together: bool
+) -> Evaluation:
     failures: Mapping[str, RunFailure] = {}
     if runs:
-        if shown:
-            make_console().print(header(runs), soft_wrap=True)
+        if shown is not False:
+            header_console(shown).print(header(runs), soft_wrap=True)
         schedule = local.together if together else local.as_requested
         executor = local.LocalPool(workers=runs[0].parallelism.workers, schedule=schedule, options=options)
         failures = run_missing(runs, store, executor, progress_display(shown))

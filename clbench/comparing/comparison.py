@@ -63,6 +63,13 @@ class Comparison:
     def others(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.entry.label != self.reference.label)
 
+    def __repr__(self) -> str:
+        from clbench.plotting.showing import as_text
+
+        name = self.scores[0]
+        lines = [f"{row.entry.label}  {name} {row.scores[name]}" for row in self.rows]
+        return as_text(f"Comparison with {self.reference.label}: {self.title}", lines)
+
     @property
     def title(self) -> str:
         what = self.reference.manifest.config.describe(with_seeds=False)

@@ -108,7 +108,7 @@ def load_evaluation(folder: Path, failures: Mapping[str, RunFailure]) -> Evaluat
             run.config.agent.name,
             records,
             run.config.stream.num_tasks,
-            1 / run.data.num_classes if run.data.num_classes else float("nan"),
+            run.data.chance,
         )
         for run in runs
     ]

@@ -1,6 +1,7 @@
 """Consoles and cells that all tables share."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,13 @@ def make_console(wide: bool = False) -> "Console":
     if wide and not console.is_terminal:
         console.width = 200
     return console
+
+
+def in_notebook() -> bool:
+    """Tell whether this is a Jupyter kernel, whose front end shows what is displayed."""
+    loaded = sys.modules.get("IPython")
+    shell = loaded.get_ipython() if loaded is not None else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def plain_table(titles: Sequence[str], numbers: bool = False) -> "Table":
@@ -69,5 +77,4 @@ def interval(estimate: Estimate) -> str:
     >>> interval(Estimate(0.5, 0.4, 0.6)), interval(Estimate(0.5, float("nan"), float("nan")))
     ('0.500 [0.400, 0.600]', '0.500')
     """
-    mean = f"{estimate.mean:.3f}"
-    return mean if math.isnan(estimate.low) else f"{mean} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return str(estimate)

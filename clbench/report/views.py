@@ -1,13 +1,15 @@
-"""Views of `clbench.engine.progress.Progress`: a live table, or plain lines."""
+"""Views of `clbench.engine.progress.Progress`: a live table, on a terminal or in a notebook, or plain lines."""
 
+import functools
+import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from clbench.engine.progress import Progress, RunProgress, State, clock
-from clbench.report.console import make_console, plain_table
+from clbench.report.console import in_notebook, make_console, plain_table
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
 FEW = 9
 """Up to so many runs, plain lines are printed for tasks, too."""
@@ -17,18 +19,36 @@ ROWS = 20
 Show = Callable[[Iterable[RunProgress]], Progress]
 
 
-def progress_display(shown: bool) -> Show:
-    """Return what shows progress: a live table on a terminal, else plain lines; or nothing."""
-    if not shown:
+def progress_display(shown: bool | None) -> Show:
+    """Return what shows progress: a live table on a terminal or in a notebook, else plain lines; or nothing.
+
+    Args:
+        shown: whether to show it; None, the default of Python calls, for yes, but plain lines on standard error.
+    """
+    if shown is False:
         return Progress
-    return LiveProgress if make_console().is_terminal else PlainProgress
+    if in_notebook():
+        from clbench.report.notebook import NotebookProgress
+
+        return NotebookProgress
+    if make_console().is_terminal:
+        return LiveProgress
+    return PlainProgress if shown else functools.partial(PlainProgress, file=sys.stderr)
+
+
+def header_console(shown: bool | None) -> "Console":
+    """Return the console for the line above the progress, which is shown as `progress_display` says."""
+    console = make_console()
+    console.stderr = shown is None and not (in_notebook() or console.is_terminal)
+    return console
 
 
 class PlainProgress(Progress):
     """Prints a line when a run ends and, if there are few runs, when all seeds of one have finished a task."""
 
-    def __init__(self, runs: Iterable[RunProgress]) -> None:
+    def __init__(self, runs: Iterable[RunProgress], file: TextIO | None = None) -> None:
         super().__init__(runs)
+        self._file = file
         self._printed: dict[str, tuple[int, State]] = {
             label: (run.tasks_finished, run.state) for label, run in self.runs.items()
         }
@@ -49,19 +69,11 @@ class PlainProgress(Progress):
             words.append(f"{clock(run.seconds_left)} left")
         elif not few:
             words.append(f"({self.summary})")
-        print("  ".join(words), flush=True)
+        print("  ".join(words), flush=True, file=self._file)
 
 
-class LiveProgress(Progress):
+class TableProgress(Progress):
     """A table with a row per run, of many runs those that are running, above the totals."""
-
-    def __init__(self, runs: Iterable[RunProgress]) -> None:
-        from rich.live import Live
-
-        super().__init__(runs)
-        self._console = make_console()
-        self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=4)
-        self._live.start()
 
     def _table(self) -> "Group":
         from rich.console import Group
@@ -83,6 +95,18 @@ class LiveProgress(Progress):
         if len(rows) > ROWS:
             table.add_row(f"... and {len(rows) - ROWS} more")
         return Group(table, *([self.summary] if len(runs) > 1 else []))
+
+
+class LiveProgress(TableProgress):
+    """The table on a terminal."""
+
+    def __init__(self, runs: Iterable[RunProgress]) -> None:
+        from rich.live import Live
+
+        super().__init__(runs)
+        self._console = make_console()
+        self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=4)
+        self._live.start()
 
     def output(self, label: str, line: str) -> None:
         """Print the line above the table."""

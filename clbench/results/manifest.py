@@ -46,6 +46,11 @@ class DataSource:
     num_classes: int | None = None
     sha256: str | None = None
 
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing; NaN if it is unknown."""
+        return 1 / self.num_classes if self.num_classes else float("nan")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
