@@ -7,6 +7,7 @@ from pathlib import Path
 from clbench.checks import check_count
 from clbench.engine.evaluation import Evaluation, Failure
 from clbench.engine.parallelism import Parallelism
+from clbench.engine.planning import by_value
 from clbench.engine.progress import RunFailure
 from clbench.engine.run import Run
 from clbench.errors import DataError, ResumeError
@@ -61,7 +62,7 @@ def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None,
         )
     owner = check_agent(given[name], name) if name in given else load_agent(config.agent.reference)
     processes = manifest.workers if workers is None else check_count("workers", workers)
-    return Run(
+    run = Run(
         config=replace(config, stream=with_images(config.stream, data_dir)),
         agent=owner,
         label=name,
@@ -72,6 +73,7 @@ def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None,
         sweep=manifest.sweep,
         position=manifest.position,
     )
+    return run if run.vectorized else by_value(run)
 
 
 def with_images(stream: StreamSpec, data_dir: str | None) -> StreamSpec:

@@ -9,7 +9,7 @@ from typing import Any
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
-from clbench.errors import OptionError, UsageError
+from clbench.errors import UsageError
 from clbench.jsondata import to_json
 from clbench.places import recorded_in
 from clbench.registration import COMMON_OPTIONS
@@ -108,9 +108,7 @@ def _run(settings: Settings) -> Run:
         indicators_every=settings.get("indicators_every"),
     )
     (run,) = check_request(request)
-    if run.inline:
-        raise OptionError("no other process can import the agent or the stream: put it into a file")
-    return run.with_parallelism(Parallelism())
+    return run.by_value().with_parallelism(Parallelism())
 
 
 def _renamed(run: Run, name: str | None) -> Run:
