@@ -8,20 +8,21 @@ from typing import Any
 
 from clbench.engine import local
 from clbench.engine.evaluation import SCORES, Evaluation
-from clbench.engine.figures import check_formats, draw
+from clbench.engine.figures import check_formats
 from clbench.engine.progress import RunFailure
 from clbench.engine.reopening import load_evaluation, reopened, run_folders
 from clbench.engine.requests import AgentLike, Request, check_request
 from clbench.engine.run import Run
 from clbench.engine.running import resumable, run_missing
-from clbench.engine.session import Options
+from clbench.engine.session import Options, draw
 from clbench.engine.store import GroupStore
 from clbench.errors import AgentError, OptionError, ResumeError
 from clbench.indicators import LayerChoice
 from clbench.plotting.isolation import optional
 from clbench.registration import COMMON_OPTIONS
+from clbench.report.console import interactive, make_console
 from clbench.report.tables import header
-from clbench.report.views import header_console, progress_display
+from clbench.report.views import progress_display
 from clbench.results import RunFolder
 from clbench.results.files import write_whole
 from clbench.tracking import check_trackers
@@ -214,8 +215,8 @@ def _run(
 ) -> Evaluation:
     failures: Mapping[str, RunFailure] = {}
     if runs:
-        if shown is not False:
-            header_console(shown).print(header(runs), soft_wrap=True)
+        if shown or (shown is None and interactive()):
+            make_console().print(header(runs), soft_wrap=True)
         schedule = local.together if together else local.as_requested
         executor = local.LocalPool(workers=runs[0].parallelism.workers, schedule=schedule, options=options)
         failures = run_missing(runs, store, executor, progress_display(shown))

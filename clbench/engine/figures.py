@@ -1,12 +1,10 @@
-"""The figures of a run folder, or of a group."""
+"""The formats of figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from clbench.checks import check_choice, split_names
 from clbench.errors import OptionError
-from clbench.plotting import curves, indicator_figures
-from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
 
 if TYPE_CHECKING:
@@ -32,22 +30,6 @@ def check_formats(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     if "none" in names and len(names) > 1:
         raise OptionError("figures: 'none' cannot be combined with others")
     return tuple(name for name in dict.fromkeys(names) if name != "none")
-
-
-def draw(
-    folder: RunFolder,
-    tasks: Sequence[TaskRecord],
-    indicators: Sequence[IndicatorRecord],
-    agents: Sequence[str],
-    title: str,
-    chance: float,
-    formats: Sequence[str] = DEFAULT,
-) -> None:
-    """Write the figures of one run or several into a folder; none before a task is finished."""
-    if not tasks or not formats:
-        return
-    write_figures(folder, {"curves": curves(tasks, agents, title, chance)}, formats)
-    write_figures(folder, indicator_figures(indicators, tasks, agents, title), formats)
 
 
 def write_figures(folder: RunFolder, figures: Mapping[str, "Figure"], formats: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from clbench.checks import check_count
 from clbench.engine.evaluation import Evaluation, Failure
 from clbench.engine.parallelism import Parallelism
-from clbench.engine.planning import by_value
 from clbench.engine.progress import RunFailure
 from clbench.engine.run import Run
 from clbench.errors import DataError, ResumeError
@@ -73,7 +72,7 @@ def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None,
         sweep=manifest.sweep,
         position=manifest.position,
     )
-    return run if run.vectorized else by_value(run)
+    return run if run.vectorized else run.sent()
 
 
 def with_images(stream: StreamSpec, data_dir: str | None) -> StreamSpec:

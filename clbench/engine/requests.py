@@ -13,7 +13,7 @@ from clbench.checks import check_choice, check_count, split_names
 from clbench.config import AgentConfig, RunConfig
 from clbench.data import SOURCES
 from clbench.engine.figures import DEFAULT as DEFAULT_FORMATS
-from clbench.engine.planning import in_parallel
+from clbench.engine.parallelism import choose_parallelism
 from clbench.engine.run import Run
 from clbench.envs.vector import check_device
 from clbench.errors import LoadError, OptionError, UnknownNameError
@@ -26,6 +26,7 @@ from clbench.loading import (
     parameters,
     source_of,
 )
+from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.places import recorded
 from clbench.registration import lookup, resolve
@@ -103,7 +104,27 @@ def check_request(request: Request) -> list[Run]:
         )
         for position, (agent, owner) in enumerate(agents)
     ]
-    return in_parallel(runs, request.workers, request.together)
+    return _in_parallel(runs, request)
+
+
+def _in_parallel(runs: Sequence[Run], request: Request) -> list[Run]:
+    """Return the runs spread over processes so that all together are quickest."""
+    workers = None if request.workers is None else check_count("workers", request.workers)
+    vectorized = sum(run.vectorized for run in runs)
+    local = [run for run in runs if run.inline]
+    alone = bool(local) and all(
+        run.vectorized for run in local
+    )  # they need one process, and stay in this one
+    if alone or (runs[0].on_accelerator and vectorized and workers is None):
+        workers = 1  # one process keeps an accelerator busy; several would only share it
+    groups = min(vectorized, 1) if request.together else vectorized
+    seeds, plain = len(runs[0].config.seeds), len(runs) - vectorized
+    parallelism = choose_parallelism(seeds, groups, plain, cores(), workers)
+    planned = [run.with_parallelism(parallelism).sent() for run in runs]
+    if parallelism.workers > 1 and any(run.inline for run in planned):
+        parallelism = choose_parallelism(seeds, groups, plain, cores(), 1)
+        return [run.with_parallelism(parallelism) for run in planned]
+    return planned
 
 
 def protocol_settings(rules: Protocol, own_data: bool, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from clbench.engine.by_value import importable, pack, register_by_value, unpack
 from clbench.engine.checkpointing import can_resume, cannot_resume
 from clbench.engine.job import Job
 from clbench.engine.parallelism import Parallelism, split
+from clbench.errors import LoadError
 from clbench.loading import is_vectorized, load_agent
 from clbench.registration import ensure_registered, lookup
 from clbench.results.manifest import SweepCell
@@ -121,6 +122,15 @@ class Run:
             LoadError: one cannot be copied.
         """
         return replace(self, agent_code=pack(self.agent), stream_code=pack(self.stream_class))
+
+    def sent(self) -> "Run":
+        """Return the run with classes that only this process has by value, if it has several and they can be sent."""
+        if not self.inline or self.parallelism.workers == 1:
+            return self
+        try:
+            return self.by_value()
+        except LoadError as error:
+            return replace(self, why_inline=str(error))
 
     def with_parallelism(self, parallelism: Parallelism) -> "Run":
         """Return the run spread over processes so."""

@@ -3,13 +3,14 @@
 import contextlib
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
 from clbench.engine.events import LAST, Event, Stopped
-from clbench.engine.figures import draw
+from clbench.engine.figures import DEFAULT, write_figures
 from clbench.engine.job import Job
 from clbench.engine.manifests import Start, jobs, new_manifest, resume
 from clbench.engine.monitor import RunMonitor
@@ -17,7 +18,9 @@ from clbench.engine.progress import Progress
 from clbench.engine.run import Run, load_data
 from clbench.engine.store import RunStore
 from clbench.errors import ClbenchError, DataError, WriteError
+from clbench.plotting import curves, indicator_figures
 from clbench.plotting.isolation import optional
+from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
 from clbench.results.manifest import Failure, RunManifest, Status, Timing
 from clbench.tracking import Trackers
@@ -247,6 +250,22 @@ def stored_manifest(folder: RunFolder) -> RunManifest | None:
     with contextlib.suppress(DataError):
         return folder.read_manifest(private_paths=True) if folder.has_run() else None
     return None
+
+
+def draw(
+    folder: RunFolder,
+    tasks: Sequence[TaskRecord],
+    indicators: Sequence[IndicatorRecord],
+    agents: Sequence[str],
+    title: str,
+    chance: float,
+    formats: Sequence[str] = DEFAULT,
+) -> None:
+    """Write the figures of one run or several into a folder; none before a task is finished."""
+    if not tasks or not formats:
+        return
+    write_figures(folder, {"curves": curves(tasks, agents, title, chance)}, formats)
+    write_figures(folder, indicator_figures(indicators, tasks, agents, title), formats)
 
 
 def one_line(error: BaseException | str) -> str:

@@ -33,6 +33,11 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
+def interactive() -> bool:
+    """Tell whether somebody watches: on a terminal, or in a notebook."""
+    return in_notebook() or make_console().is_terminal
+
+
 def plain_table(titles: Sequence[str], numbers: bool = False) -> "Table":
     """Return an empty table without lines.
 

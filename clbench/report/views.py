@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TextIO
 
 from clbench.engine.progress import Progress, RunProgress, State, clock
-from clbench.report.console import in_notebook, make_console, plain_table
+from clbench.report.console import in_notebook, interactive, make_console, plain_table
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from rich.console import Group
 
 FEW = 9
 """Up to so many runs, plain lines are printed for tasks, too."""
@@ -31,16 +31,9 @@ def progress_display(shown: bool | None) -> Show:
         from clbench.report.notebook import NotebookProgress
 
         return NotebookProgress
-    if make_console().is_terminal:
+    if interactive():
         return LiveProgress
     return PlainProgress if shown else functools.partial(PlainProgress, file=sys.stderr)
-
-
-def header_console(shown: bool | None) -> "Console":
-    """Return the console for the line above the progress, which is shown as `progress_display` says."""
-    console = make_console()
-    console.stderr = shown is None and not (in_notebook() or console.is_terminal)
-    return console
 
 
 class PlainProgress(Progress):
