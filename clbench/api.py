@@ -75,8 +75,7 @@ def evaluate(
         log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
         figures: formats of the folder's figures: "png" (default), "pdf", "svg", or "none".
         out: where the new folder is created.
-        progress: show the progress, as the command line does; by default too, off a terminal or notebook on standard
-            error.
+        progress: show the progress, as the command line does; by default on a terminal and in a notebook.
 
     Returns:
         The finished evaluation, as it is also in its folder.
@@ -142,8 +141,7 @@ def resume(
         log: experiment trackers that follow the run from now on, and receive its earlier records; "none" for none; by
             default as before.
         figures: formats of the folder's figures, as for `evaluate`; by default as before.
-        progress: show the progress, as the command line does; by default too, off a terminal or notebook on standard
-            error.
+        progress: show the progress, as the command line does; by default on a terminal and in a notebook.
 
     Raises:
         ResumeError: the run is in use or finished, or something has changed since.
@@ -215,7 +213,7 @@ def _run(
 ) -> Evaluation:
     failures: Mapping[str, RunFailure] = {}
     if runs:
-        if shown or (shown is None and interactive()):
+        if interactive() if shown is None else shown:
             make_console().print(header(runs), soft_wrap=True)
         schedule = local.together if together else local.as_requested
         executor = local.LocalPool(workers=runs[0].parallelism.workers, schedule=schedule, options=options)

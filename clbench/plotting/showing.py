@@ -50,7 +50,7 @@ def score_table(scores: Iterable[tuple[str, Score | None]]) -> "pd.DataFrame":
 
     columns = ["agent", "n", "average task accuracy", "first task", "last 10 %", "slope per task"]
     rows = [
-        (label, 0, "")
+        (label, 0, "", *[float("nan")] * 3)
         if score is None
         else (
             label,

@@ -102,7 +102,8 @@ def legend(figure: "Figure", title: str = "") -> None:
     if not entries:
         return
     width = figure.get_figwidth()
-    labels = [textwrap.fill(label, round(width * LETTERS)) for label in entries]
+    letters = round(width * LETTERS)
+    labels = [label if len(label) <= letters else textwrap.fill(label, letters) for label in entries]
     columns = max(1, min(len(labels), int(width / (0.6 + max(map(len, labels)) / 14))))
     rows = -(-len(labels) // columns)
     lines = sum(label.count("\n") for label in labels) + rows + (title != "")

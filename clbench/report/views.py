@@ -1,9 +1,7 @@
 """Views of `clbench.engine.progress.Progress`: a live table, on a terminal or in a notebook, or plain lines."""
 
-import functools
-import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from clbench.engine.progress import Progress, RunProgress, State, clock
 from clbench.report.console import in_notebook, interactive, make_console, plain_table
@@ -23,25 +21,22 @@ def progress_display(shown: bool | None) -> Show:
     """Return what shows progress: a live table on a terminal or in a notebook, else plain lines; or nothing.
 
     Args:
-        shown: whether to show it; None, the default of Python calls, for yes, but plain lines on standard error.
+        shown: whether to show it; None for where somebody watches.
     """
-    if shown is False:
+    if not (interactive() if shown is None else shown):
         return Progress
     if in_notebook():
         from clbench.report.notebook import NotebookProgress
 
         return NotebookProgress
-    if interactive():
-        return LiveProgress
-    return PlainProgress if shown else functools.partial(PlainProgress, file=sys.stderr)
+    return LiveProgress if make_console().is_terminal else PlainProgress
 
 
 class PlainProgress(Progress):
     """Prints a line when a run ends and, if there are few runs, when all seeds of one have finished a task."""
 
-    def __init__(self, runs: Iterable[RunProgress], file: TextIO | None = None) -> None:
+    def __init__(self, runs: Iterable[RunProgress]) -> None:
         super().__init__(runs)
-        self._file = file
         self._printed: dict[str, tuple[int, State]] = {
             label: (run.tasks_finished, run.state) for label, run in self.runs.items()
         }
@@ -62,7 +57,7 @@ class PlainProgress(Progress):
             words.append(f"{clock(run.seconds_left)} left")
         elif not few:
             words.append(f"({self.summary})")
-        print("  ".join(words), flush=True, file=self._file)
+        print("  ".join(words), flush=True)
 
 
 class TableProgress(Progress):

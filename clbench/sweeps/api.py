@@ -121,8 +121,7 @@ def sweep(
         figures: formats of figures: "png" (default), "pdf", "svg", or "none".
         launcher: "local" for this machine, "ray" for the nodes of a Ray cluster, which share the folder or the URL.
         ray_address: of the cluster; by default one is started on this machine.
-        progress: show the progress, as the command line does; by default too, off a terminal or notebook on standard
-            error.
+        progress: show the progress, as the command line does; by default on a terminal and in a notebook.
 
     Returns:
         The sweep's results; of runs that failed, it says why.
