@@ -20,7 +20,7 @@ def make_console(wide: bool = False) -> "Console":
     """
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, force_jupyter=False)
     if wide and not console.is_terminal:
         console.width = 200
     return console

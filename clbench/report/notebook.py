@@ -49,5 +49,12 @@ class NotebookProgress(TableProgress):
         from rich.console import Console
 
         text = io.StringIO()
-        Console(file=text, width=100, force_jupyter=False, markup=False).print(self._table())
+        Console(
+            file=text,
+            width=100,
+            color_system=None,
+            force_terminal=False,
+            force_jupyter=False,
+            highlight=False,
+        ).print(self._table())
         return {"text/plain": text.getvalue(), "text/html": f"<pre>{html.escape(text.getvalue())}</pre>"}
