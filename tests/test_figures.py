@@ -3,9 +3,11 @@
 import errno
 import math
 import re
+import types
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.text import Text
 
@@ -20,6 +22,8 @@ from clbench.plotting.style import wrap
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
 from clbench.scoring import Estimate
+from studies.noise_curvature.scale import Scale
+from studies.noise_curvature.tables import draw_figure
 from tests.cases import SHORT
 from tests.processes import run_python
 
@@ -269,6 +273,14 @@ def test_a_sweep_whose_figures_fail_is_ranked(tmp_path, drawn, broken):
     assert set(done.results.runs["status"]) == {"complete"}
     assert len(done.ranking) == 2
     assert any("no glyphs today" in note for note in done.report.notes)
+
+
+def test_a_figure_of_the_reproduction_that_fails_is_a_note(tmp_path, broken, capsys):
+    figure = types.SimpleNamespace(name="2", label="Fig. 2", title="t", draw=lambda data, title: curves("a"))
+    runs = pd.DataFrame({"run": ["a"]})
+    draw_figure(figure, pd.DataFrame(), runs, Scale(), tmp_path / "2.png")
+    assert "no glyphs today" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_finished_task_there_is_no_figure(tmp_path):

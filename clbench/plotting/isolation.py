@@ -70,13 +70,16 @@ def _import() -> ModuleType:
 @contextlib.contextmanager
 def _without_settings() -> Iterator[None]:
     found = importlib.util.find_spec("matplotlib")
-    folder, before = os.getcwd(), dict(os.environ)
-    os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+    folder, settings = os.getcwd(), {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     os.chdir(Path(found.origin).parent if found and found.origin else folder)  # an rc file here comes first
     try:
         yield
     finally:
         os.chdir(folder)
-        for name in ("MPLBACKEND", "MATPLOTLIBRC"):
-            del os.environ[name]
-            os.environ |= {key: value for key, value in before.items() if key == name}
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

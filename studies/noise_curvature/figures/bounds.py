@@ -1,10 +1,10 @@
 """Figs. 2, 3, 4 top and 8: volatility and the three bounds against accuracy."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
 
 from clbench.errors import DataError
 from clbench.plotting.curves import SHARE
@@ -15,6 +15,9 @@ from studies.noise_curvature.claims import Claim, Figure, Measured, Rule, over_s
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, final, per_task, table
 from studies.noise_curvature.scale import FIRST_LAYER, LEARNERS, variants
 from studies.noise_curvature.statistics import first_fall, spearman
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 STEPS = ("1e-5", "1e-4", "1e-3")
 RISE = 2.0
@@ -48,7 +51,7 @@ def share_announced(data: pd.DataFrame) -> Measured:
         raise DataError(f"{error}: {note}") from error
 
 
-def draw_volatility(data: pd.DataFrame, title: str) -> Drawing:
+def draw_volatility(data: pd.DataFrame, title: str) -> "Drawing":
     figure, axes = drawing.grid(title, 2, len(STEPS))
     for (upper, lower), step in zip(axes.T, STEPS, strict=True):
         drawing.draw_line(upper, by_task(data, step_size=step), 0, "", SHARE)
@@ -97,7 +100,7 @@ def effect_of_small_beta(data: pd.DataFrame) -> Measured:
     return over_seeds(weight / (1 + weight))
 
 
-def draw(data: pd.DataFrame, title: str) -> Drawing:
+def draw(data: pd.DataFrame, title: str) -> "Drawing":
     figure, axes = drawing.grid(title, 1, 2, height=3.2)
     left, right = axes[0]
     drawing.draw_bounds(left, data)
@@ -108,7 +111,7 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
     return figure
 
 
-def draw_variants(data: pd.DataFrame, title: str) -> Drawing:
+def draw_variants(data: pd.DataFrame, title: str) -> "Drawing":
     learners, schedulers = (list(data[name].unique()) for name in ("learner", "variant"))
     figure, axes = drawing.grid(title, len(learners), len(schedulers), height=2.2)
     for row, learner in zip(axes, learners, strict=True):
@@ -197,7 +200,7 @@ def advantage(data: pd.DataFrame) -> Measured:
     return over_seeds(agreement(data, "rho") - alone[best], f"the better one is the {best}")
 
 
-def draw_prediction(data: pd.DataFrame, title: str) -> Drawing:
+def draw_prediction(data: pd.DataFrame, title: str) -> "Drawing":
     """Return accuracy and 1 - rho, rescaled to the accuracy's range: a row per learner, a column per bound."""
     learners = list(data["learner"].unique())
     figure, axes = drawing.grid(title, len(learners), len(PREDICTIONS), height=2.2)
