@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clbench.engine.by_value import importable
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
-from clbench.errors import UsageError
+from clbench.errors import OptionError, UsageError
 from clbench.jsondata import to_json
 from clbench.places import recorded_in
 from clbench.registration import COMMON_OPTIONS
@@ -108,6 +109,12 @@ def _run(settings: Settings) -> Run:
         indicators_every=settings.get("indicators_every"),
     )
     (run,) = check_request(request)
+    for owner in (run.agent, run.stream_class):
+        if not importable(owner) and owner.__module__ != "__main__":
+            name = f"{owner.__module__}:{owner.__qualname__}"
+            raise OptionError(
+                f"'{name}' cannot be found by its name: define it at the top of a file or notebook"
+            )
     return run.by_value().with_parallelism(Parallelism())
 
 

@@ -10,7 +10,7 @@ from torch import nn
 import clbench
 from clbench.engine.by_value import pack, unpack
 from clbench.engine.requests import Request, check_request
-from clbench.errors import LoadError
+from clbench.errors import LoadError, OptionError
 from tests.cases import SHORT
 
 KEYS = ["seed", "task", "accuracy", "loss"]
@@ -89,6 +89,9 @@ def test_what_cannot_be_copied_runs_here_with_a_note(two_cores, tmp_path, capfd)
     (note,) = [line for line in said.splitlines() if "lock" in line]
     assert note.startswith("note: ")
     assert "Locked" in note
+    with pytest.raises(OptionError, match="Locked"):  # a sweep finds its cells again by their names
+        clbench.sweep({**TINY, "agent": Locked, "grid": [{}]}, out=tmp_path)
+    Locked.__module__ = "__main__"
     with pytest.raises(LoadError, match=r"Locked'.*lock"):
         clbench.sweep({**TINY, "agent": Locked, "grid": [{}]}, out=tmp_path)
 
@@ -119,6 +122,8 @@ def test_an_interrupted_run_resumes_in_processes(typed, two_cores, tmp_path, mon
 
 def test_streams_and_sweeps_of_a_notebook(typed, two_cores, tmp_path, streams, capfd):
     class Blobs(clbench.Stream):
+        __module__ = "__main__"
+
         @classmethod
         def load_data(cls, spec):
             rng = torch.Generator().manual_seed(0)
