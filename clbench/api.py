@@ -1,5 +1,6 @@
 """`clbench.evaluate` and `clbench.resume`: agents on a stream, from request to run folders."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from clbench.engine import local
 from clbench.engine.agents import Agents
 from clbench.engine.evaluation import SCORES, Evaluation
+from clbench.engine.figures import check_formats
 from clbench.engine.progress import RunFailure
 from clbench.engine.reopening import load_evaluation, reopened, run_folders
 from clbench.engine.requests import Request, check_request
@@ -18,8 +20,9 @@ from clbench.engine.store import GroupStore
 from clbench.errors import AgentError, OptionError, ResumeError
 from clbench.indicators import LayerChoice
 from clbench.places import expanded
+from clbench.plotting.isolation import optional
 from clbench.registration import COMMON_OPTIONS
-from clbench.report.console import make_console
+from clbench.report.console import interactive, make_console
 from clbench.report.tables import header
 from clbench.report.views import progress_display
 from clbench.results import RunFolder
@@ -50,8 +53,9 @@ def evaluate(
     together: bool = False,
     profile: bool = False,
     log: str | Sequence[str] | None = None,
+    figures: str | Sequence[str] | None = None,
     out: str | Path = "results",
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Evaluation:
     """Run agents on a stream, each with every seed, and write a run folder for each.
 
@@ -76,8 +80,9 @@ def evaluate(
         together: train compatible agents as one batch; results are the same, on a GPU up to rounding.
         profile: write where the time goes into profile.csv.
         log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
+        figures: formats of the folder's figures: "png" (default), "pdf", "svg", or "none".
         out: where the new folder is created.
-        progress: show the progress, as the command line does.
+        progress: show the progress, as the command line does; by default on a terminal and in a notebook.
 
     Returns:
         The finished evaluation, as it is also in its folder.
@@ -115,6 +120,7 @@ def evaluate(
         together=together,
         profile=profile,
         log=check_trackers(log),
+        figures=check_formats(figures),
     )
     return _or_raise(carry_out(request, Path(expanded(out)), shown=progress))
 
@@ -128,7 +134,8 @@ def resume(
     accept_changes: bool = False,
     profile: bool = False,
     log: str | Sequence[str] | None = None,
-    progress: bool = False,
+    figures: str | Sequence[str] | None = None,
+    progress: bool | None = None,
 ) -> Evaluation:
     """Resume what is unfinished in a folder; on the same machine it ends as if it had never been interrupted.
 
@@ -141,7 +148,8 @@ def resume(
         profile: write where this session's time goes into profile.csv.
         log: experiment trackers that follow the run from now on, and receive its earlier records; "none" for none; by
             default as before.
-        progress: show the progress, as the command line does.
+        figures: formats of the folder's figures, as for `evaluate`; by default as before.
+        progress: show the progress, as the command line does; by default on a terminal and in a notebook.
 
     Raises:
         ResumeError: the run is in use or finished, or something has changed since.
@@ -157,11 +165,12 @@ def resume(
             accept_changes=accept_changes,
             profile=profile,
             log=log,
+            figures=figures,
         )
     )
 
 
-def carry_out(request: Request, out: Path, *, shown: bool) -> Evaluation:
+def carry_out(request: Request, out: Path, *, shown: bool | None) -> Evaluation:
     """Run what is requested in a new folder under `out`."""
     runs = check_request(request)
     config = runs[0].config
@@ -172,13 +181,14 @@ def carry_out(request: Request, out: Path, *, shown: bool) -> Evaluation:
 def resume_folder(
     folder: Path,
     *,
-    shown: bool,
+    shown: bool | None,
     agents: Sequence[type] = (),
     workers: int | None = None,
     data_dir: str | None = None,
     accept_changes: bool = False,
     profile: bool = False,
     log: str | Sequence[str] | None = None,
+    figures: str | Sequence[str] | None = None,
 ) -> Evaluation:
     """Resume what is unfinished in a run folder or a group folder: see `resume`."""
     folders = run_folders(folder)
@@ -188,7 +198,12 @@ def resume_folder(
     runs = [reopened(manifest, agents, workers, data_dir) for manifest in left.values()]
     trackers = None if log is None else check_trackers(log)
     runs = [
-        replace(run, profile=profile, log=check_trackers(run.log) if trackers is None else trackers)
+        replace(
+            run,
+            profile=profile,
+            log=check_trackers(run.log) if trackers is None else trackers,
+            figures=check_formats(run.figures or "none" if figures is None else figures),
+        )
         for run in runs
     ]
     store = GroupStore.existing(folder, dict(zip((run.label for run in runs), left, strict=True)))
@@ -201,10 +216,12 @@ def resume_folder(
     return evaluation
 
 
-def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, together: bool) -> Evaluation:
+def _run(
+    runs: Sequence[Run], store: GroupStore, shown: bool | None, options: Options, together: bool
+) -> Evaluation:
     failures: Mapping[str, RunFailure] = {}
     if runs:
-        if shown:
+        if interactive() if shown is None else shown:
             make_console().print(header(runs))
         schedule = local.together if together else local.as_requested
         executor = local.LocalPool(workers=runs[0].parallelism.workers, schedule=schedule, options=options)
@@ -218,14 +235,16 @@ def _run(runs: Sequence[Run], store: GroupStore, shown: bool, options: Options, 
 def _write_shared(evaluation: Evaluation) -> None:
     """Write the figures of a group, and the table of scores."""
     if len(evaluation.runs) > 1:
-        draw(
-            RunFolder(evaluation.folder),
-            evaluation.records,
-            evaluation.indicator_records,
-            [config.agent.name for config in evaluation.configs],
-            evaluation.runs[0].describe(),
-            evaluation.chance,
-        )
+        with optional(lambda text: print(f"note: {text}", file=sys.stderr)):
+            draw(
+                RunFolder(evaluation.folder),
+                evaluation.records,
+                evaluation.indicator_records,
+                [config.agent.name for config in evaluation.configs],
+                evaluation.runs[0].describe(),
+                evaluation.chance,
+                evaluation.runs[0].figures,
+            )
     if evaluation.scores:
         table = evaluation.summary
         write_whole(

@@ -40,6 +40,11 @@ class Estimate:
     high: float
     n: int = 0
 
+    def __str__(self) -> str:
+        """Mean and interval, or the mean alone where there is none."""
+        mean = f"{self.mean:.3f}"
+        return mean if math.isnan(self.low) else f"{mean} [{self.low:.3f}, {self.high:.3f}]"
+
 
 def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     """Return the mean of values, one per seed, and Student's 95 % interval of it.

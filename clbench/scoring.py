@@ -13,6 +13,7 @@ __all__ = [
     "SCORES",
     "Estimate",
     "Score",
+    "as_row",
     "difference",
     "estimate",
     "finished",
@@ -80,6 +81,16 @@ def score(
     lost = share_lost(values["first_task"], values["last_tenth"], chance)
     estimates = {name: estimate(numbers) for name, numbers in values.items()}
     return Score(agent=agent, seeds=len(complete), **estimates, share_lost=lost)
+
+
+def as_row(result: Score) -> dict[str, float]:
+    """Return each score's mean under its name, and its interval's ends as `<score>_low` and `<score>_high`."""
+    row: dict[str, float] = {}
+    for item in fields(result):
+        value = getattr(result, item.name)
+        if isinstance(value, Estimate):
+            row |= {item.name: value.mean, f"{item.name}_low": value.low, f"{item.name}_high": value.high}
+    return row
 
 
 def share_lost(first: np.ndarray, last: np.ndarray, chance: float) -> Estimate:

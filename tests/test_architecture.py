@@ -157,6 +157,14 @@ def test_heavy_modules_load_when_used():
     assert forbidden("clbench", early) == {}
 
 
+def test_the_study_runs_without_matplotlib():
+    """Only its figures need it."""
+    assert (
+        forbidden("studies", lambda path: {"matplotlib.figure"} & set(imports(path, top_level_only=True)))
+        == {}
+    )
+
+
 @pytest.mark.parametrize(
     ("tracker", "package"),
     [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb"), ("mlflow", "mlflow")],

@@ -37,7 +37,7 @@ def test_many_agents_can_be_distinguished():
     assert len(set(COLOURS)) == len(COLOURS)
 
 
-def test_nothing_finished_is_still_a_figure(tmp_path):
+def test_nothing_finished_can_be_drawn(tmp_path):
     figure = curves([], ["a"], "title", 0.1)
     figure.savefig(tmp_path / "empty.png")
     assert (tmp_path / "empty.png").read_bytes()[:4] == b"\x89PNG"

@@ -49,6 +49,8 @@ def command(
     same".
     """  # noqa: DOC501 - it is the command's help
     from clbench.comparing import Entry, compare
+    from clbench.plotting import as_bytes
+    from clbench.plotting.isolation import optional
     from clbench.report import comparison as report
     from clbench.report.console import make_console
     from clbench.results import find_runs
@@ -65,15 +67,20 @@ def command(
     # Files first, since the reader of what is printed may stop early.
     if csv is not None:
         write_text_whole(Path(csv), report.frame(comparison).to_csv(index=False, lineterminator="\n"))
+    notes = [f"note: {note}" for note in comparison.notes]
+    written = [csv] if csv is not None else []
     if out is not None:
         kind = Path(out).suffix[1:]
-        write_whole(Path(out), lambda path: report.figure(comparison).savefig(path, format=kind))
+        drawing = b""
+        with optional(lambda text: notes.append(f"note: {text}"), f"no figure '{out}'"):
+            drawing = as_bytes(report.figure(comparison), kind)
+        if drawing:
+            write_whole(Path(out), lambda path: path.write_bytes(drawing))
+            written.append(out)
     console = make_console()
     console.print(comparison.title)
     console.print()
     console.print(report.table(comparison))
     console.print()
-    notes = [f"note: {note}" for note in comparison.notes]
-    written = [f"written: {name}" for name in (csv, out) if name is not None]
-    for line in (*report.explanation(comparison), *notes, *written):
+    for line in (*report.explanation(comparison), *notes, *(f"written: {name}" for name in written)):
         console.print(line)

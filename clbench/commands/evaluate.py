@@ -51,6 +51,7 @@ by SIGTERM (clbench resume continues)
     ),
     shared.path("--out", "where run folders are created (default: results)", "DIR", default="results"),
     shared.LOG,
+    shared.FIGURES,
     shared.PROFILE,
     shared.path("--resume", "resume an interrupted run, as clbench resume does", "RUN"),
     shared.ACCEPT_CHANGES,
@@ -82,6 +83,7 @@ def command(context: click.Context, /, **options: Any) -> int:
 
 def _evaluate(options: dict[str, Any], quiet: bool, debug: bool) -> int:
     from clbench.api import carry_out
+    from clbench.engine.figures import check_formats
     from clbench.engine.requests import Request
     from clbench.tracking import check_trackers
 
@@ -96,6 +98,7 @@ def _evaluate(options: dict[str, Any], quiet: bool, debug: bool) -> int:
         overrides=shared.overrides(options),
         arguments=arguments,
         log=check_trackers(options.pop("log")),
+        figures=check_formats(options.pop("figures")),
         **options,
     )
     evaluation = carry_out(request, out, shown=not quiet)
@@ -107,7 +110,7 @@ def _resume(context: click.Context, folder: Path, accept_changes: bool, quiet: b
     """Resume as `clbench resume` does; the run's folder says everything else."""
     from clbench.commands.resume import resume
 
-    allowed = ("workers", "data_dir", "log", "profile")
+    allowed = ("workers", "data_dir", "log", "figures", "profile")
     for name, value in context.params.items():
         source = context.get_parameter_source(name)
         given = source is not None and source is not click.core.ParameterSource.DEFAULT

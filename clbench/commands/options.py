@@ -93,6 +93,7 @@ INDICATORS = text(
     "LIST",
 )
 LOG = text("--log", "experiment trackers, comma-separated: tensorboard, wandb, mlflow, or none", "LIST")
+FIGURES = text("--figures", "formats of figures, comma-separated: png (default), pdf, svg, or none", "LIST")
 ACCEPT_CHANGES = click.option(
     "--accept-changes", is_flag=True, help="resume although agent, stream or run.json changed"
 )

@@ -21,6 +21,7 @@ exit codes: see clbench evaluate --help
     shared.whole("--workers", "number of processes (default: as before)"),
     shared.path("--data-dir", "folder of the same images (default: as recorded)", "DIR"),
     shared.text("--log", "experiment trackers (default: as before; none turns them off)", "LIST"),
+    shared.text("--figures", "formats of figures: png, pdf, svg, none (default: as before)", "LIST"),
     shared.PROFILE,
     shared.ACCEPT_CHANGES,
     shared.QUIET,

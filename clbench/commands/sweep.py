@@ -66,6 +66,7 @@ def shard(text: str | None) -> tuple[int, int] | None:
     shared.text("--report-seeds", "... and other seeds on which to judge it", "C,D,..."),
     shared.ACCEPT_CHANGES,
     shared.LOG,
+    shared.FIGURES,
     shared.QUIET,
     shared.DEBUG,
 )
@@ -76,6 +77,7 @@ def command(
 
     Complete cells are skipped, unfinished ones resumed, failed ones retried.
     """  # noqa: DOC501 - it is the command's help
+    from clbench.engine.figures import check_formats
     from clbench.engine.progress import RunFailure
     from clbench.report.console import make_console
     from clbench.sweeps.api import checked_selection, choose_executor, run_cells, shard_of
@@ -86,7 +88,7 @@ def command(
 
     if report and dry_run:
         raise OptionError("--report and --dry-run are mutually exclusive: one ranks, the other plans")
-    sweep = read_sweep(file)
+    sweep, formats = read_sweep(file), check_formats(options.pop("figures"))
     selection = checked_selection(
         sweep, seed_list(options.pop("select_seeds")), seed_list(options.pop("report_seeds"))
     )
@@ -101,8 +103,8 @@ def command(
         if dry_run:
             print_plan(console, runs, store)
             return 0
-        failures = dict(run_cells(sweep, runs, store, executor, log, shown=not quiet))
-    ranking = make_report(sweep, store, selection)
+        failures = dict(run_cells(sweep, runs, store, executor, log, formats, shown=not quiet))
+    ranking = make_report(sweep, store, selection, formats)
     if quiet:
         print(store.path)
     else:

@@ -76,6 +76,13 @@ class Comparison:
         several = len(self.rows) - len(self.others) > 1
         return self.reference.agent if several else self.reference.label
 
+    def __repr__(self) -> str:
+        from clbench.plotting.showing import as_text
+
+        name = self.scores[0]
+        lines = [f"{row.entry.label}  {name} {row.scores[name]}" for row in self.rows]
+        return as_text(f"Comparison with {self.reference.label}: {self.title}", lines)
+
     @property
     def title(self) -> str:
         what = self.reference.manifest.describe(with_seeds=False)

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clbench.config import RunConfig
+from clbench.plotting import curves
+from clbench.plotting.showing import as_html, as_text, score_table
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results import RunManifest, frame
-from clbench.scoring import Score
+from clbench.scoring import Score, as_row
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SCORES = "scores.csv"
 
@@ -85,12 +89,31 @@ class Evaluation:
         """A row per agent with each score's mean, and its interval's ends as `<score>_low` and `<score>_high`."""
         import pandas as pd
 
-        rows = []
-        for each in self.scores:
-            row: dict[str, object] = {"agent": each.agent, "seeds": each.seeds}
-            for name, value in vars(each).items():
-                if name not in row:
-                    row |= {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
-            rows.append(row | {"steps_per_second": self.steps_per_second[each.agent]})
-        table: pd.DataFrame = pd.DataFrame(rows)
+        rates = self.steps_per_second
+        table: pd.DataFrame = pd.DataFrame(
+            [
+                {"agent": each.agent, "seeds": each.seeds}
+                | as_row(each)
+                | {"steps_per_second": rates[each.agent]}
+                for each in self.scores
+            ]
+        )
         return table
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Return the figure of task accuracy over tasks, with a band of 95 % t intervals for several seeds.
+
+        Args:
+            ax: the axes of a figure of yours to draw in; that figure is returned.
+        """
+        agents = [config.agent.name for config in self.configs]
+        return curves(self.records, agents, self.configs[0].describe(), self.chance, ax)
+
+    def __repr__(self) -> str:
+        lines = [f"{each.agent}  average task accuracy {each.average_task_accuracy}" for each in self.scores]
+        lines += [f"failed: {failure.error}" for failure in self.failures]
+        return as_text(f"Evaluation: {self.configs[0].describe()}", lines, f"in {self.folder}")
+
+    def _repr_html_(self) -> str:
+        table = score_table((each.agent, each) for each in self.scores)
+        return as_html(f"{self.configs[0].describe()} · {self.folder}", table, self.plot)

@@ -2,7 +2,7 @@
 
 import functools
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from clbench.agent import Agent, AgentSpec, MemberSpec
 from clbench.arguments import as_declared
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
+from clbench.engine.by_value import register_by_value, unpack
 from clbench.engine.checkpointing import Checkpointer, can_resume, records_in
 from clbench.engine.events import Event, Failed, Finished, Note, Recorded, Started, Stopped
 from clbench.engine.job import Job
@@ -37,7 +38,7 @@ def run_jobs(
     jobs: Sequence[Job],
     classes: Classes = MappingProxyType({}),
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[tuple[int, Event]]:
+) -> Generator[tuple[int, Event], None, None]:
     """Run jobs with the same stream, device and number of steps in lockstep; yield (index of the job, event).
 
     If one of several jobs fails, each continues alone from its last checkpoint, so that it does not fail the others.
@@ -113,11 +114,14 @@ def _build(
     """Return the jobs' loop, at its start or where it resumes, and what saves their checkpoints."""
     first, config = jobs[0], jobs[0].config
     seed_globals(config.seeds[0])
-    ensure_registered(config.stream.id, first.modules, first.stream_class)
+    if first.stream_code:
+        register_by_value(config.stream.id, first.stream_code)
+    else:
+        ensure_registered(config.stream.id, first.modules, first.stream_class)
     if first.data:
         key = lookup(config.stream.id).load().data_key(config.stream)
         CACHE.put(key, LabelledData.open(Path(first.data)))
-    owners = [classes.get(job.config.agent.name) or load_agent(job.reference) for job in jobs]
+    owners = [classes.get(job.config.agent.name) or _class_of(job) for job in jobs]
     vectorized = is_vectorized(owners[0]) if first.vectorized is None else first.vectorized
     seeds = sum(len(job.config.seeds) for job in jobs)
     env = environment(config.stream, seeds if vectorized else None, config.device)
@@ -161,6 +165,10 @@ def _build(
             who = ", ".join(map(str, jobs))
             raise AgentError(f"{who} cannot restore its state: {type(error).__name__}: {error}") from error
     return loop, checkpointers
+
+
+def _class_of(job: Job) -> type:
+    return unpack(job.agent_code) if job.agent_code else load_agent(job.reference)
 
 
 def environment(stream: StreamSpec, seeds: int | None, device: str) -> Environment:

@@ -16,9 +16,11 @@ class Job:
     Attributes:
         config: of the run, with the seeds of this job only; one seed for a plain agent.
         reference: what the agent's class is loaded by.
+        agent_code: the class itself, see `clbench.engine.by_value`; "" to load it by reference.
         vectorized: whether the agent trains its seeds in lockstep; None to find out when it is loaded.
         modules: imported first, since they may register the stream.
         stream_class: "module:Class" to register the stream from if they do not.
+        stream_code: that class itself; "" to import it.
         data: folder to map the stream's data from, "" to load it.
         sources: SHA-256 of the files that define agent and stream, and of the data.
         checkpoints: folder for checkpoints, "" for none.
@@ -29,9 +31,11 @@ class Job:
 
     config: RunConfig
     reference: str
+    agent_code: str = ""
     vectorized: bool | None = None
     modules: tuple[str, ...] = ()
     stream_class: str = ""
+    stream_code: str = ""
     data: str = ""
     sources: Mapping[str, str | None] = field(default_factory=dict)
     checkpoints: str = ""

@@ -12,10 +12,11 @@ from pathlib import Path
 from clbench import machine
 from clbench.engine.checkpointing import can_resume
 from clbench.engine.events import LAST, Event, Stopped
+from clbench.engine.in_process import InProcess
 from clbench.engine.interrupting import Interrupted, interruptible
 from clbench.engine.job import Job
 from clbench.engine.parallelism import Parallelism, choose_parallelism, split
-from clbench.engine.pool import Batch, InProcess, JobPool, make_pool
+from clbench.engine.pool import Batch, JobPool, make_pool
 from clbench.engine.progress import Progress
 from clbench.engine.run import Run
 from clbench.engine.session import LockedRun, Options, RunSession, SharedData, lock_run, one_line

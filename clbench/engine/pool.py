@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import IO, Protocol, cast
 
 from clbench.engine.events import LAST, Event, Failed, Note, Output, decode
-from clbench.engine.execution import Classes, run_jobs
 from clbench.engine.job import Job
 from clbench.jsondata import to_json
 
@@ -197,34 +196,6 @@ class Pool:
     def _forward(self, number: int, stream: IO[str]) -> None:
         for line in stream:
             self._inbox.put((number, Output(line.rstrip("\n"))))
-
-
-class InProcess:
-    """Runs batches in this process, one after another: for classes that no other process can import.
-
-    Args:
-        batches: of jobs.
-        classes: of agents, by name.
-    """
-
-    def __init__(self, batches: Iterable[Batch], classes: Classes) -> None:
-        self._batches, self._classes, self._stopping = batches, classes, False
-
-    def events(self) -> Iterator[tuple[int, Event]]:
-        """Yield (job's number, event) until no job is left."""
-        for batch in self._batches:
-            if self._stopping:
-                return
-            numbers = list(batch)
-            for index, event in run_jobs(list(batch.values()), self._classes, lambda: self._stopping):
-                yield numbers[index], event
-
-    def stop(self) -> None:
-        """Let the job save a checkpoint after the step in progress, and end."""
-        self._stopping = True
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class JobPool(Protocol):

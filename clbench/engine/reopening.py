@@ -62,16 +62,18 @@ def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None,
         )
     owner = check_agent(given[reference], name) if reference in given else load_agent(reference)
     processes = manifest.workers if workers is None else check_count("workers", workers)
-    return Run(
+    run = Run(
         config=replace(config, stream=with_images(config.stream, data_dir)),
         agent=owner,
         label=name,
         env=manifest.env,
         parallelism=Parallelism(manifest.jobs, processes, config.threads),
         log=manifest.log,
+        figures=manifest.figures,
         sweep=manifest.sweep,
         position=manifest.position,
     )
+    return run if run.vectorized else run.sent()
 
 
 def with_images(stream: StreamSpec, data_dir: str | None) -> StreamSpec:

@@ -12,6 +12,7 @@ from clbench.checks import check_choice, check_count, split_names
 from clbench.config import RunConfig
 from clbench.data import SOURCES
 from clbench.engine.agents import Agents, load_agents
+from clbench.engine.figures import DEFAULT as DEFAULT_FORMATS
 from clbench.engine.parallelism import choose_parallelism
 from clbench.engine.run import Run
 from clbench.envs.vector import check_device
@@ -45,6 +46,7 @@ class Request:
     together: bool = False
     profile: bool = False
     log: tuple[str, ...] = ()
+    figures: tuple[str, ...] = DEFAULT_FORMATS
 
     def __post_init__(self) -> None:
         if self.profile and self.together:
@@ -90,6 +92,7 @@ def check_request(request: Request) -> list[Run]:
             env=request.env,
             profile=request.profile,
             log=request.log,
+            figures=request.figures,
             position=position,
         )
         for position, (agent, owner) in enumerate(agents)
@@ -101,13 +104,20 @@ def _in_parallel(runs: Sequence[Run], request: Request) -> list[Run]:
     """Return the runs spread over processes so that all together are quickest."""
     workers = None if request.workers is None else check_count("workers", request.workers)
     vectorized = sum(run.vectorized for run in runs)
-    if any(run.inline for run in runs) or (runs[0].on_accelerator and vectorized and workers is None):
+    local = [run for run in runs if run.inline]
+    alone = bool(local) and all(
+        run.vectorized for run in local
+    )  # they need one process, and stay in this one
+    if alone or (runs[0].on_accelerator and vectorized and workers is None):
         workers = 1  # one process keeps an accelerator busy; several would only share it
     groups = min(vectorized, 1) if request.together else vectorized
-    parallelism = choose_parallelism(
-        len(runs[0].config.seeds), groups, len(runs) - vectorized, cores(), workers
-    )
-    return [run.with_parallelism(parallelism) for run in runs]
+    seeds, plain = len(runs[0].config.seeds), len(runs) - vectorized
+    parallelism = choose_parallelism(seeds, groups, plain, cores(), workers)
+    planned = [run.with_parallelism(parallelism).sent() for run in runs]
+    if parallelism.workers > 1 and any(run.inline for run in planned):
+        parallelism = choose_parallelism(seeds, groups, plain, cores(), 1)
+        return [run.with_parallelism(parallelism) for run in planned]
+    return planned
 
 
 def protocol_settings(rules: Protocol, entry: Registration, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from typing import Any
 from clbench.config import RunConfig
 from clbench.data import LabelledData
 from clbench.data.sources import SOURCES
+from clbench.engine.by_value import importable, pack, register_by_value, unpack
 from clbench.engine.checkpointing import can_resume, cannot_resume
 from clbench.engine.job import Job
 from clbench.engine.parallelism import Parallelism, split
+from clbench.errors import LoadError
 from clbench.loading import is_vectorized, load_agent
 from clbench.registration import ensure_registered, lookup
 from clbench.results.manifest import SweepCell
@@ -30,9 +32,12 @@ class Run:
         parallelism: how the seeds are spread over processes.
         profile: whether to measure where the time goes.
         log: names of the trackers that follow the run.
+        figures: formats that its figures are written in.
         sweep: the sweep that it belongs to.
         position: among the runs of a group, from 0.
         batched_runs: runs that are trained as one batch, including this one.
+        agent_code, stream_code: the classes as text, if they are sent to other processes by value.
+        why_inline: why they cannot be; "" if that was not tried.
         requested_key: of the config that `resolved` resolved for its data; "" if it did not.
     """
 
@@ -43,9 +48,13 @@ class Run:
     parallelism: Parallelism = field(default_factory=Parallelism)
     profile: bool = False
     log: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ("png",)
     sweep: SweepCell | None = None
     position: int = 0
     batched_runs: int = 1
+    agent_code: str = ""
+    stream_code: str = ""
+    why_inline: str = ""
     requested_key: str = ""
 
     @property
@@ -75,8 +84,11 @@ class Run:
 
     @property
     def inline(self) -> bool:
-        """Whether it has to run in this process, since no other could import its classes."""
-        return not (importable(self.agent) and importable(self.stream_class))
+        """Whether it has to run in this process, since no other has its classes."""
+        return not (
+            (self.agent_code or importable(self.agent))
+            and (self.stream_code or importable(self.stream_class))
+        )
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -104,6 +116,23 @@ class Run:
         """Into how many jobs the seeds are divided."""
         return self.parallelism.shards if self.vectorized else len(self.config.seeds)
 
+    def by_value(self) -> "Run":
+        """Return the run with those of its classes that other processes cannot import.
+
+        Raises:
+            LoadError: one cannot be copied.
+        """
+        return replace(self, agent_code=pack(self.agent), stream_code=pack(self.stream_class))
+
+    def sent(self) -> "Run":
+        """Return the run with classes that only this process has by value, if it has several and they can be sent."""
+        if not self.inline or self.parallelism.workers == 1:
+            return self
+        try:
+            return self.by_value()
+        except LoadError as error:
+            return replace(self, why_inline=str(error))
+
     def with_parallelism(self, parallelism: Parallelism) -> "Run":
         """Return the run spread over processes so."""
         config = replace(self.config, threads=parallelism.threads)
@@ -130,9 +159,11 @@ class Run:
             Job(
                 config=replace(self.config, seeds=seeds),
                 reference=self.config.agent.reference,
+                agent_code=self.agent_code,
                 vectorized=self.vectorized,
                 modules=self.modules,
                 stream_class=self.stream_reference,
+                stream_code=self.stream_code,
                 data=data,
                 sources=sources or {},
                 profile=self.profile,
@@ -141,26 +172,27 @@ class Run:
         ]
 
     @property
-    def resume_warnings(self) -> list[str]:
-        """A note if the agent cannot be resumed."""
-        if can_resume(self.agent):
-            return []
+    def warnings(self) -> list[str]:
+        """Notes if its seeds cannot have processes, and if the agent cannot be resumed."""
         name = self.config.agent.name
-        return [cannot_resume(f"{name}: a seed", "it has no state_dict and load_state_dict")]
+        notes = []
+        if self.why_inline:
+            notes.append(f"{name} runs in this process, one seed after another: {self.why_inline}")
+        if not can_resume(self.agent):
+            notes.append(cannot_resume(f"{name}: a seed", "it has no state_dict and load_state_dict"))
+        return notes
 
 
 def _rebuild(fields: dict[str, Any], modules: Sequence[str], stream_reference: str) -> Run:
     config: RunConfig = fields["config"]
-    ensure_registered(config.stream.id, modules, stream_reference)
-    return Run(agent=load_agent(config.agent.reference), **fields)
+    if code := fields["stream_code"]:
+        register_by_value(config.stream.id, code)
+    else:
+        ensure_registered(config.stream.id, modules, stream_reference)
+    code = fields["agent_code"]
+    return Run(agent=unpack(code) if code else load_agent(config.agent.reference), **fields)
 
 
 def load_data(run: Run) -> LabelledData:
     """Return the data of a run's stream, on the CPU."""
     return run.stream_class.shared_data(run.config.stream)
-
-
-def importable(owner: type) -> bool:
-    """Tell whether another process finds this class by its module and name."""
-    module = sys.modules.get(owner.__module__)
-    return owner.__module__ != "__main__" and getattr(module, owner.__qualname__, None) is owner

@@ -58,7 +58,7 @@ def run_missing(
         replace(run, state="done", steps=run.total) if run.label in done else run for run in started
     )
     with contextlib.closing(progress), resumable(store):
-        warnings = [text for run in left for text in run.resume_warnings]
+        warnings = [text for run in left for text in run.warnings]
         for text in dict.fromkeys([*notes, *_outdated(complete, store), *warnings]):
             progress.note(text)
         executor(left, store, progress)

@@ -10,6 +10,7 @@ from pathlib import Path
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
 from clbench.engine.events import LAST, Event, Stopped
+from clbench.engine.figures import DEFAULT, write_figures
 from clbench.engine.job import Job
 from clbench.engine.manifests import Start, jobs, new_manifest, resume
 from clbench.engine.monitor import RunMonitor
@@ -18,6 +19,7 @@ from clbench.engine.run import Run, load_data
 from clbench.engine.store import RunStore
 from clbench.errors import ClbenchError, DataError, WriteError
 from clbench.plotting import curves, indicator_figures
+from clbench.plotting.isolation import optional
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
 from clbench.results.manifest import Failure, RunManifest, Status, Timing
@@ -187,14 +189,16 @@ class RunSession:
         if self.run.profile:
             folder.write_profile(monitor.profile)
         if self._options.draw:
-            draw(
-                folder,
-                monitor.tasks,
-                monitor.indicators,
-                [config.agent.name],
-                self._manifest.describe(),
-                self._manifest.chance,
-            )
+            with optional(lambda text: self._progress.note(f"{self.run.label}: {text}")):
+                draw(
+                    folder,
+                    monitor.tasks,
+                    monitor.indicators,
+                    [config.agent.name],
+                    self._manifest.describe(),
+                    self._manifest.chance,
+                    self.run.figures,
+                )
 
     def _record(self, error: BaseException | None) -> None:
         monitor = self._monitor
@@ -251,11 +255,13 @@ def draw(
     agents: Sequence[str],
     title: str,
     chance: float,
+    formats: Sequence[str] = DEFAULT,
 ) -> None:
-    """Write the figures of one run or several into a folder."""
-    folder.write_figure("curves", curves(tasks, agents, title, chance))
-    for name, figure in indicator_figures(indicators, tasks, agents, title).items():
-        folder.write_figure(name, figure)
+    """Write the figures of one run or several into a folder; none before a task is finished."""
+    if not tasks or not formats:
+        return
+    write_figures(folder, {"curves": curves(tasks, agents, title, chance)}, formats)
+    write_figures(folder, indicator_figures(indicators, tasks, agents, title), formats)
 
 
 def one_line(error: BaseException | str) -> str:

@@ -1,5 +1,6 @@
 """Indicators over tasks: next to accuracy, step-size trajectories, effective step sizes against their bounds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -7,8 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clbench.indicators import WHOLE
-from clbench.plotting.curves import draw
-from clbench.plotting.style import hide_from, legend, look, new_figure, tidy
+from clbench.plotting.curves import SHARE, Limits, draw, label_seeds
+from clbench.plotting.isolation import isolated
+from clbench.plotting.style import (
+    hide_from,
+    legend,
+    legend_in,
+    log_scale,
+    look,
+    new_figure,
+    panel_title,
+    tidy,
+)
 from clbench.records import IndicatorRecord, TaskRecord
 
 if TYPE_CHECKING:
@@ -38,8 +49,14 @@ CROSS: dict[str, Any] = {
 DOT: dict[str, Any] = {"marker": ".", "markersize": 3, "linestyle": "none"}
 IN_OTHER_FIGURES = {"step_size", "volatility", *BOUNDS}  # which are recorded along a task
 COLUMNS = 4
+LIMITS: Mapping[str, Limits] = {
+    **dict.fromkeys(("hessian_rank", "dormant_units", "rho", "rho_noise", "rho_volatility"), SHARE),
+    "unit_sign_entropy": (0.0, math.log(2)),
+}
+"""Of indicators that have an upper end; a band is cut there."""
 
 
+@isolated()
 def indicator_figures(
     indicators: Sequence[IndicatorRecord], records: Sequence[TaskRecord], agents: Sequence[str], title: str
 ) -> dict[str, "Figure"]:
@@ -70,27 +87,48 @@ def _over_tasks(at_end: "pd.DataFrame", tasks: "pd.DataFrame", agents: Sequence[
     last = at_end.sort_values("step", kind="stable").groupby(["agent", "seed", "task", "indicator"]).tail(1)
     panels = {"task accuracy": tasks.assign(value=tasks.accuracy)}
     panels |= {name: last[last.indicator == name] for name in at_end.indicator.unique()}
-    figure = new_figure(
-        3.1 * COLUMNS, 0.5 + 2.1 * -(-len(panels) // COLUMNS), f"{title} · at each task's end"
+    rows = -(-len(panels) // COLUMNS)
+    figure = new_figure(3.1 * COLUMNS, 0.4 + 2.1 * rows, f"{title} · at each task's end")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
+    ends = {agent: tasks[tasks.agent == agent].task.max() for agent in agents}
+    labels, explanation = label_seeds(
+        {agent: by_task for agent in agents if (by_task := _by_task(panels["task accuracy"], agent))}
     )
-    grid = figure.subplots(-(-len(panels) // COLUMNS), COLUMNS, squeeze=False).flatten()
     for axes, (name, panel) in zip(grid, panels.items(), strict=False):
+        limits = SHARE if name == "task accuracy" else LIMITS.get(name)
         for index, agent in enumerate(agents):
-            by_task = panel[panel.agent == agent].groupby("task").value.agg(list).to_dict()
-            draw(axes, by_task, index, agent)
-            if by_task and max(by_task) < tasks[tasks.agent == agent].task.max():
+            by_task = _by_task(panel, agent)
+            draw(axes, by_task, index, labels.get(agent, agent), limits)
+            if by_task and max(by_task) < ends[agent]:
                 end = max(by_task)
                 mark = {"color": look(index)["color"], "label": "not defined from there on", **CROSS}
                 axes.plot([end + 1], [np.mean(by_task[end])], **mark)
-        axes.set_title(name.replace("_", " "), fontsize=9, loc="left")
+        if limits is None:
+            _fit(axes)
+        panel_title(axes, name.replace("_", " "), 3)
         axes.tick_params(labelsize=8)
         tidy(axes)
     grid[0].set_ylim(0, 1.02)
     hide_from(grid, len(panels))
     for axes in grid[max(0, len(panels) - COLUMNS) : len(panels)]:
         axes.set_xlabel("task", fontsize=8)
-    legend(figure)
+    legend(figure, explanation)
     return figure
+
+
+def _by_task(panel: "pd.DataFrame", agent: str) -> dict[int, list[float]]:
+    by_task: dict[int, list[float]] = panel[panel.agent == agent].groupby("task").value.agg(list).to_dict()
+    return by_task
+
+
+def _fit(axes: "Axes") -> None:
+    """Scale a panel to its lines: a band that is far wider is cut."""
+    drawn = (float(value) for line in axes.lines for value in np.asarray(line.get_ydata()))
+    if values := [value for value in drawn if math.isfinite(value)]:
+        low, high = min(values), max(values)
+        margin = max(0.6 * (high - low), 0.3 * max(abs(low), abs(high)), 1e-9)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, low - margin), min(top, high + margin))
 
 
 def _trajectories(measured: "pd.DataFrame", steps: Mapping[int, int]) -> Lines:
@@ -112,37 +150,46 @@ def _layers(lines: Lines, agent: str) -> list[str]:
 
 
 def _step_sizes(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
-    figure = new_figure(8.5, 0.6 + 2.6 * len(agents), f"{title} · step sizes, median over seeds")
+    figure = new_figure(8.5, 0.6 + 2.6 * len(agents), f"{title} · step sizes, medians over seeds")
     for axes, agent in zip(figure.subplots(len(agents), 1, squeeze=False).flatten(), agents, strict=True):
         for index, layer in enumerate(_layers(lines, agent)):
             axes.plot(*lines[agent, layer, "step_size"], label=layer, linewidth=1.6, **look(index))
-        axes.set_title(agent, fontsize=9, loc="left")
-        axes.set(ylabel="step size", yscale="log")
+        panel_title(axes, agent, 7)
+        log_scale(axes)
+        axes.set(ylabel="step size")
         tidy(axes)
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        legend_in(axes, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_xlabel("tasks done")
     return figure
 
 
 def _bounds(lines: Lines, agents: Sequence[str], title: str) -> "Figure":
     columns = max(len(_layers(lines, agent)) for agent in agents)
-    title = f"{title} · effective step size and its bounds, median over seeds"
-    figure = new_figure(max(6.0, 3.6 * columns), 0.9 + 2.6 * len(agents), title)
+    title = f"{title} · effective step size and its bounds, medians over seeds"
+    figure = new_figure(max(6.0, 3.6 * columns), 0.6 + 2.6 * len(agents), title)
     grid = figure.subplots(len(agents), columns, squeeze=False)
     for row, agent in zip(grid, agents, strict=True):
         hide_from(row, len(_layers(lines, agent)))
         for axes, layer in zip(row, _layers(lines, agent), strict=False):
-            keys = {name: (agent, layer, name) for name in (*BOUNDS, DEAD)}
-            panel = {name: lines[key] for name, key in keys.items() if key in lines}
-            times, values = lines[agent, layer, "effective_step_size"]
-            decided = np.isin(times, lines[agent, layer, "step_size"][0])
-            against_bounds(axes, {**panel, "effective_step_size": (times[decided], values[decided])})
-            axes.set_title(f"{agent} · {layer}", fontsize=9, loc="left")
+            against_bounds(axes, _panel(lines, agent, layer))
+            panel_title(axes, f"{agent} · {layer}", 3.4)
             tidy(axes)
+        row[0].set_ylabel("effective step size", fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("tasks done", fontsize=9)
-    legend(figure, columns=4 if columns > 1 else 2)
+    legend(figure)
     return figure
+
+
+def _panel(lines: Lines, agent: str, layer: str) -> dict[str, Line]:
+    """Return a layer's bounds, and its effective step sizes at the times of decisions."""
+    keys = {name: (agent, layer, name) for name in (*BOUNDS, DEAD)}
+    panel = {name: lines[key] for name, key in keys.items() if key in lines}
+    if (agent, layer, "effective_step_size") in lines:
+        times, values = lines[agent, layer, "effective_step_size"]
+        decided = np.isin(times, lines[agent, layer, "step_size"][0])
+        panel["effective_step_size"] = times[decided], values[decided]
+    return panel
 
 
 def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
@@ -168,7 +215,7 @@ def against_bounds(axes: "Axes", lines: Mapping[str, Line]) -> None:
             axes.plot(times[end], levels[end], color=style["color"], **CROSS)
     for start, end, share in _spans(*lines.get(DEAD, ((), ()))):
         axes.axvspan(start, end, color=f"{0.97 - 0.15 * share:.2f}", linewidth=0, zorder=0, label=DEAD_LABEL)
-    axes.set_yscale("log")
+    log_scale(axes)
     drawn = np.concatenate([np.array([]), *shown])
     if len(drawn):
         # The volatility bound may lie orders of magnitude above all else: it is cut.

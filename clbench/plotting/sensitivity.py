@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clbench.plotting.style import hide_from, legend, look, new_figure, tidy
+from clbench.plotting.curves import INTERVAL, SHARE
+from clbench.plotting.isolation import isolated
+from clbench.plotting.style import hide_from, legend, look, marker, new_figure, panel_title, tidy
 from clbench.scoring import Estimate
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = 3
 
 
+@isolated()
 def sensitivity(
     scores: Mapping[str, Mapping[str, Mapping[object, Estimate]]],
     lines: Sequence[str],
@@ -25,7 +28,7 @@ def sensitivity(
     """Return the figure of scores by a hyperparameter's values: a panel per stream, lines by name."""
     columns = min(COLUMNS, len(scores))
     rows = -(-len(scores) // columns)
-    figure = new_figure(max(6.0, 4 * columns), 1.0 + 3.2 * rows, title)
+    figure = new_figure(max(6.0, 4 * columns), 0.7 + 3.2 * rows, title)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
     by_line = [estimates for panel in scores.values() for estimates in panel.values()]
     values = list(dict.fromkeys(value for estimates in by_line for value in estimates))
@@ -34,15 +37,16 @@ def sensitivity(
         for index, line in enumerate(lines):
             if line in panel:
                 _draw(axes, panel[line], index, line, values)
-        axes.set_title(stream, fontsize=9, loc="left")
+        panel_title(axes, stream, 3.6)
         axes.set_xlabel(name)
         axes.tick_params(labelbottom=True)
     hide_from(grid, len(scores))
     counts = {estimate.n for estimates in by_line for estimate in estimates.values()} - {0}
-    number = f", n = {min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else "") if counts else ""
+    number = f"{min(counts, default=0)}" + (f" to {max(counts)}" if len(counts) > 1 else "")
     for axes in grid[::columns]:
-        axes.set_ylabel(f"average task accuracy{number}")
-    legend(figure, columns=3)
+        axes.set_ylabel("average task accuracy")
+    bars = f"means over {number} seeds; bars: {INTERVAL}s of the means"
+    legend(figure, "one seed" if counts == {1} else bars if counts else "")
     return figure
 
 
@@ -53,10 +57,10 @@ def _draw(
     points = sorted((positions[value], estimate) for value, estimate in estimates.items())
     x = [position for position, _ in points]
     means = np.array([estimate.mean for _, estimate in points])
-    ends = np.array([[estimate.low, estimate.high] for _, estimate in points])
+    ends = np.clip([[estimate.low, estimate.high] for _, estimate in points], *SHARE)
     errors = np.nan_to_num(np.abs(ends - means[:, None])).T
     style = look(index) | ({} if _numbers(values) else {"linestyle": "none"})  # nothing lies between names
-    axes.errorbar(x, means, yerr=errors, marker="o", markersize=4, capsize=3, label=label, **style)
+    axes.errorbar(x, means, yerr=errors, capsize=3, label=label, **style, **marker(index))
 
 
 def _numbers(values: Sequence[object]) -> list[float] | None:

@@ -24,7 +24,7 @@ def make_console() -> "Console":
 
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # one without "·" shows "?" instead
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, force_jupyter=False)
     if not console.file.isatty():
         console.width = UNLIMITED
     return console
@@ -34,6 +34,18 @@ def is_live(console: "Console") -> bool:
     """Tell whether what a console shows can be changed afterwards."""
     forced = console.file is sys.stdout and not sys.stdout.isatty()  # FORCE_COLOR in a log
     return console.is_terminal and not console.is_dumb_terminal and not forced
+
+
+def in_notebook() -> bool:
+    """Tell whether this is a Jupyter kernel, whose front end shows what is displayed."""
+    loaded = sys.modules.get("IPython")
+    shell = loaded.get_ipython() if loaded is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def interactive() -> bool:
+    """Tell whether somebody watches: on a terminal, or in a notebook."""
+    return in_notebook() or make_console().is_terminal
 
 
 def plain_table(titles: Sequence[str], numbers: bool = False, texts: Collection[int] = (0,)) -> "Table":
@@ -91,5 +103,4 @@ def interval(estimate: Estimate) -> str:
     >>> interval(Estimate(0.5, 0.4, 0.6)), interval(Estimate(0.5, float("nan"), float("nan")))
     ('0.500 [0.400, 0.600]', '0.500')
     """
-    mean = f"{estimate.mean:.3f}"
-    return mean if math.isnan(estimate.low) else f"{mean} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return str(estimate)

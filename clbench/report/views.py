@@ -1,4 +1,4 @@
-"""Views of `clbench.engine.progress.Progress`: a live table, or plain lines."""
+"""Views of `clbench.engine.progress.Progress`: a live table, on a terminal or in a notebook, or plain lines."""
 
 import math
 import time
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clbench.engine.progress import Progress, RunProgress, clock, say
-from clbench.report.console import is_live, make_console, percent, plain_table
+from clbench.report.console import in_notebook, interactive, is_live, make_console, percent, plain_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -24,10 +24,18 @@ BAR = 22
 Show = Callable[[Iterable[RunProgress]], Progress]
 
 
-def progress_display(shown: bool) -> Show:
-    """Return what shows progress: a live table on a terminal, else plain lines; or nothing."""
-    if not shown:
+def progress_display(shown: bool | None) -> Show:
+    """Return what shows progress: a live table on a terminal or in a notebook, else plain lines; or nothing.
+
+    Args:
+        shown: whether to show it; None for where somebody watches.
+    """
+    if not (interactive() if shown is None else shown):
         return Progress
+    if in_notebook():
+        from clbench.report.notebook import NotebookProgress
+
+        return NotebookProgress
     return LiveProgress if is_live(make_console()) else PlainProgress
 
 
@@ -92,16 +100,12 @@ def _ending(run: RunProgress) -> Iterator[str]:
         yield clock(run.seconds)
 
 
-class LiveProgress(Progress):
+class TableProgress(Progress):
     """A table with a row per run, of many runs those that are running, above the totals."""
 
-    def __init__(self, runs: Iterable[RunProgress]) -> None:
-        from rich.live import Live
-
-        super().__init__(runs)
-        self._console = make_console()
-        self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=4)
-        self._live.start()
+    def _columns(self) -> int:
+        """Return how wide the table may be."""
+        return 100
 
     def _table(self) -> "Group":
         from rich.console import Group
@@ -111,7 +115,7 @@ class LiveProgress(Progress):
         table = plain_table(titles, numbers=True)
         runs = list(self.runs.values())
         rows = runs if len(runs) <= ROWS else [run for run in runs if run.state == "running"]
-        bar = BAR if self._console.width >= 80 else 4
+        bar = BAR if self._columns() >= 80 else 4
         for run in rows[:ROWS]:
             running = run.state == "running"
             table.add_row(
@@ -128,6 +132,21 @@ class LiveProgress(Progress):
         if len(rows) > ROWS:
             table.add_row(f"... and {len(rows) - ROWS} more")
         return Group(table, *([self.summary] if len(runs) > 1 else []))
+
+
+class LiveProgress(TableProgress):
+    """The table on a terminal."""
+
+    def __init__(self, runs: Iterable[RunProgress]) -> None:
+        from rich.live import Live
+
+        super().__init__(runs)
+        self._console = make_console()
+        self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=4)
+        self._live.start()
+
+    def _columns(self) -> int:
+        return self._console.width
 
     def output(self, label: str, line: str) -> None:
         """Print the line above the table."""

@@ -8,15 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clbench.checks import count
 from clbench.errors import DataError
 from clbench.places import expanded
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results.folder import RUN, RunFolder, group_of
 from clbench.results.manifest import RunManifest
 from clbench.results.tables import Record, columns, frame
+from clbench.scoring import Score, as_row, score
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 RESULTS = "results"
 """Where `clbench.evaluate` creates run folders by default."""
@@ -113,6 +117,78 @@ class Results:
         """What was measured: `run` and the columns of indicators.csv; no rows for runs that have none."""
         return self._joined(RunFolder.read_indicators, IndicatorRecord)
 
+    @cached_property
+    def scores(self) -> "tuple[Score | None, ...]":
+        """The score of each run; None for one without a finished seed."""
+        return tuple(
+            score(run.agent, run.read_tasks(), run.manifest.config.stream.num_tasks, run.manifest.chance)
+            for run in self.stored
+        )
+
+    @property
+    def summary(self) -> "pd.DataFrame":
+        """A row per run: each score's mean, and its interval's ends as `<score>_low` and `<score>_high`.
+
+        `seeds` are those that are finished; without any, scores are missing.
+        """
+        import pandas as pd
+
+        table: pd.DataFrame = pd.DataFrame(
+            [
+                {"run": run.name, "agent": run.agent, "seeds": 0 if each is None else each.seeds}
+                | ({} if each is None else as_row(each))
+                for run, each in zip(self.stored, self.scores, strict=True)
+            ]
+        )
+        return table
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Return the figure of task accuracy over tasks, a line per run with a band of 95 % t intervals.
+
+        Args:
+            ax: the axes of a figure of yours to draw in; that figure is returned.
+        """
+        from clbench.plotting import accuracy_curves
+
+        accuracies: dict[str, dict[int, list[float]]] = {}
+        for label, run in zip(self._labels, self.stored, strict=True):
+            by_task = accuracies.setdefault(label, {})
+            for record in run.read_tasks():
+                by_task.setdefault(record.task, []).append(record.accuracy)
+        chances = {run.manifest.chance for run in self.stored}
+        return accuracy_curves(accuracies, self._title, min(chances) if len(chances) == 1 else math.nan, ax)
+
+    @property
+    def _labels(self) -> list[str]:
+        """Names of the agents; of one that has several runs, with what a sweep varied, or the run's name."""
+        labels = [run.agent for run in self.stored]
+        for describe in (_varied, lambda run: Path(run.group).name, lambda run: run.name):
+            labels = [
+                f"{run.agent} ({text})" if labels.count(label) > 1 and (text := describe(run)) else label
+                for run, label in zip(self.stored, labels, strict=True)
+            ]
+        return labels
+
+    @property
+    def _title(self) -> str:
+        """What was run, if all runs have that in common, and how many there are."""
+        what = {run.manifest.config.describe(with_seeds=False) for run in self.stored}
+        return " · ".join([count(len(self.stored), "run"), *(what if len(what) == 1 else ())])
+
+    def __repr__(self) -> str:
+        from clbench.plotting.showing import as_text
+
+        lines = [
+            f"{label}  {run.manifest.status}" for label, run in zip(self._labels, self.stored, strict=True)
+        ]
+        return as_text(f"Results: {self._title}", lines)
+
+    def _repr_html_(self) -> str:
+        from clbench.plotting.showing import as_html, score_table
+
+        table = score_table(zip(self._labels, self.scores, strict=True))
+        return as_html(self._title, table, self.plot)
+
     def _joined(self, read: Callable[[RunFolder], Iterable[Record]], kind: type[Record]) -> "pd.DataFrame":
         import pandas as pd
 
@@ -158,6 +234,13 @@ def load_results(*folders: str | Path) -> Results:
         [0.5]
     """
     return Results(tuple(find_runs(*folders)))
+
+
+def _varied(run: StoredRun) -> str:
+    """Return what the run's sweep varied besides the agent, as text."""
+    names = run.manifest.sweep.varied if run.manifest.sweep is not None else ()
+    settings = {name.partition(".")[2]: run.manifest.setting(name) for name in names if "." in name}
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def _row(run: StoredRun, varied: Iterable[str]) -> dict[str, Any]:

@@ -128,6 +128,7 @@ class RunManifest(Circumstances):
         batched_runs: runs that were trained as one batch, including this one.
         log: experiment trackers.
         chance_level: accuracy of guessing, as the stream states it; None in runs recorded before that.
+        figures: formats of figures.
         resumed: later sessions.
         undefined_indicators: why an indicator could not be measured, by name.
     """
@@ -144,6 +145,7 @@ class RunManifest(Circumstances):
     batched_runs: int = 1
     profile: bool = False
     log: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ("png",)
     agent_source: CodeSource = field(default_factory=CodeSource)
     stream_source: CodeSource = field(default_factory=CodeSource)
     data: DataSource = field(default_factory=DataSource)

@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clbench.checks import check_choice, check_count
+from clbench.checks import check_choice, check_count, count
+from clbench.engine.figures import check_formats
 from clbench.engine.local import LocalPool
 from clbench.engine.progress import RunFailure
 from clbench.engine.ray import RayCluster
@@ -15,16 +16,19 @@ from clbench.engine.run import Run
 from clbench.engine.running import Executor, run_missing
 from clbench.engine.session import Options
 from clbench.errors import OptionError
+from clbench.plotting.showing import as_html, as_text
 from clbench.report.views import progress_display
 from clbench.results import Results, load_results
 from clbench.sweeps.cells import Sweep, read_sweep
-from clbench.sweeps.ranking import Selection
+from clbench.sweeps.ranking import SCORE, Selection
 from clbench.sweeps.report import Report, make_report, ranking_frame
 from clbench.sweeps.store import create_folder, open_store
 from clbench.tracking import check_trackers
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from clbench.engine.keyed_store import KeyedStore
 
@@ -53,6 +57,33 @@ class SweepResult:
         return load_results(self.folder)
 
     @property
+    def summary(self) -> "pd.DataFrame":
+        """A row per run with each score's mean, and its interval's ends as `<score>_low` and `<score>_high`."""
+        return self.results.summary
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Return the figure of task accuracy over tasks, a line per run with a band of 95 % t intervals.
+
+        Args:
+            ax: the axes of a figure of yours to draw in; that figure is returned.
+        """
+        return self.results.plot(ax)
+
+    def __repr__(self) -> str:
+        lines = [f"{row.entry.label}  average task accuracy {row.score}" for row in self.report.rows]
+        lines += [f"failed: {label}: {error}" for label, error in self.failures.items()]
+        return as_text(f"Sweep: {self._title}", lines, f"in {self.folder}")
+
+    def _repr_html_(self) -> str:
+        columns = ["rank", "cell", "seeds", SCORE, f"{SCORE}_low", f"{SCORE}_high"]
+        return as_html(f"{self._title} · {self.folder}", self.ranking[columns], self.plot)
+
+    @property
+    def _title(self) -> str:
+        failed = f" · {len(self.failures)} failed" if self.failures else ""
+        return f"{self.sweep.name} · {count(len(self.sweep.runs), 'cell')}{failed}"
+
+    @property
     def ranking(self) -> "pd.DataFrame":
         """The runs ranked, with the columns of ranking.csv."""
         return ranking_frame(self.report.rows, self.sweep, self.report.selection)
@@ -68,9 +99,10 @@ def sweep(
     report_seeds: Sequence[int] | None = None,
     accept_changes: bool = False,
     log: str | Sequence[str] | None = None,
+    figures: str | Sequence[str] | None = None,
     launcher: str = "local",
     ray_address: str | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> SweepResult:
     """Run what is missing of a sweep: agents with arguments on streams, each combination in a run folder.
 
@@ -86,9 +118,10 @@ def sweep(
         report_seeds: seeds on which it is judged.
         accept_changes: resume runs although agent or stream have changed since they started.
         log: experiment trackers that follow the runs: "tensorboard", "wandb", "mlflow".
+        figures: formats of figures: "png" (default), "pdf", "svg", or "none".
         launcher: "local" for this machine, "ray" for the nodes of a Ray cluster, which share the folder or the URL.
         ray_address: of the cluster; by default one is started on this machine.
-        progress: show the progress, as the command line does.
+        progress: show the progress, as the command line does; by default on a terminal and in a notebook.
 
     Returns:
         The sweep's results; of runs that failed, it says why.
@@ -101,9 +134,10 @@ def sweep(
     executor = choose_executor(launcher, workers, ray_address, out, accept_changes)
     runs = shard_of(checked.runs, shard)
     store = open_store(checked, out, command="the same call")
-    failures = run_cells(checked, runs, store, executor, log, shown=progress)
+    formats = check_formats(figures)
+    failures = run_cells(checked, runs, store, executor, log, formats, shown=progress)
     errors = {label: failure.error for label, failure in failures.items()}
-    return SweepResult(checked, store.path, errors, make_report(checked, store, selection))
+    return SweepResult(checked, store.path, errors, make_report(checked, store, selection, formats))
 
 
 def run_cells(
@@ -112,13 +146,14 @@ def run_cells(
     store: "KeyedStore",
     executor: "Executor[KeyedStore]",
     log: str | Sequence[str] | None,
+    figures: tuple[str, ...],
     *,
-    shown: bool,
+    shown: bool | None,
 ) -> Mapping[str, RunFailure]:
     """Run what is missing of a sweep's runs, or a shard of them; return why runs failed, by label."""
     trackers = check_trackers(log)
     create_folder(store, sweep)
-    followed = [replace(run, log=trackers) for run in runs]
+    followed = [replace(run, log=trackers, figures=figures) for run in runs]
     return run_missing(followed, store, executor, progress_display(shown), sweep.notes)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clbench.engine.agents import split_label
+from clbench.engine.by_value import importable
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
@@ -111,9 +112,13 @@ def _run(settings: Settings) -> Run:
         layers=settings.get("layers"),
     )
     (run,) = check_request(request)
-    if run.inline:
-        raise OptionError("no other process can import the agent or the stream: put it into a file")
-    return run.with_parallelism(Parallelism())
+    for owner in (run.agent, run.stream_class):
+        if not importable(owner) and owner.__module__ != "__main__":
+            name = f"{owner.__module__}:{owner.__qualname__}"
+            raise OptionError(
+                f"'{name}' cannot be found by its name: define it at the top of a file or notebook"
+            )
+    return run.by_value().with_parallelism(Parallelism())
 
 
 def _renamed(run: Run, name: str | None) -> Run:

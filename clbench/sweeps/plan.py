@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clbench.checks import count
 from clbench.engine.keyed_store import KeyedStore, folder_name
 from clbench.engine.local import LocalPool
 from clbench.engine.run import Run
 from clbench.engine.store import manifest_of
 from clbench.errors import DataError
+from clbench.plotting.showing import as_text
 from clbench.sweeps.cells import read_sweep
 from clbench.sweeps.estimate import Left, estimate_left
 from clbench.sweeps.store import open_store
@@ -49,6 +51,10 @@ class SweepPlan:
 
     cells: tuple[PlannedRun, ...]
     left: Left
+
+    def __repr__(self) -> str:
+        lines = [f"{cell.label}  {cell.status}" for cell in self.cells]
+        return as_text(f"Sweep plan: {count(len(self.cells), 'cell')}", lines, str(self.left))
 
 
 def plan_sweep(

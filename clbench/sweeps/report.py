@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.comparing import Entry
+from clbench.engine.figures import DEFAULT, write_figures
 from clbench.engine.keyed_store import KeyedStore
 from clbench.engine.run import Run
 from clbench.errors import DataError
+from clbench.plotting.isolation import optional
+from clbench.results import RunFolder
 from clbench.results.files import write_whole
 from clbench.results.folder import TASKS
 from clbench.results.manifest import SweepCell
@@ -38,7 +41,9 @@ class Report:
     written: tuple[Path, ...]
 
 
-def make_report(sweep: Sweep, store: KeyedStore, selection: Selection) -> Report:
+def make_report(
+    sweep: Sweep, store: KeyedStore, selection: Selection, formats: Sequence[str] = DEFAULT
+) -> Report:
     """Rank the runs of a sweep that are in its folder, and write table and figures there.
 
     Raises:
@@ -51,9 +56,10 @@ def make_report(sweep: Sweep, store: KeyedStore, selection: Selection) -> Report
     table, written = ranking_frame(rows, sweep, selection), [store.path / RANKING]
     with store.locked():
         write_whole(written[0], lambda path: table.to_csv(path, index=False, lineterminator="\n"))
-        for name in sweep.varied:
-            if name.startswith("arguments.") and (figure := _draw(rows, name, sweep, store, selection)):
-                written.append(figure)
+        with optional(notes.append):
+            for name in sweep.varied if formats else ():
+                if name.startswith("arguments."):
+                    written += _draw(rows, name, sweep, store, selection, formats)
     return Report(tuple(rows), selection, (*damaged, *notes), tuple(written))
 
 
@@ -87,21 +93,25 @@ def _renamed(run: Run, entry: Entry) -> Entry:
 
 
 def _draw(
-    rows: Sequence[Ranked], name: str, sweep: Sweep, store: KeyedStore, selection: Selection
-) -> Path | None:
-    """Write the figure of an argument, if any agent has two values of it."""
+    rows: Sequence[Ranked],
+    name: str,
+    sweep: Sweep,
+    store: KeyedStore,
+    selection: Selection,
+    formats: Sequence[str],
+) -> list[Path]:
+    """Write the figure of an argument, if any agent has two values of it; return the files."""
     from clbench import plotting
 
     argument = name.partition(".")[2]
     scores = sensitivity(rows, argument)
     if not scores:
-        return None
-    path = store.path / f"sensitivity-{argument}.png"
+        return []
     title = f"{sweep.name} · {argument}, all else equal along a line · {selection}"
     lines = list(dict.fromkeys(name for panel in scores.values() for name in panel))
     figure = plotting.sensitivity(scores, lines, argument, title)
-    write_whole(path, lambda partial: figure.savefig(partial, format="png"))
-    return path
+    write_figures(RunFolder(store.path), {f"sensitivity-{argument}": figure}, formats)
+    return [store.path / f"sensitivity-{argument}.{kind}" for kind in formats]
 
 
 def ranking_frame(rows: Sequence[Ranked], sweep: Sweep, selection: Selection) -> "pd.DataFrame":

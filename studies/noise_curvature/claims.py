@@ -3,16 +3,19 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
 
 from clbench.errors import DataError
 from clbench.scoring import Estimate, estimate, last_tenth
 from studies.noise_curvature.frames import Array, Frames, Key
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import Scale, length_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 HOLDS, PARTLY, FAILS, OPEN = "holds", "partly", "does not hold", "not yet measured"
 AT_PAPER = ("paper",)
@@ -138,7 +141,7 @@ class Figure:
     by: tuple[str, ...]
     requests: Callable[[Scale], Mapping[Key, Request]]
     data: Callable[[Frames], pd.DataFrame]
-    draw: Callable[[pd.DataFrame, str], Drawing]
+    draw: "Callable[[pd.DataFrame, str], Drawing]"
     claims: tuple[Claim, ...] = ()
     summary: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     table: tuple[str, ...] = ()

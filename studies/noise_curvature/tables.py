@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from clbench import PROTOCOLS
 from clbench.errors import DataError, WriteError
+from clbench.plotting.isolation import isolated, optional
 from clbench.plotting.style import legend
 from studies.noise_curvature.claims import DATA, PICTURE, RUNS, SUMMARY, Figure, Judgement, judge
 from studies.noise_curvature.frames import Key, gather, modernized
@@ -16,8 +18,10 @@ from studies.noise_curvature.runs import PROVENANCE, Run, provenance
 from studies.noise_curvature.scale import Scale
 
 CLAIMS = "claims.csv"
+BANDS = "bands: 95 % t intervals of the means over seeds"
 CHECKSUM = {DATA: "csv_sha256", SUMMARY: "summary_sha256"}
 """Columns of a figure's table of runs: checksums of its numbers when they were written."""
+
 TEXTS = ("run", "layer", "indicator", "commit", *CHECKSUM.values())
 """Columns of text, even where it looks like a number."""
 
@@ -29,9 +33,6 @@ def make_figure(figure: Figure, runs: Mapping[Key, Run], scale: Scale, out: Path
         return []
     data, table = figure.data(gather(figure.by, finished)), runs_table(figure.by, runs)
     numbers = figure.summary(data) if figure.summary else data
-    title = " · ".join(filter(None, [f"{figure.label}: {figure.title}", scale.summary, missing_runs(table)]))
-    drawing = figure.draw(numbers, title)
-    legend(drawing)
     files = {end: out / scale.name / f"{figure.name}{end}" for end in (DATA, SUMMARY, RUNS, PICTURE)}
     if not figure.summary:
         del files[SUMMARY]
@@ -41,8 +42,17 @@ def make_figure(figure: Figure, runs: Mapping[Key, Run], scale: Scale, out: Path
             write_frame(files[end], frame)
             checksums[CHECKSUM[end]] = _sha256(files[end])
     write_frame(files[RUNS], table.assign(**checksums))
-    write_file(files[PICTURE], lambda path: drawing.savefig(path, format="png"))
-    return list(files.values())
+    draw_figure(figure, numbers, table, scale, files[PICTURE])
+    return [path for path in files.values() if path.exists()]
+
+
+def draw_figure(figure: Figure, numbers: pd.DataFrame, runs: pd.DataFrame, scale: Scale, path: Path) -> None:
+    """Write the drawing of a figure's numbers; what goes wrong in it is a note."""
+    title = " · ".join(filter(None, [f"{figure.label}: {figure.title}", scale.summary, missing_runs(runs)]))
+    with optional(lambda text: print(f"note: figure {figure.name}: {text}", file=sys.stderr)), isolated():
+        drawing = figure.draw(numbers, title)
+        legend(drawing, BANDS if any(axes.collections for axes in drawing.axes) else "")
+        write_file(path, lambda partial: drawing.savefig(partial, format="png"))
 
 
 def runs_table(by: tuple[str, ...], runs: Mapping[Key, Run]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Sweeps on this machine: in worker processes or, quicker, the same jobs in this one."""
 
+import errno
 import re
 import shutil
 import signal
@@ -264,9 +265,9 @@ def test_a_run_on_all_images_is_found_again(tmp_path, inline):
     assert times(first.folder) == before
 
 
-def test_a_run_whose_figures_cannot_be_drawn_fails_in_its_folder(tmp_path, inline, monkeypatch, capsys):
+def test_a_run_that_cannot_be_closed_fails_in_its_folder(tmp_path, inline, monkeypatch, capsys):
     def fail(*arguments):
-        raise RuntimeError("no figures")
+        raise OSError(errno.ENOSPC, "no figures")
 
     with monkeypatch.context() as patch:
         patch.setattr("clbench.engine.session.draw", fail)

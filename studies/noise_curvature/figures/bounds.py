@@ -1,16 +1,23 @@
 """Figs. 2, 3, 4 top and 8: volatility and the three bounds against accuracy."""
 
+import math
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
 
 from clbench.errors import DataError
+from clbench.plotting.curves import SHARE
+from clbench.plotting.style import log_scale
 from clbench.scheduling import Constants
 from studies.noise_curvature import drawing
 from studies.noise_curvature.claims import Claim, Figure, Measured, Rule, over_seeds
 from studies.noise_curvature.frames import ACCURACY, Array, by_task, final, per_task, table
 from studies.noise_curvature.scale import FIRST_LAYER, LEARNERS, variants
 from studies.noise_curvature.statistics import first_fall, spearman
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 STEPS = ("1e-5", "1e-4", "1e-3")
 RISE = 2.0
@@ -44,17 +51,17 @@ def share_announced(data: pd.DataFrame) -> Measured:
         raise DataError(f"{error}: {note}") from error
 
 
-def draw_volatility(data: pd.DataFrame, title: str) -> Drawing:
+def draw_volatility(data: pd.DataFrame, title: str) -> "Drawing":
     figure, axes = drawing.grid(title, 2, len(STEPS))
     for (upper, lower), step in zip(axes.T, STEPS, strict=True):
-        drawing.draw_line(upper, by_task(data, step_size=step), 0, "")
+        drawing.draw_line(upper, by_task(data, step_size=step), 0, "", SHARE)
         volatility = by_task(data, "volatility", step_size=step)
         least = min(map(min, volatility.values()), default=0) / 2  # a logarithmic axis has no 0
-        drawing.draw_line(lower, volatility, 1, "", least)
+        drawing.draw_line(lower, volatility, 1, "", (least, math.inf))
         drawing.title_panel(upper, f"step size {step}")
         upper.set_ylim(0, 1.02)
         if max(map(max, volatility.values()), default=0) > 0:
-            lower.set_yscale("log")
+            log_scale(lower)
     axes[0, 0].set_ylabel(ACCURACY)
     axes[1, 0].set_ylabel("curvature volatility")
     return figure
@@ -93,7 +100,7 @@ def effect_of_small_beta(data: pd.DataFrame) -> Measured:
     return over_seeds(weight / (1 + weight))
 
 
-def draw(data: pd.DataFrame, title: str) -> Drawing:
+def draw(data: pd.DataFrame, title: str) -> "Drawing":
     figure, axes = drawing.grid(title, 1, 2, height=3.2)
     left, right = axes[0]
     drawing.draw_bounds(left, data)
@@ -104,7 +111,7 @@ def draw(data: pd.DataFrame, title: str) -> Drawing:
     return figure
 
 
-def draw_variants(data: pd.DataFrame, title: str) -> Drawing:
+def draw_variants(data: pd.DataFrame, title: str) -> "Drawing":
     learners, schedulers = (list(data[name].unique()) for name in ("learner", "variant"))
     figure, axes = drawing.grid(title, len(learners), len(schedulers), height=2.2)
     for row, learner in zip(axes, learners, strict=True):
@@ -195,7 +202,7 @@ def advantage(data: pd.DataFrame) -> Measured:
     return over_seeds(agreement(data, "rho") - alone[best], f"the better one is the {best}")
 
 
-def draw_prediction(data: pd.DataFrame, title: str) -> Drawing:
+def draw_prediction(data: pd.DataFrame, title: str) -> "Drawing":
     """Return accuracy and 1 - rho, rescaled to the accuracy's range: a row per learner, a column per bound."""
     learners = list(data["learner"].unique())
     figure, axes = drawing.grid(title, len(learners), len(PREDICTIONS), height=2.2)

@@ -7,11 +7,10 @@ configurations are the paper's, and so is the step size of panel e.
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
 
 from clbench.errors import DataError
 from clbench.indicators import WHOLE
@@ -22,6 +21,9 @@ from studies.noise_curvature.frames import ACCURACY, Array, Key, by_task, final,
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import Scale
 from studies.noise_curvature.statistics import FALL
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "ReLU": ("agents.vanilla", {}),
@@ -120,7 +122,7 @@ def measure(data: pd.DataFrame, panel: Panel) -> Measured:
     return replace(measured, note=f"{measured.note}; chosen and judged on the same seed")
 
 
-def draw(data: pd.DataFrame, title: str) -> Drawing:
+def draw(data: pd.DataFrame, title: str) -> "Drawing":
     figure, axes = drawing.grid(title, 4, 3, height=2.0)
     for index, panel in enumerate(PANELS):
         row, column = 2 * (index // 3), index % 3

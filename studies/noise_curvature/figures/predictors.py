@@ -1,8 +1,9 @@
 """Which indicator predicts? All of them, recorded over a grid of learners, step sizes, strengths and streams."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
 
 from clbench.errors import DataError
 from clbench.scoring import Estimate
@@ -13,6 +14,9 @@ from studies.noise_curvature.frames import ACCURACY, Key
 from studies.noise_curvature.predicting import AHEAD, COUNTS, indicator_table, rank_indicators
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import LEARNERS, Scale, variant
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 BOUND = "rho"
 SINGLE = [panel.indicator for panel in PANELS]
@@ -68,7 +72,7 @@ def _measured(row: pd.DataFrame, name: str, note: str = "") -> Measured:
     return Measured(Estimate(mean, low, high, int(row["configurations"].iloc[0])), note)
 
 
-def draw(data: pd.DataFrame, title: str) -> Drawing:
+def draw(data: pd.DataFrame, title: str) -> "Drawing":
     figure, axes = drawing.grid(title, 1, len(SCORES), "", height=1.0 + 0.17 * len(data))
     heights = np.arange(len(data))[::-1]
     single = data["indicator"].isin(SINGLE).to_numpy()

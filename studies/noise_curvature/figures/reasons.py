@@ -1,11 +1,10 @@
 """Why may a result differ from the paper's? Scheduled learners with one thing changed at a time."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
 
 from clbench.errors import DataError
 from clbench.indicators import WHOLE
@@ -16,6 +15,9 @@ from studies.noise_curvature.figures.schedulers import PUBLISHED as STEP_SIZES
 from studies.noise_curvature.frames import ACCURACY, Array, Key, final, per_task
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import FIRST_LAYER, LEARNERS, Scale
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 NONE, USUAL = "no scheduler", "default"
 WARMING: Mapping[str, Mapping[str, Any]] = {
@@ -96,7 +98,7 @@ def summarize(data: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def draw(data: pd.DataFrame, title: str) -> Drawing:
+def draw(data: pd.DataFrame, title: str) -> "Drawing":
     learners = list(data["learner"].unique())
     longest = int(data.groupby("learner").size().max())
     figure, axes = drawing.grid(title, len(learners), len(NUMBERS), "", height=0.7 + 0.2 * longest)

@@ -1,10 +1,10 @@
 """Figs. 4 bottom to 7, 9 and 10: what the scheduler does for the accuracy of three learners, and its step sizes."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
 
 from clbench.errors import DataError
 from clbench.scoring import last_tenth
@@ -23,6 +23,9 @@ from studies.noise_curvature.claims import (
 from studies.noise_curvature.frames import Array, Key, along_tasks, final, per_task, select, table
 from studies.noise_curvature.runs import Request
 from studies.noise_curvature.scale import FIRST_LAYER, LEARNERS, Scale, variant, variants
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 # Read off Fig. 4 bottom: accuracy at task 40, vanilla, reset and scheduled; and at task 1 without scheduler.
 LAST = {"CReLU": (0.10, 0.10, 0.53), "L2": (0.11, 0.185, 0.49), "Wasserstein": (0.58, 0.60, 0.645)}
@@ -191,7 +194,7 @@ def decay(data: pd.DataFrame) -> Measured:
     return over_seeds(np.max(ratios, axis=0))
 
 
-def draw_step_sizes(data: pd.DataFrame, title: str) -> Drawing:
+def draw_step_sizes(data: pd.DataFrame, title: str) -> "Drawing":
     learners = list(data["learner"].unique())
     figure, axes = drawing.grid(title, 1, len(learners), "tasks done", height=3.0)
     for panel, learner in zip(axes[0], learners, strict=True):
@@ -202,7 +205,7 @@ def draw_step_sizes(data: pd.DataFrame, title: str) -> Drawing:
     return figure
 
 
-def draw_controllers(data: pd.DataFrame, title: str) -> Drawing:
+def draw_controllers(data: pd.DataFrame, title: str) -> "Drawing":
     learners = list(data["learner"].unique())
     figure, axes = drawing.grid(title, 2, len(learners), "tasks done", height=2.6)
     drawing.draw_accuracies(axes[0], data, "variant")
