@@ -48,7 +48,10 @@ class InProcess:
 @contextlib.contextmanager
 def _like_a_worker(threads: int) -> Iterator[None]:
     """Compute as a worker process does, see `clbench.engine.worker`: with so many threads, and without denormals."""
-    before, flushed = torch.get_num_threads(), bool(torch.tensor(DENORMAL) * 1 == 0)
+    before, flushed = (
+        torch.get_num_threads(),
+        bool(torch.tensor(DENORMAL, device="cpu", dtype=torch.float32) * 1 == 0),
+    )
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     try:
