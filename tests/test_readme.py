@@ -236,7 +236,7 @@ def test_the_vectorised_learner_example_learns(tmp_path):
 
 
 def test_every_python_block_is_run_above():
-    assert len(BLOCKS) == 14
+    assert len(BLOCKS) == 15
 
 
 def test_the_sweep_file_is_the_one_that_is_shown():
