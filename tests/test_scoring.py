@@ -72,6 +72,10 @@ def test_a_seed_that_starts_at_chance_has_nothing_to_lose(first):
         ([[0.9, 0.1]], "a lost 100 % of its accuracy above chance."),
         ([[0.9, 0.9], [0.9, 0.8]], ""),
         ([[0.9, 0.1], [0.1, 0.1]], "a started at chance level: the share it lost is undefined."),
+        (
+            [[0.11, 0.09], [0.12, 0.15]],
+            "a started near chance level: the share it lost cannot be told from so few seeds.",
+        ),
     ],
 )
 def test_losses_are_said_with_their_interval(levels, said):

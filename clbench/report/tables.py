@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LISTS = ("streams", "protocols", "agents")
 
 LOSS_WORTH_SAYING = 0.1
+VAGUE = 4.0  # width of an interval of the share lost that tells nothing
 STEPS = {
     "step_size": "\nstep size",
     "effective_step_size": "effective\nstep size",
@@ -81,6 +82,8 @@ def loss(score: Score) -> str:
     lost = score.share_lost
     if math.isnan(lost.mean):
         return f"{score.agent} started at chance level: the share it lost is undefined."
+    if lost.high - lost.low > VAGUE:
+        return f"{score.agent} started near chance level: the share it lost cannot be told from so few seeds."
     if lost.mean < LOSS_WORTH_SAYING:
         return ""
     ends = "" if math.isnan(lost.low) else f" [{100 * lost.low:.0f}, {100 * lost.high:.0f}]"
