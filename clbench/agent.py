@@ -2,8 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from clbench.errors import OptionError
 from clbench.specs import HIDDEN, TOLD
@@ -38,24 +38,24 @@ class AgentSpec:
 
 
 @dataclass(frozen=True)
-class HiddenAgentSpec(AgentSpec):
-    """An `AgentSpec` without what tells of boundaries.
+class HiddenAgentSpec:
+    """What is told of a stream whose boundaries are hidden: an `AgentSpec` without its lengths.
 
     >>> HiddenAgentSpec((784,), 10, 256)
     HiddenAgentSpec(input_shape=(784,), num_classes=10, batch_size=256, device='cpu')
     """
 
     boundaries: ClassVar[str] = HIDDEN
-    num_tasks: int = field(init=False, repr=False, compare=False)
-    epochs_per_task: int = field(init=False, repr=False, compare=False)
-    steps_per_task: int = field(init=False, repr=False, compare=False)
 
-    if not TYPE_CHECKING:
+    input_shape: tuple[int, ...]
+    num_classes: int
+    batch_size: int
+    device: str = "cpu"
 
-        def __getattr__(self, name):
-            hidden = {"num_tasks", "epochs_per_task", "steps_per_task"}
-            why = "boundaries are hidden from agents" if name in hidden else "there is no such attribute"
-            raise AttributeError(f"{type(self).__name__} has no '{name}': {why}", name=name, obj=self)
+    def __getattr__(self, name: str) -> NoReturn:
+        hidden = ("num_tasks", "epochs_per_task", "steps_per_task")
+        why = "boundaries are hidden from agents" if name in hidden else "there is no such attribute"
+        raise AttributeError(f"{type(self).__name__} has no '{name}': {why}", name=name, obj=self)
 
 
 @dataclass(frozen=True)

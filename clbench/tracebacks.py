@@ -1,5 +1,6 @@
 """Where in a user's code an exception was raised."""
 
+import contextlib
 import os
 import sysconfig
 import traceback
@@ -33,9 +34,9 @@ def raised_at(error: BaseException) -> str:
 
 
 def _text(filename: str, line: int | None, function: str, source: str | None) -> str:
-    path = Path(filename)
-    if path.is_relative_to(Path.cwd()):
-        filename = os.path.relpath(filename)
+    with contextlib.suppress(OSError, ValueError):  # the working folder may be gone, or on another drive
+        if Path(filename).is_relative_to(Path.cwd()):
+            filename = os.path.relpath(filename)
     code = " ".join((source or "").split())
     return f", at {filename}:{line}{function}{f': {code}' if code else ''}"
 

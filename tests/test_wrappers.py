@@ -147,3 +147,11 @@ def test_environments_are_closed_by_with(make, tmp_path):
     with clbench.record(make(), tmp_path, agent="mine") as recorded:
         recorded.reset(seed=0)
     assert clbench.load_results(tmp_path).runs.status.tolist() == ["interrupted"]
+
+
+def test_what_pytorch_computes_from_rewards_is_a_plain_tensor():
+    envs = short_vec(2)
+    obs, _ = envs.reset(seed=0)
+    _, rewards, *_ = envs.step(torch.zeros(obs.shape[:2], dtype=torch.int64))
+    assert type(rewards[:1]) is type(rewards)
+    assert {type(rewards + 1), type(torch.stack([rewards])), type(rewards.mean())} == {torch.Tensor}

@@ -1,5 +1,6 @@
 """Hare and Tortoise, a fast network that is reset to its moving average (Lee et al., ICML 2024), its authors' code."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -56,6 +57,10 @@ class Agent(Peer):
     )
     learner = "src.trainers.base.BaseTrainer"
     kept = ("model", "optimizer", "tortoise")
+
+    @classmethod
+    def needs_boundaries(cls, arguments: Mapping[str, Any]) -> str:
+        return "it resets every so many epochs"
 
     def __init__(
         self,

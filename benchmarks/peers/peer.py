@@ -43,6 +43,10 @@ class Peer:
     def check_arguments(cls, arguments: Mapping[str, Any]) -> None:
         cls.project.folder(arguments.get("checkout"))
 
+    @classmethod
+    def needs_boundaries(cls, arguments: Mapping[str, Any]) -> str:
+        return "" if arguments.get("scheduler", NONE) == NONE else "a scheduler asks how long a task is"
+
     def schedule(self, kind: str, every: int) -> None:
         """Let a scheduler of this kind adjust the optimizer's step sizes."""
         if kind == NONE:

@@ -1,5 +1,6 @@
 """Self-normalised resets (Farias and Jozefiak, ICLR 2025), its authors' code, in JAX."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,10 @@ class Agent(Peer):
         learner = code.reinitialize_tau_indiv(learner, ages)
         self.state = (learner, ages, histogram)
         self.key = self.random.PRNGKey(seed)
+
+    @classmethod
+    def needs_boundaries(cls, arguments: Mapping[str, Any]) -> str:
+        return "its thresholds are updated between tasks"
 
     def begin_task(self, task: int) -> None:
         learner, ages, histogram = self.state

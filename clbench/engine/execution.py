@@ -1,5 +1,6 @@
 """Running jobs in this process, several in lockstep."""
 
+import contextlib
 import functools
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -63,9 +64,8 @@ def run_jobs(
         yield 0, Note(f"running {names} together failed ({error}); retrying one at a time")
     # Outside the handler, so that the failed loop and its networks are freed first.
     for index, job in enumerate(jobs):
-        for _, event in run_jobs([job.from_newest_checkpoint()], classes, stop):
-            if not isinstance(event, Started):
-                yield index, event
+        with contextlib.closing(run_jobs([job.from_newest_checkpoint()], classes, stop)) as alone:
+            yield from ((index, event) for _, event in alone if not isinstance(event, Started))
 
 
 def _run_in_lockstep(

@@ -29,13 +29,9 @@ class InProcess:
             if self._stopping:
                 return
             numbers, jobs = list(batch), list(batch.values())
-            with contextlib.closing(run_jobs(jobs, self._classes, lambda: self._stopping)) as run:
-                while True:
-                    with _like_a_worker(jobs[0].config.threads):
-                        item = next(run, None)
-                    if item is None:
-                        break
-                    yield numbers[item[0]], item[1]
+            run = run_jobs(jobs, self._classes, lambda: self._stopping)
+            with _like_a_worker(jobs[0].config.threads), contextlib.closing(run):
+                yield from ((numbers[index], event) for index, event in run)
 
     def stop(self) -> None:
         """Let the job save a checkpoint after the step in progress, and end."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from clbench.agent import learner
 from clbench.arguments import as_declared
 from clbench.engine.execution import environment
 from clbench.loading import is_vectorized
@@ -22,7 +23,7 @@ def step_times(
     vectorized = is_vectorized(owner)
     env = environment(stream, len(seeds) if vectorized else None, device)
     agent: Any = owner(env.agent_spec, seeds if vectorized else seeds[0], **as_declared(owner, arguments))
-    begin_task = task_beginner(env, agent)
+    begin_task, learn = task_beginner(env, agent), learner(agent.learn)
     roots: Any = list(seeds) if vectorized else seeds[0]
     obs, _ = env.reset(seed=roots)
     while True:
@@ -30,7 +31,8 @@ def step_times(
         for _ in range(STEPS):
             if (position := env.position())["boundary"]:
                 begin_task(position["task"])
-            obs, _, _, _, info = env.step(agent.act(obs))
-            agent.learn(info["targets"])
+            shown = obs
+            obs, _, _, _, info = env.step(agent.act(shown))
+            learn(info["targets"], shown)
         wait_for(device)
         yield time.perf_counter() - started

@@ -1,7 +1,7 @@
 """The shared half of both environments: the stream under way, the batch shown last, and scores of predictions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class StreamState:
         told = data.input_shape, data.num_classes, spec.batch_size
         lengths = spec.num_tasks, spec.epochs_per_task, self.stream_spec.steps_per_task
         if spec.hides_boundaries:
-            self.agent_spec = HiddenAgentSpec(*told, device=agent_device)
+            self.agent_spec = cast(AgentSpec, HiddenAgentSpec(*told, device=agent_device))
         else:
             self.agent_spec = AgentSpec(*told, *lengths, device=agent_device)
         self._scoring = Classification(data.num_classes)

@@ -34,9 +34,9 @@ def known_states(
             states[name] = ParameterState(group["lr"], adaptive=False, divided=False)
             continue
         state = optimizer.state.get(value, {})
-        if state and not (
-            "step" in state and any(key in state for key in moments)
-        ):  # a subclass with another rule
+        known = "step" in state and any(key in state for key in moments)
+        # A subclass may have a rule of its own; what others keep in a state before the first step is none.
+        if state and not known and not type(optimizer).__module__.startswith("torch.optim."):
             raise OptionError(
                 f"{class_name(optimizer)} has no {moments[-1]} and step in its state: give it `second_moments()` "
                 "(clbench.indicators.ReportsSecondMoments)"

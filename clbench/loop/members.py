@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from clbench.errors import AgentError, PredictionError
 from clbench.loop.environment import Step
 from clbench.loop.meter import LossError
-from clbench.loop.weights import broken_weights
+from clbench.loop.weights import Weights
 from clbench.observing import Observer
 from clbench.specs import StreamSpec
 
@@ -32,7 +32,8 @@ class Faults:
     """Raises errors of agents as `AgentError`s that name agent, seeds, task and step."""
 
     def __init__(self, spec: StreamSpec, members: Sequence[Member]) -> None:
-        self._spec, self._members = spec, members
+        self._spec = spec
+        self._weights = [(member, Weights(member.agent)) for member in members]
         self._seeds = [seed for member in members for seed in member.seeds]
         self._names = [member.name for member in members for _ in member.seeds]
 
@@ -64,9 +65,9 @@ class Faults:
 
     def check_weights(self, step: Step) -> None:
         """Raise if weights are NaN or infinite: no loss may have been reported that says so."""
-        for member in self._members:
+        for member, weights in self._weights:
             with self.in_agent(step):
-                broken = broken_weights(member.agent)
+                broken = weights.broken()
             if broken is not None:
                 name, row = broken
                 where = self._spec.locate([member.seeds[row]], step.task, step.number)

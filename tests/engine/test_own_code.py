@@ -11,9 +11,11 @@ from torch import nn
 import clbench
 from clbench.engine.events import Failed, Finished, Note
 from clbench.engine.execution import run_jobs
-from clbench.errors import AgentError
+from clbench.engine.timing import step_times
+from clbench.errors import AgentError, StepOrderError
 from clbench.indicators import Stacked
-from clbench.loop.weights import broken_weights
+from clbench.loading import load_agent
+from clbench.loop.weights import Weights
 from clbench.observing import Observer
 from clbench.records import TaskRecord, Undefined
 from clbench.tracebacks import raised_at
@@ -192,9 +194,41 @@ def test_which_of_stacked_networks_is_broken():
     class Three:
         networks = Stacked(nn.Linear(2, 2), {"weight": torch.ones(3, 2, 2), "bias": torch.zeros(3, 2)})
 
-    assert broken_weights(Three()) is None
+    weights = Weights(Three())
+    assert weights.broken() is None
     Three.networks.parameters["bias"][2, 1] = torch.inf
-    assert broken_weights(Three()) == ("networks.bias", 2)
+    assert weights.broken() == ("networks.bias", 2)
+
+
+def test_a_number_per_stacked_network_may_be_broken():
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+    agent = type("Agent", (), {"networks": Stacked(Scale(), {"scale": torch.tensor([1.0, torch.nan])})})()
+    assert Weights(agent).broken() == ("networks.scale", 1)
+
+
+@pytest.mark.parametrize("make", [np.ones, torch.ones])
+def test_matrices_that_are_no_parameters_count_if_they_were_finite(make):
+    agent = type("Agent", (), {})()
+    agent.weights, agent.bests, agent.row = make((2, 2)), make((2, 2)) * np.nan, make(2)
+    weights = Weights(agent)
+    agent.row *= np.nan
+    assert weights.broken() is None
+    agent.weights = make((2, 2))  # replaced, and then broken
+    agent.weights[1, 0] = np.nan
+    assert weights.broken() == ("weights", 0)
+
+
+def test_a_property_that_raises_ends_no_run():
+    class Agent:
+        @property
+        def model(self):
+            raise RuntimeError("not built yet")
+
+    assert Weights(Agent()).broken() is None
 
 
 def test_frozen_and_unused_weights_do_not_count():
@@ -206,8 +240,8 @@ def test_frozen_and_unused_weights_do_not_count():
             self.lazy = nn.LazyLinear(3)
             self.history = [torch.nan, "text", {}]
 
-    assert broken_weights(Agent()) is None
-    assert broken_weights(object()) is None
+    assert Weights(Agent()).broken() is None
+    assert Weights(object()).broken() is None
 
 
 @pytest.mark.parametrize(
@@ -250,3 +284,22 @@ def test_an_installed_agents_line_is_the_one_that_clbench_called(tmp_path):
     path.write_text("def deep():\n    raise KeyError('k')\n\n" + path.read_text())
     (failed,) = of_kind(enumerate(run(path)), Failed)
     assert f"mine.py:{line_of(path, '  deep()')}, in act: deep()" in failed.error
+
+
+def test_a_line_is_named_even_if_the_working_folder_is_gone(tmp_path, monkeypatch):
+    path = write(tmp_path, act="raise KeyError('k')")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    (failed,) = of_kind(enumerate(run(path)), Failed)
+    assert f"mine.py:{line_of(path, 'KeyError')}" in failed.error
+
+
+def test_steps_of_an_agent_that_takes_the_observation_are_timed(tmp_path):
+    path = write(tmp_path, learn="assert obs is self.obs")
+    path.write_text(path.read_text().replace("learn(self, targets)", "learn(self, targets, obs)"))
+    config = job(str(path)).config
+    times = step_times(config.stream, load_agent(str(path)), {}, (0,), "cpu")
+    with pytest.raises(StepOrderError):  # the stream ends first
+        next(times)

@@ -599,3 +599,10 @@ def test_what_is_not_known_is_named_with_the_way_out():
     complex_model = nn.Linear(4, 3, dtype=torch.complex64)
     with pytest.raises(UndefinedError, match=r"'weight'.*\bcomplex\b"):
         effective_step_size(complex_model, made("Adam", complex_model.parameters()))
+
+
+def test_what_is_kept_in_a_state_before_the_first_step_is_no_other_rule():
+    model = small()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    optimizer.state[model.weight]["mask"] = torch.ones_like(model.weight)
+    assert effective_step_size(model, optimizer)["weight"].isnan()
