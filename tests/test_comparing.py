@@ -106,6 +106,14 @@ def test_without_two_seeds_in_common_two_are_compared_as_groups(first):
         assert part in note
 
 
+def test_what_agents_are_told_does_not_change_the_tasks():
+    hidden = entries({"b": B}, "runs/two", stream={"boundaries": "hidden"})
+    row = row_of(compare(entries({"a": A}) + hidden, mix=True), "b")
+    assert row.how == "paired, n = 3"
+    other = entries({"b": B}, "runs/two", stream={"boundaries": "hidden", "epochs_per_task": 5})
+    assert row_of(compare(entries({"a": A}) + other, mix=True), "b").how == "Welch, n = 3 and 3"
+
+
 def test_one_seed_that_is_no_others_has_a_difference_without_an_interval():
     both = entries({"a": A}) + entries({"b": {7: [0.5] * 4}}, "runs/two", seeds=(7,))
     row = row_of(compare(both), "b")

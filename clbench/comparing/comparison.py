@@ -22,7 +22,7 @@ from clbench.intervals import how_compared, paired_on
 from clbench.scoring import SCORES, Estimate, difference, estimate, scores_by_seed
 
 ALWAYS_COMPARED = ("last_tenth", "slope")
-SAME_TASKS = {"num_tasks", "protocol"}
+SAME_TASKS = {"num_tasks", "protocol", "boundaries"}
 """Settings that may differ where the first tasks of a seed are the same."""
 
 
