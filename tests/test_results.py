@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clbench.errors import DataError, InUseError, OutputError, WriteError
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder, columns, frame
+from tests.runs import manifests
 from tests.test_manifest import MANIFEST
 
 RECORDS = st.lists(
@@ -161,6 +163,29 @@ def test_a_folder_in_use_is_locked(tmp_path):
     refused = pytest.raises(InUseError, match=re.escape(f"'{tmp_path}'"))
     with RunFolder(tmp_path).in_use(), refused, RunFolder(tmp_path).in_use():
         pass
+
+
+def test_a_reader_that_probes_the_lock_refuses_nobody(tmp_path):
+    folder = RunFolder(tmp_path)
+    with folder.in_use():
+        pass
+    probe = FileLock(tmp_path / "state" / "lock", thread_local=False)
+    probe.acquire()
+    timer = threading.Timer(0.1, probe.release)
+    timer.start()
+    with folder.in_use():
+        timer.join()
+
+
+@pytest.mark.parametrize(("host", "status"), [("here", "interrupted"), ("elsewhere", "running")])
+def test_only_the_machine_of_a_run_tells_that_it_was_interrupted(host, status, tmp_path, monkeypatch):
+    """Locks may not reach other machines."""
+    folder, (manifest,) = RunFolder(tmp_path), manifests(status="running")
+    monkeypatch.setattr("platform.node", lambda: "here")
+    with folder.in_use():
+        assert folder.current_status(manifest) == "running"
+    monkeypatch.setattr("platform.node", lambda: host)
+    assert folder.current_status(manifest) == status
 
 
 def test_reading_what_is_no_run(tmp_path):

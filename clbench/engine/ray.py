@@ -163,7 +163,7 @@ class _Tasks:
         else:
             workers = max(1, min(run.parallelism.workers, max(_resources("CPU"), default=1)))
             needs = {"num_cpus": workers}
-        options = replace(self._options, patience=PATIENCE if losses else 0.0)
+        options = replace(self._options, patience=PATIENCE) if losses else self._options
         pool = LocalPool(workers=workers, schedule=as_requested, options=options)
         store = self._store.at(self._store.path.resolve())
         remote = ray.remote(run_on_node).options(**needs, max_retries=0, name=run.label)

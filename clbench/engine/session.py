@@ -22,6 +22,7 @@ from clbench.plotting import curves, indicator_figures
 from clbench.plotting.isolation import optional
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
+from clbench.results.folder import PATIENCE
 from clbench.results.manifest import Failure, RunManifest, Status, Timing
 from clbench.tracking import Trackers
 
@@ -39,7 +40,7 @@ class Options:
     """
 
     accept_changes: bool = False
-    patience: float = 0.0
+    patience: float = PATIENCE
     draw: bool = True
     eager: bool = False
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,12 +21,15 @@ from clbench.results.older import convert_indicators, upgrade
 from clbench.results.tables import read_csv, to_csv
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
     from matplotlib.figure import Figure
 
 RUN, TASKS, INDICATORS, PROFILE, STATE = "run.json", "tasks.csv", "indicators.csv", "profile.csv", "state"
 LOG = "failures.log"
 PATHS = "paths"  # private file with this machine's paths, which run.json does not have
 LOCK = "lock"  # in STATE
+HOLDER = "holder"  # private file that names the machine whose process has the lock
+PATIENCE = 1.0  # seconds: a reader that probes the lock has it for a moment
 LONGEST_NAME = 120
 
 
@@ -196,11 +200,11 @@ class RunFolder:
     # While it runs: the lock, checkpoints, private files
 
     @contextlib.contextmanager
-    def in_use(self, patience: float = 0.0) -> Iterator[None]:
+    def in_use(self, patience: float = PATIENCE) -> Iterator[None]:
         """Lock the folder for this process, waiting for another one at most `patience` seconds."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
-        lock = FileLock(self.path / STATE / LOCK, thread_local=False)  # the process holds it, not a thread
+        lock = self._lock()
         try:
             (self.path / STATE).mkdir(exist_ok=True)
             lock.acquire(timeout=patience)
@@ -209,19 +213,28 @@ class RunFolder:
         except OSError as error:
             raise WriteError(f"cannot write '{self.path}': {error.strerror or error}") from error
         try:
+            self.write_private(HOLDER, {"host": platform.node()})
             yield
         finally:
             lock.release()
 
     def current_status(self, manifest: RunManifest) -> Status:
-        """Return the status of a manifest; "interrupted" for a run that no process carries out any more."""
+        """Return the status of a manifest; "interrupted" for a run that no process carries out any more.
+
+        Of a run on another machine, whose locks may not be seen from here, it is what run.json says.
+        """
         if manifest.status != "running" or not (self.path / STATE / LOCK).exists():
             return manifest.status
-        try:
-            with self.in_use():
-                return "interrupted"
-        except (InUseError, WriteError):  # it is in use, or nobody can tell
-            return "running"
+        with contextlib.suppress(OSError, ValueError):  # it is being written or deleted, or nobody can tell
+            if self.read_private(HOLDER).get("host", platform.node()) == platform.node():
+                with self._lock().acquire(timeout=0):  # filelock's Timeout is an OSError
+                    return "interrupted"
+        return "running"
+
+    def _lock(self) -> "BaseFileLock":
+        from filelock import FileLock
+
+        return FileLock(self.path / STATE / LOCK, thread_local=False)  # the process holds it, not a thread
 
     def checkpoints(self, job: int) -> Checkpoints:
         return Checkpoints(self.path / STATE / f"job-{job}")
