@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import numbers
+import re
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ ABSTRACT: Mapping[object, Kinds] = {
     NoneType: frozenset({NoneType}),
     **{kind: frozenset({kind}) for kind in NAMES},
 }
-WORDS = ("nan", "inf", "infinity")
+NUMBER_WORD = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 class Text(str):
@@ -53,6 +54,8 @@ class Parameter:
     def of(cls, default: object, annotation: object = Any) -> "Parameter":
         """Return the parameter with the kinds of its default and of its annotation, if that is simple."""
         own = next((frozenset({kind}) for kind in NAMES if isinstance(default, kind)), ANYTHING)
+        if annotation is inspect.Parameter.empty and own == {int} and default in (0, 1):
+            own |= {float}  # as in weight_decay=0
         annotated = (_annotated(annotation) or ANYTHING) - {NoneType}
         if default is None or default is inspect.Parameter.empty:
             return cls(default, annotated)
@@ -197,7 +200,7 @@ def _read(text: Text, kinds: Kinds) -> object:
 
 def _literal(text: str) -> object:
     """Return the literal of Python or JSON that a text is; `...` if it is none."""
-    if text.lstrip("+-").lower() in WORDS:
+    if NUMBER_WORD.fullmatch(text):
         return float(text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a backslash in a text

@@ -75,7 +75,8 @@ def test_a_constructor_that_takes_no_seed():
         # A text stands as it is, unless it is None or quoted.
         ("1", "adam", "1"),
         ("False", "adam", "False"),
-        ("nan", "adam", "nan"),
+        *((word, "adam", word) for word in ("nan", "+-inf", "--nan", "+-+infinity")),
+        ("+-inf", None, "+-inf"),
         ("[x", "adam", "[x"),
         ("", "adam", ""),
         (" a b ", "adam", " a b "),
@@ -106,6 +107,7 @@ def test_texts_are_read_by_what_is_expected(text, default, value):
     ("text", "default"),
     [
         *(("yes", default) for default in (True, 1, 1.0, (1,), [1], {})),
+        *((text, default) for text in ("+-inf", "--nan") for default in (1, 1.0)),
         ("1", True),
         ("True", 1),
         ("True", 1.0),
@@ -148,6 +150,18 @@ def test_simple_annotations_count(text, default, annotation, value):
     Annotated.__init__.__annotations__["x"] = annotation
     found = check_arguments("a", Annotated, {"x": Text(text)})["x"]
     assert (type(found), found) == (type(value), value)
+
+
+def test_a_default_of_0_or_1_may_stand_for_a_number():
+    class Plain(Agent):
+        def __init__(self, spec, seed, weight_decay=0, scale=1, width=64, depth: int = 1, flag=False):
+            pass
+
+    given = {"weight_decay": Text("0.01"), "scale": 0.5, "width": 1e3}
+    assert check_arguments("a", Plain, given) == {"weight_decay": 0.01, "scale": 0.5, "width": 1000}
+    for name in ("width", "depth", "flag"):
+        with pytest.raises(OptionError, match=name):
+            check_arguments("a", Plain, {name: 0.5})
 
 
 @pytest.mark.parametrize(("annotation", "text"), [(int, "0.5"), (bool | None, "1"), ("float", "fast")])
