@@ -54,10 +54,10 @@ def source_of_file(path: Path) -> dict[str, Any]:
     }
 
 
-def checksum_of(owner: Callable[..., Any]) -> str | None:
-    """Return the SHA-256 of a function's file, or, if it has neighbours, of theirs and its own together."""
+def checksums_of(owner: Callable[..., Any]) -> tuple[str | None, str | None]:
+    """Return the SHA-256 of a function's file and its neighbours together, and of the file, as older runs record it."""
     source = source_of(owner)
-    return combined(source["sha256"], source.get("neighbours", {}))
+    return combined(source["sha256"], source.get("neighbours", {})), source["sha256"]
 
 
 def combined(checksum: str | None, others: Mapping[str, str]) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 import clbench
 from clbench.errors import LoadError, RegistrationError, ResumeError, UnknownNameError
 from clbench.loading import load_agent, load_indicator, source_of
-from clbench.provenance import files_of
+from clbench.provenance import files_of, sha256
 from clbench.registration import STREAMS, lookup
 
 AGENT = """
@@ -308,15 +308,20 @@ def test_installed_packages_do_not_count(write, tmp_path):
 FAILING = AGENT.replace(
     "def learn(self, targets): ...", "def learn(self, targets):\n        import late\n        late.check()"
 )
+GATE = """
+import pathlib
+steps = []
+def check():
+    steps.append(1)
+    assert len(steps) < 4 or pathlib.Path('open').exists()
+"""
 
 
 @pytest.mark.parametrize("what", ["late.py", "late_too.py", "streams_of_mine.py", "indicators_of_mine.py"])
 def test_a_run_is_not_resumed_after_a_neighbour_changed(write, tmp_path, inline, what):
-    gate = "import pathlib, late_too\nsteps = []\ndef check():\n    steps.append(1)\n"
-    gate += "    assert len(steps) < 4 or pathlib.Path('open').exists()\n"
     write(
         mine=FAILING,
-        late=gate,
+        late=f"import late_too\n{GATE}",
         late_too="",
         tiny="import streams_of_mine\n",
         streams_of_mine=TINY,
@@ -340,10 +345,19 @@ def test_a_run_is_not_resumed_after_a_neighbour_changed(write, tmp_path, inline,
     assert str(tmp_path) not in (folder / "run.json").read_text(encoding="utf-8")
 
 
-def test_a_run_that_recorded_no_neighbours_is_resumed(write, tmp_path, inline):
-    write(mine=FAILING, late="import pathlib\ndef check(): assert pathlib.Path('open').exists()")
-    with pytest.raises(clbench.ClbenchError) as caught:
-        clbench.evaluate("mine.py", out="out", **SHORT)
+def test_a_run_that_recorded_no_neighbours_is_resumed(write, tmp_path, inline, monkeypatch):
+    write(
+        mine=FAILING,
+        late=GATE,
+        measures="import beside_it\ndef energy(at): return 0.0",
+        beside_it="",
+    )
+    settings = {**SHORT, "indicators": "measures.py:energy"}
+    alone = {"measures.py:energy": sha256(tmp_path / "measures.py")}
+    with monkeypatch.context() as patch:
+        patch.setattr("clbench.engine.requests.indicator_sources", lambda names: alone)
+        with pytest.raises(clbench.ClbenchError) as caught:
+            clbench.evaluate("mine.py", out="out", **settings)
     folder = caught.value.evaluation.folder
     data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     del data["agent_source"]["neighbours"], data["stream_source"]["neighbours"]

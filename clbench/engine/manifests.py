@@ -17,7 +17,7 @@ from clbench.errors import DataError, ResumeError
 from clbench.jsondata import from_json
 from clbench.loading import load_indicator
 from clbench.observing import DEFINITIONS
-from clbench.provenance import checksum_of, source_of
+from clbench.provenance import checksums_of, source_of
 from clbench.records import IndicatorRecord, TaskRecord, least_seconds
 from clbench.references import split_reference
 from clbench.results import RunFolder, RunManifest
@@ -216,7 +216,7 @@ def _changed_files(manifest: RunManifest, now: RunManifest) -> dict[str, list[st
     """Return, of the data and of what code a run uses, the files that have changed."""
     indicators = {
         f"indicator '{name}'": []
-        if checksum_of(load_indicator(name)) == checksum
+        if checksum in checksums_of(load_indicator(name))
         else [split_reference(name)[0]]
         for name, checksum in now.config.indicator_sources.items()
     }

@@ -22,7 +22,7 @@ from clbench.loading import load_indicator
 from clbench.machine import cores
 from clbench.observing import ALL, DEFAULT
 from clbench.places import expanded
-from clbench.provenance import checksum_of
+from clbench.provenance import checksums_of
 from clbench.registration import Registration, lookup, resolve
 from clbench.seeding import check_seed
 from clbench.specs import PROTOCOLS, Layers, Protocol, StreamSpec, protocol
@@ -200,7 +200,7 @@ def check_indicators(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def indicator_sources(names: Sequence[str]) -> dict[str, str | None]:
     """Return the checksum of the code of each custom indicator, by reference."""
-    return {name: checksum_of(load_indicator(name)) for name in names if ":" in name}
+    return {name: checksums_of(load_indicator(name))[0] for name in names if ":" in name}
 
 
 def check_layers(wanted: LayerChoice) -> Layers:
