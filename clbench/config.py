@@ -87,11 +87,11 @@ class RunConfig:
         }
         return hashlib.sha256(json.dumps(to_json(what), sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
-    def describe(self, data: str = "", with_seeds: bool = True) -> str:
+    def describe(self, data: str, with_seeds: bool = True) -> str:
         """Return stream, protocol and size in one line.
 
         Args:
-            data: name of the data, if known; other than the source's name, they are the stream's own.
+            data: name of the data, "" if unknown; other than the source's name, they are the stream's own.
             with_seeds: whether the line says how many seeds there are.
         """
         stream = self.stream

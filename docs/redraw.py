@@ -1,5 +1,6 @@
 """Draw all kept figures anew: `python docs/redraw.py`, after a change of how figures look. Nothing is run."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -21,8 +22,8 @@ def redraw_run(folder: RunFolder) -> None:
     manifests = folder.read_manifests()
     agents = [manifest.config.agent.name for manifest in manifests]
     records, indicators = folder.read_tasks(), folder.read_indicators()
-    chance = 1 / (manifests[0].data.num_classes or MNIST_CLASSES)
-    draw(folder, records, indicators, agents, manifests[0].config.describe(), chance)
+    chance = 1 / MNIST_CLASSES if math.isnan(manifests[0].chance) else manifests[0].chance
+    draw(folder, records, indicators, agents, manifests[0].describe(), chance)
 
 
 def redraw_reproduction(out: Path) -> None:

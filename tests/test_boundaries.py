@@ -201,8 +201,8 @@ def test_hidden_runs_are_recorded_as_such(tmp_path, inline, small_networks, caps
         "num_samples",
         "batch_size",
     }
-    assert "boundaries hidden" in hidden.describe()
-    assert "boundaries" not in told.describe()
+    assert "boundaries hidden" in hidden.describe("")
+    assert "boundaries" not in told.describe("")
     runs = clbench.load_results(tmp_path).runs
     assert sorted(runs.boundaries) == ["hidden", "told", "told"]
     assert "boundaries" not in clbench.load_results(both[0].folder).runs

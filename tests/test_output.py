@@ -76,7 +76,7 @@ def test_a_stdout_that_knows_ascii_only(errors, monkeypatch, tmp_path):
     assert "[x]" in printed
 
 
-def test_data_of_ones_own_have_their_own_name(streams):
+def test_a_streams_own_data_have_their_own_name(streams, inline, tmp_path):
     class Own(RandomLabel):
         @classmethod
         def load_data(cls, spec):
@@ -89,6 +89,14 @@ def test_data_of_ones_own_have_their_own_name(streams):
     assert "embedded" not in header([run])
     (run,) = check_request(Request(agents="agents.l2", device="cpu"))
     assert "5,000 embedded images" in header([run])
+    settings = {"num_tasks": 1, "epochs_per_task": 1, "batch_size": 300, "seeds": 1, "device": "cpu"}
+    both = ["agents.l2", "agents.vanilla"]
+    found = clbench.evaluate(both, "Own-v0", **settings, indicators="none", out=tmp_path)
+    for shown in (found, clbench.load_results(tmp_path)):
+        texts = [repr(shown), shown._repr_html_(), shown.plot().get_suptitle().replace("\n", " ")]
+        for text in texts:
+            assert "600 examples (leaves)" in text
+            assert "embedded" not in text
 
 
 def test_without_a_decision_there_is_no_table_of_decisions(inline, tmp_path):

@@ -107,13 +107,13 @@ class Evaluation:
             ax: the axes of a figure of yours to draw in; that figure is returned.
         """
         agents = [config.agent.name for config in self.configs]
-        return curves(self.records, agents, self.configs[0].describe(), self.chance, ax)
+        return curves(self.records, agents, self.runs[0].describe(), self.chance, ax)
 
     def __repr__(self) -> str:
         lines = [f"{each.agent}  average task accuracy {each.average_task_accuracy}" for each in self.scores]
         lines += [f"failed: {failure.error}" for failure in self.failures]
-        return as_text(f"Evaluation: {self.configs[0].describe()}", lines, f"in {self.folder}")
+        return as_text(f"Evaluation: {self.runs[0].describe()}", lines, f"in {self.folder}")
 
     def _repr_html_(self) -> str:
         table = score_table((each.agent, each) for each in self.scores)
-        return as_html(f"{self.configs[0].describe()} · {self.folder}", table, self.plot)
+        return as_html(f"{self.runs[0].describe()} · {self.folder}", table, self.plot)

@@ -172,7 +172,7 @@ class Results:
     @property
     def _title(self) -> str:
         """What was run, if all runs have that in common, and how many there are."""
-        what = {run.manifest.config.describe(with_seeds=False) for run in self.stored}
+        what = {run.manifest.describe(with_seeds=False) for run in self.stored}
         return " · ".join([count(len(self.stored), "run"), *(what if len(what) == 1 else ())])
 
     def __repr__(self) -> str:
