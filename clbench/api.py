@@ -1,6 +1,5 @@
 """`clbench.evaluate` and `clbench.resume`: agents on a stream, from request to run folders."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from clbench.engine import local
 from clbench.engine.agents import Agents
 from clbench.engine.evaluation import SCORES, Evaluation
 from clbench.engine.figures import check_formats
-from clbench.engine.progress import RunFailure
+from clbench.engine.progress import RunFailure, note, say
 from clbench.engine.reopening import load_evaluation, reopened, run_folders
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
@@ -22,7 +21,7 @@ from clbench.indicators import LayerChoice
 from clbench.places import expanded
 from clbench.plotting.isolation import optional
 from clbench.registration import COMMON_OPTIONS
-from clbench.report.console import interactive, make_console
+from clbench.report.console import is_shown
 from clbench.report.tables import header
 from clbench.report.views import progress_display
 from clbench.results import RunFolder
@@ -82,7 +81,8 @@ def evaluate(
         log: experiment trackers that follow the run: "tensorboard", "wandb", "mlflow".
         figures: formats of the folder's figures: "png" (default), "pdf", "svg", or "none".
         out: where the new folder is created.
-        progress: show the progress, as the command line does; by default on a terminal and in a notebook.
+        progress: show the progress, as the command line does; by default on a terminal and in a notebook. Notes are
+            printed on standard error in any case.
 
     Returns:
         The finished evaluation, as it is also in its folder.
@@ -221,8 +221,9 @@ def _run(
 ) -> Evaluation:
     failures: Mapping[str, RunFailure] = {}
     if runs:
-        if interactive() if shown is None else shown:
-            make_console().print(header(runs))
+        shown = is_shown(shown)
+        if shown:
+            say(header(runs))
         schedule = local.together if together else local.as_requested
         executor = local.LocalPool(workers=runs[0].parallelism.workers, schedule=schedule, options=options)
         failures = run_missing(runs, store, executor, progress_display(shown))
@@ -235,7 +236,7 @@ def _run(
 def _write_shared(evaluation: Evaluation) -> None:
     """Write the figures of a group, and the table of scores."""
     if len(evaluation.runs) > 1:
-        with optional(lambda text: print(f"note: {text}", file=sys.stderr)):
+        with optional(note):
             draw(
                 RunFolder(evaluation.folder),
                 evaluation.records,

@@ -1,4 +1,4 @@
-"""`clbench.record`: a loop of the user's own leaves a run folder, with any agent and without the engine.
+"""`clbench.record`: a loop that a user writes leaves a run folder, with any agent and without the engine.
 
 The idea is that of bsuite's logging (Osband et al., "Behaviour Suite for Reinforcement Learning", ICLR 2020).
 """
@@ -249,7 +249,8 @@ def record(
         out: where the run folder is created, at the first `reset`.
         agent: name of what learns.
         arguments: what it was constructed with, for the record.
-        progress: print a line after each task, and the folder at the end.
+        progress: print a line after each task, and the folder at the end; by default also where nobody watches, since a
+            loop written by hand may print nothing else.
 
     Returns:
         The environment, to be used in place of `env`; `close` it when the loop has ended.

@@ -61,7 +61,7 @@ class StreamSpec:
             object.__setattr__(self, "data_dir", expanded(self.data_dir))
         if not isinstance(self.boundaries, str):
             raise OptionError(f"boundaries={self.boundaries!r} is not a string")
-        check_choice("choice of boundaries", self.boundaries, BOUNDARIES)
+        check_choice("kind of boundaries", self.boundaries, BOUNDARIES)
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     def __hash__(self) -> int:

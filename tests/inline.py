@@ -80,5 +80,5 @@ def in_this_process(drawn=False):
         yield
 
 
-def _write_empty_figure(folder, name, figure):
-    (folder.path / f"{name}.png").touch()
+def _write_empty_figure(folder, name, figure, kind="png"):
+    (folder.path / f"{name}.{kind}").touch()

@@ -8,6 +8,7 @@ from rich.console import Console
 
 import clbench
 from clbench.commands.main import main
+from clbench.engine.progress import Progress
 from clbench.engine.requests import Request, check_request
 from clbench.report.console import make_console, plain_table
 from clbench.report.tables import header, score_table, step_tables
@@ -66,6 +67,9 @@ def test_names_are_never_markup(name, capsys):
 def test_a_stdout_that_knows_ascii_only(errors, monkeypatch, tmp_path):
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors=errors, write_through=True)
     monkeypatch.setattr(sys, "stdout", stdout)
+    assert progress_display(shown=None) is progress_display(shown=False) is Progress
+    make_console()
+    assert stdout.errors == errors  # a silent call changes nothing of the user's
     progress = progress_display(shown=True)([])
     assert isinstance(progress, PlainProgress)
     print(progress.summary, "gr\u00f6\u00dfe")

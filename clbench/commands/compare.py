@@ -1,5 +1,6 @@
 """The command `clbench compare`."""
 
+import itertools
 from pathlib import Path
 
 import click
@@ -53,16 +54,20 @@ def command(
     from clbench.plotting.isolation import optional
     from clbench.report import comparison as report
     from clbench.report.console import make_console
-    from clbench.results import find_runs
+    from clbench.results import StoredRun, find_runs
     from clbench.results.files import write_text_whole, write_whole
 
     if not runs:
         raise OptionError("no run given: name at least one run folder (--help shows all options)")
     if out is not None and Path(out).suffix not in SUFFIXES:
         raise OptionError(f"--out '{out}': the name of a figure must end in {', '.join(SUFFIXES)}")
-    entries = [Entry.from_records(run.group, run.manifest, run.read_tasks()) for run in find_runs(*runs)]
-    groups = [{run.group for run in find_runs(given)} for given in runs]
-    named = {group for found in groups if len(found) == 1 for group in found}
+    found = [find_runs(given) for given in runs]
+    stored: dict[tuple[Path, str], StoredRun] = {}
+    for run in itertools.chain(*found):  # one that is named twice counts once
+        stored.setdefault((run.folder.path.resolve(), run.agent), run)
+    entries = [Entry.from_records(run.group, run.manifest, run.read_tasks()) for run in stored.values()]
+    groups = [{run.group for run in each} for each in found]
+    named = {group for each in groups if len(each) == 1 for group in each}
     comparison = compare(entries, reference, score, agent, mix, named)
     # Files first, since the reader of what is printed may stop early.
     if csv is not None:

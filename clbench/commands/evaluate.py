@@ -152,6 +152,7 @@ def report(evaluation: "Evaluation", quiet: bool, debug: bool, all_undefined: bo
 
 
 def _print_undefined(evaluation: "Evaluation", everything: bool) -> None:
+    from clbench.engine.progress import note
     from clbench.observing import BOUNDS
 
     for run in evaluation.runs:
@@ -162,4 +163,4 @@ def _print_undefined(evaluation: "Evaluation", everything: bool) -> None:
             shown = names if everything else [name for name in names if name == BOUNDS]
             what = "indicators" if set(names) == set(run.config.indicators) else ", ".join(shown)
             if what:
-                print(f"note: {run.config.agent.name} has no {what}: {reason}", file=sys.stderr)
+                note(f"{run.config.agent.name} has no {what}: {reason}")

@@ -1,6 +1,5 @@
 """The command `clbench`: subcommands that load when used, errors of one line, exit codes."""
 
-import io
 import os
 import signal
 import sys
@@ -12,6 +11,7 @@ import click
 
 from clbench.engine.interrupting import Interrupted
 from clbench.errors import ClbenchError, UsageError, did_you_mean
+from clbench.report.console import show_unknown_characters
 
 COMMANDS = {
     "evaluate": "run agents on a stream and see whether they keep learning",
@@ -94,8 +94,7 @@ def run(command: click.Command, arguments: Sequence[str] | None, prog: str) -> i
     signal's number for an interruption. `--debug` among the arguments shows tracebacks.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without "·" shows "?" instead
+    show_unknown_characters()
     try:
         # Not `command.main`, which answers Ctrl-C by an empty line.
         with command.make_context(prog, list(arguments), help_option_names=HELP) as context:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from clbench.config import RunConfig
 from clbench.plotting import curves
-from clbench.plotting.showing import as_html, as_text, score_table
+from clbench.plotting.showing import as_html, as_text, score_frame
 from clbench.records import IndicatorRecord, ProfileRecord, TaskRecord
 from clbench.results import RunManifest, frame
 from clbench.scoring import Score, as_row
@@ -115,5 +115,5 @@ class Evaluation:
         return as_text(f"Evaluation: {self.runs[0].describe()}", lines, f"in {self.folder}")
 
     def _repr_html_(self) -> str:
-        table = score_table((each.agent, each) for each in self.scores)
+        table = score_frame((each.agent, each) for each in self.scores)
         return as_html(f"{self.runs[0].describe()} · {self.folder}", table, self.plot)

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 from clbench.checks import check_choice, split_names
 from clbench.errors import OptionError
 from clbench.results import RunFolder
+from clbench.results.manifest import FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PNG = "png"
-FORMATS = (PNG, "pdf", "svg")
-DEFAULT = (PNG,)
+FORMATS = ("png", "pdf", "svg")
 
 
 def check_formats(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -24,7 +23,7 @@ def check_formats(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     >>> check_formats("png,pdf"), check_formats("none"), check_formats(None)
     (('png', 'pdf'), (), ('png',))
     """
-    names = DEFAULT if wanted is None else split_names(wanted)
+    names = FIGURES if wanted is None else split_names(wanted)
     for name in names:
         check_choice("format of figures", name, (*FORMATS, "none"))
     if "none" in names and len(names) > 1:
@@ -36,4 +35,4 @@ def write_figures(folder: RunFolder, figures: Mapping[str, "Figure"], formats: S
     """Write figures by name, each in all formats."""
     for name, figure in figures.items():
         for kind in formats:
-            folder.write_figure(name if kind == PNG else f"{name}.{kind}", figure)
+            folder.write_figure(name, figure, kind)

@@ -1,4 +1,4 @@
-"""How runs get on: one model, which counts and shows nothing; `clbench.report.views` shows it."""
+"""The progress of runs: one model, which counts and shows nothing; `clbench.report.views` shows it."""
 
 import math
 import sys
@@ -31,7 +31,7 @@ class RunProgress:
         average_accuracy: mean over the tasks that seeds have finished.
         seconds: wall time from the first step to the last event of this session.
         steps_per_second: in this session.
-        estimate: seconds left as its jobs get on; None where only the rate is known.
+        estimate: seconds left, by the rates of its jobs; None where only the rate is known.
     """
 
     label: str
@@ -101,7 +101,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Show something that the user should know."""
-        print(f"note: {text}", file=sys.stderr)
+        note(text)
 
     def close(self) -> None:
         """End the display."""
@@ -138,6 +138,11 @@ def say(line: str) -> None:
     """Print a line at once; standard output may not know all of its characters."""
     encoding = sys.stdout.encoding or "utf-8"
     print(line.encode(encoding, "replace").decode(encoding), flush=True)
+
+
+def note(text: str) -> None:
+    """Tell the user something, on standard error."""
+    print(f"note: {text}", file=sys.stderr)
 
 
 def clock(seconds: float | None) -> str:

@@ -12,7 +12,6 @@ from clbench.checks import check_choice, check_count, split_names
 from clbench.config import RunConfig
 from clbench.data import SOURCES
 from clbench.engine.agents import Agents, load_agents
-from clbench.engine.figures import DEFAULT as DEFAULT_FORMATS
 from clbench.engine.parallelism import choose_parallelism
 from clbench.engine.run import Run
 from clbench.envs.vector import check_device
@@ -24,6 +23,7 @@ from clbench.observing import ALL, DEFAULT
 from clbench.places import expanded
 from clbench.provenance import checksums_of
 from clbench.registration import Registration, lookup, resolve
+from clbench.results.manifest import FIGURES
 from clbench.seeding import check_seed
 from clbench.specs import PROTOCOLS, Layers, Protocol, StreamSpec, protocol
 
@@ -46,7 +46,7 @@ class Request:
     together: bool = False
     profile: bool = False
     log: tuple[str, ...] = ()
-    figures: tuple[str, ...] = DEFAULT_FORMATS
+    figures: tuple[str, ...] = FIGURES
 
     def __post_init__(self) -> None:
         if self.profile and self.together:
@@ -105,9 +105,8 @@ def _in_parallel(runs: Sequence[Run], request: Request) -> list[Run]:
     workers = None if request.workers is None else check_count("workers", request.workers)
     vectorized = sum(run.vectorized for run in runs)
     local = [run for run in runs if run.inline]
-    alone = bool(local) and all(
-        run.vectorized for run in local
-    )  # they need one process, and stay in this one
+    # Vectorized ones need one process, and stay in this one.
+    alone = bool(local) and all(run.vectorized for run in local)
     if alone or (runs[0].on_accelerator and vectorized and workers is None):
         workers = 1  # one process keeps an accelerator busy; several would only share it
     groups = min(vectorized, 1) if request.together else vectorized

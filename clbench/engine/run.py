@@ -15,7 +15,7 @@ from clbench.engine.parallelism import Parallelism, split
 from clbench.errors import LoadError
 from clbench.loading import is_vectorized, load_agent
 from clbench.registration import ensure_registered, lookup
-from clbench.results.manifest import SweepCell
+from clbench.results.manifest import FIGURES, SweepCell
 from clbench.specs import StreamSpec
 from clbench.streams import Stream
 
@@ -48,7 +48,7 @@ class Run:
     parallelism: Parallelism = field(default_factory=Parallelism)
     profile: bool = False
     log: tuple[str, ...] = ()
-    figures: tuple[str, ...] = ("png",)
+    figures: tuple[str, ...] = FIGURES
     sweep: SweepCell | None = None
     position: int = 0
     batched_runs: int = 1

@@ -22,7 +22,7 @@ class Executor(Protocol[Store_contra]):
         """Return how many processes run jobs at a time."""
 
     def __call__(self, runs: Sequence[Run], store: Store_contra, progress: Progress) -> None:
-        """Carry out runs, each in its folder, and report how each gets on and ends.
+        """Carry out runs, each in its folder, and report the progress of each and how it ends.
 
         Raises:
             Interrupted: by a signal, with all checkpoints saved.

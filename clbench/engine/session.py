@@ -10,7 +10,7 @@ from pathlib import Path
 from clbench.data import LabelledData
 from clbench.data.sources import CACHE
 from clbench.engine.events import LAST, Event, Stopped
-from clbench.engine.figures import DEFAULT, write_figures
+from clbench.engine.figures import write_figures
 from clbench.engine.job import Job
 from clbench.engine.manifests import Start, jobs, new_manifest, resume
 from clbench.engine.monitor import RunMonitor
@@ -23,7 +23,7 @@ from clbench.plotting.isolation import optional
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
 from clbench.results.folder import PATIENCE
-from clbench.results.manifest import Failure, RunManifest, Status, Timing
+from clbench.results.manifest import FIGURES, Failure, RunManifest, Status, Timing
 from clbench.tracking import Trackers
 
 
@@ -131,7 +131,7 @@ class RunSession:
     Args:
         locked: the run.
         options: how it is carried out.
-        progress: shows how it gets on.
+        progress: shows how far it is.
 
     Attributes:
         run: as it is carried out.
@@ -256,7 +256,7 @@ def draw(
     agents: Sequence[str],
     title: str,
     chance: float,
-    formats: Sequence[str] = DEFAULT,
+    formats: Sequence[str] = FIGURES,
 ) -> None:
     """Write the figures of one run or several into a folder; none before a task is finished."""
     if not tasks or not formats:

@@ -1,4 +1,4 @@
-"""How results show themselves: a few lines in a shell, a table and curves in a notebook."""
+"""What results show of themselves: a few lines in a shell, a table and curves in a notebook."""
 
 import base64
 import html
@@ -18,8 +18,8 @@ MOST = 8
 WIDTH = 640  # pixels
 
 
-def as_text(title: str, lines: Sequence[str], last: str = "") -> str:
-    """Return a title, the first lines below it, and a last one.
+def as_text(title: str, lines: Sequence[str], footer: str = "") -> str:
+    """Return a title, the first lines below it, and a footer.
 
     >>> print(as_text("2 runs", ["a  0.5", "b  0.4"], "in results/"))
     2 runs
@@ -28,7 +28,7 @@ def as_text(title: str, lines: Sequence[str], last: str = "") -> str:
       in results/
     """
     more = [f"... and {len(lines) - MOST} more"] if len(lines) > MOST else []
-    return "\n  ".join(filter(None, [title, *lines[:MOST], *more, last]))
+    return "\n  ".join(filter(None, [title, *lines[:MOST], *more, footer]))
 
 
 def as_html(title: str, table: "pd.DataFrame", draw: Callable[[], "Figure"]) -> str:
@@ -44,7 +44,7 @@ def as_html(title: str, table: "pd.DataFrame", draw: Callable[[], "Figure"]) -> 
     return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in notes)])
 
 
-def score_table(scores: Iterable[tuple[str, Score | None]]) -> "pd.DataFrame":
+def score_frame(scores: Iterable[tuple[str, Score | None]]) -> "pd.DataFrame":
     """Return a short table of labelled scores; None for one that there is not yet."""
     import pandas as pd
 

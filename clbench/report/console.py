@@ -6,8 +6,6 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from clbench.intervals import Estimate
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -18,12 +16,16 @@ NARROWEST = 12
 """Columns that a text has at least beside numbers, which are never cut."""
 
 
+def show_unknown_characters() -> None:
+    """Let standard output, if it does not know a character such as "·", show "?" instead of raising an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="replace")
+
+
 def make_console() -> "Console":
     """Return a console that prints text as it is: no markup, and lines are neither wrapped nor cut."""
     from rich.console import Console
 
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="replace")  # one without "·" shows "?" instead
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, force_jupyter=False)
     if not console.file.isatty():
         console.width = UNLIMITED
@@ -43,9 +45,9 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def interactive() -> bool:
-    """Tell whether somebody watches: on a terminal, or in a notebook."""
-    return in_notebook() or make_console().is_terminal
+def is_shown(progress: bool | None) -> bool:
+    """Tell whether to show progress: as the user says; for None where somebody watches, a terminal or a notebook."""
+    return in_notebook() or make_console().is_terminal if progress is None else progress
 
 
 def plain_table(titles: Sequence[str], numbers: bool = False, texts: Collection[int] = (0,)) -> "Table":
@@ -95,12 +97,3 @@ def short(value: float) -> str:
     if math.isnan(value):
         return "-"
     return "none" if math.isinf(value) else f"{value:.3g}"
-
-
-def interval(estimate: Estimate) -> str:
-    """Return mean and interval, or the mean alone for a single seed.
-
-    >>> interval(Estimate(0.5, 0.4, 0.6)), interval(Estimate(0.5, float("nan"), float("nan")))
-    ('0.500 [0.400, 0.600]', '0.500')
-    """
-    return str(estimate)

@@ -33,10 +33,6 @@ class NotebookProgress(TableProgress):
         """Print the line below the table."""
         print(f"{label}: {line}")
 
-    def note(self, text: str) -> None:
-        """Print the text below the table."""
-        print(f"note: {text}")
-
     def close(self) -> None:
         """Leave the table as it is."""
         self._show()

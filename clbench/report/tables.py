@@ -8,7 +8,7 @@ from clbench.checks import count
 from clbench.engine.evaluation import Evaluation
 from clbench.loading import bundled_agents
 from clbench.registration import STREAMS
-from clbench.report.console import interval, percent, plain_table, short
+from clbench.report.console import percent, plain_table, short
 from clbench.scoring import Score
 from clbench.specs import PROTOCOLS
 
@@ -125,7 +125,7 @@ def score_table(
         table.add_row(
             score.agent + (f" ({score.seeds} of {wanted} seeds)" if score.seeds < wanted else ""),
             str(score.seeds),
-            interval(score.average_task_accuracy),
+            str(score.average_task_accuracy),
             f"{score.first_task.mean:.3f}",
             f"{score.last_tenth.mean:.3f}",
             f"{score.slope.mean:+.3f}",

@@ -7,7 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clbench.engine.progress import Progress, RunProgress, clock, say
-from clbench.report.console import in_notebook, interactive, is_live, make_console, percent, plain_table
+from clbench.report.console import (
+    in_notebook,
+    is_live,
+    is_shown,
+    make_console,
+    percent,
+    plain_table,
+    show_unknown_characters,
+)
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -28,10 +36,11 @@ def progress_display(shown: bool | None) -> Show:
     """Return what shows progress: a live table on a terminal or in a notebook, else plain lines; or nothing.
 
     Args:
-        shown: whether to show it; None for where somebody watches.
+        shown: see `is_shown`.
     """
-    if not (interactive() if shown is None else shown):
+    if not is_shown(shown):
         return Progress
+    show_unknown_characters()
     if in_notebook():
         from clbench.report.notebook import NotebookProgress
 
@@ -40,7 +49,7 @@ def progress_display(shown: bool | None) -> Show:
 
 
 class PlainProgress(Progress):
-    """Prints a line when a run ends, and in between often enough to show that it gets on.
+    """Prints a line when a run ends, and in between often enough to show its progress.
 
     If there are few runs, each has a line when all its seeds have finished a task, or have done as many steps, or when
     there was none for a while; else there is a line of totals now and then.
@@ -57,9 +66,8 @@ class PlainProgress(Progress):
         shown, now, few = self._printed[run.label], time.perf_counter(), len(self.runs) <= FEW
         ended = run.state != shown.state and run.state not in ("waiting", "running")
         last = self._times.setdefault(run.label if few else "", now)
-        if (
-            shown.state == "waiting" and run.state == "running"
-        ):  # what it has done so far is of earlier sessions
+        if shown.state == "waiting" and run.state == "running":
+            # What it has done so far is of earlier sessions.
             shown = self._printed[run.label] = replace(run, tasks_finished=shown.tasks_finished)
         tasks_done = run.tasks_finished > shown.tasks_finished
         by_steps = _tasks(run) > _tasks(shown) or (now - last >= PATIENCE and run.steps > shown.steps)
@@ -135,7 +143,7 @@ class TableProgress(Progress):
 
 
 class LiveProgress(TableProgress):
-    """The table on a terminal."""
+    """The table on a terminal; what is printed meanwhile, also on standard error, is above it."""
 
     def __init__(self, runs: Iterable[RunProgress]) -> None:
         from rich.live import Live
@@ -147,14 +155,6 @@ class LiveProgress(TableProgress):
 
     def _columns(self) -> int:
         return self._console.width
-
-    def output(self, label: str, line: str) -> None:
-        """Print the line above the table."""
-        self._console.print(f"{label}: {line}")
-
-    def note(self, text: str) -> None:
-        """Print the text above the table."""
-        self._console.print(f"note: {text}")
 
     def close(self) -> None:
         """Leave the table as it is."""

@@ -163,11 +163,9 @@ class RunFolder:
     def write_profile(self, records: Iterable[ProfileRecord]) -> None:
         write_text_whole(self.path / PROFILE, to_csv(records, ProfileRecord))
 
-    def write_figure(self, name: str, figure: "Figure") -> None:
-        """Write a figure: as `name`.png, or in the format that the name ends in."""
-        stem, _, kind = name.partition(".")
-        kind = kind or "png"
-        write_whole(self.path / f"{stem}.{kind}", lambda path: figure.savefig(path, format=kind))
+    def write_figure(self, name: str, figure: "Figure", kind: str = "png") -> None:
+        """Write a figure as `name`.`kind`: png, pdf or svg."""
+        write_whole(self.path / f"{name}.{kind}", lambda path: figure.savefig(path, format=kind))
 
     def write_log(self, text: str) -> None:
         """Write why the run failed, with tracebacks; "" deletes the log of an earlier session."""

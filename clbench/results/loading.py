@@ -184,9 +184,9 @@ class Results:
         return as_text(f"Results: {self._title}", lines)
 
     def _repr_html_(self) -> str:
-        from clbench.plotting.showing import as_html, score_table
+        from clbench.plotting.showing import as_html, score_frame
 
-        table = score_table(zip(self._labels, self.scores, strict=True))
+        table = score_frame(zip(self._labels, self.scores, strict=True))
         return as_html(self._title, table, self.plot)
 
     def _joined(self, read: Callable[[RunFolder], Iterable[Record]], kind: type[Record]) -> "pd.DataFrame":

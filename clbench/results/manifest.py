@@ -14,6 +14,9 @@ SCHEMA_VERSION = 2
 NUMERICS = 1
 """Which numerics make the results: raised when the same config gives other numbers."""
 
+FIGURES = ("png",)
+"""Formats of figures unless others are chosen."""
+
 Status = Literal["running", "complete", "failed", "interrupted"]
 Recorded = Literal["evaluate", "by hand"]
 
@@ -145,7 +148,7 @@ class RunManifest(Circumstances):
     batched_runs: int = 1
     profile: bool = False
     log: tuple[str, ...] = ()
-    figures: tuple[str, ...] = ("png",)
+    figures: tuple[str, ...] = FIGURES
     agent_source: CodeSource = field(default_factory=CodeSource)
     stream_source: CodeSource = field(default_factory=CodeSource)
     data: DataSource = field(default_factory=DataSource)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.comparing import Entry
-from clbench.engine.figures import DEFAULT, write_figures
+from clbench.engine.figures import write_figures
 from clbench.engine.keyed_store import KeyedStore
 from clbench.engine.run import Run
 from clbench.errors import DataError
@@ -14,7 +14,7 @@ from clbench.plotting.isolation import optional
 from clbench.results import RunFolder
 from clbench.results.files import write_whole
 from clbench.results.folder import TASKS
-from clbench.results.manifest import SweepCell
+from clbench.results.manifest import FIGURES, SweepCell
 from clbench.sweeps.cells import Sweep
 from clbench.sweeps.ranking import SCORE, Ranked, Selection, ranking, sensitivity
 
@@ -42,7 +42,7 @@ class Report:
 
 
 def make_report(
-    sweep: Sweep, store: KeyedStore, selection: Selection, formats: Sequence[str] = DEFAULT
+    sweep: Sweep, store: KeyedStore, selection: Selection, formats: Sequence[str] = FIGURES
 ) -> Report:
     """Rank the runs of a sweep that are in its folder, and write table and figures there.
 

@@ -9,7 +9,7 @@ from clbench.engine.keyed_store import KeyedStore
 from clbench.engine.progress import RunFailure
 from clbench.engine.run import Run
 from clbench.intervals import why_ties
-from clbench.report.console import interval, plain_table
+from clbench.report.console import plain_table
 from clbench.sweeps.cells import Sweep
 from clbench.sweeps.estimate import estimate_left
 from clbench.sweeps.plan import planned_run
@@ -27,8 +27,7 @@ def announce(
     steps = sum(run.total_steps for run in runs)
     part = f" of {len(sweep.runs)}" if len(runs) < len(sweep.runs) else ""
     console.print(
-        f"{sweep.name} · {count(len(runs), 'cell')}{part} · {count(seeds, 'run')} (cell x seed) · {steps:,} steps",
-        soft_wrap=True,
+        f"{sweep.name} · {count(len(runs), 'cell')}{part} · {count(seeds, 'run')} (cell x seed) · {steps:,} steps"
     )
     console.print(str(estimate_left(runs, store, workers, measure)))
 
@@ -54,9 +53,9 @@ def print_report(console: "Console", report: Report) -> None:
         table = plain_table(titles, numbers=True, texts=(1, len(titles) - 1))
         rows = [row for row in report.rows if row.on == on]
         for row in rows:
-            judged = (str(row.judged.n), interval(row.judged)) if row.chosen else ("", "")
+            judged = (str(row.judged.n), str(row.judged)) if row.chosen else ("", "")
             best = f"best of {row.entry.agent}" if row.chosen else ""
-            cells = (str(row.rank), row.entry.label, str(row.score.n), interval(row.score))
+            cells = (str(row.rank), row.entry.label, str(row.score.n), str(row.score))
             table.add_row(*cells, *(() if same else judged), best)
         console.print()
         console.print(f"{on} · {report.selection}" if on else str(report.selection))

@@ -48,10 +48,10 @@ def scores(run: str) -> str:
     """Return what the command prints when the run is done: its table, and who has lost accuracy."""
     ranked, runs = scores_of(run), load(run).stored
     speeds = {one.agent: one.manifest.timing.steps_per_second for one in runs}
-    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console = Console(file=io.StringIO(), width=120, color_system=None, soft_wrap=True)
     seeds = {one.agent: len(one.manifest.config.seeds) for one in runs}
     console.print(score_table(ranked, seeds, speeds))
-    console.print(SCORES_LEGEND, soft_wrap=True)
+    console.print(SCORES_LEGEND)
     console.print()
     for each in ranked:
         if text := loss(each):
