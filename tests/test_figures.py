@@ -2,7 +2,10 @@
 
 import errno
 import math
+import pickle
 import re
+import threading
+import time
 import types
 
 import matplotlib
@@ -17,7 +20,7 @@ from clbench.commands.main import main
 from clbench.engine.figures import check_formats
 from clbench.engine.session import draw
 from clbench.errors import OptionError, UnknownNameError, WriteError
-from clbench.plotting.isolation import optional
+from clbench.plotting.isolation import isolated, optional
 from clbench.plotting.style import wrap
 from clbench.records import IndicatorRecord, TaskRecord
 from clbench.results import RunFolder
@@ -190,6 +193,50 @@ def test_the_users_settings_change_nothing_and_are_left_alone(kind, monkeypatch)
     if kind == "pdf":
         assert b"/FontFile2" in expected
         assert b"/Type3" not in expected
+
+
+def test_figures_are_the_same_after_pickle():
+    rows = [
+        IndicatorRecord("a", 0, 0, step, "fc", name, value / step)
+        for step in (5, 10)
+        for name, value in {"step_size": 0.1, "effective_step_size": 0.3, "combined_bound": 0.2}.items()
+    ]
+    effect = Estimate(0.1, 0.0, 0.2)
+    figures = {
+        "curves": curves("a"),
+        "comparison": plotting.comparison(
+            {"a": {0: [0.5]}, "b": {0: [0.6]}}, {"b": {0: effect}}, {"b": "paired"}, "a", "t"
+        ),
+        "sensitivity": plotting.sensitivity({"s": {"b": {"1": effect}}}, ["b"], "x", "t"),
+        **plotting.indicator_figures(rows, records(), ["a"], "t"),
+    }
+    assert "bounds" in figures
+    for figure in figures.values():
+        again = pickle.loads(pickle.dumps(figure))
+        expected = plotting.as_bytes(figure, "png")
+        with matplotlib.rc_context(THEIRS):
+            assert plotting.as_bytes(again, "png") == expected
+
+
+def test_threads_draw_one_after_another():
+    """Settings are the process's: a block that began first and ended first would end those of the other."""
+    inside, together = [], []
+
+    def draw():
+        with isolated(), isolated():
+            inside.append(1)
+            time.sleep(0.02)
+            together.append(len(inside))
+            inside.pop()
+
+    with matplotlib.rc_context({"lines.linewidth": 9}):
+        threads = [threading.Thread(target=draw) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert matplotlib.rcParams["lines.linewidth"] == 9
+    assert together == [1, 1, 1]
 
 
 HOSTILE = """

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,15 +20,20 @@ SETTINGS: dict[str, Any] = {
     "pdf.fonttype": 42,  # TrueType, whole and editable, as publishers ask for
     "ps.fonttype": 42,
 }
+LOCK = threading.RLock()
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Within the block Matplotlib has its defaults and `SETTINGS`, and says nothing, as of characters no font has."""
+    """Within the block Matplotlib has its defaults and `SETTINGS`, and says nothing, as of characters no font has.
+
+    Its settings, like Python's warnings, are those of the process: one thread at a time is in such a block, and figures
+    of the user's that another thread draws meanwhile have these settings, too.
+    """
     logger = logging.getLogger("matplotlib")
-    level = logger.level
-    with warnings.catch_warnings():
+    with LOCK, warnings.catch_warnings():
+        level = logger.level
         warnings.simplefilter("ignore")
         logger.setLevel(logging.CRITICAL)
         try:

@@ -3,7 +3,7 @@
 import functools
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from clbench.plotting.isolation import isolated
@@ -11,15 +11,15 @@ from clbench.plotting.isolation import isolated
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is left out as too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")  # for print without colours
 LETTERS = 11.5  # per inch, of a title
-AUTOMATIC = re.compile(
-    r"_(child|container)\d+|_nolegend_"
-)  # labels that Matplotlib gives to artists without one
+# Labels that Matplotlib gives to artists without one.
+AUTOMATIC = re.compile(r"_(child|container)\d+|_nolegend_")
 
 
 def look(index: int) -> dict[str, Any]:
@@ -47,7 +47,15 @@ def _figure_class() -> type["Figure"]:
             """Let a notebook show it."""
             return as_bytes(self, "png")
 
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _blank, (_figure_class,), self.__getstate__()  # type: ignore[attr-defined]
+
     return IsolatedFigure
+
+
+def _blank(make: Callable[[], type[Any]]) -> object:
+    """Return an empty instance of a class that is made when Matplotlib is there: for pickle, which fills it."""
+    return object.__new__(make())
 
 
 def new_figure(width: float, height: float, title: str) -> "Figure":
@@ -150,17 +158,26 @@ def _entries(panels: Iterable["Axes"]) -> dict[str, Any]:
     return labelled
 
 
-def log_scale(axes: "Axes") -> None:
-    """Let the y axis be logarithmic, with plain numbers; between powers of ten only where these are few."""
+@functools.cache
+def _formatter_class() -> type["LogFormatter"]:
     from matplotlib.ticker import LogFormatter
 
     class Plain(LogFormatter):
         def __call__(self, x: float, pos: int | None = None) -> str:
             return f"{x:g}" if super().__call__(x, pos) else ""
 
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _blank, (_formatter_class,), vars(self)
+
+    return Plain
+
+
+def log_scale(axes: "Axes") -> None:
+    """Let the y axis be logarithmic, with plain numbers; between powers of ten only where these are few."""
+    plain = _formatter_class()
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(Plain())
-    axes.yaxis.set_minor_formatter(Plain(minor_thresholds=(1, 0.4)))
+    axes.yaxis.set_major_formatter(plain())
+    axes.yaxis.set_minor_formatter(plain(minor_thresholds=(1, 0.4)))
 
 
 def tidy(axes: "Axes") -> None:
