@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,37 @@ LABEL = re.compile(r"\w([\w .()+-]{0,58}[\w)+])?")
 
 
 @dataclass(frozen=True)
-class _Named:
-    """An agent as it was asked for: `reference` is how it is loaded, `label` is "" if it has none."""
+class NamedAgent:
+    """An agent as it is asked for.
+
+    Attributes:
+        agent: a reference or a class, without a label.
+        reference: how it is loaded.
+        label: "" if it has none.
+        name: its label, or its reference as `clbench.places` records it.
+    """
 
     agent: AgentLike
     reference: str
     label: str
     name: str
+
+    @classmethod
+    def of(cls, agent: object, label: str = "") -> "NamedAgent":
+        """Return an agent given as a class, as a reference or, unless it has a label, as "label=reference".
+
+        Raises:
+            LoadError: it is none of these.
+            OptionError: the label before the reference is not acceptable.
+        """
+        if isinstance(agent, str):
+            label, agent = (label, agent) if label else split_label(agent)
+            reference = expanded(agent)
+        elif isinstance(agent, type):
+            reference = reference_of(agent)
+        else:
+            raise LoadError(f"{agent!r} is not an agent: pass a reference or a class")
+        return cls(agent, reference, label, label or recorded(reference))
 
     def is_called(self, owner: str) -> bool:
         return expanded(owner) in (self.reference, self.name)
@@ -103,33 +127,30 @@ def checked_arguments(name: str, owner: type, given: Mapping[str, Any]) -> dict[
     return {**defaults, **values}
 
 
-def _named(agents: Agents) -> list[_Named]:
+def _named(agents: Agents) -> list[NamedAgent]:
+    """Return agents whose names differ."""
     if isinstance(agents, Mapping):
-        pairs = [(check_label(label), agent) for label, agent in agents.items()]
+        given = [NamedAgent.of(agent, check_label(label)) for label, agent in agents.items()]
     else:
-        listed = [agents] if isinstance(agents, (str, type)) else agents
-        pairs = [split_label(agent) if isinstance(agent, str) else ("", agent) for agent in listed]
-    if not pairs:
+        given = [NamedAgent.of(agent) for agent in ([agents] if isinstance(agents, (str, type)) else agents)]
+    if not given:
         raise UnknownNameError("no agent given; for example: agents.vanilla (clbench list shows all)")
-    named: list[_Named] = []
-    for label, agent in pairs:
-        if not isinstance(agent, (str, type)):
-            raise LoadError(f"{agent!r} is not an agent: pass a reference or a class")
-        reference = expanded(agent) if isinstance(agent, str) else reference_of(agent)
-        if not label and any(other.reference == reference and not other.label for other in named):
+    named: list[NamedAgent] = []
+    for each in given:
+        reference, name = each.reference, each.name
+        if not each.label and any(other.reference == reference and not other.label for other in named):
             raise OptionError(
-                f"agent '{agent if isinstance(agent, str) else reference}' is given twice: label each, "
+                f"agent '{each.agent if isinstance(each.agent, str) else reference}' is given twice: label each, "
                 f"such as first={reference} second={reference}"
             )
-        name = label or recorded(reference)
-        if any(other.name == name and (label or other.label) for other in named):
+        if any(other.name == name and (each.label or other.label) for other in named):
             raise OptionError(f"label '{name}' is given twice: each agent needs its own")
-        named.append(_Named(agent, reference, label, _new_name(name, [other.name for other in named])))
+        named.append(replace(each, name=_new_name(name, [other.name for other in named])))
     return named
 
 
 def _split_arguments(
-    arguments: Mapping[str, Any], agents: Sequence[_Named]
+    arguments: Mapping[str, Any], agents: Sequence[NamedAgent]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the arguments of all agents, and those of each."""
     shared, owned = dict[str, Any](), [dict[str, Any]() for _ in agents]

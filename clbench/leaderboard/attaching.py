@@ -127,7 +127,7 @@ def _candidates(recorded: CodeSource, reference: str, folder: Path) -> Iterator[
     """Yield files that may be an agent's, each with the working folder that its run may have had."""
     location = split_reference(without_number(reference))[0]
     here = Path.cwd()
-    named = [(Path(location).expanduser(), here)] if is_file(location) else []
+    named = [(Path(location), here)] if is_file(location) else []
     bases = dict.fromkeys([here, *folder.resolve().parents])
     for file, base in [*named, *((base / (recorded.file or ""), base) for base in bases)]:
         if file.is_file():

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clbench.engine.agents import split_label
+from clbench.engine.agents import NamedAgent
 from clbench.engine.by_value import importable
 from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
 from clbench.errors import OptionError, UsageError
 from clbench.jsondata import to_json
-from clbench.places import READ, expanded, recorded, recorded_in
+from clbench.places import READ, expanded, recorded_in
 from clbench.references import reference_of
 from clbench.registration import COMMON_OPTIONS
 from clbench.results.manifest import SweepCell
@@ -151,8 +151,7 @@ def _numbered(cells: Sequence[Settings], name: str) -> dict[str, str]:
 
 def _label(settings: Settings, varied: Sequence[str], numbered: Mapping[str, str]) -> str:
     def parts() -> Iterator[str]:
-        label, reference = split_label(_text(settings["agent"]))
-        yield numbered.get("agent") or label or recorded(expanded(reference))
+        yield numbered.get("agent") or NamedAgent.of(settings["agent"]).name
         for name in varied:
             if name in settings and name != "agent":
                 yield f"{name.rpartition('.')[2]}={numbered.get(name) or _brief(settings[name])}"

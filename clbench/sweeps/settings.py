@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clbench.engine.agents import split_label
+from clbench.engine.agents import NamedAgent
 from clbench.errors import OptionError, UnknownNameError, did_you_mean
 from clbench.places import READ
-from clbench.references import reference_of
 from clbench.registration import COMMON_OPTIONS
 
 if sys.version_info >= (3, 11):
@@ -105,25 +104,25 @@ def _tables(data: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
     return list(tables)
 
 
-def _agents(tables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the references of all agents by label, or by themselves if they have none."""
-    agents: dict[str, str] = {}
+def _agents(tables: Iterable[Mapping[str, Any]]) -> list[NamedAgent]:
+    """Return all agents."""
+    agents: list[NamedAgent] = []
     for given in (table.get("agent", ()) for table in tables):
-        for text in given if isinstance(given, (list, tuple)) else [given]:
-            label, reference = split_label(text) if isinstance(text, str) else ("", _reference(text))
-            if agents.setdefault(label or reference, reference) != reference:
-                raise OptionError(f"label '{label}' is given twice: to '{agents[label]}' and '{reference}'")
+        for agent in given if isinstance(given, (list, tuple)) else [given]:
+            if not isinstance(agent, (str, type)):
+                continue  # refused when its cell is checked
+            named = NamedAgent.of(agent)
+            for other in agents:
+                if named.label and named.label == other.label and named.reference != other.reference:
+                    both = f"'{other.reference}' and '{named.reference}'"
+                    raise OptionError(f"label '{named.label}' is given twice: to {both}")
+            agents.append(named)
     return agents
 
 
-def _reference(agent: object) -> str:
-    return reference_of(agent) if isinstance(agent, type) else str(agent)
-
-
-def _for_agent(settings: Settings, agents: Mapping[str, str], where: str) -> Settings:
+def _for_agent(settings: Settings, agents: Collection[NamedAgent], where: str) -> Settings:
     """Return a cell's settings with the arguments of its own agent, such as "large:width", and no other's."""
-    agent = settings["agent"]
-    label, reference = split_label(agent) if isinstance(agent, str) else ("", _reference(agent))
+    own = NamedAgent.of(settings["agent"])
     mine, theirs = dict[str, Any](), set[str]()
     for key, value in settings.items():
         table, _, rest = key.partition(".")
@@ -131,15 +130,16 @@ def _for_agent(settings: Settings, agents: Mapping[str, str], where: str) -> Set
         if table != "arguments" or not owner:
             continue
         theirs.add(key)
-        if owner not in agents and owner not in agents.values():
-            raise UnknownNameError(f"{where}: {rest}: no agent '{owner}'.{did_you_mean(owner, agents)}")
-        if owner in (label, reference):
+        if not any(agent.is_called(owner) for agent in agents):
+            hint = did_you_mean(owner, [agent.name for agent in agents])
+            raise UnknownNameError(f"{where}: {rest}: no agent '{owner}'.{hint}")
+        if own.is_called(owner):
             mine[f"arguments.{name}"] = value
     return {key: value for key, value in settings.items() if key not in theirs} | mine
 
 
 def _flat(
-    table: Mapping[str, Any], where: str, agents: Collection[str], known: tuple[str, ...] = SETTINGS
+    table: Mapping[str, Any], where: str, agents: Collection[NamedAgent], known: tuple[str, ...] = SETTINGS
 ) -> Settings:
     """Return a table with those of `arguments` and `options` as separate settings: "arguments.step_size".
 
@@ -159,7 +159,7 @@ def _flat(
             if not isinstance(value, Mapping):
                 raise OptionError(f"{where}: {key}={value!r}: write {key}.NAME = VALUE")
             for name, entry in value.items():
-                if name in agents and isinstance(entry, Mapping):
+                if isinstance(entry, Mapping) and any(agent.is_called(name) for agent in agents):
                     flat |= {f"{key}.{name}:{inner}": part for inner, part in entry.items()}
                 else:
                     flat[f"{key}.{name}"] = entry
