@@ -25,9 +25,8 @@ SUFFIX = re.compile(  # by which a file is recognised that does not exist
     r"|log|lock|json|jsonl|toml|ya?ml|ini|cfg|html|pdf|png|jpe?g|svg|db|sqlite|gz|bz2|xz|zst|zip|tar|tgz)",
     re.IGNORECASE,
 )
-FILE_MODULE = re.compile(
-    r"\bclbench\.files\.\w+\."
-)  # the names of modules that `clbench.files` makes spell a folder
+# The names of modules that `clbench.files` makes spell a folder.
+FILE_MODULE = re.compile(r"\bclbench\.files\.\w+\.")
 LETTER = r"""[^\s'"`,;:()<>|*?\[\]{}=/]"""
 
 
@@ -58,10 +57,8 @@ def recorded(text: str, *, only_here: bool = False) -> str:
 
     def quoted(match: re.Match[str]) -> str:
         quote, path = match[1], match[2]
-        if not os.path.lexists(path) and re.search(
-            r":\s|[\s:,]/", path
-        ):  # a sentence that begins with a path
-            return match[0]
+        if not os.path.lexists(path) and re.search(r":\s|[\s:,]/", path):
+            return match[0]  # a sentence that begins with a path
         return quote + _record_reference(path, only_here) + quote
 
     def bare(match: re.Match[str]) -> str:

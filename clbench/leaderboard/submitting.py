@@ -180,7 +180,7 @@ def relative_cost(config: RunConfig, agent_class: type) -> Cost:
 
 
 def _write(entry: Entry, target: Path) -> None:
-    """Write a submission that is right; before it is checked, nothing is written beside others."""
+    """Write a submission that is right; before it is checked, nothing is written among the others."""
     try:
         with tempfile.TemporaryDirectory(prefix="clbench-submit-") as scratch:
             new = RunFolder(Path(scratch) / target.name)

@@ -1,4 +1,4 @@
-"""What results show of themselves: a few lines in a shell, a table and curves in a notebook."""
+"""Results as a shell or a notebook displays them: a few lines, or a table and curves."""
 
 import base64
 import html

@@ -95,11 +95,8 @@ class RunFolder:
         config, data = manifest.config.to_json(), recorded_in(manifest.to_json())
         location = manifest.config.agent.location
         private = {"config": config, "location": location, "env": manifest.env}
-        if manifest.status != "complete" and private != {
-            "config": data["config"],
-            "location": "",
-            "env": data["env"],
-        }:
+        public = {"config": data["config"], "location": "", "env": data["env"]}
+        if manifest.status != "complete" and private != public:
             self.write_private(PATHS, {"recorded": data["config"], **private})
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
         write_text_whole(self.path / RUN, text, lasting=True)
