@@ -63,6 +63,25 @@ def test_entries_of_several_runs_in_one_folder(two, tmp_path, capsys):
     assert "\nb " not in printed
 
 
+def test_each_run_is_looked_at_once(tmp_path, capsys, monkeypatch):
+    for name in ("one", "two"):
+        write(tmp_path / name, {"a": A, "b": B})
+    asked = []
+    monkeypatch.setattr(
+        "clbench.results.folder.RunFolder.current_status",
+        lambda folder, manifest: asked.append(folder.path.name) or manifest.status,
+    )
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    assert main_of("compare", [one, two]) == 0
+    assert sorted(asked) == ["one"] * 2 + ["two"] * 2  # of each agent
+    capsys.readouterr()
+    tables = []
+    for named in ([one], [one, one]):
+        assert main_of("compare", named) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+
+
 def test_one_seed_has_no_interval(tmp_path, capsys):
     write(tmp_path / "one", {"a": {0: A[0]}, "b": {0: B[0]}}, seeds=(0,))
     assert main_of("compare", [str(tmp_path / "one")]) == 0
