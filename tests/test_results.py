@@ -171,7 +171,7 @@ def test_a_reader_that_probes_the_lock_refuses_nobody(tmp_path):
         pass
     probe = FileLock(tmp_path / "state" / "lock", thread_local=False)
     probe.acquire()
-    timer = threading.Timer(0.1, probe.release)
+    timer = threading.Timer(0.05, probe.release)
     timer.start()
     with folder.in_use():
         timer.join()

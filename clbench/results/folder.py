@@ -29,7 +29,7 @@ LOG = "failures.log"
 PATHS = "paths"  # private file with this machine's paths, which run.json does not have
 LOCK = "lock"  # in STATE
 HOLDER = "holder"  # private file that names the machine whose process has the lock
-PATIENCE = 1.0  # seconds: a reader that probes the lock has it for a moment
+PATIENCE = 0.2  # seconds: a reader that probes the lock has it for a moment
 LONGEST_NAME = 120
 
 
