@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import math
@@ -174,6 +175,17 @@ def test_a_reader_that_probes_the_lock_refuses_nobody(tmp_path):
     timer = threading.Timer(0.05, probe.release)
     timer.start()
     with folder.in_use():
+        timer.join()
+
+
+def test_a_run_that_is_completed_while_another_process_waits(tmp_path):
+    folder = RunFolder(tmp_path)
+    stack = contextlib.ExitStack()
+    stack.enter_context(folder.in_use())
+    stack.callback(folder.delete_state)
+    timer = threading.Timer(0.05, stack.close)
+    timer.start()
+    with folder.in_use(patience=5):
         timer.join()
 
 

@@ -202,7 +202,11 @@ class RunFolder:
         lock = self._lock()
         try:
             (self.path / STATE).mkdir(exist_ok=True)
-            lock.acquire(timeout=patience)
+            try:
+                lock.acquire(timeout=patience)
+            except FileNotFoundError:  # whoever had it has completed the run meanwhile, and deleted its state
+                (self.path / STATE).mkdir(exist_ok=True)
+                lock.acquire(timeout=patience)
         except Timeout:
             raise InUseError(f"'{self.path}' is in use by another process") from None
         except OSError as error:
