@@ -4,12 +4,11 @@ import ast
 import hashlib
 import inspect
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from clbench.files import bundle, find, neighbours, plain_name, root_of
+from clbench.files import find, installed_package, neighbours, plain_name, root_of
 from clbench.places import recorded
 
 FolderFiles = dict[str, Path]
@@ -79,13 +78,13 @@ def files_of(path: Path, here: Path | None = None) -> FolderFiles:
         here: working folder of whoever imports it, by default of this process.
     """
     path = path.resolve()
-    if _is_installed(path):
+    if installed_package(path) is not None:
         return {path.name: path}
     bases, left = {path: root_of(path)}, [path]
     while left:
         file = left.pop()
         for base, other in _imported(file, bases[file], here):
-            if other not in bases and not _is_installed(other):
+            if other not in bases and installed_package(other) is None:
                 bases[other] = base if base in other.parents else other.parent
                 left.append(other)
     files: FolderFiles = {}
@@ -143,12 +142,6 @@ def _parsed(path: Path) -> ast.AST:
         return ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # compiled, or broken: whoever imports it will tell
         return ast.Module([], [])
-
-
-def _is_installed(path: Path) -> bool:
-    places = [sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")]
-    folders = [*map(Path, places), Path(__file__).parent, bundle()]
-    return any(folder in path.parents for folder in folders)
 
 
 def _folder_sha256(folder: Path) -> str:

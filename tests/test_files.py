@@ -234,6 +234,31 @@ def test_classes_of_a_file_are_ordinary_classes(write):
     assert pickle.loads(pickle.dumps(conf(4))) == copy.deepcopy(conf(4)) == conf(4)
 
 
+NAMED = "import importlib\nVALUE = importlib.import_module({!r}).VALUE\n"
+
+
+@pytest.mark.parametrize("name", ["helper", "deep.helper"])
+def test_each_folder_has_its_own_helper_by_name(write, name):
+    """And a file that lays out the module path anew is loaded as well."""
+    rebuilt = "import sys\nsys.path[:] = [entry for entry in sys.path if 'a' not in entry.split('/')]\n"
+    for folder in "ab":
+        changed = {f"{folder}/agent": NAMED.format(name) + rebuilt + AGENT}
+        write({**changed, f"{folder}/{name.replace('.', '/')}": f"VALUE = {folder!r}\n"})
+    before = list(sys.path)
+    agents = [load_agent(f"{folder}/agent.py") for folder in "ab"]
+    assert [sys.modules[agent.__module__].VALUE for agent in agents] == ["a", "b"]
+    assert sys.path == before
+    assert not {"helper", "deep", "deep.helper"} & set(sys.modules)
+
+
+@pytest.mark.process
+def test_a_new_process_finds_neighbours_by_name(write, start_python):
+    write({"a/agent": NAMED.format("helper") + AGENT, "a/helper": "VALUE = 10"})
+    module = load_agent("a/agent.py").__module__
+    started = start_python("-c", f"import clbench.files, {module} as found; assert found.VALUE == 10")
+    assert started.wait(60) == 0
+
+
 LOADER = """
 from torch.utils.data import DataLoader, Dataset
 import helper
@@ -303,6 +328,14 @@ def test_installed_packages_do_not_count(write, tmp_path):
     write(named="import importlib\nhelper = importlib.import_module('helper')\n" + AGENT)
     assert set(source_of(load_agent("named.py"))["neighbours"]) == {"helper.py", "mine.py"}
     assert set(files_of(Path(click.__file__))) == {"__init__.py"}
+
+
+@pytest.mark.parametrize("folder", ["home/lib/site-packages/theirs", "usr/lib/python3/dist-packages/theirs"])
+def test_packages_of_a_user_and_of_debian_are_installed(write, folder):
+    write({f"{folder}/agent": f"import helper\n{AGENT}", f"{folder}/helper": ""})
+    agent = load_agent(f"{folder}/agent.py")
+    assert set(files_of(Path(f"{folder}/agent.py"))) == {"agent.py"}
+    assert not source_of(agent)["neighbours"]
 
 
 FAILING = AGENT.replace(
