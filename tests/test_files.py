@@ -153,6 +153,24 @@ def test_environments_of_a_file(write):
     assert clbench.make("tiny.py:clbench/Tiny-v0").spec.id == "clbench/Tiny-v0"
 
 
+IN_NEW_PROCESSES = """
+import sys, gymnasium, clbench
+if __name__ == "__main__":
+    name = sys.argv[1]
+    clbench.make(name)
+    settings = {"num_tasks": 1, "epochs_per_task": 1, "num_samples": 512, "vectorization_mode": "async"}
+    envs = gymnasium.make_vec("clbench/Tiny-v0", 2, vector_kwargs={"context": "spawn"}, **settings)
+    assert envs.reset(seed=[0, 1])[0].shape == (2, 256, 784)
+    envs.close()
+"""
+
+
+@pytest.mark.parametrize("name", ["tiny.py:Tiny-v0", "entry.py", "tiny:Tiny-v0"])
+def test_environments_of_a_file_in_new_processes(write, start_python, name):
+    write(tiny=TINY, entry="import tiny\n", program=IN_NEW_PROCESSES)
+    assert start_python("program.py", name).wait(60) == 0
+
+
 def test_a_stream_that_a_file_does_not_register_is_named(write):
     write(tiny=TINY, empty="", both=TINY.replace("Tiny-v0", "A-v0") + "\nclbench.register('B-v0', Tiny)\n")
     for id, fault in (
