@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from clbench.errors import UnknownNameError
 from clbench.files import find, installed_package, neighbours, plain_name, root_of
 from clbench.places import recorded
 
@@ -152,5 +153,12 @@ def _folder_sha256(folder: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Return a file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return a file's SHA-256.
+
+    Raises:
+        UnknownNameError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UnknownNameError(f"cannot read '{path}': {error.strerror or error}") from error

@@ -299,6 +299,7 @@ def test_the_command_and_sweeps_refuse_them_too(tmp_path, capsys):
     assert main_of("evaluate", arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "agents.reset" in line
+    assert "clbench.agents" not in line
     with pytest.raises(UsageError, match=r"agents\.reset.*boundaries='hidden'"):
         clbench.plan_sweep({"cell": [{"agent": "agents.reset", "boundaries": "hidden"}]}, out=tmp_path)
 

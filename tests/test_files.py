@@ -12,8 +12,8 @@ import pytest
 
 import clbench
 from clbench.errors import LoadError, RegistrationError, ResumeError, UnknownNameError
-from clbench.loading import load_agent, load_indicator, source_of
-from clbench.provenance import files_of
+from clbench.loading import load_agent, load_indicator
+from clbench.provenance import files_of, source_of
 from clbench.registration import STREAMS, lookup
 
 AGENT = """

@@ -1,6 +1,7 @@
 """The agents of a request: from references, classes and labels to classes with checked arguments."""
 
 import itertools
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from clbench.config import AgentConfig
 from clbench.errors import LoadError, OptionError, UnknownNameError, did_you_mean
 from clbench.loading import check_agent, load_agent
 from clbench.places import expanded, recorded
-from clbench.references import reference_of, split_reference
+from clbench.references import is_file, reference_of, split_reference
 
 AgentLike = str | type
 Agents = AgentLike | Sequence[AgentLike] | Mapping[str, AgentLike]
@@ -21,7 +22,7 @@ LABEL = re.compile(r"\w([\w .()+-]{0,58}[\w)+])?")
 
 
 @dataclass(frozen=True)
-class _Named:
+class _RequestedAgent:
     """An agent as it was asked for: `reference` is how it is loaded, `label` is "" if it has none."""
 
     agent: AgentLike
@@ -76,7 +77,9 @@ def split_label(text: str) -> tuple[str, str]:
     (('small', 'agents.l2'), ('', 'agents.l2'))
     """
     label, equals, reference = text.partition("=")
-    if not equals or Path(split_reference(expanded(text))[0]).is_file():
+    file = Path(split_reference(expanded(text))[0])
+    missing = is_file(str(file)) and os.path.dirname(label)  # no label has a folder: loading will tell
+    if not equals or file.is_file() or missing:
         return "", text
     return check_label(label), reference
 
@@ -103,7 +106,7 @@ def checked_arguments(name: str, owner: type, given: Mapping[str, Any]) -> dict[
     return {**defaults, **values}
 
 
-def _named(agents: Agents) -> list[_Named]:
+def _named(agents: Agents) -> list[_RequestedAgent]:
     if isinstance(agents, Mapping):
         pairs = [(check_label(label), agent) for label, agent in agents.items()]
     else:
@@ -111,7 +114,7 @@ def _named(agents: Agents) -> list[_Named]:
         pairs = [split_label(agent) if isinstance(agent, str) else ("", agent) for agent in listed]
     if not pairs:
         raise UnknownNameError("no agent given; for example: agents.vanilla (clbench list shows all)")
-    named: list[_Named] = []
+    named: list[_RequestedAgent] = []
     for label, agent in pairs:
         if not isinstance(agent, (str, type)):
             raise LoadError(f"{agent!r} is not an agent: pass a reference or a class")
@@ -124,12 +127,14 @@ def _named(agents: Agents) -> list[_Named]:
         name = label or recorded(reference)
         if any(other.name == name and (label or other.label) for other in named):
             raise OptionError(f"label '{name}' is given twice: each agent needs its own")
-        named.append(_Named(agent, reference, label, _new_name(name, [other.name for other in named])))
+        named.append(
+            _RequestedAgent(agent, reference, label, _new_name(name, [other.name for other in named]))
+        )
     return named
 
 
 def _split_arguments(
-    arguments: Mapping[str, Any], agents: Sequence[_Named]
+    arguments: Mapping[str, Any], agents: Sequence[_RequestedAgent]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the arguments of all agents, and those of each."""
     shared, owned = dict[str, Any](), [dict[str, Any]() for _ in agents]

@@ -27,8 +27,8 @@ SUBMISSIONS = "submissions"
 DATA, TASKS = "submission.json", "tasks.csv"
 LIMITS = {DATA: 64 << 10, TASKS: 4 << 20}
 SOURCE_LIMIT = 256 << 10
-MOST_FILES, DEEPEST = 34, 5
-"""Files in a submission, and folders in each other."""
+MOST_FILES, DEEPEST = 32 + 2, 5
+"""Files in a submission, sources and the two of data, and folders in each other."""
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
 
 
