@@ -12,6 +12,7 @@ import torch
 
 import clbench
 from agents import l2, reset, vanilla
+from clbench.agent import HiddenAgentSpec
 from clbench.commands.main import main_of
 from clbench.errors import ContractError, OptionError, UnknownNameError, UsageError
 from clbench.results import RunFolder
@@ -294,12 +295,16 @@ def test_agents_that_need_them_are_refused_before_anything_starts(tmp_path, agen
     assert not list(tmp_path.iterdir())
 
 
+def test_a_learner_that_is_constructed_by_hand_is_called_as_on_the_command_line():
+    with pytest.raises(OptionError, match=r"^agents\.reset needs"):
+        reset.Agent(HiddenAgentSpec((4,), 2, 8), [0])
+
+
 def test_the_command_and_sweeps_refuse_them_too(tmp_path, capsys):
     arguments = ["agents.reset", *FLAGS, "--boundaries", "hidden", "--out", str(tmp_path)]
     assert main_of("evaluate", arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "agents.reset" in line
-    assert "clbench.agents" not in line
     with pytest.raises(UsageError, match=r"agents\.reset.*boundaries='hidden'"):
         clbench.plan_sweep({"cell": [{"agent": "agents.reset", "boundaries": "hidden"}]}, out=tmp_path)
 
