@@ -104,8 +104,7 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
             entry_point=f"{__name__}:make_env",
             vector_entry_point=f"{__name__}:make_vector_env",
             kwargs={"stream": named},  # `id` would be taken for an argument of `gymnasium.make`
-            # No wrappers: the environment makes their checks itself.
-            order_enforce=False,
+            order_enforce=False,  # no wrappers: the environment makes their checks itself
             disable_env_checker=True,
         )
 
@@ -142,7 +141,8 @@ def lookup(id: str) -> Registration:
         check_choice("stream", name, STREAMS)
         return STREAMS[name]
     role = "" if is_file(location) else f", the module of stream '{name}',"
-    module = load_module(location, "stream", named=id, hint=f" There is no module '{location}'.", role=role)
+    hint = f" ModuleNotFoundError: no module '{location}'."
+    module = load_module(location, "stream", named=id, hint=hint, role=role)
     return STREAMS[name if name in STREAMS else _choose(location, name, _registered_by(module))]
 
 
@@ -159,9 +159,9 @@ def _choose(location: str, name: str, ids: Sequence[str]) -> str:
 def _registered_by(module: ModuleType) -> list[str]:
     """Return the ids that a module has registered; if there are none, those that its neighbours have."""
     places, here = {id: _place(entry.module) for id, entry in STREAMS.items()}, _place(module.__name__)
-    if here not in places.values() and Path(here).is_file():
-        return [id for id, place in places.items() if Path(place) in files_of(Path(here)).values()]
-    return [id for id, place in places.items() if place == here]
+    searched = here not in places.values() and Path(here).is_file()
+    wanted = files_of(Path(here)).values() if searched else [Path(here)]
+    return [id for id, place in places.items() if Path(place) in wanted]
 
 
 def ensure_registered(stream: str, modules: Sequence[str], stream_class: str) -> None:
