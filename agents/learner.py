@@ -49,7 +49,7 @@ class Learner(TakesArguments):
 
     def __init__(self, spec: AgentSpec, seeds: Sequence[int], **arguments: object) -> None:
         self.take(arguments)
-        check_boundaries(f"{type(self).__module__}", type(self), self.arguments, spec.boundaries)
+        check_boundaries(type(self).__module__, type(self), self.arguments, spec.boundaries)
         self.spec, self.seeds = spec, tuple(seeds)
         self.generators = [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
 

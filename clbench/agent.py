@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from clbench.errors import OptionError
+from clbench.files import plain_name
 from clbench.specs import HIDDEN, TOLD
 
 Array_contra = TypeVar("Array_contra", contravariant=True)
@@ -127,4 +128,4 @@ def check_boundaries(name: str, agent: type, arguments: Mapping[str, Any], bound
     """Raise `OptionError` if boundaries are hidden and the agent cannot do without."""
     why = getattr(agent, "needs_boundaries", lambda arguments: "")(arguments)
     if boundaries == HIDDEN and why:
-        raise OptionError(f"{name} needs boundaries, and boundaries='{HIDDEN}' hides them: {why}")
+        raise OptionError(f"{plain_name(name)} needs boundaries, and boundaries='{HIDDEN}' hides them: {why}")

@@ -9,12 +9,15 @@ import builtins
 import contextlib
 import functools
 import importlib
+import os
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -23,10 +26,12 @@ from clbench.places import FILE_MODULE
 BUNDLED = "agents"
 """The package of the learners that come with clbench, without `clbench.`."""
 
+DEPENDENCIES = {"click", "gymnasium", "matplotlib", "numpy", "pandas", "ray", "scipy", "torch", "torchvision"}
 # Names that never mean a neighbour: `random.py` beside an agent is not what the agent imports as `random`.
-RESERVED = (sys.stdlib_module_names - {"test"}) | {
-    *("clbench", "gymnasium", "matplotlib", "numpy", "pandas", "scipy", "torch", "torchvision"),
-}
+RESERVED = (sys.stdlib_module_names - {"test"}) | {"clbench", *DEPENDENCIES}
+# Known by name: `sysconfig` leaves out a user's own folder of packages, and Debian's.
+PACKAGES = ("site-packages", "dist-packages")
+STANDARD = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
 MAIN = ("__main__", "__mp_main__")
 
 __path__: list[str] = []  # makes this module a package, whose modules `_Finder` finds
@@ -45,20 +50,7 @@ def load_file(path: Path) -> ModuleType:
                 return module
         importlib.invalidate_caches()
         _neighbour.cache_clear()
-    with _on_path(str(path.parent)):
-        return importlib.import_module(name)
-
-
-@contextlib.contextmanager
-def _on_path(folder: str) -> Iterator[None]:
-    """Let a file also find its neighbours by `importlib.import_module`, while it is imported."""
-    added = folder not in sys.path
-    sys.path += [folder] if added else []
-    try:
-        yield
-    finally:
-        if added:
-            sys.path.remove(folder)
+    return importlib.import_module(name)
 
 
 def module_name(path: Path) -> str:
@@ -97,6 +89,22 @@ def plain_name(module: str) -> str:
 def bundle() -> Path:
     """Return the folder of the learners that come with clbench."""
     return Path(importlib.import_module(f"clbench.{BUNDLED}").__path__[0]).resolve()
+
+
+def installed_package(path: Path) -> str | None:
+    """Return the package that an installed file is of: "agents" for a learner of ours, "python" for Python's library.
+
+    Returns:
+        None for a file that is not installed, but the user's.
+    """
+    if path.parent == bundle():
+        return BUNDLED
+    if path.is_relative_to(Path(__file__).resolve().parent):
+        return "clbench"
+    for folder, package in pairwise(path.parts):
+        if folder in PACKAGES:
+            return package
+    return "python" if any(map(path.is_relative_to, STANDARD)) else None
 
 
 def searched(path: Path, here: Path | None = None) -> list[Path]:
@@ -177,7 +185,34 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         imports = functools.partial(_import, Path(self.path))
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": imports}
-        super().exec_module(module)
+        with _found_by_name(Path(self.path)):
+            super().exec_module(module)
+
+
+@contextlib.contextmanager
+def _found_by_name(path: Path) -> Iterator[None]:
+    """Let a file also find its neighbours by `importlib.import_module` while it is executed, but no other file."""
+    folders = [str(folder) for folder in searched(path) if str(folder) not in sys.path]
+    before = set(sys.modules)
+    sys.path += folders
+    try:
+        yield
+    finally:
+        for folder in folders:
+            with contextlib.suppress(ValueError):  # the file has changed the path
+                sys.path.remove(folder)
+        new = set(sys.modules) - before
+        found = {name for name in new if "." not in name and _is_in(sys.modules[name], folders)}
+        for name in new:
+            if name.partition(".")[0] in found:
+                sys.modules.pop(name, None)
+
+
+def _is_in(module: ModuleType, folders: Sequence[str]) -> bool:
+    """Tell whether a top-level module was found in one of the folders."""
+    spec = getattr(module, "__spec__", None)
+    places = [*(spec.submodule_search_locations or [spec.origin])] if spec else []
+    return any(os.path.dirname(place) in folders for place in places if place)
 
 
 class _Finder(MetaPathFinder):

@@ -6,18 +6,7 @@ from typing import Any
 
 from clbench.errors import LoadError, UnknownNameError, did_you_mean
 from clbench.files import BUNDLED, bundle
-from clbench.provenance import source_of
-from clbench.references import DEFAULT_CLASS, bundled_file, load_module, split_reference
-
-__all__ = [
-    "bundled_agents",
-    "bundled_file",
-    "check_agent",
-    "is_vectorized",
-    "load_agent",
-    "load_indicator",
-    "source_of",
-]
+from clbench.references import DEFAULT_CLASS, load_module, split_reference
 
 
 def load_agent(reference: str) -> type:

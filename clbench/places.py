@@ -134,7 +134,7 @@ def _record_path(given: str, only_here: bool) -> str:
     top = path.split("/")[1]
     if only_here and top not in PERSONAL and not os.path.lexists(f"/{top}"):
         return given
-    for root, name in _roots(path.endswith(".py")):
+    for root, name in _roots(path):
         for full, parent in ((path, root), (os.path.realpath(path), os.path.realpath(root))):
             if f"{full}/".startswith(f"{parent}/"):
                 return "/".join(filter(None, (name, full[len(parent) + 1 :]))) or "."
@@ -165,12 +165,12 @@ def _data_dir() -> str:
     return ""
 
 
-def _roots(module: bool) -> Iterator[tuple[str, str]]:
+def _roots(path: str) -> Iterator[tuple[str, str]]:
     for root, name in ((_working_folder(), ""), (_data_dir(), f"${DATA_DIR_VARIABLE}")):
         if root and root not in HOMES and not _home().startswith(f"{root}/"):
             yield root, name
-    if module:
-        packages = {str(Path(__file__).parent.parent)}
+    if path.endswith(".py"):
+        packages = {str(Path(__file__).parent.parent), *re.findall(r".*/(?:site|dist)-packages(?=/)", path)}
         packages |= {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")}
         yield from ((root, "") for root in sorted(packages, key=len, reverse=True))
 

@@ -4,12 +4,12 @@ import ast
 import hashlib
 import inspect
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from clbench.files import bundle, find, neighbours, plain_name, root_of
+from clbench.errors import UnknownNameError
+from clbench.files import find, installed_package, neighbours, plain_name, root_of
 from clbench.places import recorded
 
 FolderFiles = dict[str, Path]
@@ -79,13 +79,13 @@ def files_of(path: Path, here: Path | None = None) -> FolderFiles:
         here: working folder of whoever imports it, by default of this process.
     """
     path = path.resolve()
-    if _is_installed(path):
+    if installed_package(path) is not None:
         return {path.name: path}
     bases, left = {path: root_of(path)}, [path]
     while left:
         file = left.pop()
         for base, other in _imported(file, bases[file], here):
-            if other not in bases and not _is_installed(other):
+            if other not in bases and installed_package(other) is None:
                 bases[other] = base if base in other.parents else other.parent
                 left.append(other)
     files: FolderFiles = {}
@@ -145,12 +145,6 @@ def _parsed(path: Path) -> ast.AST:
         return ast.Module([], [])
 
 
-def _is_installed(path: Path) -> bool:
-    places = [sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")]
-    folders = [*map(Path, places), Path(__file__).parent, bundle()]
-    return any(folder in path.parents for folder in folders)
-
-
 def _folder_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.py")):
@@ -159,5 +153,12 @@ def _folder_sha256(folder: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Return a file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return a file's SHA-256.
+
+    Raises:
+        UnknownNameError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UnknownNameError(f"cannot read '{path}': {error.strerror or error}") from error

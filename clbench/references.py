@@ -57,11 +57,7 @@ def load_module(location: str, what: str, *, named: str = "", hint: str = "", ro
         return _import(location) if path is None else load_file(path)
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if (
-            path is None
-            and not role
-            and (missing == "" or (missing and f"{location}.".startswith(f"{missing}.")))
-        ):
+        if path is None and (missing == "" or (missing and f"{location}.".startswith(f"{missing}."))):
             file = f" Did you mean '{location}.py'?" if Path(f"{location}.py").is_file() else ""
             raise UnknownNameError(f"no {what} '{named or location}'.{file or hint}") from error
         raise LoadError(

@@ -5,17 +5,19 @@ is cheap: streams load when used.
 """
 
 import importlib
+import pkgutil
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from clbench.arguments import Parameter, fit
 from clbench.checks import check_choice
 from clbench.errors import OptionError, RegistrationError, UnknownNameError, UnknownOptionError, did_you_mean
+from clbench.files import MAIN
 from clbench.provenance import files_of
 from clbench.references import is_file, load_module
 from clbench.specs import StreamSpec
@@ -49,6 +51,7 @@ class Registration:
         defaults: of this id.
         about: one line about it.
         module: name of the module that has registered it.
+        code: of that module, or of the function in it; another one each time that the module is executed.
     """
 
     id: str
@@ -56,13 +59,11 @@ class Registration:
     defaults: Mapping[str, Any]
     about: str
     module: str = ""
+    code: CodeType | None = field(default=None, repr=False, compare=False)
 
     def load(self) -> "type[Stream]":
-        if not isinstance(self.stream, str):
-            return self.stream
-        module, _, name = self.stream.partition(":")
-        loaded: type[Stream] = getattr(importlib.import_module(module), name)
-        return loaded
+        stream: Any = self.stream
+        return pkgutil.resolve_name(stream) if isinstance(stream, str) else stream  # type: ignore[no-any-return]
 
 
 STREAMS: dict[str, Registration] = {}
@@ -83,9 +84,10 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
     """
     if not isinstance(id, str) or not _ID.fullmatch(id):
         raise RegistrationError(f"malformed id {id!r}: give name and version, such as 'MyStream-v0'")
-    if id in STREAMS and not _is_executed_again(STREAMS[id].stream, stream):
+    caller = sys._getframe(1)
+    entry = Registration(id, stream, defaults, about, caller.f_globals.get("__name__", ""), caller.f_code)
+    if id in STREAMS and not _is_executed_again(STREAMS[id], entry):
         raise RegistrationError(f"the id '{id}' is taken: choose another name or raise the version")
-    entry = Registration(id, stream, defaults, about, sys._getframe(1).f_globals.get("__name__", ""))
     if not isinstance(stream, str):
         from clbench.streams import Stream
 
@@ -95,31 +97,30 @@ def register(id: str, stream: "type[Stream] | str", *, about: str = "", **defaul
     elif not re.fullmatch(r"[\w.]+:\w+", stream):
         raise RegistrationError(f"malformed stream {stream!r}: it must be 'module:Class'")
     STREAMS[id] = entry
+    named = id if entry.module in ("", __name__, *MAIN) else f"{entry.module}:{id}"
     if f"{NAMESPACE}/{id}" not in gym.registry:  # it is when this module is reloaded
         gym.register(
             f"{NAMESPACE}/{id}",
             entry_point=f"{__name__}:make_env",
             vector_entry_point=f"{__name__}:make_vector_env",
-            kwargs={"stream": id},  # `id` would be taken for an argument of `gymnasium.make`
-            # No wrappers: the environment makes their checks itself.
-            order_enforce=False,
+            kwargs={"stream": named},  # `id` would be taken for an argument of `gymnasium.make`
+            order_enforce=False,  # no wrappers: the environment makes their checks itself
             disable_env_checker=True,
         )
 
 
-def _is_executed_again(before: "type[Stream] | str", now: "type[Stream] | str") -> bool:
-    """Tell whether a class is that of the same lines, executed once more, as a file or notebook's cell may be."""
-    if isinstance(before, str) or isinstance(now, str):
-        return before == now
-    if before is now or before.__qualname__ != now.__qualname__ or "<locals>" in now.__qualname__:
+def _is_executed_again(before: Registration, now: Registration) -> bool:
+    """Tell whether the same lines register the same stream, executed once more, as a file or notebook's cell may be."""
+    if before.stream == now.stream:
+        facts = [(_place(entry.module), entry.defaults, entry.about) for entry in (before, now)]
+        return before.code is not now.code and facts[0] == facts[1]
+    if isinstance(before.stream, str) or isinstance(now.stream, str) or "<locals>" in now.stream.__qualname__:
         return False
-    file = _file_of(now.__module__)
-    return before.__module__ == now.__module__ or (file is not None and file == _file_of(before.__module__))
+    return len({(_place(owner.__module__), owner.__qualname__) for owner in (before.stream, now.stream)}) == 1
 
 
-def _file_of(module: str) -> str | None:
-    file: str | None = getattr(sys.modules.get(module), "__file__", None)
-    return file
+def _place(module: str) -> str:
+    return getattr(sys.modules.get(module), "__file__", None) or module
 
 
 def lookup(id: str) -> Registration:
@@ -140,7 +141,8 @@ def lookup(id: str) -> Registration:
         check_choice("stream", name, STREAMS)
         return STREAMS[name]
     role = "" if is_file(location) else f", the module of stream '{name}',"
-    module = load_module(location, "stream", role=role)
+    hint = f" ModuleNotFoundError: no module '{location}'."
+    module = load_module(location, "stream", named=id, hint=hint, role=role)
     return STREAMS[name if name in STREAMS else _choose(location, name, _registered_by(module))]
 
 
@@ -156,12 +158,10 @@ def _choose(location: str, name: str, ids: Sequence[str]) -> str:
 
 def _registered_by(module: ModuleType) -> list[str]:
     """Return the ids that a module has registered; if there are none, those that its neighbours have."""
-    files = {id: _file_of(entry.module) for id, entry in STREAMS.items()}
-    here = _file_of(module.__name__)
-    if here is None or here in files.values():
-        return [id for id, file in files.items() if file == here]
-    beside = set(map(str, files_of(Path(here)).values()))
-    return [id for id, file in files.items() if file in beside]
+    places, here = {id: _place(entry.module) for id, entry in STREAMS.items()}, _place(module.__name__)
+    searched = here not in places.values() and Path(here).is_file()
+    wanted = files_of(Path(here)).values() if searched else [Path(here)]
+    return [id for id, place in places.items() if Path(place) in wanted]
 
 
 def ensure_registered(stream: str, modules: Sequence[str], stream_class: str) -> None:
@@ -264,8 +264,7 @@ def make_env(
 ) -> "StreamEnv":
     from clbench.envs.single import StreamEnv
 
-    _check_render_mode(render_mode)
-    entry = lookup(stream)
+    entry = _entry(stream, render_mode)
     return StreamEnv(entry.load(), _resolve(entry, overrides), agent_device)
 
 
@@ -274,14 +273,16 @@ def make_vector_env(
 ) -> "StreamVectorEnv":
     from clbench.envs.vector import StreamVectorEnv
 
-    _check_render_mode(render_mode)
-    entry = lookup(stream)
+    entry = _entry(stream, render_mode)
     return StreamVectorEnv(entry.load(), _resolve(entry, overrides), num_envs, device)
 
 
-def _check_render_mode(mode: object) -> None:
+def _entry(stream: str, mode: object) -> Registration:
+    """Return the registration of "ID" or "module:ID", which a new process has to import first."""
     if mode is not None:
         raise OptionError(f"render_mode={mode!r}: a stream has no pictures to render; leave it out, or None")
+    id = stream.rpartition(":")[2]
+    return STREAMS[id] if id in STREAMS else lookup(stream)
 
 
 register(

@@ -2,17 +2,14 @@
 
 import contextlib
 import os
-import sysconfig
 import traceback
-from itertools import pairwise
 from pathlib import Path
 
 from clbench.errors import ClbenchError
+from clbench.files import DEPENDENCIES, installed_package
 
-HERE = Path(__file__).parent.resolve()
-LEARNERS = (HERE / "agents", HERE.parent / "agents")  # ours, in a wheel and in a checkout
-DEPENDENCIES = {"click", "gymnasium", "matplotlib", "numpy", "pandas", "ray", "scipy", "torch", "torchvision"}
-STANDARD = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
+LIBRARIES = {"clbench", "python", *DEPENDENCIES}
+"""Packages in which no line is the user's, nor an agent's that is installed."""
 
 
 def raised_at(error: BaseException) -> str:
@@ -45,10 +42,7 @@ def _owner(filename: str) -> str:
     """Return whose a file is: "user", "installed", or "" for clbench's own, its dependencies' and Python's."""
     if filename.startswith("<"):  # generated code, unless typed into a shell
         return "user" if filename.startswith(("<stdin", "<ipython")) else ""
-    path = Path(filename).resolve()
-    if path.parent in LEARNERS:
-        return "installed"
-    for folder, package in pairwise(path.parts):
-        if folder in ("site-packages", "dist-packages"):
-            return "" if package in DEPENDENCIES else "installed"
-    return "" if any(path.is_relative_to(folder) for folder in (HERE, *STANDARD)) else "user"
+    package = installed_package(Path(filename).resolve())
+    if package is None:
+        return "user"
+    return "" if package in LIBRARIES else "installed"

@@ -12,6 +12,7 @@ import torch
 
 import clbench
 from agents import l2, reset, vanilla
+from clbench.agent import HiddenAgentSpec
 from clbench.commands.main import main_of
 from clbench.errors import ContractError, OptionError, UnknownNameError, UsageError
 from clbench.results import RunFolder
@@ -292,6 +293,11 @@ def test_agents_that_need_them_are_refused_before_anything_starts(tmp_path, agen
     with pytest.raises(UsageError, match=rf"{name}.*boundaries='hidden'"):
         clbench.evaluate(agent, **TINY, arguments=arguments, boundaries="hidden", out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_learner_that_is_constructed_by_hand_is_called_as_on_the_command_line():
+    with pytest.raises(OptionError, match=r"^agents\.reset needs"):
+        reset.Agent(HiddenAgentSpec((4,), 2, 8), [0])
 
 
 def test_the_command_and_sweeps_refuse_them_too(tmp_path, capsys):

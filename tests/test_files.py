@@ -12,8 +12,8 @@ import pytest
 
 import clbench
 from clbench.errors import LoadError, RegistrationError, ResumeError, UnknownNameError
-from clbench.loading import load_agent, load_indicator, source_of
-from clbench.provenance import files_of, sha256
+from clbench.loading import load_agent, load_indicator
+from clbench.provenance import files_of, sha256, source_of
 from clbench.registration import STREAMS, lookup
 
 AGENT = """
@@ -153,6 +153,24 @@ def test_environments_of_a_file(write):
     assert clbench.make("tiny.py:clbench/Tiny-v0").spec.id == "clbench/Tiny-v0"
 
 
+IN_NEW_PROCESSES = """
+import sys, gymnasium, clbench
+if __name__ == "__main__":
+    name = sys.argv[1]
+    clbench.make(name)
+    settings = {"num_tasks": 1, "epochs_per_task": 1, "num_samples": 512, "vectorization_mode": "async"}
+    envs = gymnasium.make_vec("clbench/Tiny-v0", 2, vector_kwargs={"context": "spawn"}, **settings)
+    assert envs.reset(seed=[0, 1])[0].shape == (2, 256, 784)
+    envs.close()
+"""
+
+
+@pytest.mark.parametrize("name", ["tiny.py:Tiny-v0", "entry.py", "tiny:Tiny-v0"])
+def test_environments_of_a_file_in_new_processes(write, start_python, name):
+    write(tiny=TINY, entry="import tiny\n", program=IN_NEW_PROCESSES)
+    assert start_python("program.py", name).wait(60) == 0
+
+
 def test_a_stream_that_a_file_does_not_register_is_named(write):
     write(tiny=TINY, empty="", both=TINY.replace("Tiny-v0", "A-v0") + "\nclbench.register('B-v0', Tiny)\n")
     for id, fault in (
@@ -234,6 +252,31 @@ def test_classes_of_a_file_are_ordinary_classes(write):
     assert pickle.loads(pickle.dumps(conf(4))) == copy.deepcopy(conf(4)) == conf(4)
 
 
+NAMED = "import importlib\nVALUE = importlib.import_module({!r}).VALUE\n"
+
+
+@pytest.mark.parametrize("name", ["helper", "deep.helper"])
+def test_each_folder_has_its_own_helper_by_name(write, name):
+    """And a file that lays out the module path anew is loaded as well."""
+    rebuilt = "import sys\nsys.path[:] = [entry for entry in sys.path if 'a' not in entry.split('/')]\n"
+    for folder in "ab":
+        changed = {f"{folder}/agent": NAMED.format(name) + rebuilt + AGENT}
+        write({**changed, f"{folder}/{name.replace('.', '/')}": f"VALUE = {folder!r}\n"})
+    before = list(sys.path)
+    agents = [load_agent(f"{folder}/agent.py") for folder in "ab"]
+    assert [sys.modules[agent.__module__].VALUE for agent in agents] == ["a", "b"]
+    assert sys.path == before
+    assert not {"helper", "deep", "deep.helper"} & set(sys.modules)
+
+
+@pytest.mark.process
+def test_a_new_process_finds_neighbours_by_name(write, start_python):
+    write({"a/agent": NAMED.format("helper") + AGENT, "a/helper": "VALUE = 10"})
+    module = load_agent("a/agent.py").__module__
+    started = start_python("-c", f"import clbench.files, {module} as found; assert found.VALUE == 10")
+    assert started.wait(60) == 0
+
+
 LOADER = """
 from torch.utils.data import DataLoader, Dataset
 import helper
@@ -303,6 +346,14 @@ def test_installed_packages_do_not_count(write, tmp_path):
     write(named="import importlib\nhelper = importlib.import_module('helper')\n" + AGENT)
     assert set(source_of(load_agent("named.py"))["neighbours"]) == {"helper.py", "mine.py"}
     assert set(files_of(Path(click.__file__))) == {"__init__.py"}
+
+
+@pytest.mark.parametrize("folder", ["home/lib/site-packages/theirs", "usr/lib/python3/dist-packages/theirs"])
+def test_packages_of_a_user_and_of_debian_are_installed(write, folder):
+    write({f"{folder}/agent": f"import helper\n{AGENT}", f"{folder}/helper": ""})
+    agent = load_agent(f"{folder}/agent.py")
+    assert set(files_of(Path(f"{folder}/agent.py"))) == {"agent.py"}
+    assert not source_of(agent)["neighbours"]
 
 
 FAILING = AGENT.replace(

@@ -302,6 +302,30 @@ def test_sources_hold_what_their_readers_see(place, line, fault):
         checked(place)
 
 
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["con.py"], "con"),
+        (["lib/NUL.py"], "NUL"),
+        (["aux/net.py"], "aux"),
+        (["net.py", "Net.py"], "net.py.*Net.py|Net.py.*net.py"),
+        (["lib/a.py", "Lib/b.py"], "lib"),
+        (["PLAIN_ONE.py"], r"plain_one\.py"),
+        (["__init__.py"], r"__init__\.py"),
+        (["lib/a.py/b.py"], r"a\.py/b\.py"),
+    ],
+)
+def test_names_of_sources_are_the_same_files_everywhere(place, names, fault):
+    entry = checked(place)
+    source = replace(entry.submission.run.agent_source, neighbours=dict.fromkeys(names, "0" * 64))
+    run = replace(entry.submission.run, agent_source=source)
+    entry = replace(
+        entry, submission=replace(entry.submission, run=run), neighbours=dict.fromkeys(names, "x = 1\n")
+    )
+    with pytest.raises(SubmissionError, match=f"^source file .*({fault})"):
+        check_entry(entry)
+
+
 def test_a_fault_of_ours_hides_no_other_submission(tmp_path, monkeypatch):
     write_submission(tmp_path, "a", 0.5)
 

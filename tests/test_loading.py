@@ -8,12 +8,8 @@ import pytest
 
 from clbench.arguments import parameters
 from clbench.errors import LoadError, UnknownNameError
-from clbench.loading import (
-    bundled_agents,
-    load_agent,
-    load_indicator,
-    source_of,
-)
+from clbench.loading import bundled_agents, load_agent, load_indicator
+from clbench.provenance import source_of
 
 AGENT = """
 class Agent:

@@ -45,6 +45,7 @@ ROOT = Path(__file__).parent.parent
         ("{home}/a.pt: not found in the file", "a.pt: not found in the file"),
         ("/home/me/a.pt: not found in the file", "a.pt: not found in the file"),
         ("{home}/private/mine.py:12", "mine.py:12"),
+        ("{home}/.local/lib/python3.12/site-packages/theirs/agent.py:Agent", "theirs/agent.py:Agent"),
         ("cannot read /data/Bob Jones/private/w.pt", "cannot read w.pt"),
         ("cannot read /data/Bob van Jones/a b/w.pt: gone", "cannot read w.pt: gone"),
         ("/data/Bob Jones/private is full", "DIR is full"),

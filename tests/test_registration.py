@@ -56,6 +56,38 @@ def test_a_duplicate_is_refused(streams):
         register("Plain-v0", Plain)
 
 
+@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("defaults", [{}, {"num_tasks": 3}])
+def test_a_stream_of_ours_is_not_replaced(streams, id, defaults):
+    before = dict(streams)
+    with pytest.raises(RegistrationError, match=f"'{id}'"):
+        register(id, STREAMS[id].stream, about=STREAMS[id].about, **defaults)
+    assert streams == before
+
+
+REGISTERS = "import clbench\nclbench.register('Plain-v0', {stream}{rest})\n"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_only_what_is_executed_again_registers_the_same_again(streams, named):
+    """A stream by its location, or by its class from elsewhere: the same lines, and the same settings."""
+    location = f"{__name__}:Plain"
+    text = REGISTERS.format(stream=repr(location) if named else "Plain", rest=", num_tasks=4")
+    for _ in range(2):
+        exec(text, {"__name__": "some_streams", "Plain": Plain})
+    for other, name in (
+        (text, "other_streams"),
+        (text.replace("=4", "=5"), "some_streams"),
+        (text.replace("=4", "=4, about='x'"), "some_streams"),
+    ):
+        with pytest.raises(RegistrationError, match="'Plain-v0'"):
+            exec(other, {"__name__": name, "Plain": Plain})
+    assert streams["Plain-v0"].defaults == {"num_tasks": 4}
+    twice = text.replace("-v0", "-v1") * 2
+    with pytest.raises(RegistrationError, match="'Plain-v1'"):
+        exec(twice, {"__name__": "some_streams", "Plain": Plain})
+
+
 @pytest.mark.parametrize(
     "id", ["Plain", "Plain-0", "plain v0", "a/Plain-v0", "-v0", "Plain-v0 ", "Plain-v01", "", 3]
 )
@@ -150,8 +182,12 @@ def test_module_prefix_imports_the_module(streams, tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert lookup("my_streams:Mine-v1").id == "Mine-v1"
-    with pytest.raises(LoadError, match=r"'no_such_streams'.*'Mine-v1'.*\bModuleNotFoundError\b"):
-        lookup("no_such_streams:Mine-v1")
+    for id in ("no_such_streams:Mine-v1", "my_streams.no_such_streams:Mine-v1", "my no_such_streams:Mine-v1"):
+        with pytest.raises(UnknownNameError, match=r"Mine-v1.*\bno_such_streams'"):
+            lookup(id)
+    (tmp_path / "needy_streams.py").write_text("import no_such_module", encoding="utf-8")
+    with pytest.raises(LoadError, match=r"'needy_streams'.*'Mine-v2'.*\bModuleNotFoundError\b"):
+        lookup("needy_streams:Mine-v2")
 
 
 def test_env_spec_survives_json_pickle_and_deepcopy():
@@ -194,7 +230,8 @@ def test_gymnasium_lists_the_streams(streams):
     register("Plain-v0", Plain)
     listing = gymnasium.pprint_registry(disable_print=True)
     assert all(f"clbench/{id}" in listing for id in STREAMS)
-    assert gymnasium.spec("clbench/Plain-v0").kwargs == {"stream": "Plain-v0"}
+    assert gymnasium.spec("clbench/Plain-v0").kwargs == {"stream": f"{__name__}:Plain-v0"}
+    assert gymnasium.spec("clbench/PermutedMNIST-v0").kwargs == {"stream": "PermutedMNIST-v0"}
 
 
 def test_what_one_environment_is_given_is_not_the_next_ones(streams):

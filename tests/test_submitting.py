@@ -21,7 +21,9 @@ from clbench.leaderboard.checking import IMAGES
 from clbench.leaderboard.submission import About, Cost, read_entry
 from clbench.leaderboard.submitting import relative_cost, submit
 from clbench.leaderboard.verifying import Verdict
-from clbench.loading import bundled_file, load_agent, source_of
+from clbench.loading import load_agent
+from clbench.provenance import source_of
+from clbench.references import bundled_file
 from clbench.results import RunFolder, RunManifest
 from clbench.results.manifest import CodeSource, DataSource, Session
 from clbench.specs import PROTOCOLS, Protocol
@@ -393,6 +395,16 @@ def test_a_changed_neighbour_is_named(tiny, tmp_path, inline):
         submit(run, tmp_path / "board", "helped")
     (tmp_path / "project" / "mine.py").unlink()
     with pytest.raises(clbench.ClbenchError, match=r"mine\.py.*--agent"):
+        submit(run, tmp_path / "board", "helped")
+    assert not (tmp_path / "board").exists()
+
+
+def test_a_file_that_the_run_did_not_record_is_named(tiny, tmp_path, inline):
+    run = helped_run(tmp_path / "project")
+    data = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    del data["agent_source"]["neighbours"]
+    (run / "run.json").write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(SubmissionError, match=r"helper\.py.*mine\.py"):
         submit(run, tmp_path / "board", "helped")
     assert not (tmp_path / "board").exists()
 

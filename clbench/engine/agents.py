@@ -1,6 +1,7 @@
 """The agents of a request: from references, classes and labels to classes with checked arguments."""
 
 import itertools
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from clbench.config import AgentConfig
 from clbench.errors import LoadError, OptionError, UnknownNameError, did_you_mean
 from clbench.loading import check_agent, load_agent
 from clbench.places import expanded, recorded
-from clbench.references import reference_of, split_reference
+from clbench.references import is_file, reference_of, split_reference
 
 AgentLike = str | type
 Agents = AgentLike | Sequence[AgentLike] | Mapping[str, AgentLike]
@@ -100,7 +101,9 @@ def split_label(text: str) -> tuple[str, str]:
     (('small', 'agents.l2'), ('', 'agents.l2'))
     """
     label, equals, reference = text.partition("=")
-    if not equals or Path(split_reference(expanded(text))[0]).is_file():
+    file = Path(split_reference(expanded(text))[0])
+    missing = is_file(str(file)) and os.path.dirname(label)  # no label has a folder: loading will tell
+    if not equals or file.is_file() or missing:
         return "", text
     return check_label(label), reference
 

@@ -34,8 +34,8 @@ ENVIRONMENT = {
 
 # Not `-m`, which looks into the working folder first: it may hold an agent's file with a name such as random.py.
 START = """
-import os, sys
-sys.path[:] = sys.argv[2].split(os.pathsep)
+import json, sys
+sys.path[:] = json.loads(sys.argv[2])
 from clbench.engine.worker import main
 main()
 """
@@ -56,7 +56,7 @@ class Worker(Protocol):
 def spawn(threads: int) -> Worker:
     """Start a worker in a fresh interpreter, in a new session, with a number of threads for its libraries."""
     process = subprocess.Popen(
-        [sys.executable, "-c", START, "clbench.engine.worker", os.pathsep.join(sys.path)],
+        [sys.executable, "-c", START, "clbench.engine.worker", json.dumps(_module_path())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -67,6 +67,11 @@ def spawn(threads: int) -> Worker:
         start_new_session=True,  # Ctrl-C is for the parent, which ends its workers cleanly
     )
     return cast(Worker, process)  # all three are pipes
+
+
+def _module_path() -> list[str]:
+    """Return where this process looks for modules; like Python, without entries that are not texts."""
+    return [entry for entry in sys.path if isinstance(entry, str)]
 
 
 GRACE = 5.0
@@ -149,7 +154,7 @@ class Pool:
     def _launch(self, batch: Batch) -> None:
         first, jobs = next(iter(batch)), list(batch.values())
         process = self._running[first] = self._start(jobs[0].config.threads)
-        _write(process, json.dumps({"jobs": to_json(jobs), "path": sys.path}))
+        _write(process, json.dumps({"jobs": to_json(jobs), "path": _module_path()}))
         listener = threading.Thread(target=self._listen, args=(batch, process), daemon=True)
         self._listeners.append(listener)
         listener.start()

@@ -10,6 +10,7 @@ from clbench.engine.parallelism import Parallelism
 from clbench.engine.progress import RunFailure
 from clbench.engine.run import Run
 from clbench.errors import DataError, ResumeError
+from clbench.files import MAIN
 from clbench.loading import check_agent, load_agent
 from clbench.places import DATA_DIR_VARIABLE, folder_of, recorded
 from clbench.references import reference_of
@@ -56,7 +57,7 @@ def reopened(manifest: RunManifest, agents: Sequence[type], workers: int | None,
     config = manifest.config
     name, reference = config.agent.name, config.agent.reference
     given = {recorded(reference_of(owner)): owner for owner in agents}
-    if reference.startswith("__main__:") and reference not in given:
+    if reference.partition(":")[0] in MAIN and reference not in given:
         raise ResumeError(
             f"'{reference}' was not in a module: resume it from Python, with clbench.resume(folder, agents=[...])"
         )

@@ -1,6 +1,5 @@
 """The source of a run's agent: where it is now, unchanged, and whether what is attached is complete."""
 
-import hashlib
 import inspect
 import os
 import re
@@ -113,11 +112,16 @@ def find_source(run: StoredRun, reference: str, folder: Path) -> Source:
     recorded = run.manifest.agent_source
     bundled = bundled_file(reference) if run.manifest.recorded != "by hand" else None
     candidates = [(bundled, Path.cwd())] if bundled else list(_candidates(recorded, reference, folder))
+    faults = []
     for file, here in candidates:
-        if digest_of(file) == recorded.sha256:
+        if sha256(file) == recorded.sha256:
             files = {file.name: file} if bundled else files_of(file, here)
-            _refuse_changed(run.agent, recorded, files)
-            return Source(reference if bundled else "", recorded.class_.rpartition(":")[2], files)
+            fault = _change(run.agent, recorded, files)
+            if not fault:
+                return Source(reference if bundled else "", recorded.class_.rpartition(":")[2], files)
+            faults.append(fault)
+    if faults:
+        raise SubmissionError(faults[0])
     if candidates:
         raise SubmissionError(f"{run.agent} has changed since the run: run it again, or restore the file")
     raise UnknownNameError(f"the source of {run.agent} is not where the run says: give its file with --agent")
@@ -141,29 +145,22 @@ def _candidates(recorded: CodeSource, reference: str, folder: Path) -> Iterator[
             yield Path(installed), here
 
 
-def _refuse_changed(agent: str, recorded: CodeSource, files: dict[str, Path]) -> None:
+def _change(agent: str, recorded: CodeSource, files: dict[str, Path]) -> str:
+    """Return how the files that an agent imports differ from the recorded ones, "" if they do not."""
     for name, digest in recorded.neighbours.items():
-        if name not in files or digest_of(files[name]) != digest:
-            raise SubmissionError(
+        if name not in files or sha256(files[name]) != digest:
+            return (
                 f"{name}, which {agent} imports, has changed since the run: run it again, or restore the file"
             )
+    for name in [*files][1:]:
+        if name not in recorded.neighbours:
+            return f"{name}, which {agent} imports, was not recorded with the run: run it again"
+    return ""
 
 
 def without_number(name: str) -> str:
     """Return an agent's name without the number that tells it from another of this name."""
     return re.sub(r" \(\d+\)$", "", name)
-
-
-def digest_of(path: Path) -> str:
-    """Return a file's SHA-256.
-
-    Raises:
-        UnknownNameError: it cannot be read.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UnknownNameError(f"cannot read '{path}': {error.strerror or error}") from error
 
 
 def _read(path: Path) -> str:

@@ -7,8 +7,8 @@ import math
 import re
 import tokenize
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from clbench.checks import check_choice
@@ -29,6 +29,14 @@ DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 REFERENCE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./-]{0,198}(?::[A-Za-z_][A-Za-z0-9_]{0,98})?")
 MARK = "\ufeff"  # by which some editors begin a file
 SOURCE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_-]{0,79}/){0,4}[A-Za-z0-9_][A-Za-z0-9_-]{0,79}\.py")
+DEVICES = {
+    "aux",
+    "con",
+    "nul",
+    "prn",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
+}
+"""Names that Windows gives no file or folder, whatever follows a dot."""
 URL = re.compile(r"https?://(?!.*xn--)[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~:/?#@!$&+,;=%-]*)?")
 FORMULA = ("=", "+", "-", "@")  # what spreadsheets take for the beginning of a formula
 LICENCES = (
@@ -154,10 +162,9 @@ def _check_agent(entry: Entry) -> None:
             raise SubmissionError(
                 f"agent {_shown(name)}: its name may contain only letters, digits and _ . / - :"
             )
+    _check_names(data.sources)
     for file, text in {data.file: entry.source, **entry.neighbours}.items():
         digest = source.sha256 if file == data.file else source.neighbours[file]
-        if not SOURCE.fullmatch(file):
-            raise SubmissionError(f"source file {_shown(file)}: use letters, digits, _ and -, then .py")
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             raise SubmissionError(f"{file} is not the run's source: its SHA-256 differs")
         _check_source(file, text)
@@ -169,6 +176,25 @@ def _check_agent(entry: Entry) -> None:
     for name in arguments:
         if not (name.isascii() and name.isidentifier()):
             raise SubmissionError(f"agent: {_shown(name)} is not the name of an argument")
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Refuse names that are not the same files everywhere, or that make a package of the folder itself."""
+    spelled: dict[str, str] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        if not SOURCE.fullmatch(name) or name.lower() == "__init__.py":
+            raise SubmissionError(
+                f"source file {_shown(name)}: use letters, digits, _ and -, then .py, and no __init__.py at the top"
+            )
+        for part in (path, *path.parents):
+            if part.stem.lower() in DEVICES:
+                raise SubmissionError(
+                    f"source file {_shown(name)}: Windows has no files called '{part.stem}'"
+                )
+            other = spelled.setdefault(str(part).lower(), str(part))
+            if other != str(part):
+                raise SubmissionError(f"source file {_shown(name)}: '{other}' differs only in case")
 
 
 def _check_source(file: str, source: str) -> None:

@@ -13,7 +13,7 @@ from clbench.engine.reopening import with_images
 from clbench.engine.store import resume_command
 from clbench.engine.timing import step_times
 from clbench.errors import AgentError, SubmissionError, WriteError, did_you_mean
-from clbench.leaderboard.attaching import Source, digest_of, find_source, without_number
+from clbench.leaderboard.attaching import Source, find_source, without_number
 from clbench.leaderboard.checking import check_about, check_entry, refuse_twin
 from clbench.leaderboard.submission import (
     DATA,
@@ -29,7 +29,8 @@ from clbench.leaderboard.submission import (
 )
 from clbench.loading import is_vectorized, load_agent
 from clbench.machine import threads
-from clbench.places import is_cut
+from clbench.places import expanded, is_cut
+from clbench.provenance import sha256
 from clbench.records import TaskRecord
 from clbench.registration import BUILT_IN
 from clbench.results import RunFolder, RunManifest, StoredRun, find_runs
@@ -64,7 +65,7 @@ def submit(
     Raises:
         SubmissionError: seeds or tasks are missing, the run changed the protocol, or a text is not acceptable.
     """
-    about = about or About()
+    about, agent = about or About(), agent and expanded(agent)
     check_name(name)
     check_about(about)
     target = folder / SUBMISSIONS / name
@@ -130,7 +131,7 @@ def _choose(runs: Sequence[StoredRun], wanted: str | None, folder: Path) -> tupl
     path, suffix, _ = wanted.rpartition(".py")
     same = [run for run in runs if suffix and Path(without_number(_reference(run))).name == Path(wanted).name]
     if len(same) > 1:
-        digest = digest_of(Path(path + suffix))
+        digest = sha256(Path(path + suffix))
         same.sort(key=lambda run: run.manifest.agent_source.sha256 != digest)
     if same:
         return same[0], wanted

@@ -1,7 +1,6 @@
 """Running a part of a submission again, in a separate process."""
 
 import contextlib
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -23,8 +22,9 @@ from clbench.leaderboard.submission import (
     read_entry,
     write_sources,
 )
-from clbench.loading import bundled_file
+from clbench.provenance import sha256
 from clbench.records import TaskRecord
+from clbench.references import bundled_file
 from clbench.registration import lookup
 from clbench.specs import StreamSpec
 
@@ -135,7 +135,7 @@ def _reference(entry: Entry, scratch: Path) -> str:
     if bundled is None:
         write_sources(entry, scratch / CODE)
         return f"{scratch / CODE / data.file}:{name}"
-    if hashlib.sha256(bundled.read_bytes()).hexdigest() == source.sha256:
+    if sha256(bundled) == source.sha256:
         return data.agent
     shutil.copytree(bundled.parent, scratch / EARLIER, ignore=shutil.ignore_patterns("__pycache__"))
     (scratch / EARLIER / bundled.name).write_bytes(entry.source.encode())

@@ -12,6 +12,7 @@ from clbench.engine.parallelism import Parallelism
 from clbench.engine.requests import Request, check_request
 from clbench.engine.run import Run
 from clbench.errors import OptionError, UsageError
+from clbench.files import MAIN
 from clbench.jsondata import to_json
 from clbench.places import READ, expanded, recorded_in
 from clbench.references import reference_of
@@ -113,7 +114,7 @@ def _run(settings: Settings) -> Run:
     )
     (run,) = check_request(request)
     for owner in (run.agent, run.stream_class):
-        if not importable(owner) and owner.__module__ != "__main__":
+        if not importable(owner) and owner.__module__ not in MAIN:
             name = f"{owner.__module__}:{owner.__qualname__}"
             raise OptionError(
                 f"'{name}' cannot be found by its name: define it at the top of a file or notebook"

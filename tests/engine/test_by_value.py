@@ -1,7 +1,9 @@
 """Classes of a notebook or a script, which worker processes cannot import, run in them all the same."""
 
 import os
+import sys
 import threading
+import types
 
 import pytest
 import torch
@@ -179,6 +181,16 @@ def test_streams_and_sweeps_of_a_notebook(typed, two_cores, tmp_path, streams, c
     ours = evaluation.tasks[evaluation.tasks.agent == "__main__:Typed"].accuracy.tolist()
     theirs = done.results.tasks.merge(done.results.runs[["run", "arguments.step_size"]], on="run")
     assert sorted(theirs[theirs["arguments.step_size"] == 0.01].accuracy) == sorted(ours)
+
+
+@pytest.mark.parametrize("main", ["__main__", "__mp_main__"])
+def test_a_main_module_has_another_name_in_a_process_that_it_has_started(main, monkeypatch):
+    module = types.ModuleType(main)
+    exec("class Agent:\n    def act(self, obs): return WIDTH\nWIDTH = 3\n", vars(module))
+    monkeypatch.setitem(sys.modules, main, module)
+    packed = pack(module.Agent)
+    monkeypatch.setitem(sys.modules, main, types.ModuleType(main))
+    assert unpack(packed)().act(None) == 3
 
 
 def test_a_class_that_can_be_imported_goes_by_its_name():

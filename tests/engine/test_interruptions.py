@@ -20,6 +20,7 @@ from clbench.engine.interrupting import SIGNALS, interruptible
 from clbench.engine.pool import Pool, use_pool
 from clbench.engine.requests import Request
 from clbench.errors import AgentError, InUseError, ResumeError, WriteError
+from clbench.files import MAIN
 from clbench.jsondata import to_json
 from clbench.results import RunFolder
 from clbench.specs import StreamSpec
@@ -173,9 +174,10 @@ class InNoModule(PerLayer):
 
 
 @pytest.mark.usefixtures("small_networks")
-def test_classes_that_only_this_process_has(tmp_path, monkeypatch, inline):
+@pytest.mark.parametrize("main", MAIN)
+def test_classes_that_only_this_process_has(tmp_path, monkeypatch, inline, main):
     expected = clbench.evaluate("agents.perlayer", **{**TINY, "seeds": 2}, out=tmp_path / "whole")
-    monkeypatch.setattr(InNoModule, "__module__", "__main__")
+    monkeypatch.setattr(InNoModule, "__module__", main)
     monkeypatch.setattr(InNoModule, "learn", disturbed(PerLayer.learn, {8: "error", 11: "signal"}))
     with pytest.raises(AgentError, match=r"InNoModule.*RuntimeError: not today"):
         clbench.evaluate(InNoModule, **{**TINY, "seeds": 2}, out=tmp_path / "cut")

@@ -199,6 +199,12 @@ def test_wrong_names_say_whose(arguments, fault):
         arguments_of(["large=agents.l2"], arguments)
 
 
+@pytest.mark.parametrize("name", ["exp/lr=0.1/agent.py", "exp/lr=0.1/agent.py:Small", "./lr=agent.py"])
+def test_a_missing_file_with_an_equals_sign_is_no_label_either(here, name):
+    with pytest.raises(UnknownNameError, match=f"'{name.partition(':')[0]}'"):
+        check_request(Request(agents=name, device="cpu"))
+
+
 def test_a_file_with_an_equals_sign_is_no_label(here):
     (here / "seed=1").mkdir()
     shutil.copy(here / "sized.py", here / "seed=1" / "sized.py")

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -114,6 +115,18 @@ def test_a_worker_that_is_just_ending_is_asked_to_stop(start_python):
     pool.stop()
     pool._inbox.put(_Exited(0, {}))
     assert list(pool.events()) == []
+
+
+def test_workers_look_for_modules_where_their_parent_does(tmp_path, monkeypatch):
+    """Also in a folder with a colon in its name; what is no text, such as a `Path`, Python passes over."""
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    (folder / "agent_of_mine.py").write_text(PLAIN, encoding="utf-8")
+    monkeypatch.setattr("sys.path", [str(folder), tmp_path, *sys.path])
+    with contextlib.closing(Pool([{0: job("agent_of_mine")}], workers=1)) as pool:
+        events = list(pool.events())
+    assert of_kind(events, Finished)
+    assert not of_kind(events, Failed)
 
 
 def test_what_an_agent_starts_ends_with_its_worker(tmp_path):
