@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
-from clbench.errors import OptionError
+from clbench.errors import LoadError, OptionError
 from clbench.files import plain_name
 from clbench.specs import HIDDEN, TOLD
+from clbench.tracebacks import raised_at
 
 Array_contra = TypeVar("Array_contra", contravariant=True)
 
@@ -76,6 +77,8 @@ def learner(learn: Callable[..., object]) -> Callable[[Any, Any], object]:
     names = list(inspect.signature(learn).parameters) if callable(learn) else []
     if "obs" not in names or len(names) == 1:
         return lambda targets, obs: learn(targets)
+    if "targets" in names:
+        return lambda targets, obs: learn(targets=targets, obs=obs)
     if names[0] == "obs":
         return lambda targets, obs: learn(obs, targets)
     return lambda targets, obs: learn(targets, obs=obs)
@@ -126,6 +129,12 @@ class Agent(Protocol[Array_contra]):
 
 def check_boundaries(name: str, agent: type, arguments: Mapping[str, Any], boundaries: str) -> None:
     """Raise `OptionError` if boundaries are hidden and the agent cannot do without."""
-    why = getattr(agent, "needs_boundaries", lambda arguments: "")(arguments)
-    if boundaries == HIDDEN and why:
+    if boundaries != HIDDEN:
+        return
+    try:
+        why = getattr(agent, "needs_boundaries", lambda arguments: "")(arguments)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}{raised_at(error)}"
+        raise LoadError(f"{plain_name(name)}.needs_boundaries, a class method, raised {what}") from error
+    if why:
         raise OptionError(f"{plain_name(name)} needs boundaries, and boundaries='{HIDDEN}' hides them: {why}")

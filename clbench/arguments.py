@@ -53,6 +53,7 @@ class Parameter:
     @classmethod
     def of(cls, default: object, annotation: object = Any) -> "Parameter":
         """Return the parameter with the kinds of its default and of its annotation, if that is simple."""
+        default = default.item() if isinstance(default, np.generic) else default
         own = next((frozenset({kind}) for kind in NAMES if isinstance(default, kind)), ANYTHING)
         if annotation is inspect.Parameter.empty and own == {int} and default in (0, 1):
             own |= {float}  # as in weight_decay=0

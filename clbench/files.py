@@ -142,7 +142,7 @@ def neighbours(
     path: Path, name: str, wanted: Sequence[str], here: Path | None = None
 ) -> tuple[Path, list[Path]] | None:
     """Return where a file's import is found among its neighbours, and the files that it runs; None if it is not."""
-    if name.partition(".")[0] in RESERVED:
+    if name.partition(".")[0] in RESERVED or _is_bundled(name, wanted):
         return None
     for folder in searched(path, here):
         files = find(name, wanted, folder)
@@ -154,12 +154,16 @@ def neighbours(
 @functools.cache
 def _neighbour(path: Path, name: str, wanted: tuple[str, ...]) -> str | None:
     """Return the full name of the module that a file means by a name; None for those that Python finds."""
-    if found := neighbours(path, name, wanted):
-        return f"{package_of(found[0])}.{name}"
-    package, _, rest = name.partition(".")
-    if package == BUNDLED and find(rest, wanted, bundle()):
+    if _is_bundled(name, wanted):
         return f"clbench.{name}"
-    return None
+    found = neighbours(path, name, wanted)
+    return f"{package_of(found[0])}.{name}" if found else None
+
+
+def _is_bundled(name: str, wanted: Sequence[str]) -> bool:
+    """Tell whether an import means a learner of clbench, which no package of the user's replaces."""
+    package, _, rest = name.partition(".")
+    return package == BUNDLED and bool(find(rest, wanted, bundle()))
 
 
 def _import(

@@ -240,3 +240,11 @@ def test_settings_are_split_at_the_first_equals(text, name, value):
 def test_malformed_settings(text):
     with pytest.raises(OptionError, match=f"'{text}'.*name=value"):
         parse_setting(text)
+
+
+@pytest.mark.parametrize(
+    ("default", "wrong"), [(np.int64(3), 0.5), (np.bool_(True), "no"), (np.float32(1), "x")]
+)
+def test_a_default_of_numpys_is_one_of_pythons(default, wrong):
+    with pytest.raises(OptionError, match="width"):
+        fit("width", wrong, Parameter.of(default))

@@ -415,3 +415,17 @@ def test_a_run_that_recorded_no_neighbours_is_resumed(write, tmp_path, inline, m
     (folder / "run.json").write_text(json.dumps(data), encoding="utf-8")
     (tmp_path / "open").touch()
     assert clbench.resume(folder).runs[0].status == "complete"
+
+
+def test_our_learners_are_ours_in_a_users_file_too(tmp_path, monkeypatch):
+    """Even beside a package of the user's with a learner of that name; what ours does not have is theirs."""
+    folder = tmp_path / "agents"
+    folder.mkdir()
+    (folder / "l2.py").write_text("THEIRS = True\n", encoding="utf-8")
+    (folder / "own.py").write_text("THEIRS = True\n", encoding="utf-8")
+    lines = "from agents.l2 import Agent as L2\nfrom agents import own\n\n\nclass Agent(L2):\n    own = own.THEIRS\n"
+    (tmp_path / "uses.py").write_text(lines, encoding="utf-8")
+    agent = load_agent(str(tmp_path / "uses.py"))
+    assert agent.own
+    assert agent.__mro__[1].__module__ == "clbench.agents.l2"
+    assert [file.name for file in files_of(tmp_path / "uses.py").values()] == ["uses.py", "own.py"]

@@ -3,7 +3,7 @@
 import itertools
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from clbench.loading import check_agent, load_agent
 from clbench.places import expanded, recorded
 from clbench.references import is_file, reference_of, split_reference
 
-AgentLike = str | type
+AgentLike = str | os.PathLike[str] | type
 Agents = AgentLike | Sequence[AgentLike] | Mapping[str, AgentLike]
 
 LABEL = re.compile(r"\w([\w .()+-]{0,58}[\w)+])?")
@@ -45,6 +45,7 @@ class NamedAgent:
             LoadError: it is none of these.
             OptionError: the label before the reference is not acceptable.
         """
+        agent = os.fspath(agent) if isinstance(agent, os.PathLike) else agent
         if isinstance(agent, str):
             label, agent = (label, agent) if label else split_label(agent)
             reference = expanded(agent)
@@ -135,7 +136,8 @@ def _named(agents: Agents) -> list[NamedAgent]:
     if isinstance(agents, Mapping):
         given = [NamedAgent.of(agent, check_label(label)) for label, agent in agents.items()]
     else:
-        given = [NamedAgent.of(agent) for agent in ([agents] if isinstance(agents, (str, type)) else agents)]
+        listed = agents if isinstance(agents, Iterable) and not isinstance(agents, (str, type)) else [agents]
+        given = [NamedAgent.of(agent) for agent in listed]
     if not given:
         raise UnknownNameError("no agent given; for example: agents.vanilla (clbench list shows all)")
     named: list[NamedAgent] = []

@@ -1,5 +1,6 @@
 """The progress of runs: one model, which counts and shows nothing; `clbench.report.views` shows it."""
 
+import contextlib
 import math
 import sys
 import time
@@ -137,7 +138,8 @@ class Progress:
 def say(line: str) -> None:
     """Print a line at once; standard output may not know all of its characters."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(line.encode(encoding, "replace").decode(encoding), flush=True)
+    with contextlib.suppress(BrokenPipeError):  # nobody reads on, as after `| head`: the run goes on
+        print(line.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def note(text: str) -> None:

@@ -1,7 +1,8 @@
 """Finds weights that have become NaN or infinite."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -11,33 +12,32 @@ from torch.nn.parameter import is_lazy
 from clbench.indicators import Stacked
 
 Named = tuple[str, torch.Tensor]
+WHOLES = (Stacked, nn.Module, torch.Tensor, torch.optim.Optimizer, np.ndarray)
+DEEPEST = 3  # attributes of attributes that are looked at
 
 
 class Weights:
     """Watches an agent's weights for NaN and infinity.
 
     They are trained parameters: those of the agent, if it is a module itself, of its `networks` or `model`, and of the
-    modules, stacked networks and optimizers among its attributes, also in lists and dictionaries. Other matrices among
-    its attributes, of NumPy or PyTorch, count if they were finite when it was constructed.
+    modules, stacked networks and optimizers among its attributes, also in lists, dictionaries and objects of its own.
+    Other arrays there, of NumPy or PyTorch, count if they were finite when it was constructed.
     """
 
     def __init__(self, agent: object) -> None:
         self._agent = agent
-        self._matrices = [name for name, value in _attributes(agent).items() if _has_nan(value) is False]
+        self._arrays = {name for name, value in _parts("", agent) if _has_nan(value) is False}
 
     def broken(self) -> tuple[str, int] | None:
         """Return the name of weights that are not finite, and in which stacked network (else 0); None if all are."""
-        attributes = _attributes(self._agent)
-        for name in self._matrices:
-            if _has_nan(attributes.get(name)):
-                return name, 0
+        parts = dict(_parts("", self._agent))
         for name in ("networks", "model"):  # may be properties
             with contextlib.suppress(Exception):
-                attributes.setdefault(name, getattr(self._agent, name, None))
-        if isinstance(self._agent, nn.Module):
-            attributes = {"self": self._agent, **attributes}
+                parts.setdefault(name, getattr(self._agent, name, None))
         seen: set[int] = set()
-        for key, value in attributes.items():
+        for key, value in parts.items():
+            if key in self._arrays and _has_nan(value):
+                return key, 0
             for name, weights in _weights(key, value):
                 if id(weights) not in seen and not _is_finite(weights):
                     return name, _first_broken(weights) if isinstance(value, Stacked) else 0
@@ -45,15 +45,37 @@ class Weights:
         return None
 
 
-def _attributes(agent: object) -> dict[str, object]:
-    return dict(getattr(agent, "__dict__", {}))
+def _parts(name: str, value: object, depth: int = 0) -> Iterator[tuple[str, object]]:
+    """Yield what may hold weights in an agent, by name: its attributes, and theirs in turn."""
+    if isinstance(value, WHOLES):
+        yield name or "self", value
+        if depth or not isinstance(value, nn.Module):
+            return
+    if depth > DEEPEST or isinstance(value, (str, bytes, type, ModuleType)) or (depth and callable(value)):
+        return
+    inside: dict[str, object] = {}
+    if isinstance(value, Mapping):
+        inside = {f"{name}[{key!r}]": each for key, each in value.items()}
+    elif isinstance(value, (list, tuple)):
+        inside = {f"{name}[{key}]": each for key, each in enumerate(value)}
+    else:
+        slots = [key for kind in type(value).__mro__ for key in _as_names(vars(kind).get("__slots__", ()))]
+        own = {key: getattr(value, key) for key in slots if key[:2] != "__" and hasattr(value, key)}
+        own |= getattr(value, "__dict__", {})
+        inside = {f"{name}.{key}" if name else key: each for key, each in own.items()}
+    for key, each in inside.items():
+        yield from _parts(key, each, depth + 1)
+
+
+def _as_names(slots: object) -> list[str]:
+    return [slots] if isinstance(slots, str) else list(slots) if isinstance(slots, Iterable) else []
 
 
 def _has_nan(value: object) -> bool | None:
-    """Return whether a matrix has a NaN; None for anything else."""
-    if isinstance(value, np.ndarray) and value.ndim > 1 and np.issubdtype(value.dtype, np.inexact):
+    """Return whether an array has a NaN; None for anything else."""
+    if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.inexact):
         return bool(np.isnan(value).any())
-    if isinstance(value, torch.Tensor) and value.ndim > 1 and value.device.type != "meta":
+    if isinstance(value, torch.Tensor) and value.device.type != "meta" and not is_lazy(value):
         return bool(value.isnan().any())
     return None
 
@@ -72,13 +94,8 @@ def _weights(name: str, value: object) -> Iterator[Named]:
         yield from [(name, value)] if value.requires_grad and value.is_leaf else []
     elif isinstance(value, torch.optim.Optimizer):
         for index, group in enumerate(value.param_groups):
-            yield from (
-                (f"{name}.param_groups[{index}]", each) for each in group["params"] if each.requires_grad
-            )
-    elif isinstance(value, Mapping):
-        yield from (pair for key, each in value.items() for pair in _weights(f"{name}[{key!r}]", each))
-    elif isinstance(value, (list, tuple)):
-        yield from (pair for key, each in enumerate(value) for pair in _weights(f"{name}[{key}]", each))
+            trained = ((f"{name}.param_groups[{index}]", each) for each in group["params"])
+            yield from ((key, each) for key, each in trained if each.requires_grad)
 
 
 def _is_finite(weights: torch.Tensor) -> bool:

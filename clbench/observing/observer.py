@@ -70,10 +70,12 @@ def _how_to_show(agent: object, vectorized: bool) -> str:
     other = "" if shown is None else f", not a {class_name(shown)}"
     missing = [] if isinstance(shown, kind) else [f"`{name}` ({what}{other})"]
     missing += [] if getattr(agent, "optimizer", None) is not None else ["`optimizer`"]
-    named = getattr(agent, "__dict__", {}).items()
+    named: dict[str, object] = dict(getattr(agent, "__dict__", {}))
+    if isinstance(agent, nn.Module):
+        named |= dict(agent.named_children())
     near = [
         f"`{key}` ({type(value).__name__})"
-        for key, value in named
+        for key, value in named.items()
         if isinstance(value, (kind, TorchOptimizer)) and key not in (name, "optimizer")
     ]
     hint = f"; it has {' and '.join(near)}: give them those names, or add properties" if near else ""

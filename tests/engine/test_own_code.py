@@ -12,7 +12,7 @@ import clbench
 from clbench.engine.events import Failed, Finished, Note
 from clbench.engine.execution import run_jobs
 from clbench.engine.timing import step_times
-from clbench.errors import AgentError, StepOrderError
+from clbench.errors import AgentError, LoadError, StepOrderError
 from clbench.indicators import Stacked
 from clbench.loading import load_agent
 from clbench.loop.weights import Weights
@@ -213,9 +213,8 @@ def test_a_number_per_stacked_network_may_be_broken():
 @pytest.mark.parametrize("make", [np.ones, torch.ones])
 def test_matrices_that_are_no_parameters_count_if_they_were_finite(make):
     agent = type("Agent", (), {})()
-    agent.weights, agent.bests, agent.row = make((2, 2)), make((2, 2)) * np.nan, make(2)
+    agent.weights, agent.bests = make((2, 2)), make((2, 2)) * np.nan
     weights = Weights(agent)
-    agent.row *= np.nan
     assert weights.broken() is None
     agent.weights = make((2, 2))  # replaced, and then broken
     agent.weights[1, 0] = np.nan
@@ -303,3 +302,65 @@ def test_steps_of_an_agent_that_takes_the_observation_are_timed(tmp_path):
     times = step_times(config.stream, load_agent(str(path)), {}, (0,), "cpu")
     with pytest.raises(StepOrderError):  # the stream ends first
         next(times)
+
+
+class Slotted:
+    __slots__ = ("weights",)
+
+    def __init__(self, weights):
+        self.weights = weights
+
+
+@pytest.mark.parametrize(
+    ("hold", "name"),
+    [
+        (lambda weights: {"w": weights}, "core['w']"),
+        (lambda weights: [[weights]], "core[0][0]"),
+        (Slotted, "core.weights"),
+        (lambda weights: {"net": Slotted(weights)}, "core['net'].weights"),
+    ],
+)
+@pytest.mark.parametrize("make", [lambda: np.ones(3), lambda: torch.ones(3), lambda: nn.Linear(1, 3)])
+def test_weights_are_found_wherever_they_are_kept(hold, name, make):
+    agent, weights = type("Agent", (), {})(), make()
+    agent.core, agent.itself = hold(weights), agent
+    watched = Weights(agent)
+    assert watched.broken() is None
+    (weights.weight.data if isinstance(weights, nn.Module) else weights)[1] = np.nan
+    assert watched.broken()[0].startswith(name)
+
+
+@pytest.mark.parametrize("decorated", [True, False])
+def test_an_agent_whose_needs_cannot_be_asked_for_is_named(tmp_path, decorated):
+    path = write(tmp_path)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("    @classmethod\n" if decorated else "\n")
+        file.write("    def needs_boundaries(cls, arguments):\n        return 1 / 0\n")
+    request = {"num_tasks": 1, "epochs_per_task": 1, "num_samples": 300, "seeds": 1, "out": tmp_path}
+    with pytest.raises(LoadError, match=r"\bmine\.py\b.*\bneeds_boundaries\b"):
+        clbench.evaluate(str(path), boundaries="hidden", **request)
+
+
+def test_submodules_of_an_agent_are_pointed_out():
+    class Agent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Linear(2, 2)
+
+    observer = Observer(Agent(), "mine", [0], ["weight_norm"], None)
+    batch = np.zeros((1, 2), np.float32), np.zeros(1, int)
+    (undefined,) = observer.observe(*batch, 0, 1, last=True)
+    assert "`net`" in undefined.reason
+
+
+@pytest.mark.parametrize("agents", [3, None, object(), [3], {"a": 3}])
+def test_what_is_no_agent_is_named(agents):
+    with pytest.raises(LoadError):
+        clbench.evaluate(agents)
+
+
+def test_agents_may_be_paths(tmp_path, inline):
+    path = write(tmp_path)
+    short = {"num_tasks": 1, "epochs_per_task": 1, "num_samples": 300, "seeds": 1, "indicators": "none"}
+    for agents in (path, [path], {"mine": path}):
+        assert clbench.evaluate(agents, out=tmp_path / "out", **short).failures == ()
