@@ -84,6 +84,21 @@ def learner(learn: Callable[..., object]) -> Callable[[Any, Any], object]:
     return lambda targets, obs: learn(targets, obs=obs)
 
 
+def check_learn(agent: type, reference: str) -> None:
+    """Raise `LoadError` if `learn` requires more than the targets and `obs`, or takes nothing."""
+    method = inspect.getattr_static(agent, "learn", None)
+    if not inspect.isfunction(method):
+        return
+    _, *listed = inspect.signature(method).parameters.values()
+    required = [
+        each.name
+        for each in listed
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if not listed or [name for name in required if name != "obs"][1:]:
+        raise LoadError(f"'{reference}': learn({', '.join(required)}) must take (targets) or (targets, obs)")
+
+
 class Agent(Protocol[Array_contra]):
     """An agent: any class with these two methods, constructed as `Agent(spec, seed, **arguments)`.
 

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
+from clbench.agent import check_learn
 from clbench.errors import LoadError, UnknownNameError, did_you_mean
 from clbench.files import BUNDLED, bundle
 from clbench.references import DEFAULT_CLASS, load_module, split_reference
@@ -38,6 +39,7 @@ def check_agent(value: object, reference: str) -> type:
     """Return `value`, or raise `LoadError` unless it is an agent's class."""
     if not isinstance(value, type) or not _is_agent(value):
         raise LoadError(f"'{reference}' is not an agent: it must be a class with the methods act and learn")
+    check_learn(value, reference)
     return value
 
 

@@ -135,7 +135,7 @@ class TableProgress(Progress):
                     for value in (run.accuracy, run.average_accuracy)
                 ),
                 f"{run.steps_per_second:,.0f}" if run.steps else "",
-                clock(run.seconds_left if running else run.seconds),
+                clock(run.seconds_left) if running else f"took {clock(run.seconds)}",
             )
         if len(rows) > ROWS:
             table.add_row(f"... and {len(rows) - ROWS} more")

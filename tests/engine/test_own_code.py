@@ -364,3 +364,22 @@ def test_agents_may_be_paths(tmp_path, inline):
     short = {"num_tasks": 1, "epochs_per_task": 1, "num_samples": 300, "seeds": 1, "indicators": "none"}
     for agents in (path, [path], {"mine": path}):
         assert clbench.evaluate(agents, out=tmp_path / "out", **short).failures == ()
+
+
+@pytest.mark.parametrize("taken", ["x, y", "targets, obs, info", "", "targets, *, weights"])
+def test_a_learn_that_cannot_be_called_is_refused_before_the_start(tmp_path, taken):
+    path = write(tmp_path)
+    path.write_text(
+        path.read_text().replace("learn(self, targets)", f"learn({', '.join(filter(None, ['self', taken]))})")
+    )
+    with pytest.raises(LoadError, match=r"mine\.py.*\blearn\("):
+        load_agent(str(path))
+
+
+@pytest.mark.parametrize("taken", ["*, targets, obs", "targets, steps=3", "*args", "y, **more"])
+def test_other_ways_to_take_the_targets(tmp_path, taken):
+    path = write(tmp_path)
+    source = path.read_text().replace("learn(self, targets)", f"learn(self, {taken})")
+    name = {"*args": "args[0]", "y, **more": "y"}.get(taken, "targets")
+    path.write_text(source.replace("torch.as_tensor(targets)", f"torch.as_tensor({name})"))
+    assert run(path)[-1] == Finished()
