@@ -145,3 +145,14 @@ def test_a_notebook_shows_one_table_that_changes(notebook, shown):
 
 def test_the_frames_of_results_are_frames(results):
     assert all(isinstance(result.summary, pd.DataFrame) for result in results.values())
+
+
+def test_runs_of_different_streams_are_said_to_differ(results, tmp_path, inline):
+    short = {**TINY, "num_tasks": 1, "indicators": "none"}
+    for epochs in (1, 2):
+        clbench.evaluate(
+            "agents.vanilla", **{**short, "epochs_per_task": epochs}, out=tmp_path, progress=False
+        )
+    mixed, alike = clbench.load_results(tmp_path), results["loaded"]
+    title = mixed.plot().get_suptitle()
+    assert ["not the same" in text for text in (title, repr(mixed), repr(alike))] == [True, True, False]

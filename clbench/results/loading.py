@@ -171,9 +171,11 @@ class Results:
 
     @property
     def _title(self) -> str:
-        """What was run, if all runs have that in common, and how many there are."""
+        """How many runs there are and what was run, or that this is not the same in all."""
         what = {run.manifest.describe(with_seeds=False) for run in self.stored}
-        return " · ".join([count(len(self.stored), "run"), *(what if len(what) == 1 else ())])
+        return " · ".join(
+            [count(len(self.stored), "run"), *(what if len(what) < 2 else ["not the same streams"])]
+        )
 
     def __repr__(self) -> str:
         from clbench.plotting.showing import as_text
