@@ -18,7 +18,7 @@ def new_mark():
     return uuid.uuid4().hex
 
 
-def heed_interrupts():
+def reset_sigint():
     """In a child process: let Ctrl-C count, though a shell's background jobs ignore it, and these tests may be one."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -26,7 +26,7 @@ def heed_interrupts():
 def start_python(*arguments, **options):
     """Start `python ARGUMENTS` as a user would, with options of `subprocess.Popen`."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, *arguments], preexec_fn=heed_interrupts, **{**pipes, **options})
+    return subprocess.Popen([sys.executable, *arguments], preexec_fn=reset_sigint, **{**pipes, **options})
 
 
 def run_python(*arguments, **options):

@@ -28,7 +28,7 @@ from tests.cases import SHORT
 from tests.engine.agents import DROPOUT
 from tests.engine.jobs import job
 from tests.inline import in_this_process
-from tests.processes import ends, heed_interrupts, run_python, wait_until, worker_processes
+from tests.processes import ends, reset_sigint, run_python, wait_until, worker_processes
 from tests.runs import manifest_in
 
 STREAM = StreamSpec("RandomLabelMNIST-v0", num_tasks=12, epochs_per_task=4, num_samples=600, batch_size=100)
@@ -242,7 +242,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_finished(tmp_path):
     flags = ["agents.vanilla", "--tasks", "3", "--epochs", "2", "--images", "300", "--batch-size", "100"]
 
     def limit():
-        heed_interrupts()
+        reset_sigint()
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (17 << 20, 17 << 20))
 
